@@ -1,0 +1,1 @@
+"""The seams to the world: one folder a seam, one file a kind, one registry line each."""

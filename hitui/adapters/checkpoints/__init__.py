@@ -1,0 +1,1 @@
+"""How the state of a config is read from the files that its runs left."""

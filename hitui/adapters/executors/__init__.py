@@ -1,0 +1,1 @@
+"""How a job is started: on this machine, or through a scheduler."""

@@ -1,0 +1,1 @@
+"""Atomic writes, following of growing files, watching of folders."""

@@ -1,0 +1,1 @@
+"""Where GPUs are read: NVML, or a folder that simulates them."""

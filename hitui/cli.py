@@ -1,0 +1,82 @@
+"""The command line: finds the verb, loads its module, turns errors into one line and an exit status.
+
+Modules of verbs are imported only when asked for, so that `hitui ls` does not pay for the screen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from hitui import __version__
+from hitui.errors import HituiError
+
+COMMANDS: dict[str, str] = {
+    "demo": "the dashboard on a made-up workspace that runs anywhere",
+    "init": "look at what lies here and write a commented hitui.toml",
+    "ls": "list the configs: done, errors, missing, blocked, pending",
+    "ids": "list the task ids of a config, with reasons",
+    "analyze": "report the missing tasks of all configs",
+    "gpus": "list the GPUs",
+    "run": "start or resume configs",
+    "rerun": "run exactly what is pending",
+    "verify": "say whether configs are whole",
+    "rollback": "put a config back as it was before the first rerun",
+    "jobs": "list the jobs",
+    "stop": "stop jobs",
+    "logs": "print the log of a job",
+    "supervisor": "start, stop or ask the background process",
+    "doctor": "say what is here, what is not, and how to mend it",
+}
+"""Verb → one line of help. The module of verb X is `hitui.commands.X`; it has `add_arguments(parser)` and
+`run(arguments) -> int`, and reads the workspace from `arguments.workspace` (a str, or None for here)."""
+
+
+def build_parser(verb: str | None = None) -> argparse.ArgumentParser:
+    """The parser; only `verb` gets its own arguments, the others are listed with their help."""
+    parser = argparse.ArgumentParser(
+        prog="hitui",
+        description="A terminal dashboard and controller for long GPU runs. Without a command: the dashboard.",
+        epilog="Exit status: 0 done, 1 something failed, 2 wrong usage, 3 no such config or job, 130 interrupted.",
+    )
+    parser.add_argument(
+        "-w",
+        "--workspace",
+        metavar="DIR",
+        help="the workspace (default: here or the nearest parent with hitui.toml)",
+    )
+    parser.add_argument("--version", action="version", version=f"hitui {__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="COMMAND")
+    for name, line in COMMANDS.items():
+        subparser = verbs.add_parser(name, help=line, description=line)
+        # The same option behind the verb; SUPPRESS keeps it from overwriting one given before the verb.
+        subparser.add_argument(
+            "-w", "--workspace", metavar="DIR", default=argparse.SUPPRESS, help=argparse.SUPPRESS
+        )
+        if name == verb:
+            importlib.import_module(f"hitui.commands.{name}").add_arguments(subparser)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    parser = build_parser(next((word for word in words if word in COMMANDS), None))
+    arguments = parser.parse_args(words)
+    try:
+        module = importlib.import_module(f"hitui.commands.{arguments.verb or 'dashboard'}")
+        status: int = module.run(arguments)
+        sys.stdout.flush()
+    except HituiError as error:
+        print(f"hitui: {error}", file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader of our output went away (`hitui ls | head`); that is no failure of ours.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return status

@@ -1,0 +1,94 @@
+"""A config, and what is known of it: the row of the dashboard."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from hitui.domain.tasks import ErrorClass
+
+MODALITIES = ("text", "image", "mix")
+TABLE_FORMATS = ("html", "csv", "latex", "markdown", "json")
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What to run, on what, and where its results lie."""
+
+    name: str
+    """Unique in the workspace, usually GROUP/MODALITY_FORMAT."""
+    kind: str
+    """Which checkpoint reader reads it: a key of `adapters.checkpoints.KINDS`."""
+    folders: tuple[str, ...]
+    """Absolute folders that are read together: the config's own first, then shards, reruns, merges."""
+    output: str
+    """Absolute folder that a run of this config writes into; the first of `folders` where those exist."""
+    modality: str | None = None
+    """One of MODALITIES; None where it cannot be told."""
+    table_format: str | None = None
+    """One of TABLE_FORMATS; None for image and where it cannot be told."""
+    runner: str | None = None
+    """Key of a `[runner.NAME]` section; None: nothing can run it yet."""
+    declared: bool = False
+    """True when `hitui.toml` names it, False when it was discovered."""
+
+
+class ConfigCondition(str, Enum):
+    """What the files say of a config, jobs apart."""
+
+    UNREAD = "unread"
+    WHOLE = "whole"
+    PENDING = "pending"
+    EMPTY = "empty"
+    UNREADABLE = "unreadable"
+    UNCOUNTED = "uncounted"
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigState:
+    """One config as its files stand. The counts are exclusive: done + errors + missing + blocked = total."""
+
+    config: Config
+    scanned: bool = False
+    """False until its files were read for the first time; the counts are then 0."""
+    unit: str = "tasks"
+    """What is counted: tasks, steps (of a trainer), lines, files."""
+    total: int | None = None
+    """None: no question list (or limit) says how many there should be."""
+    done: int = 0
+    errors: int = 0
+    missing: int = 0
+    blocked: int = 0
+    error_classes: tuple[tuple[ErrorClass, int], ...] = ()
+    """Errors by class, most frequent first; blocked tasks not counted."""
+    updated: float | None = None
+    """Newest modification time of what was read, seconds since the epoch; None: nothing was read."""
+    source: str = ""
+    """Where the results were read from, relative to the workspace where possible."""
+    problems: tuple[str, ...] = ()
+    """One line each: a file that could not be read, and what to do."""
+    seconds_per_task: float | None = None
+    """Median of the stored times of the answered tasks; None where none is stored."""
+    notes: tuple[str, ...] = field(default=())
+    """Things worth saying that are no problem: which trainer checkpoint is used, …"""
+
+    @property
+    def name(self) -> str:
+        return self.config.name
+
+    @property
+    def pending(self) -> int:
+        """How many tasks a rerun would run."""
+        return self.missing + self.errors
+
+    @property
+    def condition(self) -> ConfigCondition:
+        if not self.scanned:
+            return ConfigCondition.UNREAD
+        if self.problems and self.updated is None:
+            return ConfigCondition.UNREADABLE
+        if self.total is None:
+            return ConfigCondition.UNCOUNTED
+        if self.pending:
+            return ConfigCondition.PENDING if self.done or self.errors else ConfigCondition.EMPTY
+        return ConfigCondition.WHOLE

@@ -1,0 +1,64 @@
+"""GPUs as the driver describes them, at one moment. Memory in bytes, power in watts, temperature in °C."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class GpuProcess:
+    pid: int
+    memory: int | None
+    """Bytes; None: the driver does not say."""
+    kind: str
+    """`compute`, `graphics` or `mps`, joined by `+` where a process is several."""
+    user: str | None = None
+    """None: no such pid here (another container) or not readable."""
+    command: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """One GPU, or one MIG device of one. A value that the driver does not give is None."""
+
+    index: int
+    """PCI bus order, as CUDA_DEVICE_ORDER=PCI_BUS_ID and nvidia-smi count."""
+    uuid: str
+    name: str
+    memory_total: int | None = None
+    memory_used: int | None = None
+    memory_free: int | None = None
+    utilization: int | None = None
+    """Percent of the last sample period in which a kernel ran."""
+    temperature: int | None = None
+    power: float | None = None
+    power_limit: float | None = None
+    processes: tuple[GpuProcess, ...] = ()
+    mig_index: int | None = None
+    """Index of the MIG device within its GPU; None: a whole GPU."""
+    mig_parent: str | None = None
+    """UUID of the GPU of a MIG device."""
+    mig_enabled: bool = False
+    """True for a whole GPU in MIG mode: jobs go to its MIG devices, which follow it in the snapshot."""
+    error: str | None = None
+    """Why the driver does not answer for it (lost, …); None: it does."""
+
+    @property
+    def label(self) -> str:
+        """`3`, or `3:1` for MIG device 1 of GPU 3."""
+        return str(self.index) if self.mig_index is None else f"{self.index}:{self.mig_index}"
+
+
+@dataclass(frozen=True, slots=True)
+class GpuSnapshot:
+    """All GPUs at one moment."""
+
+    taken_at: float
+    """Seconds since the epoch."""
+    source: str
+    """`nvml` or `simulated`; the screen says when it is not nvml."""
+    gpus: tuple[Gpu, ...] = ()
+    """In index order, each GPU's MIG devices behind it."""
+    driver: str | None = None
+    error: str | None = None
+    """Why there is nothing to read at all (no driver, wrong version, no answer since …); None: all is well."""

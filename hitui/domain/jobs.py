@@ -1,0 +1,152 @@
+"""A job: one launch of a runner for a config on one set of GPUs, and the states it goes through.
+
+    Queued ──► Starting ──► Running ──► Stopping ──► Ended
+       └──────────┴────────────┴──────────────────────►
+
+Each state carries only the data of that state; each ending has a name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from hitui.domain.tasks import ErrorClass, TaskId
+
+
+@dataclass(frozen=True, slots=True)
+class JobRequest:
+    """What someone asked for."""
+
+    config: str
+    """Name of the config."""
+    ids: tuple[TaskId, ...] | None = None
+    """Exactly these tasks; None: what is pending when the job starts."""
+    error_class: ErrorClass | None = None
+    """Only pending tasks whose newest result is this error; None: all pending."""
+    gpus: tuple[str, ...] | None = None
+    """Only on these GPUs, by index, label or UUID; None: any that is free by the rules."""
+    executor: str = "local"
+
+
+class Ending(str, Enum):
+    """How a job ended."""
+
+    SUCCEEDED = "succeeded"
+    """The runner ended with status 0."""
+    FAILED = "failed"
+    """The runner ended with another status, or by a signal that nobody here sent."""
+    STOPPED = "stopped"
+    """Someone asked for it."""
+    LOST = "lost"
+    """Launcher and runner are gone and left no record: killed, or the machine went down."""
+    NOT_STARTED = "not started"
+    """The command could not be run at all."""
+    REQUEUED = "requeued"
+    """The runner asked for it (exit status 75); a new job took its place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    waits_for: str = ""
+    """One line: what must come about before it starts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Starting:
+    gpus: tuple[str, ...]
+    """UUIDs that the job holds."""
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    gpus: tuple[str, ...]
+    pid: int
+    """Of the runner, which leads a session of its own."""
+    started_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stopping:
+    gpus: tuple[str, ...]
+    pid: int | None
+    started_at: float | None
+    asked_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    ending: Ending
+    ended_at: float
+    reason: str = ""
+    """One line, for every ending but `succeeded`."""
+    started_at: float | None = None
+    exit_status: int | None = None
+    signal: int | None = None
+    peak_memory: int | None = None
+    """Bytes of main memory, the whole process tree; None: not recorded."""
+    gpus: tuple[str, ...] = ()
+    """UUIDs that the job held."""
+
+
+JobState = Queued | Starting | Running | Stopping | Ended
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    id: int
+    request: JobRequest
+    created_at: float
+    state: JobState
+    log: str = ""
+    """Absolute path of the runner's stdout and stderr; empty before the start."""
+    events: str = ""
+    """Absolute path of the runner's event lines; empty before the start."""
+    task_count: int | None = None
+    """How many tasks it was started with; None before the start, or when the runner decides."""
+
+    @property
+    def active(self) -> bool:
+        return not isinstance(self.state, Ended)
+
+    @property
+    def gpus(self) -> tuple[str, ...]:
+        """UUIDs that it holds now, or held."""
+        return () if isinstance(self.state, Queued) else self.state.gpus
+
+    @property
+    def word(self) -> str:
+        """The state in one word, as listings print it."""
+        match self.state:
+            case Queued():
+                return "queued"
+            case Starting():
+                return "starting"
+            case Running():
+                return "running"
+            case Stopping():
+                return "stopping"
+            case Ended(ending=ending):
+                return ending.value
+
+
+@dataclass(frozen=True, slots=True)
+class JobsSnapshot:
+    """All jobs at one moment, oldest first."""
+
+    jobs: tuple[Job, ...] = ()
+    supervisor_pid: int | None = None
+    """None: no supervisor answers; the jobs are the last that were heard of."""
+
+    def active_for(self, config: str) -> Job | None:
+        for job in reversed(self.jobs):
+            if job.request.config == config and job.active:
+                return job
+        return None
+
+    def holder_of(self, gpu_uuid: str) -> Job | None:
+        for job in self.jobs:
+            if job.active and gpu_uuid in job.gpus:
+                return job
+        return None

@@ -1,0 +1,37 @@
+"""What a request would do, shown to a person before anything starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hitui.domain.jobs import JobRequest
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedLaunch:
+    """One request and what it would do now."""
+
+    request: JobRequest
+    task_count: int | None
+    """How many tasks would run; None: the runner decides."""
+    where: str
+    """`GPU 2 now`, or what it would wait for."""
+    seconds: float | None
+    """About how long, from the stored times of the answered tasks; None: nothing to estimate from."""
+    writes: str
+    """The folder or files that it would write."""
+    refused: str | None = None
+    """Why it cannot start at all (no runner, nothing pending, already running); None: it can."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchPlan:
+    launches: tuple[PlannedLaunch, ...]
+
+    @property
+    def startable(self) -> tuple[PlannedLaunch, ...]:
+        return tuple(launch for launch in self.launches if launch.refused is None)
+
+    @property
+    def task_count(self) -> int:
+        return sum(launch.task_count or 0 for launch in self.startable)

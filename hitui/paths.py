@@ -1,0 +1,80 @@
+"""Where runtime state lies: on local disk, by the XDG folders, one folder a workspace.
+
+Results lie in the workspace; nothing here does, because workspaces lie on network file systems where
+SQLite's write-ahead log and sockets do not work.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+SETTINGS_NAME = "hitui.toml"
+
+
+def state_home() -> Path:
+    """`$XDG_STATE_HOME/hitui`, by default `~/.local/state/hitui`."""
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "hitui"
+
+
+def runtime_home() -> Path:
+    """`$XDG_RUNTIME_DIR/hitui`; without that variable a folder of this user in the temporary folder."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    if runtime:
+        return Path(runtime) / "hitui"
+    return Path(tempfile.gettempdir()) / f"hitui-{os.getuid()}"
+
+
+def gpu_lock_home() -> Path:
+    """Folder of the locks on GPUs that every hitui on this machine respects."""
+    return Path(os.environ.get("HITUI_GPU_LOCKS") or Path(tempfile.gettempdir()) / "hitui-gpu-locks")
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimePaths:
+    """The runtime files of one workspace."""
+
+    state: Path
+    runtime: Path
+
+    @classmethod
+    def of(cls, workspace: Path) -> RuntimePaths:
+        real = workspace.resolve()
+        digest = hashlib.sha256(os.fsencode(real)).hexdigest()[:12]
+        return cls(state_home() / f"{real.name or 'root'}-{digest}", runtime_home() / digest)
+
+    @property
+    def database(self) -> Path:
+        return self.state / "state.db"
+
+    @property
+    def supervisor_lock(self) -> Path:
+        return self.state / "supervisor.lock"
+
+    @property
+    def supervisor_log(self) -> Path:
+        return self.state / "supervisor.log"
+
+    @property
+    def socket(self) -> Path:
+        return self.runtime / "supervisor.sock"
+
+    def job(self, job_id: int) -> Path:
+        """Folder of one job: its specification, log, event lines and how it ended."""
+        return self.state / "jobs" / str(job_id)
+
+
+def find_workspace(start: Path) -> tuple[Path, Path | None]:
+    """The workspace that `start` belongs to, and its settings file.
+
+    That is the nearest folder at or above `start` with a `hitui.toml`; without one, `start` itself.
+    """
+    start = start.resolve()
+    for folder in (start, *start.parents):
+        candidate = folder / SETTINGS_NAME
+        if candidate.is_file():
+            return folder, candidate
+    return start, None

@@ -1,0 +1,1 @@
+"""Programs that do the work of a config. They share with hitui only files and event lines."""

@@ -1,0 +1,110 @@
+"""hitui.toml is read strictly: the message names file, key and the mend."""
+
+from pathlib import Path
+
+import pytest
+
+from hitui.errors import SettingsError
+from hitui.settings import load_settings, parse_duration, parse_size
+
+
+def write(folder: Path, text: str) -> Path:
+    file = folder / "hitui.toml"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def test_the_outline_of_the_interfaces_is_accepted(tmp_path: Path) -> None:
+    file = write(
+        tmp_path,
+        """
+        [workspace]
+        results = ["result/complied"]
+        questions = "data/QA.json"
+        data = "/data/RealHiTBench"
+        [gpus]
+        exclude = [5, 6, 7]
+        min_free = "20GiB"
+        max_utilization = 10
+        hold = "10s"
+        [runner.qwen3vl]
+        engine = "transformers"
+        python = "/opt/conda/envs/vl/bin/python"
+        model = "/data/models/Qwen3-VL-8B-Instruct"
+        [runner.original]
+        command = ["python", "run.py", "--modality", "{modality}", "--task_ids", "{ids}"]
+        [[config]]
+        name = "qwen3vl_text/text_html"
+        runner = "qwen3vl"
+        modality = "text"
+        format = "html"
+        min_free = "30GiB"
+        [matrix.more]
+        runner = "original"
+        modality = ["image", "mix"]
+        format = ["csv", "json"]
+        """,
+    )
+    settings = load_settings(tmp_path, file)
+    assert [config.name for config in settings.configs] == [
+        "qwen3vl_text/text_html",
+        "more/image",
+        "more/mix_csv",
+        "more/mix_json",
+    ]
+    assert settings.min_free_bytes("qwen3vl_text/text_html", "qwen3vl") == 30 * 2**30
+    assert settings.min_free_bytes("more/image", "original") == 20 * 2**30
+    assert settings.path("data/QA.json") == tmp_path / "data" / "QA.json"
+    assert settings.path("/data/x") == Path("/data/x")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[workspce]\n", "unknown key 'workspce'; did you mean 'workspace'?"),
+        ("[gpus]\nexlude = [1]\n", "[gpus] unknown key 'exlude'; did you mean 'exclude'?"),
+        ("[runner.a]\nengin = 'demo'\n", "[runner.a] unknown key 'engin'; did you mean 'engine'?"),
+        (
+            "[[config]]\nname = 'a/b'\nformt = 'csv'\n",
+            "[config a/b] unknown key 'formt'; did you mean 'format'?",
+        ),
+        ("[gpus]\nmax_utilization = 'ten'\n", "gpus.max_utilization: expected `int`, got `str`"),
+        (
+            "[gpus]\nmax_utilization = 300\n",
+            "[gpus] max_utilization: a percentage from 0 to 100 is expected, not 300",
+        ),
+        ("[gpus]\nmin_free = '20'\n", "[gpus] min_free: a size with its unit is expected"),
+        ("[gpus]\nhold = '10'\n", "[gpus] hold: a time with its unit is expected"),
+        ("[runner.a]\nengine = 'transfomers'\nmodel = 'm'\n", "did you mean 'transformers'?"),
+        ("[runner.a]\nengine = 'transformers'\n", "needs model"),
+        ("[runner.a]\n", "either engine (ours) or command"),
+        ("[runner.a]\ncommand = []\n", "command is empty"),
+        ("[[config]]\nname = 'a'\nrunner = 'b'\n", "[[config]] 'a' runner: 'b' is not known"),
+        ("[[config]]\nname = 'a'\n[[config]]\nname = 'a'\n", "two configs have this name"),
+        ("[[config]]\nname = '../a'\n", "a name may not"),
+        ("[[config]]\nname = 'a'\nmodality = 'txt'\n", "did you mean 'text'?"),
+        ("[gpus\n", "is not valid TOML"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(tmp_path: Path, text: str, expected: str) -> None:
+    file = write(tmp_path, text)
+    with pytest.raises(SettingsError) as caught:
+        load_settings(tmp_path, file)
+    message = str(caught.value)
+    assert message.startswith(str(file))
+    assert expected in message
+    assert "\n" not in message
+
+
+def test_sizes_and_times_carry_units() -> None:
+    assert parse_size("20GiB") == 20 * 2**30
+    assert parse_size("1.5 TB") == 1_500_000_000_000
+    assert parse_size("0B") == 0
+    assert parse_duration("1h30m") == 5400
+    assert parse_duration("250ms") == 0.25
+    for text in ("20", "20G", "GiB", "-1GiB"):
+        with pytest.raises(ValueError, match="size"):
+            parse_size(text)
+    for text in ("10", "ten s", "", "5s later"):
+        with pytest.raises(ValueError, match="time"):
+            parse_duration(text)
