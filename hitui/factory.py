@@ -1,0 +1,72 @@
+"""Wires the services of one workspace, once, for the screen and for every command.
+
+Each service is made when it is first asked for: a command that lists configs pays neither for NVML nor
+for the supervisor's client.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hitui.errors import WorkspaceError
+from hitui.paths import RuntimePaths, find_workspace
+from hitui.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from hitui.adapters.gpus.monitor import GpuMonitor
+    from hitui.services.jobs import JobsService
+    from hitui.services.progress import ProgressService
+    from hitui.services.workspace import WorkspaceService
+
+
+class Services:
+    """What screens and commands ask for, in one workspace. `close` ends what was made."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.paths = RuntimePaths.of(settings.root)
+
+    @cached_property
+    def workspace(self) -> WorkspaceService:
+        from hitui.services.workspace import WorkspaceService
+
+        return WorkspaceService(self.settings)
+
+    @cached_property
+    def gpus(self) -> GpuMonitor:
+        from hitui.adapters.gpus import open_source
+        from hitui.adapters.gpus.monitor import GpuMonitor
+
+        return GpuMonitor(open_source)
+
+    @cached_property
+    def jobs(self) -> JobsService:
+        from hitui.services.jobs import JobsService
+
+        return JobsService(self.settings, self.paths)
+
+    @cached_property
+    def progress(self) -> ProgressService:
+        from hitui.services.progress import ProgressService
+
+        return ProgressService()
+
+    def close(self) -> None:
+        made = vars(self)
+        for name in ("progress", "jobs", "gpus", "workspace"):
+            if name in made:
+                made[name].close()
+
+
+def build_services(workspace: str | None = None) -> Services:
+    """Services of the workspace that the folder `workspace` (None: here) belongs to.
+
+    Raises WorkspaceError when there is no such folder, SettingsError when its `hitui.toml` is refused.
+    """
+    start = Path(workspace) if workspace is not None else Path.cwd()
+    if not start.is_dir():
+        raise WorkspaceError(f"{start}: is not a folder; give the workspace's folder with -w")
+    root, file = find_workspace(start)
+    return Services(load_settings(root, file))
