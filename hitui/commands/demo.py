@@ -1,0 +1,58 @@
+"""`hitui demo`: the dashboard on a made-up workspace that runs anywhere."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from hitui.adapters.gpus import open_source
+from hitui.demo.gpus import LivelyGpus
+from hitui.demo.workspace import MARK, create_workspace
+from hitui.factory import build_services
+from hitui.paths import state_home
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--folder", metavar="DIR", help="where the made-up workspace lies (default: in the state folder)"
+    )
+    parser.add_argument("--fresh", action="store_true", help="write the workspace anew")
+    parser.add_argument(
+        "--simulated", action="store_true", help="simulate the GPUs even where there are real ones"
+    )
+    parser.add_argument(
+        "--no-screen", action="store_true", help="only write the workspace and say where it is"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    folder = Path(arguments.folder) if arguments.folder else state_home() / "demo"
+    if arguments.fresh or not (folder / MARK).is_file():
+        create_workspace(folder)
+    gpu_folder = folder / ".simulated-gpus"
+    lively = LivelyGpus(gpu_folder) if arguments.simulated or not _has_gpus() else None
+    if lively is not None:
+        os.environ["HITUI_SIMULATED_GPUS"] = str(gpu_folder)
+        lively.start()
+    try:
+        if arguments.no_screen:
+            print(folder)
+            if lively is not None:
+                print(f"HITUI_SIMULATED_GPUS={gpu_folder}")
+            return 0
+        from hitui.ui.app import run_dashboard
+
+        return run_dashboard(build_services(str(folder)))
+    finally:
+        if lively is not None:
+            lively.close()
+
+
+def _has_gpus() -> bool:
+    """Whether the machine's own driver answers with at least one GPU."""
+    source = open_source(simulated=None)
+    try:
+        return bool(source.read().gpus)
+    finally:
+        source.close()

@@ -1,0 +1,87 @@
+"""The demo's workspace is made by ourselves, the same each time, and never written over someone's files."""
+
+from __future__ import annotations
+
+import csv
+import json
+import xml.etree.ElementTree as ElementTree
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from hitui.demo.tables import SUFFIXES
+from hitui.demo.workspace import ABSENT, create_workspace
+from hitui.errors import WorkspaceError
+from hitui.settings import load_settings
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("demo") / "workspace"
+    create_workspace(folder)
+    return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.suffix != ".pt" and path.suffix != ".pth"
+    }
+
+
+def test_the_same_seed_makes_the_same_files(demo: Path, tmp_path: Path) -> None:
+    create_workspace(tmp_path / "again")
+    assert contents(tmp_path / "again") == contents(demo)
+
+
+def test_its_settings_load(demo: Path) -> None:
+    settings = load_settings(demo, demo / "hitui.toml")
+    assert {config.runner for config in settings.configs} == {"demo", None}
+
+
+def test_every_table_stands_in_every_format(demo: Path) -> None:
+    names = {
+        question["FileName"] for question in json.loads((demo / "data/questions.json").read_text())["queries"]
+    }
+    assert len(names) > 30
+    for table_format, suffix in SUFFIXES.items():
+        there = {
+            path.stem for path in (demo / "data" / table_format).iterdir() if path.suffix == f".{suffix}"
+        }
+        absent = set(ABSENT) if table_format in ("html", "json") else set()
+        assert there == names - absent, table_format
+
+
+def test_references_follow_from_the_tables(demo: Path) -> None:
+    questions = json.loads((demo / "data/questions.json").read_text())["queries"]
+    looked_up = [question for question in questions if question["SubQType"] == "Value-Matching"]
+    assert looked_up
+    for question in looked_up:
+        with (demo / "data/csv" / f"{question['FileName']}.csv").open(newline="") as file:
+            _, upper, lower, *rows = list(csv.reader(file))
+        asked = question["Question"]
+        columns = [
+            number
+            for number in range(1, 5)
+            if f"{upper[number] or upper[number - 1]} {lower[number]} " in asked
+        ]
+        values = {row[column] for row in rows for column in columns if f"for {row[0]}?" in asked}
+        assert values == {question["FinalAnswer"]}
+
+
+def test_the_workbook_is_one(demo: Path) -> None:
+    with zipfile.ZipFile(demo / "data/tables/harbour-table01.xlsx") as archive:
+        assert archive.testzip() is None
+        trees = {name: ElementTree.fromstring(archive.read(name)) for name in archive.namelist()}
+    cells = trees["xl/worksheets/sheet1.xml"].findall(".//{*}c")
+    assert len(cells) % 5 == 0
+    assert cells[0].findtext(".//{*}t", "").startswith("Goods handled")
+
+
+def test_a_folder_that_is_no_demo_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(WorkspaceError, match="no demo"):
+        create_workspace(tmp_path)
+    assert (tmp_path / "thesis.tex").read_text() == "precious"
