@@ -1,0 +1,112 @@
+"""User and command of the processes that hold GPU memory, from /proc.
+
+A driver gives pids only. A pid is looked up once: what was found holds while its start time is the same
+(proc(5), field 22 of `stat`). Drivers in containers may give pids of another namespace: those are nobody
+here, and stay without user and command.
+"""
+
+from __future__ import annotations
+
+import pwd
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from hitui.domain.gpus import GpuProcess
+
+COMMAND_LENGTH = 400
+"""Characters of a command that are kept; some carry whole prompts."""
+
+
+class _Known(NamedTuple):
+    start_time: int
+    user: str | None
+    command: str | None
+
+
+class ProcessNames:
+    """Names processes; made for one thread."""
+
+    def __init__(self, proc: Path = Path("/proc")) -> None:
+        self._proc = proc
+        self._known: dict[int, _Known] = {}
+        self._users: dict[int, str] = {}
+
+    def describe(self, pid: int) -> tuple[str | None, str | None]:
+        """User and command; (None, None) when no such pid is here or its files may not be read."""
+        start_time = read_start_time(pid, self._proc)
+        if start_time is None:
+            self._known.pop(pid, None)
+            return None, None
+        known = self._known.get(pid)
+        if known is None or known.start_time != start_time:
+            known = _Known(start_time, self._user(pid), self._command(pid))
+            self._known[pid] = known
+        return known.user, known.command
+
+    def forget_all_but(self, pids: Iterable[int]) -> None:
+        """Drops what is known of processes that no GPU lists any more."""
+        wanted = set(pids)
+        self._known = {pid: known for pid, known in self._known.items() if pid in wanted}
+
+    def _user(self, pid: int) -> str | None:
+        try:
+            status = (self._proc / str(pid) / "status").read_text(errors="replace")
+        except OSError:
+            return None
+        line = next((line for line in status.splitlines() if line.startswith("Uid:")), None)
+        if line is None:
+            return None
+        number = int(line.split()[1])
+        name = self._users.get(number)
+        if name is None:
+            try:
+                name = pwd.getpwuid(number).pw_name
+            except KeyError:
+                name = str(number)
+            self._users[number] = name
+        return name
+
+    def _command(self, pid: int) -> str | None:
+        folder = self._proc / str(pid)
+        try:
+            words = (folder / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+            text = b" ".join(words) or b"[" + (folder / "comm").read_bytes().strip() + b"]"
+        except OSError:
+            return None
+        return printable(text.decode(errors="replace"))[:COMMAND_LENGTH]
+
+
+def printable(text: str) -> str:
+    """Control characters replaced by spaces: a process writes its own command line, escapes included."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+def read_start_time(pid: int, proc: Path = Path("/proc")) -> int | None:
+    """Start of a process in clock ticks since boot; None: no such process (any more)."""
+    try:
+        stat = (proc / str(pid) / "stat").read_bytes()
+    except OSError:
+        return None
+    # The second field is the name in brackets and may itself hold brackets and spaces.
+    fields = stat[stat.rfind(b")") + 1 :].split()
+    return int(fields[19]) if len(fields) > 19 else None
+
+
+def merged(
+    by_kind: Mapping[str, Iterable[tuple[int, int | None]]], names: ProcessNames
+) -> tuple[GpuProcess, ...]:
+    """One entry a pid from lists of (pid, bytes) by kind, largest first.
+
+    A process that stands in several lists has the same memory in each, so the larger is taken.
+    """
+    kinds: dict[int, list[str]] = {}
+    memory: dict[int, int | None] = {}
+    for kind, entries in by_kind.items():
+        for pid, held in entries:
+            if kind not in kinds.setdefault(pid, []):
+                kinds[pid].append(kind)
+            known = memory.get(pid)
+            memory[pid] = held if known is None else max(known, held or 0)
+    described = [GpuProcess(pid, memory[pid], "+".join(kinds[pid]), *names.describe(pid)) for pid in kinds]
+    return tuple(sorted(described, key=lambda process: (-(process.memory or 0), process.pid)))
