@@ -1,8 +1,13 @@
-"""How far a running job is, from what its runner writes."""
+"""How far a running job is, from what its runner writes: event lines, or else the bar that tqdm draws."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+RATE_WINDOW = 300.0
+"""Seconds that a rate looks back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,3 +25,118 @@ class JobProgress:
     eta_seconds: float | None = None
     source: str = ""
     """Where it is read from: `events`, or `log` for a tqdm line."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventTally:
+    """What the event lines so far come to."""
+
+    phase: str = ""
+    done: int | None = None
+    total: int | None = None
+    errors: int = 0
+    task_times: tuple[float, ...] = ()
+    """When the last tasks ended, seconds since the epoch, oldest first; no more than the rate needs."""
+    exit_status: int | None = None
+    """Of the `end` line; None: there is none yet."""
+
+    def add(self, events: Iterable[Mapping[str, object]]) -> EventTally:
+        """The tally with more events. An event of an unknown kind or shape counts for nothing."""
+        tally = self
+        times = list(self.task_times)
+        for event in events:
+            kind = event.get("event")
+            if kind == "phase":
+                phase = event.get("phase")
+                tally = replace(tally, phase=phase if isinstance(phase, str) else tally.phase)
+            elif kind in ("progress", "end"):
+                tally = replace(
+                    tally,
+                    done=_count(event.get("done"), tally.done),
+                    total=_count(event.get("total"), tally.total),
+                    errors=_count(event.get("errors"), tally.errors) or 0,
+                )
+                if kind == "end":
+                    tally = replace(tally, phase="end", exit_status=_count(event.get("exit"), None))
+            elif kind == "task":
+                time = event.get("time")
+                if isinstance(time, (int, float)):
+                    times.append(float(time))
+        return replace(tally, task_times=tuple(times[-1000:]))
+
+    def progress(self, now: float) -> JobProgress | None:
+        """Progress at `now` (seconds since the epoch); None while nothing was said."""
+        if not self.phase and self.done is None:
+            return None
+        rate = rate_of(self.task_times, now)
+        return JobProgress(
+            phase=self.phase,
+            done=self.done,
+            total=self.total,
+            errors=self.errors,
+            rate=rate,
+            eta_seconds=eta_of(self.done, self.total, rate),
+            source="events",
+        )
+
+
+def rate_of(times: Sequence[float], now: float, window: float = RATE_WINDOW) -> float | None:
+    """Tasks a second over the last `window` seconds, from when they ended; None with fewer than two.
+
+    The time since the last end counts as soon as it is longer than the mean between two ends, so that a
+    runner that hangs slows down on the screen instead of keeping its last rate.
+    """
+    recent = [time for time in times if now - window <= time <= now]
+    if len(recent) < 2:
+        return None
+    intervals = len(recent) - 1
+    span = max(recent[-1] - recent[0], (now - recent[0]) * intervals / len(recent))
+    return intervals / span if span > 0 else None
+
+
+def eta_of(done: int | None, total: int | None, rate: float | None) -> float | None:
+    """Seconds until `total`; None where it cannot be told."""
+    if done is None or total is None or not rate:
+        return None
+    return max(0, total - done) / rate
+
+
+_TQDM = re.compile(
+    r"\|\s*(?P<done>\d+)/(?P<total>\d+)\s+"
+    r"\[(?P<elapsed>[\d:]+)<(?P<left>[\d:]+|\?),\s*(?P<speed>[\d.]+|\?)\s*(?P<unit>[^\s,\]]*)"
+)
+
+
+def parse_tqdm(text: str) -> JobProgress | None:
+    """The last bar in a piece of log, ` 18%|███▍   | 3/17 [00:38<02:51, 12.2s/it]`; None: there is none.
+
+    The format is tqdm's default `bar_format`; the unit may have any name.
+    """
+    bars = list(_TQDM.finditer(text))
+    if not bars:
+        return None
+    bar = bars[-1]
+    speed = None if bar["speed"] == "?" else float(bar["speed"])
+    rate = None
+    if speed:
+        rate = 1 / speed if bar["unit"].startswith("s/") else speed
+    return JobProgress(
+        phase="running",
+        done=int(bar["done"]),
+        total=int(bar["total"]),
+        rate=rate,
+        eta_seconds=None if bar["left"] == "?" else _clock(bar["left"]),
+        source="log",
+    )
+
+
+def _clock(text: str) -> float:
+    """Seconds of `02:51` or `1:02:51`."""
+    seconds = 0
+    for part in text.split(":"):
+        seconds = seconds * 60 + int(part or 0)
+    return float(seconds)
+
+
+def _count(value: object, otherwise: int | None) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else otherwise
