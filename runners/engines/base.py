@@ -1,0 +1,96 @@
+"""What every engine is: it is loaded once, and answers one prompt after another.
+
+An engine knows nothing of benchmarks, result files or scores.
+"""
+
+from __future__ import annotations
+
+import argparse
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One question to a model. What it reads is image, `before`, `table`, `after`, in this order."""
+
+    task_id: int | str
+    before: str
+    table: str
+    """The only part that may be cut to fit a token budget; empty when the table is in the image alone."""
+    after: str
+    """Instructions and question; ends with the reminder when an earlier reply had no final answer."""
+    question: str
+    """The bare question, which is also part of `after`."""
+    image: Path | None = None
+    table_format: str | None = None
+    failed_before: bool = False
+    """An earlier run left an error for this task."""
+    writes_code: bool = False
+    """The answer asked for is a program."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    text: str
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    recovery: Mapping[str, object] = field(default_factory=dict)
+    """What was changed to get this reply (`token_budget`, `pixels`); empty when nothing was."""
+
+
+class TaskFailed(Exception):
+    """This prompt has no reply, the next one may: the text behind `[ERROR] ` in its result."""
+
+    def __init__(self, message: str, *, input_tokens: int | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.input_tokens = input_tokens
+
+
+def text_too_large(tokens: int) -> TaskFailed:
+    """Out of memory at a prompt of text; worded as in the stored results of RealHiTBench runs."""
+    return TaskFailed(f"OOM: Text too large ({tokens} tokens)", input_tokens=tokens)
+
+
+def image_too_large(size: tuple[int, int], tokens: int | None = None) -> TaskFailed:
+    """Out of memory at a prompt with an image of `size` (width, height) pixels; worded as stored."""
+    return TaskFailed(f"OOM: Image too large ({size})", input_tokens=tokens)
+
+
+def image_over_limit(pixels: int, limit: int) -> TaskFailed:
+    """More pixels than the decoder opens; worded as Pillow words it, which is what is stored."""
+    return TaskFailed(
+        f"Image size ({pixels} pixels) exceeds limit of {limit} pixels, could be decompression bomb DOS attack."
+    )
+
+
+class Engine(ABC):
+    """`load` may raise RunnerError, `answer` TaskFailed; RunnerError from `answer` ends the run."""
+
+    name: str
+    """What results carry under the key `Engine`."""
+
+    @classmethod
+    @abstractmethod
+    def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
+        """Adds the engine's own options."""
+
+    @classmethod
+    @abstractmethod
+    def from_arguments(cls, arguments: argparse.Namespace) -> Engine:
+        """The engine, not yet loaded. Raises RunnerError when an option cannot be meant."""
+
+    @abstractmethod
+    def load(self) -> None:
+        """Makes ready; may take minutes."""
+
+    @abstractmethod
+    def answer(self, prompt: Prompt) -> Reply:
+        """The reply to one prompt."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Gives back what `load` took; may be called without a `load`, and twice."""

@@ -1,0 +1,68 @@
+"""Event lines: JSON lines appended to the file that `HITUI_EVENTS` names, so that a watcher need not read logs.
+
+    {"time": epoch seconds, "event": "phase", "phase": "loading" | "running" | "scoring"}
+    {"time": …, "event": "progress", "done": n, "total": n, "errors": n}
+    {"time": …, "event": "task", "id": …, "status": "done" | "error", "seconds": s, "input_tokens": n, "output_tokens": n}
+    {"time": …, "event": "end", "done": n, "errors": n, "exit": status}
+
+`done` counts every finished task of this launch, failed ones included.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+
+EVENTS_VARIABLE = "HITUI_EVENTS"
+
+
+class EventWriter:
+    """Appends event lines; without a file it does nothing. A run never fails for want of its events."""
+
+    def __init__(self, path: str | None = None) -> None:
+        self._path = path if path is not None else os.environ.get(EVENTS_VARIABLE)
+
+    def phase(self, name: str) -> None:
+        self._write("phase", phase=name)
+
+    def progress(self, done: int, total: int, errors: int) -> None:
+        self._write("progress", done=done, total=total, errors=errors)
+
+    def task(
+        self,
+        task_id: int | str,
+        *,
+        failed: bool,
+        seconds: float,
+        input_tokens: int | None,
+        output_tokens: int | None,
+    ) -> None:
+        """Token counts are None where the engine has none."""
+        self._write(
+            "task",
+            id=task_id,
+            status="error" if failed else "done",
+            seconds=seconds,
+            input_tokens=input_tokens,
+            output_tokens=output_tokens,
+        )
+
+    def end(self, done: int, errors: int, exit_status: int) -> None:
+        self._write("end", done=done, errors=errors, exit=exit_status)
+
+    def _write(self, event: str, **values: object) -> None:
+        if not self._path:
+            return
+        line = json.dumps({"time": round(time.time(), 3), "event": event, **values}) + "\n"
+        try:
+            # One write to a file opened for appending: a kill cannot leave half a line, but a full disk can.
+            handle = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            try:
+                os.write(handle, line.encode())
+            finally:
+                os.close(handle)
+        except OSError as error:
+            print(f"warning: {self._path}: event lines stop: {error.strerror}", file=sys.stderr, flush=True)
+            self._path = None

@@ -1,0 +1,24 @@
+"""The programs of this package, by the word that starts them.
+
+A program is a module with `main(arguments) -> exit status`. It is imported only when asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+PROGRAMS: dict[str, str] = {
+    "realhitbench": "hitui_runners.realhitbench.evaluate",
+}
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Runs one program and returns its exit status; 2 where no known one is named."""
+    words = list(sys.argv[1:] if words is None else words)
+    if not words or words[0] not in PROGRAMS:
+        print(f"usage: hitui_runners {{{','.join(PROGRAMS)}}} … (--help behind it explains)", file=sys.stderr)
+        return 0 if words in (["-h"], ["--help"]) else 2
+    status: int = importlib.import_module(PROGRAMS[words[0]]).main(words[1:])
+    return status

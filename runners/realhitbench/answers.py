@@ -1,0 +1,36 @@
+"""The final answer in a model's reply, and what a result says when there is none."""
+
+from __future__ import annotations
+
+import re
+
+LABEL = re.compile(r"\[\s*final\s+answer\s*\]\s*[:：]?", re.IGNORECASE)
+FENCE = re.compile(r"```[ \t]*(?:python|py)?[ \t]*\n?(.*?)(?:```|\Z)", re.DOTALL | re.IGNORECASE)
+IMPORTS = re.compile(r"^[ \t]*(?:import|from)[ \t]+(?:pandas|matplotlib)\b", re.MULTILINE)
+
+ERROR_PREFIX = "[ERROR] "
+NO_FINAL_ANSWER = ERROR_PREFIX + "Failed to get proper final answer format"
+
+
+def final_answer(reply: str, *, is_code: bool = False) -> str | None:
+    """What follows the last `[Final Answer]:` with anything behind it, or None.
+
+    For code, a fenced block or a program that starts with its imports counts without the label too, since
+    nothing else in a reply looks like that.
+    """
+    for match in reversed(list(LABEL.finditer(reply))):
+        end = LABEL.search(reply, match.end())
+        answer = reply[match.end() : end.start() if end else len(reply)].strip()
+        if is_code:
+            answer = _code(answer) or answer
+        if answer:
+            return answer
+    return _code(reply) if is_code else None
+
+
+def _code(text: str) -> str | None:
+    for match in reversed(list(FENCE.finditer(text))):
+        if IMPORTS.search(match[1]):
+            return match[1].strip()
+    start = IMPORTS.search(text)
+    return text[start.start() :].strip() if start else None

@@ -1,0 +1,118 @@
+"""The question list, and the input files of a question.
+
+Question list: JSON `{"queries": [{"id", "FileName", "Question", "QuestionType", "SubQType", "FinalAnswer",
+"ProcessedAnswer", …}, …]}`. Files of the table X: `html/X.html`, `csv/X.csv`, `latex/X.txt`, `markdown/X.md`,
+`json/X.json`, `image/X.png`, `tables/X.xlsx`, below one data folder.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hitui_runners.errors import RunnerError
+
+MODALITIES = ("text", "image", "mix")
+TABLE_FORMATS = {"html": "html", "csv": "csv", "latex": "txt", "markdown": "md", "json": "json"}
+"""Folder of a format → ending of its files."""
+VISUALIZATION = "Visualization"
+
+
+@dataclass(frozen=True)
+class Question:
+    id: int | str
+    file_name: str
+    """Stem of the table's files."""
+    text: str
+    question_type: str
+    sub_type: str
+    reference: str
+    """`FinalAnswer`; for Visualization, whose `FinalAnswer` is a program, `ProcessedAnswer`: the plotted values."""
+
+
+def load_questions(path: Path, warn: Callable[[str], None]) -> tuple[Question, ...]:
+    """The questions in the order of the file. Raises RunnerError where the file is of no use.
+
+    An entry without id or table, and the second of two entries with one id, are named and left out.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RunnerError(
+            f"{path}: the question list cannot be read: {error.strerror}; give another by --questions"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise RunnerError(f"{path}: the question list is no JSON: {error}") from error
+    entries = data.get("queries") if isinstance(data, dict) else None
+    if not isinstance(entries, list):
+        raise RunnerError(f'{path}: a question list is an object with a list "queries"')
+    questions: dict[int | str, Question] = {}
+    for number, entry in enumerate(entries, start=1):
+        question = _question(entry)
+        if question is None:
+            warn(f"{path}: entry {number} has no usable id, FileName or Question and is left out")
+        elif question.id in questions:
+            warn(f"{path}: id {question.id} stands twice; the second (entry {number}) is left out")
+        else:
+            questions[question.id] = question
+    if not questions:
+        raise RunnerError(f"{path}: the question list is empty")
+    return tuple(questions.values())
+
+
+def _question(entry: Any) -> Question | None:
+    if not isinstance(entry, dict):
+        return None
+    identifier, file_name, text = entry.get("id"), entry.get("FileName"), entry.get("Question")
+    if isinstance(identifier, bool) or not isinstance(identifier, int | str):
+        return None
+    if not isinstance(file_name, str) or not isinstance(text, str) or Path(file_name).name != file_name:
+        return None
+    question_type = str(entry.get("QuestionType") or "")
+    key = "ProcessedAnswer" if question_type == VISUALIZATION else "FinalAnswer"
+    reference = entry.get(key)
+    return Question(
+        identifier,
+        file_name,
+        text,
+        question_type,
+        str(entry.get("SubQType") or ""),
+        reference if isinstance(reference, str) else json.dumps(reference),
+    )
+
+
+@dataclass(frozen=True)
+class InputFiles:
+    """Where the tables of one config lie."""
+
+    data: Path
+    modality: str
+    table_format: str | None
+    """Key of TABLE_FORMATS; None for image."""
+
+    def image(self, question: Question) -> Path | None:
+        """The picture of the table; None for text."""
+        return None if self.modality == "text" else self.data / "image" / f"{question.file_name}.png"
+
+    def table(self, question: Question) -> Path | None:
+        """The table in the config's format; None for image."""
+        if self.modality == "image" or self.table_format is None:
+            return None
+        return self.data / self.table_format / f"{question.file_name}.{TABLE_FORMATS[self.table_format]}"
+
+    def absent(self, question: Question) -> tuple[str, ...]:
+        """Names, relative to the data folder, of the files that the question needs and that are not there."""
+        needed = [self.image(question), self.table(question)]
+        if question.question_type == VISUALIZATION:
+            needed.append(self.data / "tables" / f"{question.file_name}.xlsx")
+        return tuple(
+            str(path.relative_to(self.data)) for path in needed if path is not None and not path.is_file()
+        )
+
+
+def read_table(path: Path) -> str:
+    """The text of a table. Bytes that are no UTF-8 are replaced: one bad byte must not cost the question."""
+    return path.read_bytes().decode("utf-8", errors="replace").removeprefix("\ufeff")

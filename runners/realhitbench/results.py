@@ -1,0 +1,105 @@
+"""Results on disk: reading them tolerantly, and which of two counts.
+
+A result is an object with `id`, `FileName`, `QuestionType`, `SubQType`, `Question`, `Reference`, `Prediction`,
+`Metrics`, `ProcessingTime`; ours carry `Recovery` where something was changed, and `Engine`. It is an error
+when its `Prediction` starts with `[ERROR`. A success is never replaced by an error; otherwise the later result
+wins. Nothing here trusts `processed_ids`: files of other tools list the failed ids there too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+Result = dict[str, Any]
+TaskId = int | str
+
+MARK = {"written_by": "hitui"}
+"""In every checkpoint that we wrote."""
+MAX_BYTES = 256 * 1024 * 1024
+"""A larger file is no list of a few thousand answers, and reading it would take memory that the model needs."""
+
+
+class Unreadable(Exception):
+    """A result file of no use; the message says why, without the file's name."""
+
+
+def is_error(result: Result) -> bool:
+    prediction = result.get("Prediction")
+    return isinstance(prediction, str) and prediction.startswith("[ERROR")
+
+
+def merge(known: dict[TaskId, Result], results: Iterable[Result]) -> None:
+    """Puts `results` into `known` one after the other; an id keeps the place where it first stood."""
+    for result in results:
+        before = known.get(result["id"])
+        if before is None or is_error(before) or not is_error(result):
+            known[result["id"]] = result
+
+
+def result_files(folder: Path) -> tuple[Path, ...]:
+    """`checkpoint*.json` and `results*.json` of one folder, oldest first."""
+    files = {path for pattern in ("checkpoint*.json", "results*.json") for path in folder.glob(pattern)}
+    return tuple(sorted((path for path in files if path.is_file()), key=_age))
+
+
+def _age(path: Path) -> tuple[int, str]:
+    return path.stat().st_mtime_ns, path.name
+
+
+def load_results(path: Path) -> tuple[list[Result], bool]:
+    """The results in a checkpoint or result file, and whether it carries our mark. Raises Unreadable."""
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise Unreadable(f"is {size // 1024**2} MiB, too large for a result file")
+        if not size:
+            raise Unreadable("is empty")
+        data = json.loads(path.read_bytes())
+    except OSError as error:
+        raise Unreadable(f"cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise Unreadable(f"is half written or no JSON: {error}") from error
+    results = data.get("results") if isinstance(data, dict) else data
+    if not isinstance(results, list):
+        raise Unreadable("holds no list of results")
+    ours = isinstance(data, dict) and MARK.items() <= data.items()
+    return [result for result in results if is_result(result)], ours
+
+
+def is_result(value: object) -> bool:
+    """An object with an id that can be one."""
+    return isinstance(value, dict) and isinstance(value.get("id"), int | str)
+
+
+def parse_journal(data: bytes, warn: Callable[[str], None]) -> tuple[list[Result], int]:
+    """The results in a journal, and how many of its bytes are whole lines.
+
+    A last line without its end was torn by a kill and is not counted, unless it is complete JSON. A broken
+    line further up is named and passed over.
+    """
+    results = []
+    end = 0
+    for number, line in enumerate(data.splitlines(keepends=True), start=1):
+        is_last = end + len(line) == len(data)
+        try:
+            result = json.loads(line) if line.strip() else None
+        except (ValueError, RecursionError):
+            if is_last and not line.endswith(b"\n"):
+                return results, end
+            warn(f"line {number} is no JSON and is passed over")
+            result = None
+        if is_result(result):
+            results.append(result)
+        end += len(line)
+    return results, end
+
+
+def encode(value: object, indent: int | None = None) -> bytes:
+    """JSON in UTF-8; what UTF-8 cannot hold (half of a surrogate pair) is escaped, not lost."""
+    try:
+        return json.dumps(value, indent=indent, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, indent=indent).encode()

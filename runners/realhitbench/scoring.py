@@ -1,0 +1,92 @@
+"""Scores of an answer, as RealHiTBench (arXiv 2506.13405) runs store them; all are percentages with two decimals.
+
+    decimals:  \\b\\d+\\.\\d+\\b  →  rounded to one place
+    normal:    lower case, punctuation out, the words a/an/the out, white space folded
+    r = normal(decimals(reference));  p = normal(decimals(prediction)) or "#"
+    F1: overlap of words;  EM: r == p;  ROUGE-L: rouge_score without stemmer;  SacreBLEU: corpus_bleu of one
+
+ROUGE-L and SacreBLEU come from the libraries that define them and are left out where those are not installed.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import string
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from hitui_runners.realhitbench.questions import VISUALIZATION, Question
+
+_DECIMALS = re.compile(r"\b\d+\.\d+\b")
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+JUDGED = ("Summary Analysis", "Anomaly Analysis")
+"""Sub types that a judge model scores."""
+UNJUDGED = {"GPT_EVAL": "N/A (no eval_api_key)"}
+"""What is stored for them where no judge was at hand."""
+NO_CHART = {"ECR": False, "Pass": "None"}
+"""What is stored for a chart of which there is no code."""
+
+
+def metrics_for(question: Question, prediction: str, *, failed: bool) -> dict[str, Any]:
+    """The `Metrics` of one result.
+
+    Charts are scored by running the model's program, which this version never does: theirs are empty, but
+    for the failed ones, which have no program to run.
+    """
+    if question.question_type == VISUALIZATION:
+        return dict(NO_CHART) if failed else {}
+    if question.sub_type in JUDGED:
+        return dict(UNJUDGED)
+    if failed:
+        return dict.fromkeys(("F1", "EM", *_libraries()), 0.0)
+    return text_scores(question.reference, prediction)
+
+
+def text_scores(reference: str, prediction: str) -> dict[str, float]:
+    """F1, EM and, where installed, ROUGE-L and SacreBLEU."""
+    wanted, given = _normal(reference), _normal(prediction) or "#"
+    scores = {"F1": 100 * _f1(wanted, given), "EM": 100.0 * (wanted == given)}
+    scores.update({name: score(wanted, given) for name, score in _libraries().items()})
+    return {name: round(value, 2) for name, value in scores.items()}
+
+
+def missing_libraries() -> tuple[str, ...]:
+    """Names of the scores that this environment cannot make."""
+    return tuple(name for name in ("ROUGE-L", "SacreBLEU") if name not in _libraries())
+
+
+def _normal(text: str) -> str:
+    rounded = _DECIMALS.sub(lambda match: str(round(float(match[0]), 1)), text)
+    return " ".join(_ARTICLES.sub(" ", rounded.lower().translate(_PUNCTUATION)).split())
+
+
+def _f1(wanted: str, given: str) -> float:
+    wanted_words, given_words = wanted.split(), given.split()
+    common = sum((Counter(wanted_words) & Counter(given_words)).values())
+    if not common:
+        return 0.0
+    precision, recall = common / len(given_words), common / len(wanted_words)
+    return 2 * precision * recall / (precision + recall)
+
+
+@functools.lru_cache(maxsize=1)
+def _libraries() -> dict[str, Callable[[str, str], float]]:
+    scores: dict[str, Callable[[str, str], float]] = {}
+    try:
+        from rouge_score.rouge_scorer import RougeScorer
+
+        scorer = RougeScorer(["rougeL"], use_stemmer=False)
+        scores["ROUGE-L"] = lambda wanted, given: 100 * scorer.score(wanted, given)["rougeL"].fmeasure
+    except ImportError:
+        pass
+    try:
+        import sacrebleu
+
+        scores["SacreBLEU"] = lambda wanted, given: sacrebleu.corpus_bleu([given], [[wanted]]).score
+    except ImportError:
+        pass
+    return scores

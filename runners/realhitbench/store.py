@@ -1,0 +1,202 @@
+"""The results of one config on disk: a journal that is never rewritten, and a snapshot made from it.
+
+`results.jsonl` gets one line a task, flushed to the disk before the next task starts; whatever kills the run,
+at most the task at hand is lost. `checkpoint.json` is a snapshot in the format of the benchmark's own runs, of
+everything known in the folder, replaced atomically; a `checkpoint.json` of someone else's is copied first.
+One process at a time writes into a folder, held by a lock on the journal.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from hitui_runners.errors import RunnerError
+from hitui_runners.realhitbench.results import (
+    MARK,
+    Result,
+    TaskId,
+    Unreadable,
+    encode,
+    is_error,
+    load_results,
+    merge,
+    parse_journal,
+    result_files,
+)
+
+JOURNAL = "results.jsonl"
+SNAPSHOT = "checkpoint.json"
+COPY_SUFFIX = ".before-hitui"
+_PARTIAL_SNAPSHOT = ".checkpoint.json.hitui-part"
+_PARTIAL_COPY = ".checkpoint.json.before-hitui-part"
+
+
+class ResultStore:
+    """What is known of one output folder, and the way to add to it."""
+
+    def __init__(self, folder: Path, warn: Callable[[str], None]) -> None:
+        """Makes and locks the folder and reads what is there. Raises RunnerError with the mend."""
+        self._folder = folder
+        self._warn = warn
+        self._known: dict[TaskId, Result] = {}
+        self._own_snapshot: tuple[int, int, int] | None = None
+        self._unsaved = False
+        self._journal = self._open_journal()
+        self._read_everything()
+
+    def result(self, task_id: TaskId) -> Result | None:
+        """The result that counts for a task; None when it has none."""
+        return self._known.get(task_id)
+
+    def is_answered(self, task_id: TaskId) -> bool:
+        result = self._known.get(task_id)
+        return result is not None and not is_error(result)
+
+    def append(self, result: Result) -> None:
+        """Adds one result for good. Raises RunnerError when the disk does not take it; then it is not added."""
+        line = encode(result) + b"\n"
+        start = os.fstat(self._journal).st_size
+        try:
+            written = 0
+            while written < len(line):
+                written += os.write(self._journal, line[written:])
+            os.fdatasync(self._journal)
+        except OSError as error:
+            # Half a line would be dropped at the next start anyway; the space may matter now.
+            os.ftruncate(self._journal, start)
+            raise RunnerError(
+                f"{self._folder / JOURNAL}: the result of task {result['id']} cannot be written: "
+                f"{error.strerror}; make room and run again with --resume, all earlier results are kept"
+            ) from error
+        merge(self._known, [result])
+        self._unsaved = True
+
+    def save_snapshot(self) -> None:
+        """Brings `checkpoint.json` up to date; does nothing when it is. Raises RunnerError."""
+        if not self._unsaved:
+            return
+        path = self._folder / SNAPSHOT
+        try:
+            self._keep_foreign_snapshot(path)
+            results = list(self._known.values())
+            answered = [result["id"] for result in results if not is_error(result)]
+            _replace(
+                path,
+                self._folder / _PARTIAL_SNAPSHOT,
+                encode({"results": results, "processed_ids": answered, **MARK}, indent=2),
+            )
+            self._own_snapshot = _identity(path)
+        except OSError as error:
+            raise RunnerError(
+                f"{path}: the snapshot cannot be written: {error.strerror}; "
+                f"nothing is lost, {JOURNAL} beside it holds every result"
+            ) from error
+        self._unsaved = False
+
+    def close(self) -> None:
+        """Gives the lock back."""
+        os.close(self._journal)
+
+    def _open_journal(self) -> int:
+        path = self._folder / JOURNAL
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise RunnerError(
+                f"{path}: cannot be written: {error.strerror}; give a folder that can be by --output"
+            ) from error
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                os.close(handle)
+                raise RunnerError(
+                    f"{path}: another runner is writing it; wait for that one, or stop it"
+                ) from error
+            self._warn(
+                f"{path}: cannot be locked on this file system ({error.strerror}); start no second runner"
+            )
+        return handle
+
+    def _read_everything(self) -> None:
+        for path in result_files(self._folder):
+            try:
+                results, ours = load_results(path)
+            except Unreadable as error:
+                self._warn(f"{path}: {error}; it is left as it is and not read")
+                continue
+            merge(self._known, results)
+            if ours and path.name == SNAPSHOT:
+                self._own_snapshot = _identity(path)
+        path = self._folder / JOURNAL
+        data = path.read_bytes()
+        results, whole = parse_journal(data, lambda line: self._warn(f"{path}: {line}"))
+        if whole < len(data):
+            self._warn(f"{path}: the last line was torn; its task runs again")
+            os.ftruncate(self._journal, whole)
+        elif data and not data.endswith(b"\n"):
+            os.write(self._journal, b"\n")
+        before = dict(self._known)
+        merge(self._known, results)
+        self._unsaved = bool(results) and (self._own_snapshot is None or before != self._known)
+
+    def _keep_foreign_snapshot(self, path: Path) -> None:
+        """Copies a `checkpoint.json` that we did not write, and takes in what it holds."""
+        if not path.exists() or _identity(path) == self._own_snapshot:
+            return
+        try:
+            results, ours = load_results(path)
+        except Unreadable:
+            results, ours = [], False
+        if ours:
+            return
+        newer = dict(self._known)
+        self._known.clear()
+        merge(self._known, results)
+        merge(self._known, newer.values())
+        number = 1
+        while True:
+            copy = path.with_name(path.name + COPY_SUFFIX + (f"-{number}" if number > 1 else ""))
+            if not copy.exists():
+                partial = self._folder / _PARTIAL_COPY
+                shutil.copy2(path, partial)
+                with partial.open("rb") as file:
+                    os.fsync(file.fileno())
+                partial.rename(copy)
+                return
+            if _same_content(copy, path):
+                return
+            number += 1
+
+
+def _replace(path: Path, partial: Path, content: bytes) -> None:
+    try:
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def _identity(path: Path) -> tuple[int, int, int]:
+    status = path.stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _same_content(one: Path, other: Path) -> bool:
+    if one.stat().st_size != other.stat().st_size:
+        return False
+    with one.open("rb") as first, other.open("rb") as second:
+        while block := first.read(1024 * 1024):
+            if block != second.read(1024 * 1024):
+                return False
+    return True
