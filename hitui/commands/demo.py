@@ -6,7 +6,8 @@ import argparse
 import os
 from pathlib import Path
 
-from hitui.adapters.gpus import open_source
+from hitui.adapters.gpus import SIMULATED_VARIABLE, make_source
+from hitui.adapters.gpus.monitor import GpuMonitor
 from hitui.demo.gpus import LivelyGpus
 from hitui.demo.workspace import MARK, create_workspace
 from hitui.factory import build_services
@@ -33,13 +34,13 @@ def run(arguments: argparse.Namespace) -> int:
     gpu_folder = folder / ".simulated-gpus"
     lively = LivelyGpus(gpu_folder) if arguments.simulated or not _has_gpus() else None
     if lively is not None:
-        os.environ["HITUI_SIMULATED_GPUS"] = str(gpu_folder)
+        os.environ[SIMULATED_VARIABLE] = str(gpu_folder)
         lively.start()
     try:
         if arguments.no_screen:
             print(folder)
             if lively is not None:
-                print(f"HITUI_SIMULATED_GPUS={gpu_folder}")
+                print(f"{SIMULATED_VARIABLE}={gpu_folder}")
             return 0
         from hitui.ui.app import run_dashboard
 
@@ -51,8 +52,4 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _has_gpus() -> bool:
     """Whether the machine's own driver answers with at least one GPU."""
-    source = open_source(simulated=None)
-    try:
-        return bool(source.read().gpus)
-    finally:
-        source.close()
+    return bool(GpuMonitor(lambda: make_source("nvml")).read_once().gpus)
