@@ -44,10 +44,14 @@ class Reply:
 class TaskFailed(Exception):
     """This prompt has no reply, the next one may: the text behind `[ERROR] ` in its result."""
 
-    def __init__(self, message: str, *, input_tokens: int | None = None) -> None:
+    def __init__(self, message: str, *, input_tokens: int | None = None, unexpected: bool = False) -> None:
         super().__init__(message)
         self.message = message
         self.input_tokens = input_tokens
+        self.unexpected = unexpected
+        """No failure that a task can have: when several come in a row, the fault is not in the tasks."""
+        self.recovery: Mapping[str, object] = {}
+        """What had been changed for this attempt, as in `Reply`."""
 
 
 def text_too_large(tokens: int) -> TaskFailed:
@@ -58,13 +62,6 @@ def text_too_large(tokens: int) -> TaskFailed:
 def image_too_large(size: tuple[int, int], tokens: int | None = None) -> TaskFailed:
     """Out of memory at a prompt with an image of `size` (width, height) pixels; worded as stored."""
     return TaskFailed(f"OOM: Image too large ({size})", input_tokens=tokens)
-
-
-def image_over_limit(pixels: int, limit: int) -> TaskFailed:
-    """More pixels than the decoder opens; worded as Pillow words it, which is what is stored."""
-    return TaskFailed(
-        f"Image size ({pixels} pixels) exceeds limit of {limit} pixels, could be decompression bomb DOS attack."
-    )
 
 
 class Engine(ABC):

@@ -37,6 +37,8 @@ from hitui_runners.realhitbench.store import ResultStore
 from hitui_runners.stopping import Stopped, StopSignals
 
 SNAPSHOT_SECONDS = 60.0
+STRANGE_FAILURES = 5
+"""After so many unexpected failures in a row the run ends, rather than mark thousands of tasks as failed."""
 
 
 def main(words: Sequence[str]) -> int:
@@ -74,6 +76,7 @@ class Outcome:
     prediction: str
     failed: bool
     reply: Reply
+    unexpected: bool = False
 
 
 class Evaluation:
@@ -144,6 +147,7 @@ class Evaluation:
         bar.show(0)
         self._events.progress(0, len(questions), 0)
         saved = time.monotonic()
+        strange = 0
         try:
             for question in questions:
                 started = time.monotonic()
@@ -158,6 +162,12 @@ class Evaluation:
                     if time.monotonic() - saved > SNAPSHOT_SECONDS:
                         self._save_snapshot()
                         saved = time.monotonic()
+                strange = strange + 1 if outcome.unexpected else 0
+                if strange == STRANGE_FAILURES:
+                    raise RunnerError(
+                        f"the last {strange} tasks failed with errors that are not theirs, the last one with: "
+                        f"{outcome.prediction}; mend that and run again with --resume"
+                    )
         finally:
             bar.close()
 
@@ -175,7 +185,12 @@ class Evaluation:
                 self._signals.check()
                 answer = final_answer(reply.text, is_code=prompt.writes_code)
         except TaskFailed as failure:
-            return _failed(failure.message, failure.input_tokens)
+            return Outcome(
+                ERROR_PREFIX + failure.message,
+                True,
+                Reply("", failure.input_tokens, recovery=failure.recovery),
+                failure.unexpected,
+            )
         except FileNotFoundError as error:
             return _failed(f"Input file not found: {error.filename}")
         except OSError as error:
@@ -245,5 +260,5 @@ class Evaluation:
             warn(str(error))
 
 
-def _failed(message: str, input_tokens: int | None = None) -> Outcome:
-    return Outcome(ERROR_PREFIX + message, True, Reply("", input_tokens))
+def _failed(message: str) -> Outcome:
+    return Outcome(ERROR_PREFIX + message, True, Reply(""))

@@ -1,0 +1,67 @@
+"""The processor of a vision-language model, also where torchvision is not installed.
+
+`AutoProcessor` builds the part for videos too, which needs torchvision; nothing here has videos. Where that
+fails, the model's own processor class is built without it (seen with Qwen3-VL in transformers 5.23).
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
+
+def load_processor(folder: Path) -> Any:
+    """The processor of the model in `folder`. Raises what transformers raises."""
+    from transformers import AutoProcessor
+
+    try:
+        return AutoProcessor.from_pretrained(folder)
+    except (ImportError, TypeError) as error:
+        # Versions before 5.5 fail with a TypeError instead, on the video class that they set to None.
+        if "orchvision" not in str(error) and "NoneType" not in str(error):
+            raise
+    return _without_video(folder)
+
+
+def _without_video(folder: Path) -> Any:
+    from transformers import AutoImageProcessor, AutoTokenizer
+
+    base = _processor_class(folder)
+
+    class WithoutVideo(base):  # type: ignore[misc, valid-type]
+        attributes = ("image_processor", "tokenizer")
+
+        @classmethod
+        def get_attributes(cls) -> list[str]:
+            return list(cls.attributes)
+
+        def check_argument_for_proper_class(self, argument_name: str, argument: Any) -> Any:
+            return (
+                None if argument is None else super().check_argument_for_proper_class(argument_name, argument)
+            )
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    return WithoutVideo(
+        image_processor=AutoImageProcessor.from_pretrained(folder),
+        tokenizer=tokenizer,
+        chat_template=_chat_template(folder) or tokenizer.chat_template,
+    )
+
+
+def _processor_class(folder: Path) -> Any:
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    names = importlib.import_module("transformers.models.auto.processing_auto").PROCESSOR_MAPPING_NAMES
+    return getattr(importlib.import_module("transformers"), names[config["model_type"]])
+
+
+def _chat_template(folder: Path) -> str | None:
+    """Processors keep theirs in a file of its own, older ones in JSON; None where only the tokenizer has one."""
+    plain, wrapped = folder / "chat_template.jinja", folder / "chat_template.json"
+    if plain.is_file():
+        return plain.read_text(encoding="utf-8")
+    if wrapped.is_file():
+        template = json.loads(wrapped.read_text(encoding="utf-8")).get("chat_template")
+        return template if isinstance(template, str) else None
+    return None

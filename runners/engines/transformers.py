@@ -1,0 +1,262 @@
+"""Vision-language models through `transformers`, one prompt at a time, greedily.
+
+On GPUs the weights are bfloat16 and spread by accelerate (`device_map="auto"`), else float32. An out-of-memory
+costs its task only: the memory is freed and the next one runs. Nothing is fetched: the model is a folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hitui_runners.engines.base import Engine, Prompt, Reply, TaskFailed, image_too_large, text_too_large
+from hitui_runners.engines.processors import load_processor
+from hitui_runners.engines.truncation import TokenizedTable, note
+from hitui_runners.errors import RunnerError
+
+SEAM_TOKENS = 8
+"""Taken off beside the excess when a prompt came out above its budget."""
+
+
+class TransformersEngine(Engine):
+    """A model folder, loaded once."""
+
+    name = "transformers"
+
+    def __init__(
+        self, folder: Path, max_input_tokens: int, max_new_tokens: int, max_pixels: int | None
+    ) -> None:
+        self._folder = folder
+        self._max_input_tokens = max_input_tokens
+        self._max_new_tokens = max_new_tokens
+        self._max_pixels = max_pixels
+        self._model: Any = None
+        self._processor: Any = None
+        self._tokenized: TokenizedTable | None = None
+
+    @classmethod
+    def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument(
+            "--max-pixels",
+            type=int,
+            metavar="N",
+            help="scale images down to this many pixels (default: the model's)",
+        )
+
+    @classmethod
+    def from_arguments(cls, arguments: argparse.Namespace) -> TransformersEngine:
+        if arguments.model is None:
+            raise RunnerError("--engine transformers needs --model, the folder of the model")
+        folder = Path(arguments.model)
+        if not folder.is_dir():
+            raise RunnerError(
+                f"{folder}: there is no such model folder; give the one that holds config.json by --model"
+            )
+        if not (folder / "config.json").is_file():
+            raise RunnerError(f"{folder}: is no model folder, it has no config.json; see --model")
+        if arguments.max_pixels is not None and arguments.max_pixels < 1:
+            raise RunnerError(f"--max-pixels: a number from 1 on is expected, not {arguments.max_pixels}")
+        return cls(folder, arguments.max_input_tokens, arguments.max_new_tokens, arguments.max_pixels)
+
+    def load(self) -> None:
+        try:
+            import torch
+            from transformers import AutoModelForImageTextToText, GenerationConfig
+        except ImportError as error:
+            raise RunnerError(
+                f"{sys.executable}: cannot run models: {error}; install torch, transformers, accelerate and pillow there"
+            ) from error
+        on_gpu = torch.cuda.is_available()
+        print(f"Loading {self._folder} on {_devices(torch)}", flush=True)
+        try:
+            self._processor = load_processor(self._folder)
+            self._model = AutoModelForImageTextToText.from_pretrained(
+                self._folder,
+                dtype=torch.bfloat16 if on_gpu else torch.float32,
+                device_map="auto" if on_gpu else None,
+            ).eval()
+        except (OSError, ValueError, ImportError, KeyError) as error:
+            raise RunnerError(f"{self._folder}: the model cannot be loaded: {_one_line(error)}") from error
+        except RuntimeError as error:
+            if not _out_of_memory(error):
+                raise RunnerError(
+                    f"{self._folder}: the model cannot be loaded: {_one_line(error)}"
+                ) from error
+            raise RunnerError(
+                f"{self._folder}: not enough memory to load the model: {_one_line(error)}"
+            ) from error
+        # A new one, and not the model's own: that asks for sampling, and greedy answers can be repeated.
+        own = self._model.generation_config
+        self._model.generation_config = GenerationConfig(
+            do_sample=False,
+            max_new_tokens=self._max_new_tokens,
+            eos_token_id=own.eos_token_id,
+            pad_token_id=own.pad_token_id if own.pad_token_id is not None else self._tokenizer.pad_token_id,
+            repetition_penalty=own.repetition_penalty,
+        )
+
+    def answer(self, prompt: Prompt) -> Reply:
+        image = _open_image(prompt.image) if prompt.image is not None else None
+        inputs, recovery = self._inputs(prompt, image)
+        tokens = int(inputs["input_ids"].shape[1])
+        try:
+            text, new_tokens = self._generate(inputs)
+        except (RuntimeError, MemoryError) as error:
+            failure = self._failure(error, tokens, image)
+        else:
+            return Reply(text, tokens, new_tokens, recovery)
+        # Outside the handler, where the traceback no longer holds the tensors of the failed call.
+        inputs = None
+        self._free_memory()
+        failure.recovery = recovery
+        raise failure
+
+    def close(self) -> None:
+        self._model = self._processor = self._tokenized = None
+
+    @property
+    def _tokenizer(self) -> Any:
+        return self._processor.tokenizer
+
+    def _generate(self, inputs: Any) -> tuple[str, int]:
+        import torch
+
+        with torch.inference_mode():
+            output = self._model.generate(**inputs.to(self._model.device))
+        new = output[0, inputs["input_ids"].shape[1] :]
+        return self._tokenizer.decode(new, skip_special_tokens=True), int(new.shape[0])
+
+    def _failure(self, error: BaseException, tokens: int, image: Any) -> TaskFailed:
+        if isinstance(error, MemoryError) or _out_of_memory(error):
+            return image_too_large(image.size, tokens) if image is not None else text_too_large(tokens)
+        if "CUDA" in str(error) or "NCCL" in str(error):
+            raise RunnerError(f"the GPU can no longer be used: {_one_line(error)}") from error
+        return TaskFailed(f"{type(error).__name__}: {_one_line(error)}", input_tokens=tokens, unexpected=True)
+
+    def _free_memory(self) -> None:
+        import torch
+
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _inputs(self, prompt: Prompt, image: Any) -> tuple[Any, dict[str, object]]:
+        """What the model gets, within the budget, and what was changed for that."""
+        recovery: dict[str, object] = {}
+        size = self._image_size(image, recovery)
+        inputs = None
+        if not prompt.table or len(prompt.table.encode()) <= self._max_input_tokens:
+            inputs = self._process(prompt, prompt.table, image, size)
+            if inputs["input_ids"].shape[1] <= self._max_input_tokens:
+                return inputs, recovery
+        return self._cut(prompt, image, size, inputs, recovery), recovery
+
+    def _cut(self, prompt: Prompt, image: Any, size: Any, whole: Any, recovery: dict[str, object]) -> Any:
+        """The inputs with as much of the table as fits. Raises TaskFailed when even without it they do not."""
+        inputs = self._process(prompt, "", image, size)
+        without_table = int(inputs["input_ids"].shape[1])
+        if without_table > self._max_input_tokens:
+            raise TaskFailed(
+                f"Input has {without_table} tokens without its table, more than the {self._max_input_tokens} allowed",
+                input_tokens=without_table,
+            )
+        if self._tokenized is None or self._tokenized.table != prompt.table:
+            self._tokenized = TokenizedTable(prompt.table, self._token_starts)
+        table = self._tokenized
+        note_tokens = len(self._tokenizer(note(len(prompt.table)), add_special_tokens=False)["input_ids"])
+        budget = self._max_input_tokens - without_table
+        while True:
+            cut = table.cut(budget, note_tokens)
+            inputs = self._process(prompt, cut.text, image, size)
+            excess = int(inputs["input_ids"].shape[1]) - self._max_input_tokens
+            if excess <= 0 or not cut.text:
+                break
+            budget -= excess + SEAM_TOKENS
+        if cut.left_out:
+            recovery["token_budget"] = self._max_input_tokens
+            recovery["uncut_tokens"] = (
+                int(whole["input_ids"].shape[1]) if whole is not None else without_table + table.tokens
+            )
+            print(
+                f"Query {prompt.task_id}: cut to {int(inputs['input_ids'].shape[1])} tokens "
+                f"of {recovery['uncut_tokens']}",
+                flush=True,
+            )
+        return inputs
+
+    def _process(self, prompt: Prompt, table: str, image: Any, size: Any) -> Any:
+        words = "".join(self._harmless(part) for part in (prompt.before, table, prompt.after))
+        content = [{"type": "text", "text": words}]
+        if image is not None:
+            content.insert(0, {"type": "image"})
+        text = self._processor.apply_chat_template(
+            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
+        )
+        if image is None:
+            return self._processor(text=[text], return_tensors="pt")
+        options = {} if size is None else {"size": size}
+        return self._processor(text=[text], images=[image], return_tensors="pt", **options)
+
+    def _harmless(self, text: str) -> str:
+        """The text with the tokenizer's own marks (`<|im_end|>`) broken up, which must mean nothing in a table."""
+        for token in self._tokenizer.all_special_tokens:
+            text = text.replace(token, f"{token[:1]} {token[1:]}")
+        return text
+
+    def _image_size(self, image: Any, recovery: dict[str, object]) -> dict[str, int] | None:
+        """The image processor's limits, in pixels, where they are not the model's own."""
+        if image is None or self._max_pixels is None:
+            return None
+        if image.width * image.height > self._max_pixels:
+            recovery["pixels"] = self._max_pixels
+        own = self._processor.image_processor.size
+        return {
+            "shortest_edge": min(own["shortest_edge"], self._max_pixels),
+            "longest_edge": self._max_pixels,
+        }
+
+    def _token_starts(self, texts: Sequence[str]) -> list[list[int]]:
+        """Where the tokens of each text begin; a tokenizer in Python cannot say, there they are spread evenly."""
+        if self._tokenizer.is_fast:
+            encoded = self._tokenizer(
+                list(texts), add_special_tokens=False, return_offsets_mapping=True, verbose=False
+            )
+            return [[start for start, _ in offsets] for offsets in encoded["offset_mapping"]]
+        starts = []
+        for text in texts:
+            count = len(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+            starts.append([len(text) * token // count for token in range(count)])
+        return starts
+
+
+def _open_image(path: Path) -> Any:
+    """The picture in RGB. Raises TaskFailed where it cannot be decoded."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except Image.DecompressionBombError as error:
+        raise TaskFailed(str(error)) from error
+    except (UnidentifiedImageError, SyntaxError) as error:
+        raise TaskFailed(f"Image cannot be read: {path.name}: {_one_line(error)}") from error
+
+
+def _devices(torch: Any) -> str:
+    if not torch.cuda.is_available():
+        return f"the CPU ({torch.get_num_threads()} threads)"
+    return ", ".join(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count()))
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    from accelerate.utils.memory import should_reduce_batch_size
+
+    return isinstance(error, Exception) and bool(should_reduce_batch_size(error))
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300]
