@@ -75,7 +75,7 @@ class _Questions:
             if code in _GPU_GONE or code in _DRIVER_GONE:
                 raise
             if code not in _NOT_GIVEN:
-                self.failed.append(f"{what} not read ({error})")
+                self.failed.append(f"{what}: not read ({error})")
             return None
 
     @property

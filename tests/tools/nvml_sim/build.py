@@ -1,6 +1,6 @@
 """Builds the simulated driver: `python tests/tools/nvml_sim/build.py FOLDER` leaves libnvidia-ml.so.1 there.
 
-    NVML_SIM_FILE=gpus.txt LD_LIBRARY_PATH=FOLDER hitui gpus
+NVML_SIM_FILE=gpus.txt LD_LIBRARY_PATH=FOLDER hitui gpus
 """
 
 from __future__ import annotations

@@ -1,0 +1,30 @@
+"""Fixtures that several folders of tests share; what they make is under `tests/tools`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.tools.nvml_sim.build import build
+from tests.tools.nvml_sim.driver import FILE_VARIABLE, NvmlDriver
+
+
+@pytest.fixture(scope="session")
+def nvml_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The simulated libnvidia-ml.so.1, compiled once a session."""
+    return build(tmp_path_factory.mktemp("nvml"))
+
+
+@pytest.fixture
+def nvml_driver(nvml_library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[NvmlDriver]:
+    """A driver with one GPU, for this process and (by its `environment`) for others."""
+    driver = NvmlDriver(nvml_library, tmp_path / "nvml.txt")
+    driver.write("count 1\n")
+    monkeypatch.setenv(FILE_VARIABLE, str(driver.file))
+    monkeypatch.delenv("HITUI_SIMULATED_GPUS", raising=False)
+    driver.serve_this_process()
+    yield driver
+    # Threads that hang in a call of this test may leave it now.
+    driver.write("count 1\n")
