@@ -1,0 +1,303 @@
+"""All configs of a workspace: discovered, declared, and read.
+
+Thread-safe. Reading never writes into the workspace, and nothing unchanged is parsed twice.
+"""
+
+from __future__ import annotations
+
+import difflib
+import threading
+from collections.abc import Hashable
+from dataclasses import replace
+from pathlib import Path
+
+from hitui.adapters.checkpoints import make_reader
+from hitui.adapters.checkpoints.discovery import Found, Walker
+from hitui.adapters.checkpoints.inputs import SUBFOLDERS, InputFiles
+from hitui.adapters.checkpoints.naming import modality_and_format
+from hitui.adapters.checkpoints.question_choice import choose_data_folder, choose_question_file
+from hitui.adapters.checkpoints.questions import QuestionList, read_questions
+from hitui.adapters.checkpoints.reading import (
+    ReadContext,
+    Reader,
+    Reading,
+    Signature,
+    UnreadableFile,
+    signature_of,
+)
+from hitui.domain.configs import Config
+from hitui.errors import NoSuchName
+from hitui.settings import ConfigSettings, Settings
+
+__all__ = ["Catalogue", "Reading"]
+
+_CANDIDATE_DEPTH = 3
+"""How deep the workspace is searched for questions and dataset when the results folders are declared."""
+
+
+class Catalogue:
+    """The configs of one workspace. `refresh` discovers; `read` reads one config."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._context = ReadContext(settings)
+        self._walker = Walker()
+        self._lock = threading.RLock()
+        self._configs: tuple[Config, ...] = ()
+        self._problems: tuple[str, ...] = ()
+        self._question_problems: tuple[str, ...] = ()
+        self._questions_file: Path | None = None
+        self._questions_signature: Signature | None = None
+        self._visited: tuple[Path, ...] = ()
+        self._refreshed = False
+        self._readers: dict[str, Reader] = {}
+        self._readings: dict[str, tuple[Hashable, Reading]] = {}
+        self._config_locks: dict[str, threading.Lock] = {}
+
+    @property
+    def configs(self) -> tuple[Config, ...]:
+        """By name; discovers first when nothing was yet."""
+        self._ensure()
+        return self._configs
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What is wrong with the workspace as a whole: folders, question list, dataset."""
+        self._ensure()
+        return self._problems
+
+    @property
+    def questions_file(self) -> Path | None:
+        """The question list in use; None: none was found."""
+        self._ensure()
+        return self._questions_file
+
+    @property
+    def questions(self) -> QuestionList | None:
+        """None: there is none, or it cannot be read."""
+        self._ensure()
+        return self._context.questions
+
+    @property
+    def data_folder(self) -> Path | None:
+        """The dataset's folder; None: none was found, so nothing counts as blocked."""
+        self._ensure()
+        inputs = self._context.inputs
+        return inputs.folder if inputs else None
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Every folder in which something of a config lies or may come to lie."""
+        self._ensure()
+        return self._visited
+
+    def shown(self, path: Path | str) -> str:
+        """A path relative to the workspace where it lies in it."""
+        return self._context.shown(path)
+
+    def _ensure(self) -> None:
+        if not self._refreshed:
+            self.refresh()
+
+    def refresh(self) -> None:
+        """Discovers again: configs, question list, dataset."""
+        with self._lock:
+            results, elsewhere = self._walk()
+            configs = self._join(self._walker.configs(results))
+            question_file, problems = choose_question_file(self.settings, elsewhere, configs)
+            self._load_questions(question_file)
+            folder, data_problems = choose_data_folder(self.settings, elsewhere, question_file)
+            known = self._context.inputs
+            if folder is None:
+                self._context.inputs = None
+            elif known is not None and known.folder == folder:
+                known.refresh()
+            else:
+                self._context.inputs = InputFiles(folder)
+            self._configs = configs
+            self._visited = tuple(results.visited)
+            self._problems = (
+                *results.problems,
+                *problems,
+                *self._question_problems,
+                *data_problems,
+                *self._absent_inputs(configs),
+            )
+            self._refreshed = True
+
+    def refresh_inputs(self) -> bool:
+        """Looks whether question list or dataset changed (a few stats); True when they did."""
+        with self._lock:
+            self._ensure()
+            inputs = self._context.inputs
+            changed = inputs is not None and inputs.refresh()
+            file = self._questions_file
+            if file is not None and signature_of(file) != self._questions_signature:
+                changed = True
+            if changed:
+                self.refresh()
+            return changed
+
+    def find(self, name: str) -> Config:
+        """The config of that name, or the only one whose name or folder ends in it.
+
+        Raises NoSuchName, naming the nearest.
+        """
+        configs = self.configs
+        by_name = {config.name: config for config in configs}
+        wanted = name.strip("/")
+        if name in by_name:
+            return by_name[name]
+        ends = [config for config in configs if config.name.endswith("/" + wanted)]
+        if len(ends) > 1:
+            raise NoSuchName(
+                f"{name}: several configs end in it ({', '.join(config.name for config in ends)}); "
+                "give more of the name"
+            )
+        if ends:
+            return ends[0]
+        for folder in (str(Path(name).resolve()), str(self.settings.root / name)):
+            for config in configs:
+                if folder.rstrip("/") in config.folders:
+                    return config
+        if not configs:
+            raise NoSuchName(f"{name}: no such config; there are none in {self.settings.root}")
+        near = difflib.get_close_matches(name, by_name, n=1, cutoff=0.4)
+        if not near:
+            tails = {config.name.rpartition("/")[2]: config.name for config in configs}
+            near = [tails[tail] for tail in difflib.get_close_matches(name, tails, n=1, cutoff=0.4)]
+        hint = f"did you mean {near[0]}?" if near else "`hitui ls` lists them"
+        raise NoSuchName(f"{name}: no such config; {hint}")
+
+    def read(self, config: Config) -> Reading:
+        """The config as its files stand now. What did not change is not parsed again."""
+        self._ensure()
+        with self._lock:
+            reader = self._readers.get(config.kind)
+            if reader is None:
+                reader = self._readers[config.kind] = make_reader(config.kind, self._context)
+            lock = self._config_locks.setdefault(config.name, threading.Lock())
+        with lock:
+            fingerprint = reader.fingerprint(config)
+            known = self._readings.get(config.name)
+            if known is not None and known[0] == fingerprint:
+                return known[1]
+            reading = reader.read(config)
+            self._readings[config.name] = (fingerprint, reading)
+            return reading
+
+    def changed(self, config: Config) -> bool:
+        """Whether `read` would give something new; stats and listings only."""
+        with self._lock:
+            reader, known = self._readers.get(config.kind), self._readings.get(config.name)
+        return reader is None or known is None or reader.fingerprint(config) != known[0]
+
+    def _walk(self) -> tuple[Found, Found]:
+        """What lies below the results folders, and what lies in the workspace besides."""
+        workspace = self.settings.workspace
+        data = [self.settings.path(workspace.data)] if workspace.data else []
+        if not workspace.results:
+            found = self._walker.walk([self.settings.root], data)
+            return found, found
+        results = self._walker.walk([self.settings.path(text) for text in workspace.results], data)
+        if workspace.questions and workspace.data:
+            return results, results
+        elsewhere = self._walker.walk([self.settings.root], data, depth=_CANDIDATE_DEPTH)
+        elsewhere.reports = [*results.reports, *elsewhere.reports]
+        return results, elsewhere
+
+    def _load_questions(self, file: Path | None) -> None:
+        signature = signature_of(file) if file else None
+        if file == self._questions_file and signature == self._questions_signature and self._refreshed:
+            return
+        self._questions_file, self._questions_signature = file, signature
+        self._question_problems = ()
+        if file is None:
+            self._context.questions = None
+            return
+        try:
+            questions = read_questions(file)
+        except UnreadableFile as error:
+            known = self._context.questions
+            kept = known is not None and known.path == file
+            self._context.questions = known if kept else None
+            rest = " (what was read of it before still counts)" if kept else ""
+            self._question_problems = (f"{self.shown(file)}: {error}{rest}",)
+            return
+        self._context.questions = questions
+        self._question_problems = tuple(f"{self.shown(file)}: {problem}" for problem in questions.problems)
+
+    def _absent_inputs(self, configs: tuple[Config, ...]) -> tuple[str, ...]:
+        inputs = self._context.inputs
+        if inputs is None:
+            return ()
+        needed = {"image" for config in configs if config.modality in ("image", "mix")}
+        needed |= {
+            config.table_format
+            for config in configs
+            if config.table_format is not None and config.modality in ("text", "mix")
+        }
+        return tuple(
+            f"{self.shown(inputs.folder / name)}: no such folder, so what needs its files counts as blocked; "
+            "put it there, or name the dataset as `[workspace] data`"
+            for name in SUBFOLDERS
+            if name in needed and name in inputs.absent_subfolders
+        )
+
+    def _join(self, discovered: list[Config]) -> tuple[Config, ...]:
+        """Discovered configs and declared ones, those of one name or one output folder as one."""
+        by_name = {config.name: config for config in discovered}
+        by_output = {config.output: config for config in discovered}
+        declared: dict[str, Config] = {}
+        for entry in self.settings.configs:
+            if entry.output is not None:
+                found = by_output.get(str(self.settings.path(entry.output)))
+            else:
+                found = by_name.get(entry.name)
+            declared[entry.name] = self._declare(entry, found)
+        taken = {folder for config in declared.values() for folder in config.folders}
+        rest = {}
+        for config in discovered:
+            folders = tuple(folder for folder in config.folders if folder not in taken)
+            left = any(Path(folder).is_dir() for folder in folders)
+            if left and config.name not in declared:
+                rest[config.name] = replace(
+                    config, folders=folders, runner=self.settings.default_runner if _runs(config) else None
+                )
+        return tuple(sorted((*declared.values(), *rest.values()), key=lambda config: config.name))
+
+    def _declare(self, entry: ConfigSettings, found: Config | None) -> Config:
+        settings = self.settings
+        if entry.output is not None:
+            output = str(settings.path(entry.output))
+        elif found is not None:
+            output = found.output
+        else:
+            results = settings.workspace.results
+            output = str((settings.path(results[0]) if results else settings.root) / entry.name)
+        folders = (
+            output,
+            *(found.folders if found else ()),
+            *(str(settings.path(folder)) for folder in entry.folders),
+        )
+        parts = entry.name.split("/")
+        modality, table_format = modality_and_format(reversed(parts[-2:]))
+        if found is not None:
+            modality, table_format = found.modality or modality, found.table_format or table_format
+        modality = entry.modality or modality
+        kind = found.kind if found is not None and entry.kind == "realhitbench" else entry.kind
+        return Config(
+            name=entry.name,
+            kind=kind,
+            folders=tuple(dict.fromkeys(folders)),
+            output=output,
+            modality=modality,
+            table_format=None if modality == "image" else entry.format or table_format,
+            runner=entry.runner or settings.default_runner,
+            declared=True,
+        )
+
+
+def _runs(config: Config) -> bool:
+    """Whether the workspace's own runner can run it: it answers questions, it trains nothing."""
+    return config.kind == "realhitbench"

@@ -1,0 +1,202 @@
+"""Finds what lies below a folder: results, trainer folders, question lists, the dataset.
+
+One walk, listings only; the head of a JSON file is read where its name does not say what it is. Hidden
+folders, virtual environments and the dataset's own subfolders are not entered.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hitui.adapters.checkpoints import skip_ids
+from hitui.adapters.checkpoints.inputs import SUBFOLDERS, is_data_folder
+from hitui.adapters.checkpoints.naming import bare_location, modality_and_format, short_names
+from hitui.adapters.checkpoints.questions import looks_like_questions
+from hitui.adapters.checkpoints.reading import Signature, signature_of
+from hitui.adapters.checkpoints.realhitbench import is_result_file
+from hitui.domain.configs import MODALITIES, TABLE_FORMATS, Config
+
+TRAINER_STATE = "trainer_state.json"
+CHECKPOINT_FOLDER = re.compile(r"checkpoint-(\d+)")
+_NEVER_ENTERED = {"node_modules", "__pycache__", "site-packages", "wandb", "mlruns"}
+_HEAD = 8192
+_MOST_JSON_FILES = 50
+"""A folder with more JSON files than this is data, not a place where a question list is looked for."""
+
+
+@dataclass
+class Found:
+    """What a walk came across."""
+
+    result_folders: list[Path] = field(default_factory=list)
+    trainer_folders: list[Path] = field(default_factory=list)
+    question_files: list[Path] = field(default_factory=list)
+    data_folders: list[Path] = field(default_factory=list)
+    reports: list[Path] = field(default_factory=list)
+    """Every `skip_ids.json`."""
+    visited: list[Path] = field(default_factory=list)
+    """Every folder that was listed: what has to be watched."""
+    problems: list[str] = field(default_factory=list)
+
+
+class Walker:
+    """Walks again and again; remembers what the heads of files said while those do not change."""
+
+    def __init__(self) -> None:
+        self._heads: dict[tuple[str, Signature], bool] = {}
+        self._metadata: dict[tuple[str, Signature], tuple[str, ...]] = {}
+
+    def walk(self, roots: Iterable[Path], excluded: Iterable[Path] = (), depth: int | None = None) -> Found:
+        """Everything below `roots`, at most `depth` folders down."""
+        found = Found()
+        seen: set[tuple[int, int]] = set()
+        skip = {str(path) for path in excluded}
+        todo = [(root, 0) for root in reversed(list(roots))]
+        while todo:
+            folder, level = todo.pop()
+            try:
+                status = folder.stat()
+                if (status.st_dev, status.st_ino) in seen or str(folder) in skip:
+                    continue
+                seen.add((status.st_dev, status.st_ino))
+                with os.scandir(folder) as entries:
+                    listed = sorted(entries, key=lambda entry: entry.name)
+            except FileNotFoundError:
+                if level == 0:
+                    found.problems.append(f"{folder}: no such folder; correct `[workspace] results`")
+                continue
+            except OSError as error:
+                found.problems.append(f"{folder}: cannot be listed: {error.strerror}; make it readable")
+                continue
+            found.visited.append(folder)
+            below = self._look(folder, listed, found)
+            if depth is None or level < depth:
+                todo += [(folder / name, level + 1) for name in reversed(below)]
+        return found
+
+    def _look(self, folder: Path, listed: list[os.DirEntry[str]], found: Found) -> list[str]:
+        """Notes what lies in one folder; returns the names of the subfolders to enter."""
+        subfolders: list[str] = []
+        files: list[str] = []
+        for entry in listed:
+            try:
+                (subfolders if entry.is_dir() else files).append(entry.name)
+            except OSError:
+                files.append(entry.name)
+        if "pyvenv.cfg" in files:
+            return []
+        if any(is_result_file(name) for name in files) or skip_ids.NAME in files:
+            found.result_folders.append(folder)
+        if skip_ids.NAME in files:
+            found.reports.append(folder / skip_ids.NAME)
+        checkpoints = [name for name in subfolders if CHECKPOINT_FOLDER.fullmatch(name)]
+        is_checkpoint = CHECKPOINT_FOLDER.fullmatch(folder.name) is not None
+        if (TRAINER_STATE in files and not is_checkpoint) or any(
+            (folder / name / TRAINER_STATE).exists() for name in checkpoints
+        ):
+            found.trainer_folders.append(folder)
+        self._look_for_questions(folder, files, found)
+        entered = [name for name in subfolders if not name.startswith(".") and name not in _NEVER_ENTERED]
+        if SUBFOLDERS.keys() & set(subfolders) and is_data_folder(folder, set(subfolders)):
+            found.data_folders.append(folder)
+            entered = [name for name in entered if name not in SUBFOLDERS]
+        return entered
+
+    def _look_for_questions(self, folder: Path, files: list[str], found: Found) -> None:
+        candidates = [
+            name
+            for name in files
+            if name.endswith(".json")
+            and not is_result_file(name)
+            and name not in (skip_ids.NAME, TRAINER_STATE)
+        ]
+        if len(candidates) > _MOST_JSON_FILES:
+            return
+        for name in candidates:
+            path = folder / name
+            signature = signature_of(path)
+            if signature is None:
+                continue
+            key = (str(path), signature)
+            if key not in self._heads:
+                self._heads[key] = path.is_file() and looks_like_questions(path)
+            if self._heads[key]:
+                found.question_files.append(path)
+
+    def configs(self, found: Found) -> list[Config]:
+        """The configs of what was found, by name; folders of one config are put together."""
+        groups: dict[Path, list[Path]] = {}
+        for folder in found.result_folders:
+            groups.setdefault(bare_location(folder), []).append(folder)
+        trainers = [folder for folder in found.trainer_folders if folder not in groups]
+        names = short_names([*groups, *trainers])
+        configs = []
+        for location, folders in groups.items():
+            # The config's own folder is read even where only its parts exist so far: runs write there.
+            own_first = [location, *sorted(folder for folder in folders if folder != location)]
+            modality, table_format = self._modality_and_format(location, own_first)
+            configs.append(
+                Config(
+                    names[location],
+                    "realhitbench",
+                    tuple(map(str, own_first)),
+                    str(location),
+                    modality,
+                    table_format,
+                )
+            )
+        configs += [Config(names[folder], "hf_trainer", (str(folder),), str(folder)) for folder in trainers]
+        return sorted(configs, key=lambda config: config.name)
+
+    def _modality_and_format(self, location: Path, folders: list[Path]) -> tuple[str | None, str | None]:
+        """What the files say of themselves, else the folder's name, else its parent's."""
+        stored = modality_and_format([text for folder in folders for text in self._stored_texts(folder)])
+        named = modality_and_format([location.name, location.parent.name])
+        by_folder = modality_and_format([location.name])
+        if by_folder[0] == "image":
+            # Programs store a format for image runs too, though they read no table.
+            return by_folder
+        modality = stored[0] or named[0]
+        return modality, None if modality == "image" else stored[1] or named[1]
+
+    def _stored_texts(self, folder: Path) -> tuple[str, ...]:
+        """`modality` and `format` in the heads of the result files of a folder."""
+        texts: tuple[str, ...] = ()
+        try:
+            names = sorted(entry.name for entry in folder.iterdir() if is_result_file(entry.name))
+        except OSError:
+            return ()
+        for name in names:
+            signature = signature_of(folder / name)
+            if signature is None or name.startswith("checkpoint") or name.endswith(".jsonl"):
+                continue
+            key = (str(folder / name), signature)
+            if key not in self._metadata:
+                self._metadata[key] = _metadata_texts(folder / name)
+            texts += self._metadata[key]
+        return texts
+
+
+def _metadata_texts(path: Path) -> tuple[str, ...]:
+    """The values of `modality` and `format` in the object `config` with which a result file begins."""
+    if not path.is_file():
+        return ()
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD).decode("utf-8", "replace")
+    except OSError:
+        return ()
+    start = re.match(r'\s*\{\s*"config"\s*:\s*\{', head)
+    if start is None:
+        return ()
+    head = head[start.end() :].split('"results"')[0]
+    texts = []
+    for key in ("modality", "format"):
+        match = re.search(rf'"{key}"\s*:\s*"([^"]*)"', head)
+        if match and set(re.split(r"[^a-z0-9]+", match[1].lower())) & {*MODALITIES, *TABLE_FORMATS}:
+            texts.append(match[1])
+    return tuple(texts)

@@ -1,0 +1,108 @@
+"""Which input files of a task are absent.
+
+The dataset has one subfolder a table format, `image/` with a PNG and `tables/` with an XLSX of each table.
+Each subfolder is listed once and again when its modification time changes; no task costs a stat.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Hashable
+from pathlib import Path
+
+from hitui.domain.tasks import Question
+
+TABLE_ENDINGS = {"html": ".html", "csv": ".csv", "latex": ".txt", "markdown": ".md", "json": ".json"}
+"""Table format → ending of its files, in the subfolder of the format's name."""
+IMAGES, IMAGE_ENDING = "image", ".png"
+WORKBOOKS, WORKBOOK_ENDING = "tables", ".xlsx"
+SUBFOLDERS = {**TABLE_ENDINGS, IMAGES: IMAGE_ENDING, WORKBOOKS: WORKBOOK_ENDING}
+WORKBOOK_TYPE = "Visualization"
+"""The question type whose answers are programs that read the XLSX."""
+
+
+class InputFiles:
+    """The files of one data folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._names: dict[str, frozenset[str]] = {}
+        self._times: dict[str, int | None] = {}
+        self.refresh()
+
+    @property
+    def version(self) -> Hashable:
+        """Another value whenever a listing changed."""
+        return tuple(self._times.items())
+
+    @property
+    def absent_subfolders(self) -> tuple[str, ...]:
+        return tuple(name for name, time in self._times.items() if time is None)
+
+    def refresh(self) -> bool:
+        """Lists again what changed; True when anything did."""
+        changed = False
+        for name in SUBFOLDERS:
+            path = self.folder / name
+            try:
+                time: int | None = path.stat().st_mtime_ns
+            except OSError:
+                time = None
+            if name in self._times and self._times[name] == time:
+                continue
+            changed = True
+            try:
+                self._names[name] = _names_in(path) if time is not None else frozenset()
+            except OSError:
+                self._names[name], time = frozenset(), None
+            self._times[name] = time
+        return changed
+
+    def absent(self, modality: str | None, table_format: str | None) -> Callable[[Question], tuple[str, ...]]:
+        """Says for a question which of the files that this modality and format need are not there.
+
+        In the order image, table, workbook. An unknown modality needs nothing that could be checked.
+        """
+        images = self._names[IMAGES] if modality in ("image", "mix") else None
+        ending = TABLE_ENDINGS.get(table_format or "", "")
+        tables = (
+            self._names[table_format] if ending and table_format and modality in ("text", "mix") else None
+        )
+        workbooks = self._names[WORKBOOKS] if modality is not None else None
+
+        def absent(question: Question) -> tuple[str, ...]:
+            stem = question.file_name
+            names = []
+            if images is not None and stem + IMAGE_ENDING not in images:
+                names.append(stem + IMAGE_ENDING)
+            if tables is not None and stem + ending not in tables:
+                names.append(stem + ending)
+            if (
+                workbooks is not None
+                and question.question_type == WORKBOOK_TYPE
+                and stem + WORKBOOK_ENDING not in workbooks
+            ):
+                names.append(stem + WORKBOOK_ENDING)
+            return tuple(names)
+
+        return absent
+
+
+def _names_in(folder: Path) -> frozenset[str]:
+    with os.scandir(folder) as entries:
+        return frozenset(entry.name for entry in entries)
+
+
+def is_data_folder(folder: Path, subfolders: set[str]) -> bool:
+    """Whether at least two of `folder`'s subfolders are those of the dataset and hold its files."""
+    found = 0
+    for name in SUBFOLDERS.keys() & subfolders:
+        try:
+            with os.scandir(folder / name) as entries:
+                found += any(
+                    entry.name.endswith(SUBFOLDERS[name])
+                    for entry, _ in zip(entries, range(200), strict=False)
+                )
+        except OSError:
+            continue
+    return found >= 2

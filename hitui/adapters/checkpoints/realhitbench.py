@@ -1,0 +1,329 @@
+"""Reads a config of the RealHiTBench programs: all result files of its folders together.
+
+Which result counts: a task that any file answers is answered; of failed results the latest counts, files
+being ordered by modification time, then name. Where there is no result at all but a `skip_ids.json`, that is
+read instead. A file that cannot be read any more counts with what was read of it before.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import statistics
+import threading
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from pathlib import Path
+
+from hitui.adapters.checkpoints import skip_ids
+from hitui.adapters.checkpoints.journal import Journal
+from hitui.adapters.checkpoints.reading import (
+    FileReading,
+    ReadContext,
+    Reading,
+    Signature,
+    UnreadableFile,
+)
+from hitui.adapters.checkpoints.results_file import read_results_file
+from hitui.domain.configs import Config, ConfigState
+from hitui.domain.tasks import (
+    ErrorClass,
+    Outcome,
+    Question,
+    Task,
+    TaskId,
+    TaskStatus,
+    classify_prediction,
+    task_states,
+)
+
+RESULT_NAME = re.compile(r"(checkpoint(_\w+)?\.json|results.*\.jsonl?)")
+"""Files of results, as a whole match: checkpoint.json, checkpoint_batch.json, results_20260203.json, …"""
+
+
+def is_result_file(name: str) -> bool:
+    return RESULT_NAME.fullmatch(name) is not None
+
+
+class RealHiTBenchReader:
+    """One for all configs of the workspace; keeps what was parsed, by file."""
+
+    def __init__(self, context: ReadContext) -> None:
+        self._context = context
+        self._lock = threading.Lock()
+        self._parsed: dict[str, tuple[Signature, FileReading | None, tuple[str, ...]]] = {}
+        self._journals: dict[str, Journal] = {}
+
+    def fingerprint(self, config: Config) -> Hashable:
+        questions, inputs = self._context.questions, self._context.inputs
+        return (
+            config,
+            tuple(result_files(config.folders)),
+            _report_files(config.folders),
+            (questions.path, id(questions)) if questions else None,
+            (inputs.folder, inputs.version) if inputs else None,
+        )
+
+    def read(self, config: Config) -> Reading:
+        files = result_files(config.folders)
+        readings = [(path, signature, *self._reading_of(path, signature)) for path, signature in files]
+        problems = tuple(
+            f"{self._context.shown(path)}: {problem}" for path, _, _, lines in readings for problem in lines
+        )
+        usable = [
+            (path, signature, reading) for path, signature, reading, _ in readings if reading is not None
+        ]
+        if not usable:
+            from_report = self._read_report(config, problems)
+            if from_report is not None:
+                return from_report
+        answered: dict[TaskId, float | None] = {}
+        failed: dict[TaskId, str] = {}
+        for _, _, reading in usable:
+            answered.update(reading.answered)
+            failed.update(reading.errors)
+        for task in failed.keys() & answered.keys():
+            del failed[task]
+        newest = max((signature[2] for _, signature, _ in usable), default=None)
+        return self._reading(
+            config,
+            answered,
+            failed,
+            updated=newest / 1e9 if newest is not None else None,
+            source=self._source([path for path, _, _ in usable]),
+            problems=problems,
+            repeated={
+                self._context.shown(path): reading.repeated for path, _, reading in usable if reading.repeated
+            },
+        )
+
+    def _reading_of(self, path: str, signature: Signature) -> tuple[FileReading | None, tuple[str, ...]]:
+        """The results of one file and the lines to say about it; parsed only when it changed."""
+        with self._lock:
+            known = self._parsed.get(path)
+            journal = (
+                self._journals.setdefault(path, Journal(Path(path))) if path.endswith(".jsonl") else None
+            )
+        if known is not None and known[0] == signature:
+            return known[1], known[2]
+        try:
+            reading: FileReading | None
+            reading = journal.read() if journal else read_results_file(Path(path))
+            problems = reading.problems
+        except UnreadableFile as error:
+            reading, problems = (known[1] if known is not None else None), (str(error),)
+            if reading is not None:
+                problems = (f"{error} (what was read of it before still counts)",)
+        with self._lock:
+            self._parsed[path] = (signature, reading, problems)
+        return reading, problems
+
+    def _source(self, paths: Sequence[str]) -> str:
+        if not paths:
+            return ""
+        shown = self._context.shown(paths[-1])
+        return shown if len(paths) == 1 else f"{shown} and {len(paths) - 1} more"
+
+    def _reading(
+        self,
+        config: Config,
+        answered: dict[TaskId, float | None],
+        failed: dict[TaskId, str],
+        updated: float | None,
+        source: str,
+        problems: tuple[str, ...],
+        repeated: Mapping[str, tuple[TaskId, ...]],
+    ) -> Reading:
+        questions = self._context.questions
+        seconds = [value for value in answered.values() if value is not None]
+        median = statistics.median(seconds) if seconds else None
+        if questions is None:
+            classes = Counter(_class_of(prediction) for prediction in failed.values())
+            state = ConfigState(
+                config,
+                scanned=True,
+                done=len(answered),
+                errors=len(failed),
+                error_classes=tuple(classes.most_common()),
+                updated=updated,
+                source=source,
+                problems=problems,
+                seconds_per_task=median,
+            )
+            return Reading(state, lambda: _tasks_without_list(answered, failed), repeated)
+        by_id = questions.by_id
+        unknown = _adopt_ids(by_id, answered, failed)
+        absent = self._absent(config)
+        errors = missing = blocked = 0
+        classes = Counter()
+        for task in by_id.keys() - answered.keys():
+            if absent(by_id[task]):
+                blocked += 1
+            elif task in failed:
+                errors += 1
+                classes[_class_of(failed[task])] += 1
+            else:
+                missing += 1
+        notes: tuple[str, ...] = ()
+        if unknown:
+            named = ", ".join(map(str, unknown[:5])) + (", …" if len(unknown) > 5 else "")
+            notes = (f"{len(unknown)} results with ids ({named}) that {questions.path.name} does not have",)
+        state = ConfigState(
+            config,
+            scanned=True,
+            total=len(by_id),
+            done=len(by_id) - errors - missing - blocked,
+            errors=errors,
+            missing=missing,
+            blocked=blocked,
+            error_classes=tuple(sorted(classes.items(), key=lambda item: (-item[1], item[0].value))),
+            updated=updated,
+            source=source,
+            problems=problems,
+            seconds_per_task=median,
+            notes=notes,
+        )
+
+        def make_tasks() -> tuple[Task, ...]:
+            outcomes = {task: Outcome(None, seconds=seconds) for task, seconds in answered.items()}
+            for task, prediction in failed.items():
+                outcomes[task] = Outcome(_class_of(prediction), prediction)
+            return task_states(questions.questions, outcomes, absent)
+
+        return Reading(state, make_tasks, repeated, unknown)
+
+    def _absent(self, config: Config) -> Callable[[Question], Sequence[str]]:
+        inputs = self._context.inputs
+        if inputs is None:
+            return lambda question: ()
+        return inputs.absent(config.modality, config.table_format)
+
+    def _read_report(self, config: Config, problems: tuple[str, ...]) -> Reading | None:
+        """The config by its `skip_ids.json`, the newest one that can be read; None without one."""
+        for path, signature in reversed(_report_files(config.folders)):
+            try:
+                report = skip_ids.read_report(Path(path))
+            except UnreadableFile as error:
+                problems += (f"{self._context.shown(path)}: {error}",)
+                continue
+            failed = dict.fromkeys(report.error_ids, "[ERROR] (listed in skip_ids.json)")
+            updated, source = signature[2] / 1e9, self._context.shown(path)
+            questions = self._context.questions
+            if questions is not None:
+                out = {*report.skip_ids, *report.error_ids}
+                answered: dict[TaskId, float | None] = {
+                    task: None for task in questions.by_id if task not in out
+                }
+                return self._reading(config, answered, failed, updated, source, problems, {})
+            absent = set(report.categorized.file_dependency_issues)
+            missing = sum(task not in absent for task in report.skip_ids)
+            state = ConfigState(
+                config,
+                scanned=True,
+                total=report.statistics.total_tasks,
+                done=report.statistics.success,
+                errors=len(report.error_ids),
+                missing=missing,
+                blocked=len(report.skip_ids) - missing,
+                error_classes=((ErrorClass.OTHER, len(report.error_ids)),) if report.error_ids else (),
+                updated=updated,
+                source=source,
+                problems=problems,
+            )
+            return Reading(state, _tasks_of_report(report))
+        if problems:
+            # Nothing could be read though something is there: no count is true, and nothing may be rerun.
+            return Reading(ConfigState(config, scanned=True, problems=problems))
+        return None
+
+
+def result_files(folders: Sequence[str]) -> list[tuple[str, Signature]]:
+    """The result files in `folders`, those that count less first: by modification time, then path."""
+    return _files(folders, is_result_file)
+
+
+def _report_files(folders: Sequence[str]) -> tuple[tuple[str, Signature], ...]:
+    return tuple(_files(folders, lambda name: name == skip_ids.NAME))
+
+
+def _files(folders: Sequence[str], wanted: Callable[[str], bool]) -> list[tuple[str, Signature]]:
+    found: dict[str, Signature] = {}
+    for folder in folders:
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    # Only regular files: opening a pipe of that name would wait for ever.
+                    if wanted(entry.name) and entry.is_file():
+                        status = entry.stat()
+                        found[entry.path] = (status.st_ino, status.st_size, status.st_mtime_ns)
+        except OSError:
+            continue
+    return sorted(found.items(), key=lambda item: (item[1][2], item[0]))
+
+
+def _class_of(prediction: str) -> ErrorClass:
+    return classify_prediction(prediction) or ErrorClass.OTHER
+
+
+def _adopt_ids(
+    by_id: Mapping[TaskId, Question], answered: dict[TaskId, float | None], failed: dict[TaskId, str]
+) -> tuple[TaskId, ...]:
+    """Gives results whose id is the same number as text the question list's id; returns the unknown ids."""
+    unknown = []
+    for task in (answered.keys() | failed.keys()) - by_id.keys():
+        twin = _twin(task)
+        if twin is None or twin not in by_id:
+            unknown.append(task)
+            continue
+        if task in answered:
+            answered[twin] = answered.pop(task)
+            failed.pop(twin, None)
+        if task in failed:
+            prediction = failed.pop(task)
+            if twin not in answered:
+                failed[twin] = prediction
+    return tuple(sorted(unknown, key=lambda task: (isinstance(task, str), task)))
+
+
+def _twin(task: TaskId) -> TaskId | None:
+    if isinstance(task, int):
+        return str(task)
+    return int(task) if task.isascii() and task.isdecimal() and str(int(task)) == task else None
+
+
+def _tasks_without_list(
+    answered: Mapping[TaskId, float | None], failed: Mapping[TaskId, str]
+) -> tuple[Task, ...]:
+    done = [Task(task, TaskStatus.DONE) for task in answered]
+    errors = [
+        Task(task, TaskStatus.ERROR, _class_of(prediction), prediction) for task, prediction in failed.items()
+    ]
+    return tuple(sorted([*done, *errors], key=lambda task: (isinstance(task.id, str), task.id)))
+
+
+def _tasks_of_report(report: skip_ids.SkipReport) -> Callable[[], tuple[Task, ...]]:
+    """The tasks that a report names: those without an answer. The answered ones are only counted in it."""
+
+    def make_tasks() -> tuple[Task, ...]:
+        absent = set(report.categorized.file_dependency_issues)
+        tasks = []
+        for task in report.skip_ids:
+            reason = report.skip_reasons.get(str(task), "")
+            if task in absent:
+                tasks.append(
+                    Task(
+                        task,
+                        TaskStatus.BLOCKED,
+                        None,
+                        "missing file: " + reason.removeprefix(skip_ids.ABSENT),
+                    )
+                )
+            else:
+                tasks.append(Task(task, TaskStatus.MISSING, None, reason))
+        tasks += [
+            Task(task, TaskStatus.ERROR, ErrorClass.OTHER, "listed in skip_ids.json")
+            for task in report.error_ids
+        ]
+        return tuple(tasks)
+
+    return make_tasks

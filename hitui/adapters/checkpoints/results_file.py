@@ -1,0 +1,207 @@
+"""Reads one JSON file of results: `checkpoint.json`, `results_20260203.json` and their like.
+
+The format is that of the RealHiTBench programs: an object with a list `results` of objects with `id`,
+`Prediction` and `ProcessingTime` (seconds), among others; a bare list of them is read as well. Python writes
+NaN and Infinity, which are no JSON: such files, and those with entries of another shape, are read by the
+`json` module, an entry at a time. `processed_ids` is not looked at: real files list failed ids there.
+
+Run as a program it reads one huge file in a process of its own, so that neither the memory nor the
+interpreter lock of the caller is taken: `python -m hitui.adapters.checkpoints.results_file FILE`.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import resource
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from hitui.adapters.checkpoints.reading import FileReading, UnreadableFile
+from hitui.domain.tasks import ERROR_PREFIX, TaskId
+
+LARGE = 64 * 1024 * 1024
+"""Bytes above which a file is read in a process of its own."""
+
+_MEND = "it is cut off or still being written; if that stays, put a copy back or move it away"
+
+
+class _Result(msgspec.Struct, gc=False):
+    id: TaskId
+    Prediction: str
+    ProcessingTime: float | None = None
+
+
+class _Results(msgspec.Struct, gc=False):
+    results: list[_Result]
+
+
+_decode_object = msgspec.json.Decoder(_Results).decode
+_decode_list = msgspec.json.Decoder(list[_Result]).decode
+_decode_reading = msgspec.msgpack.Decoder(FileReading).decode
+
+
+def read_results_file(path: Path) -> FileReading:
+    """The results in `path`. Raises UnreadableFile, with a line that does not name the file."""
+    try:
+        size = path.stat().st_size
+        if size > LARGE:
+            return _read_apart(path)
+        with path.open("rb", buffering=0) as file:
+            content = file.read()
+    except OSError as error:
+        raise UnreadableFile(f"cannot be read: {error.strerror}") from error
+    return parse_results(content)
+
+
+def parse_results(content: bytes | mmap.mmap) -> FileReading:
+    """The results in the text of a file. Raises UnreadableFile."""
+    if not content[:64].strip() and not content[:].strip():
+        raise UnreadableFile(f"is empty: {_MEND}")
+    try:
+        if content[:64].lstrip()[:1] == b"[":
+            return _reduce(_decode_list(content))
+        return _reduce(_decode_object(content).results)
+    except (msgspec.DecodeError, RecursionError):
+        return _parse_tolerantly(content[:])
+
+
+def _reduce(results: list[_Result]) -> FileReading:
+    errors = {
+        result.id: result.Prediction for result in results if result.Prediction.startswith(ERROR_PREFIX)
+    }
+    if errors:
+        answered = {
+            result.id: result.ProcessingTime
+            for result in results
+            if not result.Prediction.startswith(ERROR_PREFIX)
+        }
+        ids = len(answered) + len(errors) - len(answered.keys() & errors.keys())
+    else:
+        answered = {result.id: result.ProcessingTime for result in results}
+        ids = len(answered)
+    repeated: tuple[TaskId, ...] = ()
+    if ids != len(results):
+        counts = Counter(result.id for result in results)
+        repeated = tuple(task for task, count in counts.items() if count > 1)
+    return FileReading(answered, errors, repeated)
+
+
+def _parse_tolerantly(content: bytes) -> FileReading:
+    try:
+        data = json.loads(content)
+    except json.JSONDecodeError as error:
+        raise UnreadableFile(f"is not whole JSON (line {error.lineno}: {error.msg}): {_MEND}") from error
+    except UnicodeDecodeError as error:
+        raise UnreadableFile(f"is not UTF-8 text (byte {error.start}): {_MEND}") from error
+    except (RecursionError, ValueError) as error:
+        raise UnreadableFile(f"holds JSON that cannot be read ({error}): {_MEND}") from error
+    entries = data.get("results") if isinstance(data, dict) else data
+    if not isinstance(entries, list):
+        raise UnreadableFile("has no list `results`: it is no file of results; move it away or rename it")
+    return reduce_entries(entries)
+
+
+def reduce_entries(entries: list[Any]) -> FileReading:
+    """Results of any shape, an entry at a time; what cannot be used is counted in the problems."""
+    answered: dict[TaskId, float | None] = {}
+    errors: dict[TaskId, str] = {}
+    counts: Counter[TaskId] = Counter()
+    without_id: list[int] = []
+    without_prediction: list[TaskId] = []
+    for position, entry in enumerate(entries, start=1):
+        task = id_of(entry)
+        if task is None:
+            without_id.append(position)
+            continue
+        if "Prediction" not in entry:
+            without_prediction.append(task)
+            continue
+        counts[task] += 1
+        prediction = entry["Prediction"]
+        if isinstance(prediction, str) and prediction.startswith(ERROR_PREFIX):
+            errors[task] = prediction
+        else:
+            answered[task] = seconds_of(entry)
+    problems = []
+    if without_id:
+        problems.append(f"{_some('entry', 'entries', without_id)} without an id: not counted")
+    if without_prediction:
+        problems.append(
+            f"{_some('result', 'results', without_prediction, 'id')} without Prediction: not counted"
+        )
+    return FileReading(
+        answered,
+        errors,
+        tuple(task for task, count in counts.items() if count > 1),
+        tuple(problems),
+    )
+
+
+def id_of(entry: object) -> TaskId | None:
+    """The id of one result; None when it has none that could be one."""
+    task = entry.get("id") if isinstance(entry, dict) else None
+    if isinstance(task, float) and task.is_integer():
+        return int(task)
+    return task if isinstance(task, (int, str)) and not isinstance(task, bool) else None
+
+
+def seconds_of(entry: dict[str, Any]) -> float | None:
+    seconds = entry.get("ProcessingTime")
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or seconds != seconds:
+        return None
+    return float(seconds)
+
+
+def _some(one: str, many: str, where: list[Any], what: str = "number") -> str:
+    named = ", ".join(str(item) for item in where[:5]) + (", …" if len(where) > 5 else "")
+    return f"{len(where)} {one if len(where) == 1 else many} ({what} {named})"
+
+
+def _read_apart(path: Path) -> FileReading:
+    command = [sys.executable, "-m", "hitui.adapters.checkpoints.results_file", str(path)]
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    except OSError as error:
+        raise UnreadableFile(
+            f"is huge, and no process to read it could be started: {error.strerror}"
+        ) from error
+    if done.returncode == 0:
+        return _decode_reading(done.stdout)
+    said = done.stderr.decode(errors="replace").strip()
+    if done.returncode == 1 and said:
+        raise UnreadableFile(said.splitlines()[-1])
+    raise UnreadableFile(
+        f"is huge, and the process that read it ended with status {done.returncode}: "
+        "it was changed meanwhile or memory ran out; it is tried again when the file changes"
+    )
+
+
+def _main(path: Path) -> int:
+    # Half of the machine: a file that needs more is refused in one line rather than by the kernel's killer.
+    half = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    resource.setrlimit(resource.RLIMIT_AS, (half, half))
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            reading = parse_results(content)
+    except OSError as error:
+        sys.stderr.write(f"cannot be read: {error.strerror}\n")
+        return 1
+    except UnreadableFile as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    except MemoryError:
+        sys.stderr.write("is too large for the memory of this machine: split it, or move it away\n")
+        return 1
+    sys.stdout.buffer.write(msgspec.msgpack.encode(reading))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(_main(Path(sys.argv[1])))
