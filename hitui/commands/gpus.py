@@ -26,6 +26,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--json", action="store_true", help="print one object; with --watch one line a reading"
     )
     parser.add_argument("--watch", action="store_true", help="read again each second, until Ctrl-C")
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        default=READ_TIMEOUT,
+        metavar="SECONDS",
+        help="give a driver that does not answer up after this long (default: %(default)g)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -33,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     services = build_services(arguments.workspace)
     if arguments.watch:
         _watch(services, arguments.json)
-    snapshot = services.gpus.read_once(READ_TIMEOUT)
+    snapshot = services.gpus.read_once(arguments.timeout)
     described = _describe(services, snapshot)
     if arguments.json:
         print(json.dumps(described, indent=2))
