@@ -1,0 +1,238 @@
+"""The app: holds the newest snapshots, hands wishes down to the services, words what comes back.
+
+Services call back from threads of their own; each value becomes a message here and then a reactive that
+screens watch. Wishes go to the services in thread workers; the screen changes only when the event returns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import PurePath
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.app import App
+from textual.binding import Binding, BindingType
+from textual.reactive import var
+from textual.worker import Worker, WorkerState
+
+from hitui.domain.gpus import GpuSnapshot
+from hitui.domain.jobs import Ended, Ending, Job, JobRequest, JobsSnapshot, Queued
+from hitui.domain.launches import LaunchPlan
+from hitui.domain.placement import GpuRules
+from hitui.domain.progress import JobProgress
+from hitui.errors import HituiError
+from hitui.ui import messages
+from hitui.ui.history import QuietJobs, Utilisations
+from hitui.ui.plain import WithoutColour, wants_no_colour
+from hitui.ui.screens.main import MainScreen
+from hitui.ui.services import Services, Workspace
+from hitui.ui.theme import THEMES
+
+if TYPE_CHECKING:
+    from textual.command import Provider
+
+
+def _palette() -> type[Provider]:
+    from hitui.ui.palette import DashboardCommands
+
+    return DashboardCommands
+
+
+class Dashboard(App[int]):
+    """The dashboard of one workspace."""
+
+    TITLE = "hitui"
+    CSS_PATH: ClassVar[list[str | PurePath]] = ["styles/app.tcss", "styles/dialogs.tcss"]
+    COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {_palette}
+    ENABLE_COMMAND_PALETTE = True
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+c", "quit", "quit", show=False, system=True, id="app.interrupt"),
+        Binding("ctrl+q", "quit", "quit", show=False, system=True, id="app.quit"),
+        Binding("ctrl+z", "suspend_process", "suspend", show=False, system=True, id="app.suspend"),
+    ]
+
+    gpu_snapshot: var[GpuSnapshot | None] = var(None)
+    workspace_snapshot: var[Workspace | None] = var(None)
+    jobs_snapshot: var[JobsSnapshot] = var(JobsSnapshot())
+    progress: var[Mapping[int, JobProgress]] = var(dict)
+
+    def __init__(self, services: Services) -> None:
+        super().__init__()
+        self.services = services
+        self.utilisations = Utilisations()
+        self.quiet = QuietJobs()
+        gpus = services.settings.gpus
+        self.gpu_rules = GpuRules(frozenset(gpus.exclude), gpus.max_utilization, gpus.hold_seconds)
+        self.gpu_memory_needed = gpus.min_free_bytes
+        self._services_started = threading.Event()
+        self._heard_of_jobs = False
+        for theme in THEMES.values():
+            self.register_theme(theme)
+        self.theme = THEMES.get(os.environ.get("HITUI_THEME", ""), THEMES["dark"]).name
+        if wants_no_colour():
+            # Textual turns colours into greys; the wish is for none at all.
+            self.no_color = True
+            self._filters.append(WithoutColour())
+
+    def get_default_screen(self) -> MainScreen:
+        return MainScreen()
+
+    def on_mount(self) -> None:
+        # What the services import would hold up the first paint.
+        self.call_after_refresh(self._start_services)
+
+    def _start_services(self) -> None:
+        self.run_worker(self._start_each, thread=True, group="services", exit_on_error=False)
+
+    def _start_each(self) -> None:
+        services = self.services
+        services.workspace.start(lambda value: self._post(messages.WorkspaceChanged(value)))
+        services.gpus.start(lambda value: self._post(messages.GpusChanged(value)))
+        services.progress.start(lambda value: self._post(messages.ProgressChanged(value)))
+        services.jobs.start(lambda value: self._post(messages.JobsChanged(value)))
+        self._services_started.set()
+
+    def _post(self, message: messages.Snapshot) -> None:
+        self.post_message(message)
+
+    def on_gpus_changed(self, message: messages.GpusChanged) -> None:
+        self.utilisations.observe(message.gpus)
+        self.gpu_snapshot = message.gpus
+
+    def on_workspace_changed(self, message: messages.WorkspaceChanged) -> None:
+        self.workspace_snapshot = message.workspace
+
+    def on_jobs_changed(self, message: messages.JobsChanged) -> None:
+        if self._heard_of_jobs:
+            self._tell_endings(self.jobs_snapshot, message.jobs)
+        self._heard_of_jobs = True
+        self.services.progress.follow(message.jobs)
+        self.quiet.observe(message.jobs, self.progress, time.monotonic())
+        self.jobs_snapshot = message.jobs
+
+    def on_progress_changed(self, message: messages.ProgressChanged) -> None:
+        self.quiet.observe(self.jobs_snapshot, message.progress, time.monotonic())
+        self.progress = message.progress
+
+    def _tell_endings(self, before: JobsSnapshot, after: JobsSnapshot) -> None:
+        """Says how jobs ended that had not ended before."""
+        active = {job.id for job in before.jobs if job.active}
+        for job in after.jobs:
+            if job.id in active and isinstance(job.state, Ended):
+                good = job.state.ending in (Ending.SUCCEEDED, Ending.STOPPED, Ending.REQUEUED)
+                reason = f": {job.state.reason}" if job.state.reason else ""
+                self.tell(
+                    f"#{job.id} {job.request.config}: {job.state.ending.value}{reason}",
+                    "information" if good else "error",
+                )
+
+    def tell(self, text: str, severity: str = "information") -> None:
+        """A line that goes away by itself. Text comes from files and drivers: never read as markup."""
+        self.notify(
+            text,
+            severity="error"
+            if severity == "error"
+            else "warning"
+            if severity == "warning"
+            else "information",
+            markup=False,
+            timeout=10 if severity == "error" else 5,
+        )
+
+    def on_launch_wanted(self, message: messages.LaunchWanted) -> None:
+        workspace, gpus = self.workspace_snapshot, self.gpu_snapshot
+        if workspace is None:
+            self.tell("the configs are not read yet; try again in a moment", "warning")
+            return
+        known_gpus = gpus or GpuSnapshot(time.time(), "nvml", error="the driver was not read yet")
+        self._work(lambda: self._plan(message.title, message.requests, workspace, known_gpus))
+
+    def _plan(
+        self, title: str, requests: Sequence[JobRequest], workspace: Workspace, gpus: GpuSnapshot
+    ) -> None:
+        self._services_started.wait()
+        plan = self.services.jobs.plan(requests, workspace, gpus)
+        self.post_message(messages.PlanReady(title, plan))
+
+    def on_plan_ready(self, message: messages.PlanReady) -> None:
+        from hitui.ui.screens.launch_dialog import LaunchDialog
+
+        def decided(start: bool | None) -> None:
+            if start:
+                self._submit(message.plan)
+
+        self.push_screen(LaunchDialog(message.title, message.plan), decided)
+
+    def _submit(self, plan: LaunchPlan) -> None:
+        requests = tuple(launch.request for launch in plan.startable)
+        self._work(lambda: self.post_message(messages.JobsSubmitted(self.services.jobs.submit(requests))))
+
+    def on_jobs_submitted(self, message: messages.JobsSubmitted) -> None:
+        self.tell("queued " + ", ".join(f"#{job.id} {job.request.config}" for job in message.jobs))
+
+    def on_stop_wanted(self, message: messages.StopWanted) -> None:
+        from hitui.ui.screens.question import Question
+
+        job = message.job
+        what = "takes it from the queue" if isinstance(job.state, Queued) else "what was answered is kept"
+
+        def decided(stop: bool | None) -> None:
+            if stop:
+                self._stop(job)
+
+        self.push_screen(Question(f"Stop #{job.id} {job.request.config}?", what, "stop it"), decided)
+
+    def _stop(self, job: Job) -> None:
+        self._work(lambda: self.post_message(messages.StopAsked(self.services.jobs.stop((job.id,)))))
+
+    def on_stop_asked(self, message: messages.StopAsked) -> None:
+        for job in message.jobs:
+            self.tell(f"asked #{job.id} {job.request.config} to stop")
+
+    def _work(self, work: Callable[[], object]) -> None:
+        """Something that may wait for the supervisor; its errors end up in `on_worker_state_changed`."""
+        self.run_worker(work, thread=True, group="requests", exit_on_error=False)
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        """No failed worker is fatal: it says what failed, and the rest goes on."""
+        if event.state is WorkerState.ERROR:
+            error = event.worker.error
+            known = isinstance(error, HituiError | OSError)
+            self.tell(str(error) if known else f"{type(error).__name__}: {error}", "error")
+
+    def close_services(self) -> None:
+        """Ends what was started; safe when nothing was."""
+        if self._services_started.is_set():
+            for service in (
+                self.services.progress,
+                self.services.jobs,
+                self.services.gpus,
+                self.services.workspace,
+            ):
+                service.close()
+
+
+def run_dashboard(services: Services) -> int:
+    """Runs the app until it is left; returns the exit status. A signal leaves the terminal as it was."""
+    app = Dashboard(services)
+    asyncio.run(_run(app))
+    app.close_services()
+    return app.return_value if app.return_value is not None else app.return_code or 0
+
+
+async def _run(app: Dashboard) -> None:
+    loop = asyncio.get_running_loop()
+
+    def leave(number: int) -> None:
+        # A second one ends it at once, whatever it is busy with.
+        loop.remove_signal_handler(number)
+        app.exit(128 + number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, leave, number)
+    await app.run_async(mouse=os.environ.get("TERM") != "dumb")

@@ -1,0 +1,193 @@
+"""Configs as rows: their files, their job and its progress in one value, with the state in words.
+
+Pure: values in, values out. What needs a person says so with `!` and in words; colour only helps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from hitui.domain.configs import ConfigCondition, ConfigState
+from hitui.domain.gpus import GpuSnapshot
+from hitui.domain.jobs import Ended, Ending, Job, JobsSnapshot, Queued, Running, Starting, Stopping
+from hitui.domain.progress import JobProgress
+from hitui.ui import text
+
+STALLED_SECONDS = 600.0
+"""A running job that reports no progress for so long is called stalled."""
+
+_CALLS_FOR_SOMEONE = (Ending.FAILED, Ending.LOST, Ending.NOT_STARTED)
+
+
+@dataclass(frozen=True, slots=True)
+class StateWords:
+    """The state column: in full, shortened, and what it is about."""
+
+    long: str
+    short: str
+    style: str = ""
+    attention: bool = False
+    """True: it needs a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigRow:
+    state: ConfigState
+    words: StateWords
+    job: Job | None = None
+    """The active job, else the newest one that ended; None: never run here."""
+    progress: JobProgress | None = None
+    """Of the active job."""
+
+    @property
+    def name(self) -> str:
+        return self.state.name
+
+    @property
+    def fraction(self) -> float | None:
+        """Done of what can be done: blocked tasks do not count against it."""
+        if self.state.total is None:
+            return None
+        possible = self.state.total - self.state.blocked
+        return 1.0 if possible <= 0 else self.state.done / possible
+
+
+def config_rows(
+    states: Iterable[ConfigState],
+    jobs: JobsSnapshot,
+    progress: Mapping[int, JobProgress],
+    gpus: GpuSnapshot | None,
+    quiet_seconds: Mapping[int, float],
+) -> list[ConfigRow]:
+    """One row a config. `quiet_seconds`: how long each running job has reported nothing new."""
+    newest: dict[str, Job] = {}
+    for job in jobs.jobs:
+        known = newest.get(job.request.config)
+        if known is None or job.active or not known.active:
+            newest[job.request.config] = job
+    labels = {gpu.uuid: gpu.label for gpu in gpus.gpus} if gpus is not None else {}
+    rows = []
+    for state in states:
+        job_here = newest.get(state.name)
+        known_progress = progress.get(job_here.id) if job_here is not None and job_here.active else None
+        quiet = quiet_seconds.get(job_here.id, 0.0) if job_here is not None else 0.0
+        words = state_words(state, job_here, known_progress, labels, quiet)
+        rows.append(ConfigRow(state, words, job_here, known_progress))
+    return rows
+
+
+def state_words(
+    state: ConfigState,
+    job: Job | None,
+    progress: JobProgress | None,
+    labels: Mapping[str, str],
+    quiet: float = 0.0,
+) -> StateWords:
+    if job is not None and job.active:
+        return _active(job, progress, labels, quiet)
+    # Once everything has its answer it matters no more how a job ended.
+    ended = job.state if job is not None and (state.pending or not state.scanned) else None
+    if isinstance(ended, Ended) and job is not None and ended.ending in _CALLS_FOR_SOMEONE:
+        word = ended.ending.value
+        reason = f": {ended.reason}" if ended.reason else ""
+        return StateWords(f"! #{job.id} {word}{reason}", f"! {word} #{job.id}", "bad", True)
+    return _at_rest(state)
+
+
+def _active(job: Job, progress: JobProgress | None, labels: Mapping[str, str], quiet: float) -> StateWords:
+    on = gpu_words(job, labels)
+    match job.state:
+        case Queued(waits_for=reason):
+            # What stands before the first colon is the short form.
+            waits = reason.split(":", 1)[0] or "its turn"
+            return StateWords(f"waits: {waits} #{job.id}", f"waits #{job.id}", "accent")
+        case Starting():
+            return StateWords(f"▶ {on} #{job.id} starts", f"▶ #{job.id} starts", "running")
+        case Stopping():
+            return StateWords(f"■ {on} #{job.id} stops", f"■ #{job.id} stops", "warn")
+        case Running():
+            if quiet >= STALLED_SECONDS:
+                since = text.long_duration(quiet)
+                return StateWords(
+                    f"! stalled: #{job.id} on {on}, nothing new for {since}",
+                    f"! stalled #{job.id}",
+                    "bad",
+                    True,
+                )
+            phase = (
+                progress.phase if progress is not None and progress.phase in ("loading", "scoring") else ""
+            )
+            short_on = on.removeprefix("GPU ").removeprefix("GPUs ")
+            return StateWords(
+                f"▶ {on} #{job.id}" + (f" {phase}" if phase else ""),
+                f"▶ {short_on} #{job.id}" if len(short_on) <= 3 else f"▶ #{job.id}",
+                "running",
+            )
+        case Ended():
+            raise AssertionError("an ended job is not active")
+
+
+def _at_rest(state: ConfigState) -> StateWords:
+    match state.condition:
+        case ConfigCondition.UNREAD:
+            return StateWords("reading…", "reading…", "dim")
+        case ConfigCondition.UNREADABLE:
+            return StateWords(f"! unreadable: {state.problems[0]}", "! unreadable", "bad", True)
+        case ConfigCondition.UNCOUNTED:
+            return StateWords(f"{state.done} {state.unit}, no total", "no total", "dim")
+        case ConfigCondition.EMPTY:
+            return StateWords(f"not started, {state.pending} to run", f"{state.pending} to run", "")
+        case ConfigCondition.PENDING:
+            attention = bool(state.problems)
+            if attention:
+                return StateWords(f"! {state.problems[0]}", "! see enter", "warn", True)
+            return StateWords(f"{state.pending} to rerun", f"{state.pending} to rerun", "warn")
+        case ConfigCondition.WHOLE:
+            if state.problems:
+                return StateWords(f"! {state.problems[0]}", "! see enter", "warn", True)
+            return StateWords("whole", "whole", "good")
+
+
+def gpu_words(job: Job, labels: Mapping[str, str]) -> str:
+    """`GPU 2`, `GPUs 0,2`, `no GPU`; a UUID that the driver no longer knows by its first cells."""
+    known = [labels.get(uuid, uuid[:12]) for uuid in job.gpus]
+    if not known:
+        return "no GPU"
+    return ("GPU " if len(known) == 1 else "GPUs ") + ",".join(known)
+
+
+def estimated_end(rows: Iterable[ConfigRow]) -> float | None:
+    """Seconds until all jobs are through, as far as rates and stored times tell; None: they do not.
+
+    Running jobs take their reported time; waiting ones, one after the other, the place that ends first.
+    """
+    running: list[float] = []
+    waiting: list[float] = []
+    for row in rows:
+        if row.job is None or not row.job.active:
+            continue
+        if (
+            isinstance(row.job.state, Running)
+            and row.progress is not None
+            and row.progress.eta_seconds is not None
+        ):
+            running.append(row.progress.eta_seconds)
+        elif row.state.seconds_per_task is not None and row.state.total is not None:
+            estimate = row.state.pending * row.state.seconds_per_task
+            (waiting if isinstance(row.job.state, Queued) else running).append(estimate)
+        else:
+            return None
+    if not running and not waiting:
+        return None
+    slots = running or [0.0]
+    for seconds in waiting:
+        slots.sort()
+        slots[0] += seconds
+    return max(slots)
+
+
+def matches(row: ConfigRow, wanted: str) -> bool:
+    """Every word of the filter stands in the name or in the state, case aside."""
+    hay = f"{row.name} {row.words.long}".lower()
+    return all(word in hay for word in wanted.lower().split())

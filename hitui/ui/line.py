@@ -1,0 +1,72 @@
+"""A line of the screen as data: spans of text with the name of a style, no colours.
+
+Widgets build lines from values and compare them with what they showed before; only what differs is
+painted again. The names of the styles are component classes (`line--NAME`) that the style sheet colours.
+"""
+
+from __future__ import annotations
+
+from rich.cells import cell_len, set_cell_size
+
+Span = tuple[str, str]
+"""Text, and the name of a style in STYLES; `` is the widget's own."""
+Line = tuple[Span, ...]
+
+STYLES = (
+    "dim",
+    "faint",
+    "strong",
+    "good",
+    "warn",
+    "bad",
+    "accent",
+    "running",
+    "bar",
+    "bar-empty",
+    "title",
+    "rule",
+    "key",
+    "match",
+)
+
+
+def width_of(line: Line) -> int:
+    return sum(cell_len(text) for text, _ in line)
+
+
+def fit_line(line: Line, width: int) -> Line:
+    """The line in exactly `width` cells: cut with `…`, or padded."""
+    room = width
+    spans: list[Span] = []
+    for text, style in line:
+        cells = cell_len(text)
+        if cells > room:
+            if room > 0:
+                spans.append((set_cell_size(text, room - 1) + "…", style))
+            elif spans and width > 0:
+                # The line goes on beyond its last cell: say so there.
+                last, last_style = spans[-1]
+                spans[-1] = (set_cell_size(last, cell_len(last) - 1) + "…", last_style)
+            return tuple(spans)
+        spans.append((text, style))
+        room -= cells
+    if room > 0:
+        spans.append((" " * room, ""))
+    return tuple(spans)
+
+
+def spread(left: Line, right: Line, width: int, *, filler: str = " ", filler_style: str = "") -> Line:
+    """`left` and `right` at the two ends of `width` cells; `right` gives way where there is no room."""
+    gap = width - width_of(left) - width_of(right)
+    if gap < 1:
+        return fit_line(left, width)
+    return (*left, (filler * gap, filler_style), *right)
+
+
+def joined(parts: list[Line], separator: Span) -> Line:
+    spans: list[Span] = []
+    for part in parts:
+        if spans:
+            spans.append(separator)
+        spans.extend(part)
+    return tuple(spans)

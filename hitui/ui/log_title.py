@@ -1,0 +1,55 @@
+"""The rule above a log, in words: whose it is, how far it is, whether it follows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hitui.domain.gpus import GpuSnapshot
+from hitui.services.logs import LogWindow
+from hitui.ui import text
+from hitui.ui.config_rows import ConfigRow, gpu_words
+from hitui.ui.gpu_lines import short_name
+from hitui.ui.line import Line, joined
+
+
+def log_title(row: ConfigRow | None, window: LogWindow, gpus: GpuSnapshot | None) -> tuple[Line, Line]:
+    """Left and right of the rule: `#14 text_html · GPU 2 · 3 of 17`, and `following`."""
+    if row is None:
+        return (("Log", "title"),), ()
+    parts: list[Line] = []
+    job = row.job
+    if job is not None and job.log:
+        parts.append(((f"#{job.id} {short_name(row.name)}", "title"),))
+        labels = {gpu.uuid: gpu.label for gpu in gpus.gpus} if gpus is not None else {}
+        if job.gpus:
+            parts.append(((gpu_words(job, labels), ""),))
+        parts.append(((job.word, "" if job.active else "dim"),))
+        progress = row.progress
+        if progress is not None and progress.done is not None:
+            of = f" of {progress.total}" if progress.total is not None else ""
+            parts.append(((f"{progress.done}{of}", ""),))
+        if progress is not None and progress.errors:
+            parts.append(((text.count(progress.errors, "error"), "bad"),))
+    else:
+        parts.append(((short_name(row.name), "title"),))
+        if window.path:
+            parts.append(((f"from {Path(window.path).name}", "dim"),))
+    return joined(parts, (" · ", "rule")), log_place(window)
+
+
+def log_place(window: LogWindow) -> Line:
+    """Where in the log the window stands."""
+    if window.note and window.lines:
+        return ((window.note, "warn"),)
+    if not window.lines:
+        return ()
+    if window.following:
+        return (("following", "dim"),)
+    if window.first_number is not None and window.line_count is not None:
+        last = window.first_number + len(window.lines) - 1
+        return (
+            (f"lines {window.first_number}-{last} of {window.line_count}", "warn"),
+            (", End follows", "dim"),
+        )
+    share = 100 * window.end // window.size if window.size else 100
+    return ((f"at {share}%", "warn"), (", End follows", "dim"))

@@ -1,0 +1,111 @@
+"""Every message that reaches the app from below or goes up between its parts.
+
+Snapshots coalesce: a newer one takes the place of one that still waits in the queue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from textual.message import Message
+
+from hitui.domain.gpus import GpuSnapshot
+from hitui.domain.jobs import Job, JobRequest, JobsSnapshot
+from hitui.domain.launches import LaunchPlan
+from hitui.domain.progress import JobProgress
+from hitui.domain.tasks import Task
+from hitui.services.logs import LogWindow
+from hitui.ui.services import Workspace
+
+
+class Snapshot(Message):
+    """A whole value; the newest is the only one that counts."""
+
+    def can_replace(self, message: Message) -> bool:
+        return type(message) is type(self)
+
+
+class GpusChanged(Snapshot):
+    def __init__(self, gpus: GpuSnapshot) -> None:
+        super().__init__()
+        self.gpus = gpus
+
+
+class WorkspaceChanged(Snapshot):
+    def __init__(self, workspace: Workspace) -> None:
+        super().__init__()
+        self.workspace = workspace
+
+
+class JobsChanged(Snapshot):
+    def __init__(self, jobs: JobsSnapshot) -> None:
+        super().__init__()
+        self.jobs = jobs
+
+
+class ProgressChanged(Snapshot):
+    def __init__(self, progress: Mapping[int, JobProgress]) -> None:
+        super().__init__()
+        self.progress = progress
+
+
+class LogChanged(Snapshot):
+    """What a log view shows now."""
+
+    def __init__(self, window: LogWindow) -> None:
+        super().__init__()
+        self.window = window
+
+
+class PlanReady(Message):
+    """What the requests would do, to be shown before anything starts."""
+
+    def __init__(self, title: str, plan: LaunchPlan) -> None:
+        super().__init__()
+        self.title = title
+        self.plan = plan
+
+
+class JobsSubmitted(Message):
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        super().__init__()
+        self.jobs = tuple(jobs)
+
+
+class StopAsked(Message):
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        super().__init__()
+        self.jobs = tuple(jobs)
+
+
+class TasksRead(Message):
+    """The tasks of one config, for its own screen."""
+
+    def __init__(self, config: str, tasks: tuple[Task, ...]) -> None:
+        super().__init__()
+        self.config = config
+        self.tasks = tasks
+
+
+class LogFound(Message):
+    """The newest log of a config that no job of ours has run, or None."""
+
+    def __init__(self, config: str, path: str | None) -> None:
+        super().__init__()
+        self.config = config
+        self.path = path
+
+
+class LaunchWanted(Message):
+    """Someone wants these requests shown as a plan."""
+
+    def __init__(self, title: str, requests: Sequence[JobRequest]) -> None:
+        super().__init__()
+        self.title = title
+        self.requests = tuple(requests)
+
+
+class StopWanted(Message):
+    def __init__(self, job: Job) -> None:
+        super().__init__()
+        self.job = job

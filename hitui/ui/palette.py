@@ -1,0 +1,61 @@
+"""The command palette: every action of the screen, and every config, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, cast
+
+from textual.binding import Binding
+from textual.command import DiscoveryHit, Hit, Hits, Provider
+
+from hitui.ui.screens.main import MainScreen
+from hitui.ui.theme import THEMES
+
+if TYPE_CHECKING:
+    from hitui.ui.app import Dashboard
+
+
+class DashboardCommands(Provider):
+    @property
+    def _dashboard(self) -> Dashboard:
+        return cast("Dashboard", self.app)
+
+    async def discover(self) -> Hits:
+        for name, told, run in self._actions():
+            yield DiscoveryHit(name, run, help=told)
+
+    async def search(self, query: str) -> Hits:
+        matcher = self.matcher(query)
+        for name, told, run in (*self._actions(), *self._configs()):
+            score = matcher.match(name)
+            if score > 0:
+                yield Hit(score, matcher.highlight(name), run, help=told)
+
+    def _actions(self) -> Iterator[tuple[str, str, Callable[[], object]]]:
+        screen = self.screen
+        for binding in vars(type(screen)).get("BINDINGS", []):
+            if isinstance(binding, Binding) and binding.tooltip and binding.action != "app.command_palette":
+                yield binding.description, binding.tooltip, self._runs(binding.action)
+        for name, theme in THEMES.items():
+            yield f"theme: {name}", "also by HITUI_THEME in the environment", self._sets_theme(theme.name)
+
+    def _configs(self) -> Iterator[tuple[str, str, Callable[[], object]]]:
+        screen = self.screen
+        workspace = self._dashboard.workspace_snapshot
+        if isinstance(screen, MainScreen) and workspace is not None:
+            for state in workspace.configs:
+                yield state.name, "select this config", self._selects(screen, state.name)
+
+    def _runs(self, action: str) -> Callable[[], object]:
+        screen = self.screen
+
+        async def run() -> None:
+            await screen.run_action(action)
+
+        return run
+
+    def _sets_theme(self, name: str) -> Callable[[], object]:
+        return lambda: setattr(self._dashboard, "theme", name)
+
+    def _selects(self, screen: MainScreen, name: str) -> Callable[[], object]:
+        return lambda: screen.select_config(name)

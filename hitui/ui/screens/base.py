@@ -1,0 +1,44 @@
+"""What all full screens share: the line of keys, and a plain word where the terminal is too small."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from textual import events
+from textual.screen import Screen
+
+from hitui.ui.line import Line
+from hitui.ui.widgets.line_view import OneLine
+
+if TYPE_CHECKING:
+    from hitui.ui.app import Dashboard
+
+LEAST_COLUMNS, LEAST_ROWS = 60, 15
+
+
+class MoreRoom(OneLine):
+    """Takes the place of everything where it would only be garbage."""
+
+    def __init__(self) -> None:
+        super().__init__(id="more-room")
+
+    def build_line(self, width: int) -> Line:
+        return (
+            (f"hitui needs {LEAST_COLUMNS}x{LEAST_ROWS}, here are {width}x{self.app.size.height}", "warn"),
+        )
+
+
+class FullScreen(Screen[None]):
+    @property
+    def dashboard(self) -> Dashboard:
+        return cast("Dashboard", self.app)
+
+    def on_resize(self, event: events.Resize) -> None:
+        small = event.size.width < LEAST_COLUMNS or event.size.height < LEAST_ROWS
+        self.set_class(small, "too-small")
+        if small:
+            self.query_one(MoreRoom).rebuild()
+        self.resized(event.size.width, event.size.height)
+
+    def resized(self, width: int, height: int) -> None:
+        """Called after each change of size."""

@@ -1,0 +1,243 @@
+"""One config: its counts by class, the tasks with their reasons, what was read, what is wrong."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+
+from hitui.domain.configs import ConfigState
+from hitui.domain.jobs import Ended, JobRequest, Queued
+from hitui.domain.tasks import Task, TaskStatus
+from hitui.ui import text
+from hitui.ui.config_rows import ConfigRow, config_rows
+from hitui.ui.line import Line, joined
+from hitui.ui.messages import LaunchWanted, StopWanted, TasksRead
+from hitui.ui.screens.base import FullScreen, MoreRoom
+from hitui.ui.screens.launch_dialog import wrapped
+from hitui.ui.widgets.key_line import KeyLine
+from hitui.ui.widgets.line_view import LineView
+from hitui.ui.widgets.rule import Rule
+
+SHOWN: tuple[tuple[str, tuple[TaskStatus, ...]], ...] = (
+    ("not done", (TaskStatus.ERROR, TaskStatus.MISSING, TaskStatus.BLOCKED)),
+    ("errors", (TaskStatus.ERROR,)),
+    ("missing", (TaskStatus.MISSING,)),
+    ("blocked", (TaskStatus.BLOCKED,)),
+    ("done", (TaskStatus.DONE,)),
+    ("all", tuple(TaskStatus)),
+)
+STATUS_STYLES = {
+    TaskStatus.DONE: "good",
+    TaskStatus.ERROR: "bad",
+    TaskStatus.MISSING: "warn",
+    TaskStatus.BLOCKED: "dim",
+}
+
+
+class Facts(LineView, can_focus=True):
+    """What is known of the config, a label and a value a line."""
+
+    def __init__(self) -> None:
+        super().__init__(id="facts")
+        self._row: ConfigRow | None = None
+
+    def show(self, row: ConfigRow | None) -> None:
+        self._row = row
+        self.rebuild()
+
+    def build(self, width: int) -> Sequence[Line]:
+        return [] if self._row is None else fact_lines(self._row, width)
+
+
+class TaskList(LineView, can_focus=True):
+    """Tasks by id, with state, class and reason."""
+
+    def __init__(self) -> None:
+        super().__init__(id="tasks")
+        self._tasks: Sequence[Task] = ()
+        self._note = "reading …"
+
+    def show(self, tasks: Sequence[Task], note: str) -> None:
+        self._tasks, self._note = tasks, note
+        self.rebuild()
+
+    def build(self, width: int) -> Sequence[Line]:
+        if not self._tasks:
+            return [((f"  {self._note}", "dim"),)]
+        return [_task_line(task, width) for task in self._tasks]
+
+
+class DetailScreen(FullScreen):
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("r", "rerun", "rerun", id="detail.rerun", tooltip="run what is pending in this config"),
+        Binding("x", "stop", "stop", id="detail.stop", tooltip="stop its job"),
+        Binding("l", "logs", "logs", id="detail.logs", tooltip="the log of its newest job"),
+        Binding(
+            "t", "next_status", "which tasks", id="detail.status", tooltip="not done, errors, missing, …"
+        ),
+        Binding("question_mark,f1", "help", "help", key_display="?", id="detail.help", tooltip="all keys"),
+        Binding("escape,q", "back", "back", key_display="Esc", id="detail.back", tooltip="back"),
+    ]
+
+    def __init__(self, config: str) -> None:
+        super().__init__()
+        self._config = config
+        self._row: ConfigRow | None = None
+        self._tasks: tuple[Task, ...] | None = None
+        self._read_for: ConfigState | None = None
+        self._shown = 0
+        self.rule = Rule(id="fact-rule")
+        self.facts = Facts()
+        self.task_rule = Rule(id="task-rule")
+        self.task_list = TaskList()
+
+    def compose(self) -> ComposeResult:
+        yield MoreRoom()
+        yield self.rule
+        yield self.facts
+        yield self.task_rule
+        yield self.task_list
+        yield KeyLine([binding for binding in self.BINDINGS if isinstance(binding, Binding)])
+
+    def on_mount(self) -> None:
+        self.task_list.focus()
+        for name in ("workspace_snapshot", "jobs_snapshot", "progress"):
+            self.watch(self.dashboard, name, self._show)
+
+    def resized(self, width: int, height: int) -> None:
+        self._lay_out()
+
+    def _lay_out(self) -> None:
+        self.facts.styles.height = max(1, min(len(self.facts.lines) or 1, self.size.height // 2))
+
+    def _show(self) -> None:
+        app = self.dashboard
+        workspace = app.workspace_snapshot
+        states = [state for state in workspace.configs if state.name == self._config] if workspace else []
+        rows = config_rows(
+            states, app.jobs_snapshot, app.progress, app.gpu_snapshot, app.quiet.seconds(time.monotonic())
+        )
+        self._row = rows[0] if rows else None
+        self.rule.show(((self._config, "title"),))
+        self.facts.show(self._row)
+        self._lay_out()
+        if states and states[0] is not self._read_for:
+            self._read_for = states[0]
+            # One after the other, so that a slow old answer never takes the place of a newer one.
+            self.run_worker(self._read_tasks, thread=True, group="tasks", exclusive=True, exit_on_error=False)
+        self._show_tasks()
+
+    def _read_tasks(self) -> None:
+        self.post_message(TasksRead(self._config, self.dashboard.services.workspace.tasks(self._config)))
+
+    def on_tasks_read(self, message: TasksRead) -> None:
+        self._tasks = message.tasks
+        self._show_tasks()
+
+    def _show_tasks(self) -> None:
+        title, statuses = SHOWN[self._shown]
+        tasks = [task for task in self._tasks or () if task.status in statuses]
+        parts: list[Line] = [
+            (("Tasks", "title"),),
+            ((f"{title}: {len(tasks)}", ""),),
+            (("t shows others", "dim"),),
+        ]
+        self.task_rule.show(joined(parts, (" · ", "rule")))
+        self.task_list.show(tasks, "reading …" if self._tasks is None else f"{title}: none")
+
+    def action_next_status(self) -> None:
+        self._shown = (self._shown + 1) % len(SHOWN)
+        self.task_list.scroll_to(y=0, animate=False, immediate=True)
+        self._show_tasks()
+
+    def action_rerun(self) -> None:
+        self.dashboard.post_message(LaunchWanted("Rerun what is missing", [JobRequest(self._config)]))
+
+    def action_stop(self) -> None:
+        job = self._row.job if self._row is not None else None
+        if job is not None and job.active:
+            self.dashboard.post_message(StopWanted(job))
+        else:
+            self.dashboard.tell("this config has no job to stop")
+
+    def action_logs(self) -> None:
+        from hitui.ui.screens.log import LogScreen
+
+        job = self._row.job if self._row is not None else None
+        if job is not None and job.log:
+            self.app.push_screen(LogScreen(self._config, job.log))
+        else:
+            self.dashboard.tell("no job of hitui has run this config yet")
+
+    def action_help(self) -> None:
+        from hitui.ui.screens.help import HelpScreen
+
+        self.app.push_screen(HelpScreen(self))
+
+    def action_back(self) -> None:
+        self.dismiss()
+
+
+def fact_lines(row: ConfigRow, width: int) -> list[Line]:
+    """The facts of one config; long values go on below their start."""
+    state = row.state
+    total = "unknown" if state.total is None else str(state.total)
+    facts: list[tuple[str, str, str]] = [("state", row.words.long, row.words.style)]
+    facts.append(
+        (
+            state.unit,
+            f"{state.done} done of {total} · {state.errors} errors · {state.missing} missing · "
+            f"{state.blocked} blocked · {state.pending} pending",
+            "",
+        )
+    )
+    if state.error_classes:
+        told = ", ".join(f"{number} {error.value.replace('_', ' ')}" for error, number in state.error_classes)
+        facts.append(("errors", told, "bad"))
+    kind = " ".join(filter(None, (state.config.modality, state.config.table_format)))
+    facts.append(("kind", f"{state.config.kind}{' · ' + kind if kind else ''}", ""))
+    facts.append(("runner", state.config.runner or "none: name one in hitui.toml to run it from here", ""))
+    if row.job is not None:
+        facts.append(("job", _job_words(row), ""))
+    if state.seconds_per_task is not None:
+        facts.append(("a task", f"{state.seconds_per_task:.1f} s (median of the answered ones)", ""))
+    if state.updated is not None:
+        facts.append(("changed", text.moment(state.updated, time.time()), ""))
+    facts.append(("read from", state.source or "nothing", ""))
+    facts.append(("writes to", state.config.output, ""))
+    facts += [("note", note, "") for note in state.notes]
+    facts += [("! problem", problem, "warn") for problem in state.problems]
+    lines: list[Line] = []
+    for label, value, style in facts:
+        for number, part in enumerate(wrapped(value, width - 14)):
+            lines.append((("  " + text.fit(label if number == 0 else "", 11) + " ", "dim"), (part, style)))
+    return lines
+
+
+def _job_words(row: ConfigRow) -> str:
+    job = row.job
+    if job is None:
+        return ""
+    words = f"#{job.id} {job.word}"
+    if isinstance(job.state, Queued) and job.state.waits_for:
+        words += f", waits for {job.state.waits_for}"
+    if isinstance(job.state, Ended):
+        words += f" at {text.moment(job.state.ended_at, time.time())}"
+        if job.state.reason:
+            words += f": {job.state.reason}"
+    return words
+
+
+def _task_line(task: Task, width: int) -> Line:
+    error = task.error.value.replace("_", " ") if task.error is not None else ""
+    reason = " ".join(task.reason.split())
+    return (
+        (text.fit_right(str(task.id), 8) + "  ", "strong"),
+        (text.fit(task.status.value, 9), STATUS_STYLES[task.status]),
+        (text.fit(error, 17) if width >= 100 else "", "dim"),
+        (reason, ""),
+    )

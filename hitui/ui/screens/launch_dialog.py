@@ -1,0 +1,113 @@
+"""Before anything starts: what will run, how many tasks, where, about how long, what it writes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from textual.binding import Binding
+
+from hitui.domain.launches import LaunchPlan, PlannedLaunch
+from hitui.ui import text
+from hitui.ui.line import Line, Span
+from hitui.ui.screens.dialog import Dialog
+
+TASKS_CELLS, ABOUT_CELLS, GAP = 6, 6, 2
+
+
+class LaunchDialog(Dialog):
+    def __init__(self, title: str, plan: LaunchPlan) -> None:
+        super().__init__()
+        self.title_text = title
+        self._plan = plan
+
+    def keys(self) -> list[Binding]:
+        leave = Binding("escape", "answer(False)", "leave it", key_display="Escape", id="launch.back")
+        if not self._plan.startable:
+            return [leave]
+        jobs = text.count(len(self._plan.startable), "job")
+        return [
+            Binding("enter", "answer(True)", f"start {jobs}", key_display="Enter", id="launch.accept"),
+            leave,
+        ]
+
+    def action_answer(self, answer: bool) -> None:
+        self.dismiss(answer and bool(self._plan.startable))
+
+    def lines(self, width: int) -> Sequence[Line]:
+        plan = self._plan
+        refused = [launch for launch in plan.launches if launch.refused is not None]
+        lines: list[Line] = []
+        if plan.startable:
+            name, where = _widths(plan.startable, width)
+            lines.append(_row(("config", "tasks", "where", "about"), ("dim",) * 4, name, where))
+            for launch in plan.startable:
+                lines.append(
+                    _row(
+                        (launch.request.config, _tasks(launch), launch.where, _about(launch)),
+                        ("strong", "", "", ""),
+                        name,
+                        where,
+                    )
+                )
+            lines += [(), *_writes(plan.startable, width)]
+        if refused:
+            lines.append(() if lines else (("Nothing can start now.", "warn"),))
+            for launch in refused:
+                lines.append((("! ", "bad"), (launch.request.config, "strong")))
+                lines += [(("    " + part, "warn"),) for part in wrapped(launch.refused or "", width - 4)]
+        if plan.startable:
+            lines += [(), _total(plan)]
+        return lines
+
+
+def _widths(launches: Sequence[PlannedLaunch], width: int) -> tuple[int, int]:
+    """Cells of the name and of the place."""
+    room = width - TASKS_CELLS - ABOUT_CELLS - 3 * GAP
+    name = min(max(6, *(len(launch.request.config) for launch in launches)), room * 3 // 5)
+    where = min(max(5, *(len(launch.where) for launch in launches)), room - name)
+    return name, max(5, where)
+
+
+def _row(cells: tuple[str, str, str, str], styles: tuple[str, ...], name: int, where: int) -> Line:
+    gap = " " * GAP
+    spans: list[Span] = [
+        (text.fit_tail(cells[0], name) + gap, styles[0]),
+        (text.fit_right(cells[1], TASKS_CELLS) + gap, styles[1]),
+        (text.fit(cells[2], where) + gap, styles[2]),
+        (text.fit_right(cells[3], ABOUT_CELLS), styles[3]),
+    ]
+    return tuple(spans)
+
+
+def _tasks(launch: PlannedLaunch) -> str:
+    return "?" if launch.task_count is None else str(launch.task_count)
+
+
+def _about(launch: PlannedLaunch) -> str:
+    return "?" if launch.seconds is None else text.duration(launch.seconds)
+
+
+def _writes(launches: Sequence[PlannedLaunch], width: int) -> list[Line]:
+    lines: list[Line] = []
+    for number, written in enumerate(dict.fromkeys(launch.writes for launch in launches)):
+        label = "writes  " if number == 0 else "        "
+        lines.append(((label, "dim"), (text.fit_tail(written, width - len(label)).rstrip(), "")))
+    return lines
+
+
+def _total(plan: LaunchPlan) -> Line:
+    known = [launch.seconds for launch in plan.startable]
+    unknown = any(launch.task_count is None for launch in plan.startable)
+    tasks = f"{plan.task_count}{' or more' if unknown else ''}"
+    total = f"{tasks} {'task' if tasks == '1' else 'tasks'} in {text.count(len(plan.startable), 'job')}"
+    work = [seconds for seconds in known if seconds is not None]
+    if len(work) == len(known):
+        total += f", about {text.long_duration(sum(work))} of work"
+    return ((total, "strong"),)
+
+
+def wrapped(line: str, width: int) -> list[str]:
+    """The text in lines of at most `width` cells."""
+    import textwrap
+
+    return textwrap.wrap(line, max(10, width)) or [""]

@@ -1,0 +1,122 @@
+"""A log over the full screen: follow, move, search."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+
+from hitui.ui import text
+from hitui.ui.gpu_lines import short_name
+from hitui.ui.line import Line, joined
+from hitui.ui.log_title import log_place
+from hitui.ui.messages import LogChanged
+from hitui.ui.screens.base import FullScreen, MoreRoom
+from hitui.ui.widgets.key_line import KeyLine
+from hitui.ui.widgets.log_view import LogView
+from hitui.ui.widgets.rule import Rule
+
+if TYPE_CHECKING:
+    from textual.widgets import Input
+
+
+class LogScreen(FullScreen):
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("f", "toggle_follow", "follow", id="log-screen.follow", tooltip="follow the end, or stay"),
+        Binding(
+            "slash", "search", "search", key_display="/", id="log-screen.search", tooltip="search for a text"
+        ),
+        Binding("n", "next(True)", "next", id="log-screen.next", tooltip="the next place of the search"),
+        Binding("N", "next(False)", "previous", id="log-screen.previous", tooltip="the place before"),
+        Binding("g", "to_start", "start", id="log-screen.start", tooltip="the first line"),
+        Binding("G", "to_end", "end", id="log-screen.end", tooltip="the last line, following"),
+        Binding(
+            "question_mark,f1", "help", "help", key_display="?", id="log-screen.help", tooltip="all keys"
+        ),
+        Binding("escape,q,l", "back", "back", key_display="Esc", id="log-screen.back", tooltip="back"),
+    ]
+
+    def __init__(self, config: str, path: str) -> None:
+        super().__init__()
+        self._config = config
+        self._path = path
+        self.rule = Rule(id="log-rule")
+        self.log_view = LogView(id="log-full")
+        self._input: Input | None = None
+        self._searched = ""
+
+    def compose(self) -> ComposeResult:
+        yield MoreRoom()
+        yield self.rule
+        yield self.log_view
+        yield KeyLine([binding for binding in self.BINDINGS if isinstance(binding, Binding)])
+
+    def on_mount(self) -> None:
+        self.log_view.focus()
+        self.log_view.reader.open(self._path)
+        self._title()
+
+    def on_log_changed(self, message: LogChanged) -> None:
+        self._title()
+
+    def _title(self) -> None:
+        window = self.log_view.window
+        parts: list[Line] = [((short_name(self._config), "title"),), ((self._path, "dim"),)]
+        if window.size:
+            parts.append(((text.size_text(window.size), "dim"),))
+        if window.searched:
+            parts.append((("/", "key"), (window.searched, "strong")))
+        self.rule.show(joined(parts, (" · ", "rule")), log_place(window))
+
+    def action_toggle_follow(self) -> None:
+        if self.log_view.window.following:
+            self.log_view.reader.hold()
+        else:
+            self.log_view.reader.follow()
+
+    def action_to_start(self) -> None:
+        self.log_view.reader.to_start()
+
+    def action_to_end(self) -> None:
+        self.log_view.reader.follow()
+
+    def action_search(self) -> None:
+        from textual.widgets import Input
+
+        if self._input is None:
+            line = Input(
+                placeholder="text; Enter searches upwards, capitals count", id="search", compact=True
+            )
+            self._input = line
+            self.mount(line, before="#keys")
+            line.focus()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        self._searched = event.value
+        self._leave_input()
+        # At the end of a log what is looked for stands above; elsewhere below.
+        self.log_view.reader.search(self._searched, forward=not self.log_view.window.following)
+
+    def action_next(self, forward: bool) -> None:
+        if self._searched:
+            self.log_view.reader.search(self._searched, forward)
+        else:
+            self.action_search()
+
+    def action_help(self) -> None:
+        from hitui.ui.screens.help import HelpScreen
+
+        self.app.push_screen(HelpScreen(self))
+
+    def action_back(self) -> None:
+        if self._input is not None:
+            self._leave_input()
+        else:
+            self.dismiss()
+
+    def _leave_input(self) -> None:
+        if self._input is not None:
+            self._input.remove()
+            self._input = None
+        self.log_view.focus()

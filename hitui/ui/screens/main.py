@@ -1,0 +1,398 @@
+"""The main screen: GPUs, configs, the log of the selected one, and what goes on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, ClassVar
+
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+
+from hitui.domain.jobs import JobRequest
+from hitui.services.logs import newest_log
+from hitui.ui import text
+from hitui.ui.config_rows import ConfigRow, config_rows, estimated_end
+from hitui.ui.gpu_lines import GpuView, gpu_title
+from hitui.ui.line import Line, joined
+from hitui.ui.log_title import log_title
+from hitui.ui.messages import LaunchWanted, LogChanged, LogFound, StopWanted
+from hitui.ui.screens.base import FullScreen, MoreRoom
+from hitui.ui.widgets.config_table import ConfigTable
+from hitui.ui.widgets.gpu_strip import GpuStrip
+from hitui.ui.widgets.header import Header
+from hitui.ui.widgets.key_line import KeyLine
+from hitui.ui.widgets.log_view import LogView
+from hitui.ui.widgets.rule import Rule
+
+if TYPE_CHECKING:
+    from textual.widgets import Input
+
+LEAST_LOG_LINES = 3
+FIXED_LINES = 5
+"""Header, three rules, keys."""
+SECONDS_PER_TICK = 10.0
+"""Clock and stalled jobs are looked at so often, when nothing else changes."""
+
+
+class MainScreen(FullScreen):
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("r", "rerun", "rerun", id="main.rerun", tooltip="run what is pending in the selected config"),
+        Binding(
+            "R", "rerun_all", "rerun all", id="main.rerun-all", tooltip="run what is pending in all shown"
+        ),
+        Binding("s", "start", "start", id="main.start", tooltip="start or resume the selected config"),
+        Binding("x", "stop", "stop", id="main.stop", tooltip="stop the selected config's job"),
+        Binding("l", "logs", "logs", id="main.logs", tooltip="the log over the full screen"),
+        Binding(
+            "enter", "open", "open", id="main.open", tooltip="counts, tasks, files and problems of the config"
+        ),
+        Binding(
+            "slash",
+            "filter",
+            "filter",
+            key_display="/",
+            id="main.filter",
+            tooltip="show only configs that match",
+        ),
+        Binding("o", "sort", "order", id="main.sort", tooltip="sort by the next column"),
+        Binding("O", "reverse", "reverse", show=False, id="main.reverse", tooltip="turn the order round"),
+        Binding(
+            "g", "all_gpus", "all GPUs", show=False, id="main.gpus", tooltip="show or fold excluded GPUs"
+        ),
+        Binding("i", "init_hint", "init", show=False, id="main.init", tooltip="how to write a hitui.toml"),
+        Binding("f5", "rescan", "rescan", show=False, id="main.rescan", tooltip="read all results again"),
+        Binding(
+            "colon",
+            "app.command_palette",
+            "commands",
+            key_display=":",
+            id="main.palette",
+            tooltip="every command and config by name (also ctrl+p)",
+        ),
+        Binding("question_mark,f1", "help", "help", key_display="?", id="main.help", tooltip="all keys"),
+        Binding("q", "app.quit", "quit", id="main.quit", tooltip="leave the screen; jobs go on"),
+        Binding("escape", "show_all", "show all", show=False, id="main.show-all", tooltip="clear the filter"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.header = Header()
+        self.gpu_rule = Rule(id="gpu-rule")
+        self.gpu_strip = GpuStrip()
+        self.config_rule = Rule(id="config-rule")
+        self.table = ConfigTable()
+        self.log_rule = Rule(id="log-rule")
+        self.log_view = LogView(id="log")
+        self._rows: list[ConfigRow] = []
+        self._unfolded = False
+        self._heights = (0, 0)
+        self._log_of: tuple[str, str] | None = None
+        """Config and path whose log is shown."""
+        self._input: Input | None = None
+
+    def compose(self) -> ComposeResult:
+        yield MoreRoom()
+        yield self.header
+        yield self.gpu_rule
+        yield self.gpu_strip
+        yield self.config_rule
+        yield self.table
+        yield self.log_rule
+        yield self.log_view
+        yield KeyLine([binding for binding in self.BINDINGS if isinstance(binding, Binding)])
+
+    def on_mount(self) -> None:
+        app = self.dashboard
+        self.table.focus()
+        self.watch(app, "gpu_snapshot", self._show_gpus)
+        self.watch(app, "workspace_snapshot", self._show_configs)
+        self.watch(app, "jobs_snapshot", self._show_jobs)
+        self.watch(app, "progress", self._show_configs)
+        self.set_interval(SECONDS_PER_TICK, self._show_configs)
+
+    def resized(self, width: int, height: int) -> None:
+        self._lay_out()
+        self.call_after_refresh(self._title_gpus)
+
+    def _lay_out(self) -> None:
+        """GPUs take what they need up to a third, configs what they need, the log the rest."""
+        height = self.size.height
+        gpus = max(1, min(len(self.gpu_strip.lines) or 1, height // 3))
+        room = height - FIXED_LINES - gpus
+        table = max(2, min(len(self.table.all_rows) + 1, room - max(LEAST_LOG_LINES, room // 4)))
+        table = max(table, min(room - LEAST_LOG_LINES, len(self.table.empty_text) + 1))
+        if (gpus, table) != self._heights:
+            self._heights = (gpus, table)
+            self.gpu_strip.styles.height = gpus
+            self.table.styles.height = table
+
+    def _show_gpus(self) -> None:
+        view = self._gpu_view()
+        lines_before = len(self.gpu_strip.lines)
+        self.gpu_strip.show(view)
+        if len(self.gpu_strip.lines) != lines_before:
+            self._lay_out()
+            # Until then the strip has its height of before.
+            self.call_after_refresh(self._title_gpus)
+            self._show_configs()
+        self._title_gpus()
+
+    def _gpu_view(self) -> GpuView:
+        app = self.dashboard
+        return GpuView(
+            app.gpu_snapshot,
+            app.jobs_snapshot,
+            app.gpu_rules,
+            app.gpu_memory_needed,
+            app.utilisations.by_gpu(),
+            self._unfolded,
+        )
+
+    def _title_gpus(self) -> None:
+        more = self.gpu_strip.hidden_below
+        self.gpu_rule.show(gpu_title(self._gpu_view()), ((f"{more} more ↓", "dim"),) if more else ())
+
+    def _show_jobs(self) -> None:
+        self._show_gpus()
+        self._show_configs()
+
+    def _show_configs(self) -> None:
+        app = self.dashboard
+        workspace = app.workspace_snapshot
+        now = time.monotonic()
+        states = workspace.configs if workspace is not None else ()
+        self._rows = config_rows(
+            states, app.jobs_snapshot, app.progress, app.gpu_snapshot, app.quiet.seconds(now)
+        )
+        count_before = len(self.table.all_rows)
+        self.table.show(self._rows, self._empty_text())
+        if len(self._rows) != count_before:
+            self._lay_out()
+        self._title_configs()
+        self._show_header()
+        self._show_log(self.table.selected)
+
+    def _empty_text(self) -> tuple[str, ...]:
+        workspace = self.dashboard.workspace_snapshot
+        settings = self.dashboard.services.settings
+        if workspace is None or (workspace.scanning and not workspace.configs):
+            return ("looking for results …",)
+        where = ", ".join(settings.workspace.results) or str(settings.root)
+        return (
+            f"no results found below {where}",
+            "press i to name the folders that hold them, or `hitui demo` to see how it looks",
+            *workspace.problems,
+        )
+
+    def _title_configs(self) -> None:
+        table = self.table
+        parts: list[Line] = [(("Configs", "title"),)]
+        if table.wanted:
+            parts.append((("/", "key"), (table.wanted, "strong")))
+            parts.append(((f"{len(table.rows)} of {len(table.all_rows)}", "dim"),))
+        elif table.all_rows:
+            parts.append(((str(len(table.all_rows)), "dim"),))
+        if table.sorted_by is not None:
+            parts.append(((f"by {table.sorted_by}", "dim"),))
+        workspace = self.dashboard.workspace_snapshot
+        right: Line = ()
+        if workspace is not None and workspace.problems:
+            right = (("! ", "bad"), (workspace.problems[0], "warn"))
+        elif workspace is not None and workspace.scanning:
+            right = (("reading …", "dim"),)
+        more = table.hidden_below
+        if more:
+            right = (*right, ("  " if right else "", ""), (f"{more} more ↓", "dim"))
+        self.config_rule.show(joined(parts, (" ── ", "rule")), right)
+
+    def _show_header(self) -> None:
+        settings = self.dashboard.services.settings
+        self.header.show(settings.root.name or str(settings.root), self._summary(), text.clock(time.time()))
+
+    def _summary(self) -> Line:
+        """`3 jobs · 62 pending in 5 configs · done in about 1h 12m`."""
+        jobs = [job for job in self.dashboard.jobs_snapshot.jobs if job.active]
+        pending = [row for row in self._rows if row.state.pending]
+        attention = sum(1 for row in self._rows if row.words.attention)
+        parts: list[Line] = []
+        if attention:
+            needs = "needs" if attention == 1 else "need"
+            parts.append(((f"! {attention} {needs} a look", "bad"),))
+        parts.append(((text.count(len(jobs), "job"), "strong"),) if jobs else (("no job runs", "dim"),))
+        if pending:
+            total = sum(row.state.pending for row in pending)
+            parts.append(((f"{total} pending in {text.count(len(pending), 'config')}", ""),))
+        elif self._rows and all(row.state.scanned for row in self._rows):
+            parts.append((("nothing is missing", "good"),))
+        end = estimated_end(self._rows)
+        if end is not None:
+            parts.append(((f"done in about {text.long_duration(end)}", ""),))
+        return joined(parts, (" · ", "rule"))
+
+    def on_config_table_selected(self, message: ConfigTable.Selected) -> None:
+        self._show_log(message.row)
+
+    def on_config_table_sorted(self) -> None:
+        self._title_configs()
+
+    def on_config_table_opened(self, message: ConfigTable.Opened) -> None:
+        self.open_config(message.row.name)
+
+    def _show_log(self, row: ConfigRow | None) -> None:
+        """The log of the row's newest job; of a config that no job has run, the newest in its folders."""
+        if row is None:
+            self._open_log("", "")
+        elif row.job is not None and row.job.log:
+            self._open_log(row.name, row.job.log)
+        elif self._log_of is None or self._log_of[0] != row.name:
+            self._log_of = (row.name, "")
+            self.log_view.reader.open("", "looking for a log …")
+            folders, name = row.state.config.folders, row.name
+            self.run_worker(
+                lambda: self.post_message(LogFound(name, newest_log(folders))),
+                thread=True,
+                group="find-log",
+                exclusive=True,
+                exit_on_error=False,
+            )
+        self._title_log()
+
+    def on_log_found(self, message: LogFound) -> None:
+        row = self.table.selected
+        if row is not None and row.name == message.config and not (row.job is not None and row.job.log):
+            if message.path is None:
+                self.log_view.reader.open("", "no log yet: r starts what is pending, and its log shows here")
+            else:
+                self._open_log(row.name, message.path)
+
+    def _open_log(self, config: str, path: str) -> None:
+        if self._log_of != (config, path):
+            self._log_of = (config, path)
+            self.log_view.reader.open(path)
+            self._title_log()
+
+    def on_log_changed(self, message: LogChanged) -> None:
+        self._title_log()
+
+    def _title_log(self) -> None:
+        left, right = log_title(self.table.selected, self.log_view.window, self.dashboard.gpu_snapshot)
+        self.log_rule.show(left, right)
+
+    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
+        self._mark_focus()
+
+    def on_descendant_blur(self, event: events.DescendantBlur) -> None:
+        self._mark_focus()
+
+    def _mark_focus(self) -> None:
+        self.gpu_rule.show_focus(self.gpu_strip.has_focus)
+        self.config_rule.show_focus(self.table.has_focus)
+        self.log_rule.show_focus(self.log_view.has_focus)
+
+    def action_rerun(self) -> None:
+        self._launch("Rerun what is missing", self._chosen())
+
+    def action_start(self) -> None:
+        self._launch("Start or resume", self._chosen())
+
+    def action_rerun_all(self) -> None:
+        rows = [row for row in self.table.rows if row.state.pending]
+        if not rows:
+            self.dashboard.tell("nothing is pending in the configs that are shown")
+            return
+        among = f" that match {self.table.wanted!r}" if self.table.wanted else ""
+        self._launch(f"Rerun what is missing in all configs{among}", rows)
+
+    def _chosen(self) -> list[ConfigRow]:
+        row = self.table.selected
+        if row is None:
+            self.dashboard.tell("no config is selected", "warning")
+        return [row] if row is not None else []
+
+    def _launch(self, title: str, rows: Iterable[ConfigRow]) -> None:
+        requests = [JobRequest(row.name) for row in rows]
+        if requests:
+            self.dashboard.post_message(LaunchWanted(title, requests))
+
+    def action_stop(self) -> None:
+        row = self.table.selected
+        if row is not None and row.job is not None and row.job.active:
+            self.dashboard.post_message(StopWanted(row.job))
+        else:
+            self.dashboard.tell("the selected config has no job to stop")
+
+    def action_logs(self) -> None:
+        from hitui.ui.screens.log import LogScreen
+
+        if self._log_of is None or not self._log_of[1]:
+            self.dashboard.tell("there is no log yet for this config")
+            return
+        config, path = self._log_of
+        self.app.push_screen(LogScreen(config, path))
+
+    def action_open(self) -> None:
+        self.table.action_open()
+
+    def open_config(self, name: str) -> None:
+        from hitui.ui.screens.detail import DetailScreen
+
+        self.app.push_screen(DetailScreen(name))
+
+    def select_config(self, name: str) -> None:
+        if all(row.name != name for row in self.table.rows):
+            self.table.show_matching("")
+        self.table.select(name)
+        self.table.focus()
+
+    def action_sort(self) -> None:
+        self.table.action_sort()
+
+    def action_reverse(self) -> None:
+        self.table.action_reverse()
+
+    def action_all_gpus(self) -> None:
+        self._unfolded = not self._unfolded
+        self._show_gpus()
+
+    def action_rescan(self) -> None:
+        self.dashboard.services.workspace.rescan()
+        self.dashboard.tell("reading all results again")
+
+    def action_help(self) -> None:
+        from hitui.ui.screens.help import HelpScreen
+
+        self.app.push_screen(HelpScreen(self))
+
+    def action_init_hint(self) -> None:
+        from hitui.ui.screens.note import init_note
+
+        self.app.push_screen(init_note(self.dashboard.services.settings))
+
+    def action_filter(self) -> None:
+        from textual.widgets import Input
+
+        if self._input is None:
+            line = Input(
+                self.table.wanted, placeholder="words of a name or a state", id="filter", compact=True
+            )
+            self._input = line
+            self.mount(line, before="#keys")
+            self._input.focus()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        self.table.show_matching(event.value.strip())
+
+    def on_input_submitted(self) -> None:
+        self._leave_filter()
+
+    def action_show_all(self) -> None:
+        self._leave_filter()
+        self.table.show_matching("")
+
+    def _leave_filter(self) -> None:
+        if self._input is not None:
+            self._input.remove()
+            self._input = None
+        self.table.focus()

@@ -1,0 +1,56 @@
+"""A note to read and close."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from textual.binding import Binding
+
+from hitui.settings import Settings
+from hitui.ui.line import Line
+from hitui.ui.screens.dialog import Dialog
+from hitui.ui.screens.launch_dialog import wrapped
+
+
+class Note(Dialog):
+    def __init__(self, title: str, paragraphs: Sequence[tuple[str, str]]) -> None:
+        """`paragraphs`: text and the name of its style."""
+        super().__init__()
+        self.title_text = title
+        self._paragraphs = tuple(paragraphs)
+
+    def keys(self) -> list[Binding]:
+        return [Binding("escape", "answer(False)", "close", key_display="Escape", id="note.back")]
+
+    def wanted_width(self) -> int:
+        return 76
+
+    def lines(self, width: int) -> Sequence[Line]:
+        return [
+            ((part, style),) for paragraph, style in self._paragraphs for part in wrapped(paragraph, width)
+        ]
+
+
+def init_note(settings: Settings) -> Note:
+    """How a workspace gets its settings."""
+    if settings.file is not None:
+        return Note(
+            "Settings of this workspace",
+            [
+                (str(settings.file), "strong"),
+                ("", ""),
+                ("results says below which folders results lie, [runner.NAME] what runs a config, "
+                 "[gpus] what jobs may touch. The screen reads the file when it starts.", ""),
+            ],
+        )  # fmt: skip
+    return Note(
+        "This workspace has no hitui.toml",
+        [
+            ("In a shell:", ""),
+            (f"hitui init -w {settings.root}", "strong"),
+            ("", ""),
+            ("looks at what lies here (results, checkpoints, logs, the dataset), writes a commented "
+             "hitui.toml and says what it found. Then name in it a runner: without one nothing can be "
+             "started from here, only looked at.", ""),
+        ],
+    )  # fmt: skip

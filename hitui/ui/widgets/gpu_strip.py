@@ -1,0 +1,22 @@
+"""The GPUs, one line each; scrolls where more are there than fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hitui.ui.gpu_lines import GpuView, gpu_lines
+from hitui.ui.line import Line
+from hitui.ui.widgets.line_view import LineView
+
+
+class GpuStrip(LineView, can_focus=True):
+    def __init__(self) -> None:
+        super().__init__(id="gpus")
+        self._view: GpuView | None = None
+
+    def show(self, view: GpuView) -> None:
+        self._view = view
+        self.rebuild()
+
+    def build(self, width: int) -> Sequence[Line]:
+        return gpu_lines(self._view, width) if self._view is not None else []

@@ -1,0 +1,33 @@
+"""The rule above a part of the screen: its title, and what it says at its right end."""
+
+from __future__ import annotations
+
+from hitui.ui.line import Line, spread
+from hitui.ui.widgets.line_view import OneLine
+
+
+class Rule(OneLine):
+    """`─ Title ── note ─────`; heavy while its part has the focus, so that no colour is needed to see it."""
+
+    def __init__(self, *, id: str) -> None:
+        super().__init__(id=id)
+        self._left: Line = ()
+        self._right: Line = ()
+        self._heavy = False
+
+    def show(self, left: Line, right: Line = ()) -> None:
+        if (left, right) != (self._left, self._right):
+            self._left, self._right = left, right
+            self.rebuild()
+
+    def show_focus(self, focused: bool) -> None:
+        if focused != self._heavy:
+            self._heavy = focused
+            self.rebuild()
+
+    def build_line(self, width: int) -> Line:
+        dash = "━" if self._heavy else "─"
+        style = "key" if self._heavy else "rule"
+        left: Line = ((f"{dash} ", style), *self._left, (" ", ""))
+        right: Line = ((" ", ""), *self._right, (f" {dash}", style)) if self._right else ()
+        return spread(left, right, width, filler=dash, filler_style=style)

@@ -1,0 +1,242 @@
+"""Made-up values for the screen, and services that hand them over without threads or files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hitui.domain.configs import Config, ConfigState
+from hitui.domain.gpus import Gpu, GpuProcess, GpuSnapshot
+from hitui.domain.jobs import Ended, Ending, Job, JobRequest, JobsSnapshot, Queued, Running, Stopping
+from hitui.domain.launches import LaunchPlan, PlannedLaunch
+from hitui.domain.progress import JobProgress
+from hitui.domain.tasks import ErrorClass, Task, TaskStatus
+from hitui.settings import GpuSettings, Settings
+
+GIB = 1024**3
+NOON = 1_700_000_000.0
+
+
+def gpu(index: int, used: float, utilization: int = 0, **others: object) -> Gpu:
+    values: dict[str, object] = {
+        "name": "NVIDIA A800-SXM4-80GB",
+        "memory_total": 80 * GIB,
+        "memory_used": int(used * GIB),
+        "memory_free": int((80 - used) * GIB),
+        "utilization": utilization,
+        "temperature": 30 + utilization // 3,
+        "power": 60.0 + utilization * 2.5,
+        "power_limit": 400.0,
+    }
+    return Gpu(index=index, uuid=f"GPU-{index:08d}", **{**values, **others})  # type: ignore[arg-type]
+
+
+def process(pid: int, used: float, user: str | None) -> GpuProcess:
+    return GpuProcess(pid, int(used * GIB), "compute", user, "python train.py")
+
+
+def server() -> GpuSnapshot:
+    """Eight GPUs as on a shared server: others' work, ours, a lost one, excluded ones."""
+    return GpuSnapshot(
+        taken_at=NOON,
+        source="nvml",
+        driver="550.54",
+        gpus=(
+            gpu(0, 67.9, 97, processes=(process(11, 60.0, "user1"), process(12, 7.4, "user2"))),
+            gpu(1, 7.5, 3, processes=(process(13, 7.0, "user2"),)),
+            gpu(2, 40.8, 88, processes=(process(4711, 40.2, "me"),)),
+            Gpu(3, "GPU-00000003", "NVIDIA A800-SXM4-80GB", error="lost: the driver no longer answers for it"),
+            gpu(4, 71.0, 0, processes=(process(14, 70.4, "user3"),)),
+            gpu(5, 80.0, 100, processes=(process(15, 79.6, "user4"),)),
+            gpu(6, 80.0, 100, processes=(process(16, 79.6, "user4"),)),
+            gpu(7, 80.0, 100, processes=(process(17, 79.6, "user4"),)),
+        ),
+    )
+
+
+def config(name: str, done: int = 0, **others: object) -> ConfigState:
+    values: dict[str, object] = {"scanned": True, "total": 3071, "updated": NOON - 3600, "done": done}
+    folder = f"/made-up/result/{name}"
+    modality, _, table_format = name.rsplit("/", 1)[-1].partition("_")
+    return ConfigState(
+        Config(name, "realhitbench", (folder,), folder, modality, table_format or None, "demo"),
+        **{**values, **others},  # type: ignore[arg-type]
+    )
+
+
+def configs() -> tuple[ConfigState, ...]:
+    return (
+        config(
+            "qwen3vl_text/text_html",
+            3049,
+            errors=14,
+            blocked=8,
+            error_classes=((ErrorClass.TEXT_TOO_LARGE, 11), (ErrorClass.NO_FINAL_ANSWER, 3)),
+            source="result/qwen3vl_text/text_html/results.json",
+            seconds_per_task=12.4,
+        ),
+        config("qwen3vl_default_pic/mix_csv", 3066, errors=2, blocked=3, seconds_per_task=10.0),
+        config("qwen3vl_resize_pic/mix_html", 3038, missing=25, blocked=8, seconds_per_task=10.0),
+        config("qwen3vl_text/text_latex", 3067, missing=1, blocked=3),
+        config("qwen3vl_text/text_json", 3063, blocked=8),
+        config("qwen3vl_text/text_csv", 3050, errors=13, blocked=8),
+        config("qwen3vl_text/text_markdown", 1200, missing=1871),
+        config("qwen3vl_image/image", 0, missing=3000, blocked=71, updated=None),
+        config(
+            "qwen3vl_resize_pic/mix_json",
+            total=None,
+            updated=None,
+            problems=("result/mix_json/results.json: is not JSON (byte 0); it ended early: rerun or remove it",),
+        ),
+        config("qwen3vl_text/text_new", scanned=False),
+    )
+
+
+def jobs(log: str = "") -> JobsSnapshot:
+    return JobsSnapshot(
+        (
+            Job(
+                13,
+                JobRequest("qwen3vl_text/text_csv"),
+                NOON - 900,
+                Ended(Ending.FAILED, NOON - 600, "exit status 1: CUDA out of memory", NOON - 800, 1),
+            ),
+            Job(
+                14,
+                JobRequest("qwen3vl_text/text_html"),
+                NOON - 60,
+                Running(("GPU-00000002",), 4711, NOON - 50),
+                log=log,
+                task_count=14,
+            ),
+            Job(
+                15,
+                JobRequest("qwen3vl_default_pic/mix_csv"),
+                NOON - 30,
+                Queued("20 GiB free on one GPU: GPU 0 has 12.1 GiB; GPU 3 does not answer"),
+            ),
+        ),
+        supervisor_pid=99,
+    )
+
+
+PROGRESS = {14: JobProgress("running", 3, 14, 1, 0.065, 170.0, "events")}
+
+
+@dataclass(frozen=True)
+class WorkspaceValue:
+    configs: tuple[ConfigState, ...] = ()
+    scanning: bool = False
+    problems: tuple[str, ...] = ()
+
+
+@dataclass
+class Source:
+    """A live service without a thread: `publish` is called by the test."""
+
+    first: object = None
+    publish: Callable[[object], None] = lambda value: None
+    closed: bool = False
+
+    def start(self, publish: Callable[[object], None]) -> None:
+        self.publish = publish
+        if self.first is not None:
+            publish(self.first)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@dataclass
+class Workspace(Source):
+    rescans: int = 0
+
+    def tasks(self, name: str) -> tuple[Task, ...]:
+        return (
+            Task(7, TaskStatus.DONE),
+            Task(20, TaskStatus.ERROR, ErrorClass.TEXT_TOO_LARGE, "[ERROR] OOM: Text too large (334162 tokens)"),
+            Task(21, TaskStatus.MISSING, None, "no result, inputs present"),
+            Task(22, TaskStatus.BLOCKED, None, "missing file: image/[bold]x.png"),
+        )
+
+    def rescan(self) -> None:
+        self.rescans += 1
+
+
+@dataclass
+class Jobs(Source):
+    """Remembers what was asked for; `plan` refuses what has nothing pending."""
+
+    submitted: list[JobRequest] = field(default_factory=list)
+    stopped: list[int] = field(default_factory=list)
+    error: Exception | None = None
+
+    def plan(
+        self, requests: Sequence[JobRequest], workspace: WorkspaceValue, gpus: GpuSnapshot
+    ) -> LaunchPlan:
+        launches = []
+        for request in requests:
+            state = next(state for state in workspace.configs if state.name == request.config)
+            refused = None if state.pending else "nothing is pending; every task that can be run has an answer"
+            seconds = state.seconds_per_task
+            launches.append(
+                PlannedLaunch(
+                    request,
+                    state.pending,
+                    "GPU 1 now",
+                    None if seconds is None else seconds * state.pending,
+                    f"{state.config.output} (results.jsonl, checkpoint.json)",
+                    refused,
+                )
+            )
+        return LaunchPlan(tuple(launches))
+
+    def submit(self, requests: Sequence[JobRequest]) -> tuple[Job, ...]:
+        if self.error is not None:
+            raise self.error
+        self.submitted += requests
+        return tuple(Job(20 + number, request, NOON, Queued()) for number, request in enumerate(requests))
+
+    def stop(self, job_ids: Sequence[int]) -> tuple[Job, ...]:
+        self.stopped += job_ids
+        return tuple(
+            Job(number, JobRequest("qwen3vl_text/text_html"), NOON, Stopping((), 4711, NOON, NOON))
+            for number in job_ids
+        )
+
+
+@dataclass
+class Progress(Source):
+    followed: JobsSnapshot | None = None
+
+    def follow(self, jobs: JobsSnapshot) -> None:
+        self.followed = jobs
+
+
+@dataclass
+class Services:
+    settings: Settings
+    workspace: Workspace
+    gpus: Source
+    jobs: Jobs
+    progress: Progress
+
+
+def services(
+    root: Path = Path("/made-up/RealHiTBench"),
+    gpus: GpuSnapshot | None = None,
+    states: tuple[ConfigState, ...] | None = None,
+    known_jobs: JobsSnapshot | None = None,
+    progress: Mapping[int, JobProgress] | None = None,
+    problems: tuple[str, ...] = (),
+) -> Services:
+    """Services that hand over these values when they start; by default a full, lively workspace."""
+    value = WorkspaceValue(configs() if states is None else states, problems=problems)
+    return Services(
+        Settings(root=root, gpus=GpuSettings(exclude=[5, 6, 7])),
+        Workspace(value),
+        Source(server() if gpus is None else gpus),
+        Jobs(jobs() if known_jobs is None else known_jobs),
+        Progress(PROGRESS if progress is None else progress),
+    )
