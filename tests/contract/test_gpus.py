@@ -19,7 +19,7 @@ import pytest
 
 from hitui.adapters.gpus import KINDS, make_source, open_source
 from hitui.adapters.gpus.base import GpuSource, UnknownSource
-from hitui.adapters.gpus.processes import read_start_time
+from hitui.adapters.processes import find_process
 from hitui.domain.gpus import Gpu
 from tests.tools.nvml_sim.driver import NvmlDriver
 
@@ -77,16 +77,21 @@ class SimulatedStage:
         claims.mkdir(exist_ok=True)
         described = []
         for index, gpu in enumerate(gpus):
-            ours = [entry for entry in gpu.processes if read_start_time(entry[0]) is not None]
-            others = [entry for entry in gpu.processes if entry not in ours]
-            for pid, memory in ours:
+            ours = [
+                (process, memory)
+                for pid, memory in gpu.processes
+                if (process := find_process(pid)) is not None
+            ]
+            here = {process.pid for process, _ in ours}
+            others = [entry for entry in gpu.processes if entry[0] not in here]
+            for process, memory in ours:
                 claim = {
-                    "pid": pid,
-                    "start_time": read_start_time(pid),
+                    "pid": process.pid,
+                    "start_time": process.start_time,
                     "memory": {f"GPU-{index}": memory * GIB},
                     "utilization": 0,
                 }
-                (claims / f"{pid}.json").write_text(json.dumps(claim))
+                (claims / f"{process.pid}.json").write_text(json.dumps(claim))
             described.append(
                 {
                     "index": index,
@@ -252,14 +257,14 @@ def test_a_claim_counts_as_long_as_its_process_lives(tmp_path: Path, monkeypatch
         (tmp_path / "claims" / f"{pid}.json").write_text(json.dumps(held))
 
     source = make_source("simulated")
-    started = read_start_time(os.getpid())
-    assert started is not None
-    claim(os.getpid(), started)
+    here = find_process(os.getpid())
+    assert here is not None
+    claim(here.pid, here.start_time)
     (gpu,) = read_gpus(source)
     assert (gpu.memory_used, gpu.memory_free, gpu.utilization) == (20 * GIB, 60 * GIB, 100)
     assert [process.pid for process in gpu.processes] == [os.getpid()]
     # The same pid, but another process: the one that claimed is gone.
-    claim(os.getpid(), started + 1)
+    claim(here.pid, here.start_time + 1)
     (gpu,) = read_gpus(source)
     assert (gpu.memory_used, gpu.utilization, gpu.processes) == (0, 30, ())
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import pynvml
 
-from hitui.adapters.gpus.processes import ProcessNames, merged
+from hitui.adapters.gpus.process_names import ProcessNames, merged
 from hitui.domain.gpus import Gpu, GpuProcess, GpuSnapshot
 
 REOPEN_SECONDS = 30.0

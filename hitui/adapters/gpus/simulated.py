@@ -21,7 +21,8 @@ from typing import TypeVar
 
 import msgspec
 
-from hitui.adapters.gpus.processes import ProcessNames, read_start_time
+from hitui.adapters.gpus.process_names import ProcessNames
+from hitui.adapters.processes import Process, alive
 from hitui.domain.gpus import Gpu, GpuProcess, GpuSnapshot
 
 FOLDER_VARIABLE = "HITUI_SIMULATED_GPUS"
@@ -98,7 +99,7 @@ class SimulatedSource:
                     # Its process took it back between the listing and the reading.
                     continue
                 raise
-            if read_start_time(claim.pid) == claim.start_time:
+            if alive(Process(claim.pid, claim.start_time)):
                 claims.append(claim)
         return claims
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-from hitui.adapters.gpus.processes import ProcessNames, read_start_time
+from hitui.adapters.gpus.process_names import ProcessNames
+from hitui.adapters.processes import Process
 
 
 class Proc:
@@ -13,39 +13,37 @@ class Proc:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.living: dict[int, Process] = {}
+
+    def names(self) -> ProcessNames:
+        return ProcessNames(self.folder, self.living.get)
 
     def put(
         self, pid: int, start_time: int, command: bytes, uid: int = 4242, name: bytes = b"python"
     ) -> None:
         process = self.folder / str(pid)
         process.mkdir(exist_ok=True)
-        fields = [b"S", *[b"0"] * 18, str(start_time).encode(), b"0"]
-        (process / "stat").write_bytes(b"%d (%s) " % (pid, name) + b" ".join(fields))
+        self.living[pid] = Process(pid, start_time)
         (process / "status").write_text(f"Name:\tpython\nUid:\t{uid}\t0\t0\t0\n")
         (process / "cmdline").write_bytes(command)
         (process / "comm").write_bytes(name + b"\n")
 
 
-def test_the_start_time_is_found_behind_any_name(tmp_path: Path) -> None:
-    Proc(tmp_path).put(7, 123456, b"x", name=b"a) R 1 (b")
-    assert read_start_time(7, tmp_path) == 123456
-    assert read_start_time(8, tmp_path) is None
-    assert read_start_time(os.getpid()) is not None
-
-
 def test_words_are_joined_and_what_a_terminal_would_obey_is_gone(tmp_path: Path) -> None:
-    Proc(tmp_path).put(7, 1, b"python\0train.py\0\x1b]0;title\x07\0\xff\0")
-    assert ProcessNames(tmp_path).describe(7) == ("4242", "python train.py  ]0;title  \ufffd")
+    proc = Proc(tmp_path)
+    proc.put(7, 1, b"python\0train.py\0\x1b]0;title\x07\0\xff\0")
+    assert proc.names().describe(7) == ("4242", "python train.py  ]0;title  \ufffd")
 
 
 def test_a_process_without_words_goes_by_its_name(tmp_path: Path) -> None:
-    Proc(tmp_path).put(7, 1, b"", name=b"kworker")
-    assert ProcessNames(tmp_path).describe(7) == ("4242", "[kworker]")
+    proc = Proc(tmp_path)
+    proc.put(7, 1, b"", name=b"kworker")
+    assert proc.names().describe(7) == ("4242", "[kworker]")
 
 
 def test_a_reused_pid_is_another_process(tmp_path: Path) -> None:
     proc = Proc(tmp_path)
-    names = ProcessNames(tmp_path)
+    names = proc.names()
     proc.put(7, 1, b"first")
     assert names.describe(7)[1] == "first"
     proc.put(7, 1, b"renamed")
@@ -56,7 +54,7 @@ def test_a_reused_pid_is_another_process(tmp_path: Path) -> None:
 
 def test_what_is_listed_no_more_is_forgotten(tmp_path: Path) -> None:
     proc = Proc(tmp_path)
-    names = ProcessNames(tmp_path)
+    names = proc.names()
     proc.put(7, 1, b"first")
     names.describe(7)
     names.forget_all_but([])
@@ -65,11 +63,12 @@ def test_what_is_listed_no_more_is_forgotten(tmp_path: Path) -> None:
 
 
 def test_a_pid_of_another_container_is_nobody(tmp_path: Path) -> None:
-    assert ProcessNames(tmp_path).describe(4194305) == (None, None)
+    assert Proc(tmp_path).names().describe(4194305) == (None, None)
 
 
 def test_a_process_whose_files_may_not_be_read_is_nobody(tmp_path: Path) -> None:
-    Proc(tmp_path).put(7, 1, b"first")
+    proc = Proc(tmp_path)
+    proc.put(7, 1, b"first")
     (tmp_path / "7" / "status").unlink()
     (tmp_path / "7" / "cmdline").unlink()
-    assert ProcessNames(tmp_path).describe(7) == (None, None)
+    assert proc.names().describe(7) == (None, None)

@@ -1,17 +1,18 @@
 """User and command of the processes that hold GPU memory, from /proc.
 
-A driver gives pids only. A pid is looked up once: what was found holds while its start time is the same
-(proc(5), field 22 of `stat`). Drivers in containers may give pids of another namespace: those are nobody
-here, and stay without user and command.
+A driver gives pids only. A pid is looked up once: what was found holds while the process is the same.
+Drivers in containers may give pids of another namespace: those are nobody here, and stay without user and
+command.
 """
 
 from __future__ import annotations
 
 import pwd
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from hitui.adapters.processes import Process, find_process
 from hitui.domain.gpus import GpuProcess
 
 COMMAND_LENGTH = 400
@@ -19,7 +20,7 @@ COMMAND_LENGTH = 400
 
 
 class _Known(NamedTuple):
-    start_time: int
+    process: Process
     user: str | None
     command: str | None
 
@@ -27,20 +28,23 @@ class _Known(NamedTuple):
 class ProcessNames:
     """Names processes; made for one thread."""
 
-    def __init__(self, proc: Path = Path("/proc")) -> None:
+    def __init__(
+        self, proc: Path = Path("/proc"), find: Callable[[int], Process | None] = find_process
+    ) -> None:
         self._proc = proc
+        self._find = find
         self._known: dict[int, _Known] = {}
         self._users: dict[int, str] = {}
 
     def describe(self, pid: int) -> tuple[str | None, str | None]:
         """User and command; (None, None) when no such pid is here or its files may not be read."""
-        start_time = read_start_time(pid, self._proc)
-        if start_time is None:
+        process = self._find(pid)
+        if process is None:
             self._known.pop(pid, None)
             return None, None
         known = self._known.get(pid)
-        if known is None or known.start_time != start_time:
-            known = _Known(start_time, self._user(pid), self._command(pid))
+        if known is None or known.process != process:
+            known = _Known(process, self._user(pid), self._command(pid))
             self._known[pid] = known
         return known.user, known.command
 
@@ -80,17 +84,6 @@ class ProcessNames:
 def printable(text: str) -> str:
     """Control characters replaced by spaces: a process writes its own command line, escapes included."""
     return "".join(character if character.isprintable() else " " for character in text)
-
-
-def read_start_time(pid: int, proc: Path = Path("/proc")) -> int | None:
-    """Start of a process in clock ticks since boot; None: no such process (any more)."""
-    try:
-        stat = (proc / str(pid) / "stat").read_bytes()
-    except OSError:
-        return None
-    # The second field is the name in brackets and may itself hold brackets and spaces.
-    fields = stat[stat.rfind(b")") + 1 :].split()
-    return int(fields[19]) if len(fields) > 19 else None
 
 
 def merged(
