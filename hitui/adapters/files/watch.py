@@ -1,0 +1,175 @@
+"""Says which folders changed: by inotify where it sees, by looking once a second where it does not.
+
+inotify sees no change that another machine makes on a network file system, and a user has only so many
+watches. What is said is a hint: the one who is told looks for himself.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from watchdog.events import FileSystemEvent, FileSystemEventHandler
+from watchdog.observers import Observer
+
+POLL_SECONDS = 1.0
+_MOST_TREES = 32
+_UNSEEN_FILE_SYSTEMS = {
+    "9p", "afs", "beegfs", "ceph", "cifs", "cvmfs", "davfs", "fhgfs", "glusterfs", "gpfs", "lustre",
+    "ncpfs", "nfs", "nfs4", "ocfs2", "orangefs", "pvfs2", "smb3", "smbfs", "vboxsf", "virtiofs", "wekafs",
+}  # fmt: skip
+_IGNORED_EVENTS = {"opened", "closed_no_write"}
+
+Relevant = Callable[[str], bool]
+"""Whether a file of that name matters."""
+
+
+class Watcher:
+    """Calls `on_change` with the folders in which something changed, from threads of its own."""
+
+    def __init__(
+        self,
+        on_change: Callable[[frozenset[Path]], None],
+        relevant: Relevant,
+        make_observer: Callable[[], Any] = Observer,
+        poll_seconds: float = POLL_SECONDS,
+    ) -> None:
+        self._on_change = on_change
+        self._relevant = relevant
+        self._make_observer = make_observer
+        self._poll_seconds = poll_seconds
+        self._observer: Any = None
+        self._poller: _Poller | None = None
+        self._watched: tuple[tuple[Path, ...], tuple[Path, ...]] | None = None
+
+    @property
+    def polls(self) -> bool:
+        """True when inotify is not used."""
+        return self._poller is not None
+
+    def watch(self, trees: Sequence[Path], folders: Sequence[Path]) -> None:
+        """From now on watches `folders`; inotify does so through `trees`, the folders above them, with all
+        that comes to lie below, and through the parents of the trees for new ones."""
+        wanted = (tuple(trees), tuple(folders))
+        if wanted == self._watched:
+            return
+        self._watched = wanted
+        if self._poller is None and (
+            len(trees) > _MOST_TREES
+            or any(not inotify_sees(tree) for tree in trees)
+            or not self._observe(trees)
+        ):
+            self._stop_observer()
+            self._poller = _Poller(self._on_change, self._relevant, self._poll_seconds)
+            self._poller.start()
+        if self._poller is not None:
+            self._poller.folders = wanted[1]
+
+    def close(self) -> None:
+        self._stop_observer()
+        if self._poller is not None:
+            self._poller.stop()
+
+    def _observe(self, trees: Sequence[Path]) -> bool:
+        """Watches the trees by inotify; False when the system does not allow (more of) that."""
+        self._stop_observer()
+        handler = _Handler(self._on_change, self._relevant)
+        try:
+            self._observer = self._make_observer()
+            self._observer.daemon = True
+            for tree in trees:
+                self._observer.schedule(handler, str(tree), recursive=True)
+            self._observer.start()
+        except OSError:
+            return False
+        return True
+
+    def _stop_observer(self) -> None:
+        observer, self._observer = self._observer, None
+        if observer is not None and observer.is_alive():
+            observer.stop()
+            observer.join(timeout=2)
+
+
+class _Handler(FileSystemEventHandler):
+    def __init__(self, on_change: Callable[[frozenset[Path]], None], relevant: Relevant) -> None:
+        self._on_change = on_change
+        self._relevant = relevant
+
+    def on_any_event(self, event: FileSystemEvent) -> None:
+        if event.event_type in _IGNORED_EVENTS:
+            return
+        if event.is_directory and event.event_type == "modified":
+            return
+        paths = [Path(os.fsdecode(path)) for path in (event.src_path, event.dest_path) if path]
+        folders = frozenset(path.parent for path in paths if event.is_directory or self._relevant(path.name))
+        if folders:
+            self._on_change(folders)
+
+
+class _Poller(threading.Thread):
+    """Lists the folders again and again; nothing but names, inodes, sizes and times."""
+
+    def __init__(
+        self, on_change: Callable[[frozenset[Path]], None], relevant: Relevant, seconds: float
+    ) -> None:
+        super().__init__(name="folder poller", daemon=True)
+        self.folders: tuple[Path, ...] = ()
+        self._on_change = on_change
+        self._relevant = relevant
+        self._seconds = seconds
+        self._stopped = threading.Event()
+        self._seen: dict[Path, object] = {}
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def run(self) -> None:
+        while not self._stopped.wait(self._seconds):
+            seen = {folder: self._look(folder) for folder in self.folders}
+            known, self._seen = self._seen, seen
+            changed = frozenset(
+                folder for folder in seen if folder in known and known[folder] != seen[folder]
+            )
+            if changed:
+                self._on_change(changed)
+
+    def _look(self, folder: Path) -> object:
+        found = []
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.is_dir():
+                        found.append((entry.name, entry.inode(), 0, 0))
+                    elif self._relevant(entry.name):
+                        status = entry.stat()
+                        found.append((entry.name, status.st_ino, status.st_size, status.st_mtime_ns))
+        except OSError as error:
+            return error.errno
+        return sorted(found)
+
+
+def inotify_sees(path: Path, mounts: Path = Path("/proc/mounts")) -> bool:
+    """Whether changes by others in `path` come as inotify events: not so on network file systems.
+
+    `mounts` has the format of proc(5): device, mount point, type, … with \\040 for a space.
+    """
+    try:
+        lines = mounts.read_text(errors="replace").splitlines()
+    except OSError:
+        return True
+    real = str(path.resolve())
+    best, kind = "", ""
+    for line in lines:
+        fields = line.split(" ")
+        if len(fields) < 3:
+            continue
+        point = fields[1].replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\")
+        inside = real == point or real.startswith(point.rstrip("/") + "/")
+        # Of two mounts on one point the later one is seen.
+        if inside and len(point) >= len(best):
+            best, kind = point, fields[2]
+    return kind not in _UNSEEN_FILE_SYSTEMS and not kind.startswith("fuse.")

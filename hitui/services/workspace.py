@@ -1,0 +1,226 @@
+"""All configs of the workspace, kept up to date: what the screen shows and the commands list.
+
+A thread discovers, reads the configs in parallel and publishes rows as they fill in; then it reads again
+what the watcher names. Losing an event costs half a minute at most: everything is looked at again then.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from hitui.adapters.checkpoints.catalogue import Catalogue
+from hitui.adapters.checkpoints.relevance import matters
+from hitui.adapters.files.watch import Watcher
+from hitui.domain.configs import Config, ConfigState
+from hitui.domain.tasks import Task
+from hitui.settings import Settings
+
+PUBLISH_SECONDS = 0.1
+"""At most one snapshot in this time."""
+_SETTLE_SECONDS = 0.1
+_LOOK_AGAIN_SECONDS = 30.0
+_INPUTS_SECONDS = 2.0
+_READERS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class WorkspaceSnapshot:
+    """All configs at one moment."""
+
+    configs: tuple[ConfigState, ...] = ()
+    """By name; those not read yet have `scanned` False."""
+    scanning: bool = True
+    """True while some config was never read."""
+    problems: tuple[str, ...] = ()
+    """One line each, about the workspace as a whole."""
+
+
+class WorkspaceService:
+    """Live after `start`; without it, `scan_once` reads everything in the caller's thread."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.catalogue = Catalogue(settings)
+        self._settings = settings
+        self._states: dict[str, ConfigState] = {}
+        self._latest = WorkspaceSnapshot()
+        self._publish: Callable[[WorkspaceSnapshot], None] | None = None
+        self._published_at = 0.0
+        self._wishes: queue.SimpleQueue[frozenset[Path] | None] = queue.SimpleQueue()
+        self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._watcher = Watcher(self._wishes.put, matters)
+
+    @property
+    def latest(self) -> WorkspaceSnapshot:
+        return self._latest
+
+    def start(self, publish: Callable[[WorkspaceSnapshot], None]) -> None:
+        """Begins to scan and to watch; `publish` is called from another thread."""
+        self._publish = publish
+        self._thread = threading.Thread(target=self._run, name="workspace", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._stopped.set()
+        self._wishes.put(None)
+        self._watcher.close()
+        if self._thread is not None:
+            self._thread.join(timeout=2)
+
+    def rescan(self) -> None:
+        """Discovers and looks at everything again, soon."""
+        self._wishes.put(None)
+
+    def tasks(self, name: str) -> tuple[Task, ...]:
+        """The tasks of one config. Raises NoSuchName."""
+        return self.catalogue.read(self.catalogue.find(name)).tasks
+
+    def scan_once(self) -> WorkspaceSnapshot:
+        """Everything, read now."""
+        self.catalogue.refresh()
+        self._read(self.catalogue.configs)
+        return self._compose(scanning=False)
+
+    def _run(self) -> None:
+        self._rediscover()
+        looked_at = inputs_at = time.monotonic()
+        while not self._stopped.is_set():
+            changed = self._wait_for_changes()
+            now = time.monotonic()
+            if self._stopped.is_set():
+                return
+            if now - inputs_at > _INPUTS_SECONDS:
+                inputs_at = now
+                if self.catalogue.refresh_inputs():
+                    self._read_changed(self.catalogue.configs)
+            if changed is None or now - looked_at > _LOOK_AGAIN_SECONDS:
+                looked_at = now
+                self._rediscover()
+            elif changed:
+                known = {folder for config in self.catalogue.configs for folder in config.folders}
+                if any(str(folder) not in known for folder in changed):
+                    self._rediscover()
+                else:
+                    self._read_changed(
+                        config
+                        for config in self.catalogue.configs
+                        if any(str(folder) in config.folders for folder in changed)
+                    )
+
+    def _wait_for_changes(self) -> frozenset[Path] | None:
+        """The folders that changed (maybe none), or None when everything is to be looked at."""
+        try:
+            wishes = [self._wishes.get(timeout=_INPUTS_SECONDS)]
+        except queue.Empty:
+            return frozenset()
+        # A program that writes a file causes several events: they are answered together.
+        self._stopped.wait(_SETTLE_SECONDS)
+        while not self._wishes.empty():
+            wishes.append(self._wishes.get())
+        changed: set[Path] = set()
+        for wish in wishes:
+            if wish is None:
+                return None
+            changed |= wish
+        return frozenset(changed)
+
+    def _rediscover(self) -> None:
+        self.catalogue.refresh()
+        configs = self.catalogue.configs
+        self._states = {
+            config.name: known
+            if (known := self._states.get(config.name)) is not None and known.config == config
+            else ConfigState(config)
+            for config in configs
+        }
+        self._announce()
+        self._watcher.watch(self._trees(configs), self.catalogue.folders)
+        self._read_changed(configs)
+
+    def _read_changed(self, configs: Iterable[Config]) -> None:
+        changed = [config for config in configs if self.catalogue.changed(config)]
+        self._read(changed)
+        self._announce(at_once=True)
+
+    def _read(self, configs: Iterable[Config]) -> None:
+        """Reads configs in a few threads; rows are announced as they come in."""
+        todo = deque(configs)
+        if not todo:
+            return
+        expected = len(todo)
+        results: queue.SimpleQueue[ConfigState] = queue.SimpleQueue()
+
+        def work() -> None:
+            while todo and not self._stopped.is_set():
+                try:
+                    config = todo.popleft()
+                except IndexError:
+                    return
+                results.put(self._state_of(config))
+
+        # Daemons: a file on a hanging disk must not keep the program from ending.
+        for number in range(min(_READERS, expected)):
+            threading.Thread(target=work, name=f"reader {number}", daemon=True).start()
+        for _ in range(expected):
+            state = self._next(results)
+            if state is None:
+                return
+            self._states[state.name] = state
+            self._announce()
+
+    def _next(self, results: queue.SimpleQueue[ConfigState]) -> ConfigState | None:
+        while not self._stopped.is_set():
+            try:
+                return results.get(timeout=0.5)
+            except queue.Empty:
+                continue
+        return None
+
+    def _state_of(self, config: Config) -> ConfigState:
+        try:
+            return self.catalogue.read(config).state
+        except Exception as error:  # noqa: BLE001 - one config that breaks a reader must not hide the others
+            line = f"{config.name}: the reader {config.kind} failed: {type(error).__name__}: {error}"
+            return ConfigState(config, scanned=True, problems=(line,))
+
+    def _compose(self, scanning: bool) -> WorkspaceSnapshot:
+        states = tuple(self._states[name] for name in sorted(self._states))
+        self._latest = WorkspaceSnapshot(states, scanning, self.catalogue.problems)
+        return self._latest
+
+    def _announce(self, at_once: bool = False) -> None:
+        if self._publish is None:
+            return
+        now = time.monotonic()
+        if not at_once and now - self._published_at < PUBLISH_SECONDS:
+            return
+        before = self._latest
+        snapshot = self._compose(scanning=not all(state.scanned for state in self._states.values()))
+        if snapshot != before or not self._published_at:
+            self._published_at = now
+            self._publish(snapshot)
+
+    def _trees(self, configs: Iterable[Config]) -> tuple[Path, ...]:
+        """The folders to watch with all below: the results folders, else those at the top of the
+        workspace in which configs lie."""
+        declared = self._settings.workspace.results
+        if declared:
+            trees = {path for text in declared if (path := self._settings.path(text)).is_dir()}
+        else:
+            trees = set()
+        root = self._settings.root
+        for config in configs:
+            for folder in map(Path, config.folders):
+                if any(folder.is_relative_to(tree) for tree in trees):
+                    continue
+                inside = folder.is_relative_to(root) and folder != root
+                tree = root / folder.relative_to(root).parts[0] if inside else folder
+                if tree.is_dir():
+                    trees.add(tree)
+        return tuple(sorted(trees))
