@@ -213,7 +213,7 @@ class Evaluation:
             question=question.text,
             image=self._inputs.image(question),
             table_format=self._inputs.table_format,
-            failed_before=self._store.result(question.id) is not None,
+            failed_before=self._store.has_failed(question.id),
             writes_code=question.question_type == VISUALIZATION,
         )
 

@@ -49,9 +49,10 @@ class ResultStore:
         self._journal = self._open_journal()
         self._read_everything()
 
-    def result(self, task_id: TaskId) -> Result | None:
-        """The result that counts for a task; None when it has none."""
-        return self._known.get(task_id)
+    def has_failed(self, task_id: TaskId) -> bool:
+        """The result that counts is an error."""
+        result = self._known.get(task_id)
+        return result is not None and is_error(result)
 
     def is_answered(self, task_id: TaskId) -> bool:
         result = self._known.get(task_id)

@@ -1,0 +1,124 @@
+"""What the runner's tests share: a made-up benchmark, and real runner processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.tools.benchmark import Benchmark, harbours
+from tests.tools.eventually import eventually
+
+RUNNERS = Path(__file__).resolve().parents[2] / "runners"
+
+
+@pytest.fixture
+def benchmark_data(tmp_path: Path) -> Benchmark:
+    return harbours(tmp_path / "benchmark")
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a Qwen3-VL with random weights, made by a process of its own."""
+    folder = tmp_path_factory.mktemp("tiny-qwen3vl")
+    program = (
+        f"from pathlib import Path; from tests.tools.tiny_model import build; build(Path({str(folder)!r}))"
+    )
+    made = subprocess.run(
+        [sys.executable, "-c", program], cwd=RUNNERS.parent, capture_output=True, text=True, env=environment()
+    )
+    assert made.returncode == 0, made.stderr
+    return folder
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """This process's environment without what would change a runner."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("HITUI_", "CUDA_"))}
+    return {**kept, "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1", **changes}
+
+
+@dataclass
+class Runner:
+    """Starts the evaluation program on one benchmark and output folder."""
+
+    benchmark: Benchmark
+    output: Path
+    python: Sequence[str] = (sys.executable,)
+    env: dict[str, str] = field(default_factory=dict)
+    processes: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    def words(
+        self, *options: object, engine: str = "demo", modality: str = "text", table: str = "html"
+    ) -> list[str]:
+        words: list[object] = ["realhitbench", "--engine", engine, "--modality", modality]
+        words += ["--questions", self.benchmark.questions_file, "--data", self.benchmark.data]
+        words += ["--output", self.output]
+        if modality != "image":
+            words += ["--format", table]
+        if engine == "demo" and "--demo-seconds" not in options:
+            words += ["--demo-seconds", "0"]
+        if engine == "demo" and "--demo-failure-rate" not in options:
+            words += ["--demo-failure-rate", "0"]
+        return [str(word) for word in (*words, *options)]
+
+    def start(self, *options: object, **choices: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [*self.python, str(RUNNERS), *self.words(*options, **choices)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(HITUI_EVENTS=str(self.events_file), **self.env),
+        )
+        self.processes.append(process)
+        return process
+
+    def run(self, *options: object, **choices: str) -> subprocess.CompletedProcess[str]:
+        process = self.start(*options, **choices)
+        output, errors = process.communicate(timeout=120)
+        return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+
+    @property
+    def events_file(self) -> Path:
+        return self.output.with_name(self.output.name + "-events.jsonl")
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        return json_lines(self.events_file)
+
+    @property
+    def journal(self) -> list[dict[str, Any]]:
+        return json_lines(self.output / "results.jsonl")
+
+    @property
+    def snapshot(self) -> dict[str, Any]:
+        data: dict[str, Any] = json.loads((self.output / "checkpoint.json").read_text(encoding="utf-8"))
+        return data
+
+    def wait_for_tasks(self, count: int) -> None:
+        """Until so many tasks have ended, over all runs into this folder."""
+        eventually(lambda: sum(event["event"] == "task" for event in self.events) >= count)
+
+
+def json_lines(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of a file of JSON lines; none where it is not there yet."""
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
+
+
+@pytest.fixture
+def runner(benchmark_data: Benchmark, tmp_path: Path) -> Iterator[Runner]:
+    runner = Runner(benchmark_data, tmp_path / "output")
+    yield runner
+    for process in runner.processes:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
