@@ -13,7 +13,9 @@ from typing import Any
 from hitui.domain.gpus import Gpu, GpuProcess, GpuSnapshot
 from hitui.domain.jobs import JobsSnapshot
 from hitui.domain.placement import GpuRules, gibibytes, hindrance
+from hitui.errors import HituiError
 from hitui.factory import Services, build_services
+from hitui.supervisor.needs import gpu_rules
 
 READ_TIMEOUT = 10.0
 """Seconds until one reading is given up."""
@@ -70,9 +72,13 @@ def _watch(services: Services, as_json: bool) -> None:
 
 
 def _describe(services: Services, snapshot: GpuSnapshot) -> dict[str, Any]:
-    settings = services.settings.gpus
-    rules = GpuRules(frozenset(settings.exclude), settings.max_utilization, settings.hold_seconds)
-    return as_object(snapshot, JobsSnapshot(), settings.min_free_bytes, rules)
+    try:
+        jobs = services.jobs.read_once()
+    except HituiError as error:
+        # Who holds a GPU is then not known; what the driver says of it still is.
+        print(f"hitui: {error}", file=sys.stderr)
+        jobs = JobsSnapshot()
+    return as_object(snapshot, jobs, services.settings.gpus.min_free_bytes, gpu_rules(services.settings))
 
 
 def as_object(snapshot: GpuSnapshot, jobs: JobsSnapshot, needed: int, rules: GpuRules) -> dict[str, Any]:
