@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from tests.bench.terminal import TerminalProgram
-from tests.tools.nvml_sim.build import build_driver
+from tests.tools.nvml_sim.build import build
 from tests.tools.workspaces import real_or_made_up_workspace
 
 SETTLE, SECONDS = 6.0, 20.0
@@ -37,7 +37,7 @@ def main() -> None:
             "XDG_STATE_HOME": str(folder / "state"),
             "XDG_RUNTIME_DIR": str(folder / "run"),
             "NVML_SIM_FILE": str(gpus),
-            "LD_LIBRARY_PATH": str(build_driver(folder / "driver")),
+            "LD_LIBRARY_PATH": str(build(folder).parent),
         }
         results = {}
         for name, argv in {
