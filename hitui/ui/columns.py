@@ -6,14 +6,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hitui.domain.configs import ConfigCondition, ConfigState
 from hitui.domain.jobs import Ended, Queued
 from hitui.ui import text
 from hitui.ui.config_rows import ConfigRow
 from hitui.ui.line import Line
 
 GAP = 2
-MARK_CELLS = 2
-"""The cursor's mark and the sign of a row that needs someone."""
+NOT_COUNTED = (ConfigCondition.UNREAD, ConfigCondition.UNREADABLE)
+MARK_CELLS = 3
+"""The cursor's mark, the sign of a row that needs someone, a gap."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +35,17 @@ class Column:
 
 def _done(row: ConfigRow, width: int) -> Line:
     state = row.state
-    if not state.scanned:
+    if state.condition in NOT_COUNTED:
         return (("", ""),)
     if state.total is None:
         return ((str(state.done), ""),)
     return ((str(state.done), ""), (f"/{state.total}", "dim"))
 
 
-def _number(value: int, style: str) -> Line:
+def _number(state: ConfigState, value: int, style: str) -> Line:
+    if state.condition in NOT_COUNTED:
+        # Nothing was counted: a zero would say that something was.
+        return (("", ""),)
     return ((str(value), style if value else "faint"),)
 
 
@@ -94,7 +99,7 @@ COLUMNS: tuple[Column, ...] = (
         "errors",
         "err",
         4,
-        lambda row, width: _number(row.state.errors, "bad"),
+        lambda row, width: _number(row.state, row.state.errors, "bad"),
         lambda row: row.state.errors,
         tooltip="tasks whose newest result is an error",
     ),
@@ -102,7 +107,7 @@ COLUMNS: tuple[Column, ...] = (
         "missing",
         "miss",
         5,
-        lambda row, width: _number(row.state.missing, "warn"),
+        lambda row, width: _number(row.state, row.state.missing, "warn"),
         lambda row: row.state.missing,
         tooltip="tasks without any result, inputs present",
     ),
@@ -110,7 +115,7 @@ COLUMNS: tuple[Column, ...] = (
         "blocked",
         "block",
         6,
-        lambda row, width: _number(row.state.blocked, "dim"),
+        lambda row, width: _number(row.state, row.state.blocked, "dim"),
         lambda row: row.state.blocked,
         tooltip="tasks whose input file is missing; no rerun can help them",
     ),
@@ -146,6 +151,8 @@ COLUMNS: tuple[Column, ...] = (
     Column("state", "state", 13, _state, _urgency, right=False),
 )
 
+TIGHT = ("errors", "missing", "blocked")
+"""Columns that give up the room of their arrow where every cell counts."""
 FLEXIBLE = ("name", "progress", "state")
 
 
@@ -158,20 +165,21 @@ class ColumnPlace:
 
 def place_columns(rows: Sequence[ConfigRow], width: int) -> tuple[ColumnPlace, ...]:
     """Where each column stands in `width` cells: numbers as wide as they need, the rest shares."""
-    gap = GAP if width >= 100 else 1
+    narrow = width < 100
+    gap = 1 if narrow else GAP
     needed: dict[str, int] = {}
     for column in COLUMNS:
         if column.key == "done":
             digits = max((len(str(row.state.total or row.state.done)) for row in rows), default=0)
             needed[column.key] = max(column.minimum, 2 * digits + 1)
         elif column.key not in FLEXIBLE:
-            needed[column.key] = column.minimum
+            needed[column.key] = len(column.title) if narrow and column.key in TIGHT else column.minimum
     spare = width - MARK_CELLS - sum(needed.values()) - gap * (len(COLUMNS) - 1)
     longest = max((len(row.name) for row in rows), default=12)
-    bar, state = (12, 26) if width >= 100 else (8, 13)
+    bar, state = (5, 13) if narrow else (10, 30)
     needed["name"] = max(12, min(longest, spare - bar - state))
     # Nothing that is left over goes to a bar beyond what the eye can use.
-    needed["progress"] = max(bar, min(40, (spare - needed["name"] - state) // 2 + bar // 2))
+    needed["progress"] = max(bar, min(40, (spare - needed["name"] - state + bar) // 2))
     needed["state"] = max(1, spare - needed["name"] - needed["progress"])
     places = []
     start = MARK_CELLS

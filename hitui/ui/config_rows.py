@@ -100,7 +100,7 @@ def _active(job: Job, progress: JobProgress | None, labels: Mapping[str, str], q
     match job.state:
         case Queued(waits_for=reason):
             # What stands before the first colon is the short form.
-            waits = reason.split(":", 1)[0] or "its turn"
+            waits = reason.split(":", 1)[0].removesuffix(" on one GPU") or "its turn"
             return StateWords(f"waits: {waits} #{job.id}", f"waits #{job.id}", "accent")
         case Starting():
             return StateWords(f"▶ {on} #{job.id} starts", f"▶ #{job.id} starts", "running")

@@ -46,7 +46,9 @@ def server() -> GpuSnapshot:
             gpu(0, 67.9, 97, processes=(process(11, 60.0, "user1"), process(12, 7.4, "user2"))),
             gpu(1, 7.5, 3, processes=(process(13, 7.0, "user2"),)),
             gpu(2, 40.8, 88, processes=(process(4711, 40.2, "me"),)),
-            Gpu(3, "GPU-00000003", "NVIDIA A800-SXM4-80GB", error="lost: the driver no longer answers for it"),
+            Gpu(
+                3, "GPU-00000003", "NVIDIA A800-SXM4-80GB", error="lost: the driver no longer answers for it"
+            ),
             gpu(4, 71.0, 0, processes=(process(14, 70.4, "user3"),)),
             gpu(5, 80.0, 100, processes=(process(15, 79.6, "user4"),)),
             gpu(6, 80.0, 100, processes=(process(16, 79.6, "user4"),)),
@@ -87,7 +89,9 @@ def configs() -> tuple[ConfigState, ...]:
             "qwen3vl_resize_pic/mix_json",
             total=None,
             updated=None,
-            problems=("result/mix_json/results.json: is not JSON (byte 0); it ended early: rerun or remove it",),
+            problems=(
+                "result/mix_json/results.json: is not JSON (byte 0); it ended early: rerun or remove it",
+            ),
         ),
         config("qwen3vl_text/text_new", scanned=False),
     )
@@ -155,7 +159,9 @@ class Workspace(Source):
     def tasks(self, name: str) -> tuple[Task, ...]:
         return (
             Task(7, TaskStatus.DONE),
-            Task(20, TaskStatus.ERROR, ErrorClass.TEXT_TOO_LARGE, "[ERROR] OOM: Text too large (334162 tokens)"),
+            Task(
+                20, TaskStatus.ERROR, ErrorClass.TEXT_TOO_LARGE, "[ERROR] OOM: Text too large (334162 tokens)"
+            ),
             Task(21, TaskStatus.MISSING, None, "no result, inputs present"),
             Task(22, TaskStatus.BLOCKED, None, "missing file: image/[bold]x.png"),
         )
@@ -178,7 +184,9 @@ class Jobs(Source):
         launches = []
         for request in requests:
             state = next(state for state in workspace.configs if state.name == request.config)
-            refused = None if state.pending else "nothing is pending; every task that can be run has an answer"
+            refused = (
+                None if state.pending else "nothing is pending; every task that can be run has an answer"
+            )
             seconds = state.seconds_per_task
             launches.append(
                 PlannedLaunch(

@@ -7,6 +7,7 @@ long the line is. Not promised: lines of a file that someone rewrites in place w
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -50,7 +51,7 @@ class LogFile:
         status = os.fstat(self._descriptor)
         if not stat.S_ISREG(status.st_mode):
             os.close(self._descriptor)
-            raise OSError(f"{path}: is not a regular file")
+            raise OSError(errno.EINVAL, "is not a regular file")
         self.identity = (status.st_dev, status.st_ino)
         self.size = status.st_size
         self._gap = (0, 0)

@@ -112,7 +112,8 @@ class DetailScreen(FullScreen):
         self._lay_out()
 
     def _lay_out(self) -> None:
-        self.facts.styles.height = max(1, min(len(self.facts.lines) or 1, self.size.height // 2))
+        lines = fact_lines(self._row, self.size.width) if self._row is not None else []
+        self.facts.styles.height = max(1, min(len(lines), self.size.height // 2))
 
     def _show(self) -> None:
         app = self.dashboard

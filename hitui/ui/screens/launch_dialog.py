@@ -12,6 +12,8 @@ from hitui.ui.line import Line, Span
 from hitui.ui.screens.dialog import Dialog
 
 TASKS_CELLS, ABOUT_CELLS, GAP = 6, 6, 2
+MOST_FOLDERS = 4
+"""So many lines say what is written; more would push the total out of sight."""
 
 
 class LaunchDialog(Dialog):
@@ -32,6 +34,14 @@ class LaunchDialog(Dialog):
 
     def action_answer(self, answer: bool) -> None:
         self.dismiss(answer and bool(self._plan.startable))
+
+    def wanted_width(self) -> int:
+        launches = self._plan.startable
+        rows = [len(launch.request.config) + len(launch.where) for launch in launches]
+        written = [8 + len(launch.writes) for launch in launches]
+        refused = [4 + len(launch.refused or "") for launch in self._plan.launches]
+        row = max(rows, default=0) + TASKS_CELLS + ABOUT_CELLS + 3 * GAP
+        return min(self.most_width, max(row, len(self.title_text) + 4, *written, *refused))
 
     def lines(self, width: int) -> Sequence[Line]:
         plan = self._plan
@@ -88,10 +98,14 @@ def _about(launch: PlannedLaunch) -> str:
 
 
 def _writes(launches: Sequence[PlannedLaunch], width: int) -> list[Line]:
+    folders = list(dict.fromkeys(launch.writes for launch in launches))
+    shown = folders if len(folders) <= MOST_FOLDERS else folders[: MOST_FOLDERS - 1]
     lines: list[Line] = []
-    for number, written in enumerate(dict.fromkeys(launch.writes for launch in launches)):
+    for number, written in enumerate(shown):
         label = "writes  " if number == 0 else "        "
         lines.append(((label, "dim"), (text.fit_tail(written, width - len(label)).rstrip(), "")))
+    if len(shown) < len(folders):
+        lines.append((("        ", ""), (f"and {len(folders) - len(shown)} more like it", "dim")))
     return lines
 
 

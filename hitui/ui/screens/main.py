@@ -114,7 +114,12 @@ class MainScreen(FullScreen):
 
     def resized(self, width: int, height: int) -> None:
         self._lay_out()
-        self.call_after_refresh(self._title_gpus)
+        self.call_after_refresh(self._title_both)
+
+    def _title_both(self) -> None:
+        self._title_gpus()
+        self._title_configs()
+        self._show_header()
 
     def _lay_out(self) -> None:
         """GPUs take what they need up to a third, configs what they need, the log the rest."""
@@ -134,9 +139,8 @@ class MainScreen(FullScreen):
         self.gpu_strip.show(view)
         if len(self.gpu_strip.lines) != lines_before:
             self._lay_out()
-            # Until then the strip has its height of before.
-            self.call_after_refresh(self._title_gpus)
-            self._show_configs()
+            # Until then strip and table have their heights of before.
+            self.call_after_refresh(self._title_both)
         self._title_gpus()
 
     def _gpu_view(self) -> GpuView:
@@ -170,6 +174,7 @@ class MainScreen(FullScreen):
         self.table.show(self._rows, self._empty_text())
         if len(self._rows) != count_before:
             self._lay_out()
+            self.call_after_refresh(self._title_both)
         self._title_configs()
         self._show_header()
         self._show_log(self.table.selected)
@@ -223,7 +228,8 @@ class MainScreen(FullScreen):
         parts.append(((text.count(len(jobs), "job"), "strong"),) if jobs else (("no job runs", "dim"),))
         if pending:
             total = sum(row.state.pending for row in pending)
-            parts.append(((f"{total} pending in {text.count(len(pending), 'config')}", ""),))
+            among = f" in {text.count(len(pending), 'config')}" if self.size.width >= 100 else ""
+            parts.append(((f"{total} pending{among}", ""),))
         elif self._rows and all(row.state.scanned for row in self._rows):
             parts.append((("nothing is missing", "good"),))
         end = estimated_end(self._rows)

@@ -144,13 +144,14 @@ class ConfigTable(LineView, can_focus=True):
                 self.sorted_by is None and self.descending and not spans
             ):
                 title = ("▼" if self.descending else "▲") + title
+            title = title[: place.width]
             _add(spans, place, ((title, "dim"),))
         return tuple(spans)
 
     def _row_line(self, row: ConfigRow) -> Line:
         known = self._cells.get(row.name)
         if known is None or known[0] != row or known[1] is not self._places:
-            spans: list[Span] = [(" ", ""), ("!" if row.words.attention else " ", "bad")]
+            spans: list[Span] = [(" ", ""), ("! " if row.words.attention else "  ", "bad")]
             for place in self._places:
                 if place.column.key == "name":
                     _add(spans, place, ((text.fit_tail(row.name, place.width), ""),))

@@ -22,12 +22,12 @@ class KeyLine(OneLine):
         self._places: list[tuple[int, int, str]] = []
 
     def build_line(self, width: int) -> Line:
-        spans: list[Span] = [(" ", "")]
+        spans: list[Span] = []
         self._places = []
         position = 1
-        for binding in self._fitting(width - 1):
+        for binding in self._fitting(width - 2):
             key = shown_key(binding)
-            spans += [(key, "key"), (f" {binding.description}", "dim"), ("   ", "")]
+            spans += [("   " if spans else " ", ""), (key, "key"), (f" {binding.description}", "dim")]
             cells = cell_len(key) + 1 + cell_len(binding.description)
             self._places.append((position, position + cells, binding.action))
             position += cells + 3
