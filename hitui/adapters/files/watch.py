@@ -6,6 +6,7 @@ watches. What is said is a hint: the one who is told looks for himself.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -22,6 +23,9 @@ _UNSEEN_FILE_SYSTEMS = {
     "ncpfs", "nfs", "nfs4", "ocfs2", "orangefs", "pvfs2", "smb3", "smbfs", "vboxsf", "virtiofs", "wekafs",
 }  # fmt: skip
 _IGNORED_EVENTS = {"opened", "closed_no_write"}
+
+# Without a handler its complaints about a race at the end would be printed over the screen.
+logging.getLogger("watchdog").addHandler(logging.NullHandler())
 
 Relevant = Callable[[str], bool]
 """Whether a file of that name matters."""

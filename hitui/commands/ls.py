@@ -1,0 +1,117 @@
+"""`hitui ls`: the configs, what is done of each and what a rerun would run."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+from typing import Any
+
+from hitui.commands.tables import iso_time, lines_of, short_time
+from hitui.domain.configs import ConfigState
+from hitui.domain.jobs import Job, Queued
+from hitui.domain.progress import JobProgress
+from hitui.errors import HituiError
+from hitui.factory import Services, build_services
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print a list of objects")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    services = build_services(arguments.workspace)
+    snapshot = services.workspace.scan_once()
+    jobs = _active_jobs(services)
+    rows = [(state, jobs.get(state.name)) for state in snapshot.configs]
+    if arguments.json:
+        print(
+            json.dumps(
+                [as_object(state, job, _progress(job)) for state, job in rows], indent=2, ensure_ascii=False
+            )
+        )
+    elif rows:
+        print("\n".join(_table(rows)))
+    problems = [*snapshot.problems, *(problem for state in snapshot.configs for problem in state.problems)]
+    for problem in problems:
+        print(f"hitui: {problem}", file=sys.stderr)
+    if not rows:
+        print(
+            f"hitui: {services.settings.root}: no results found below it; give the folder that holds them with -w, "
+            "or name it as `[workspace] results` in hitui.toml",
+            file=sys.stderr,
+        )
+    return 0
+
+
+def as_object(state: ConfigState, job: Job | None, progress: JobProgress | None) -> dict[str, Any]:
+    """One config as `--json` prints it. Times are local with their offset; a rate is tasks a second."""
+    row: dict[str, Any] = {
+        "name": state.name,
+        "kind": state.config.kind,
+        "unit": state.unit,
+        "modality": state.config.modality,
+        "format": state.config.table_format,
+        "total": state.total,
+        "done": state.done,
+        "errors": state.errors,
+        "missing": state.missing,
+        "blocked": state.blocked,
+        "pending": state.pending,
+        "error_classes": {error_class.value: count for error_class, count in state.error_classes},
+        "state": job.word if job is not None else state.condition.value,
+        "source": state.source,
+        "updated": iso_time(state.updated),
+        "problems": list(state.problems),
+        "notes": list(state.notes),
+    }
+    if job is not None:
+        row |= {
+            "job": job.id,
+            "gpus": list(job.gpus),
+            "rate": progress.rate if progress else None,
+            "eta_seconds": progress.eta_seconds if progress else None,
+        }
+    return row
+
+
+def _active_jobs(services: Services) -> dict[str, Job]:
+    """Config → its active job. Starts no supervisor; the configs are listed also when none answers."""
+    try:
+        jobs = services.jobs.read_once().jobs
+    except HituiError as error:
+        print(f"hitui: {error}", file=sys.stderr)
+        return {}
+    return {job.request.config: job for job in jobs if job.active}
+
+
+def _progress(job: Job | None) -> JobProgress | None:
+    if job is None or isinstance(job.state, Queued):
+        return None
+    progress: JobProgress = importlib.import_module("hitui.services.progress").read_progress(job)
+    return progress
+
+
+def _table(rows: list[tuple[ConfigState, Job | None]]) -> list[str]:
+    cells = []
+    for state, job in rows:
+        total = "?" if state.total is None else str(state.total)
+        word = f"{job.word} #{job.id}" if job is not None else state.condition.value
+        if state.problems:
+            word += " !"
+        unit = "" if state.unit == "tasks" else f" {state.unit}"
+        cells.append(
+            (
+                state.name,
+                f"{state.done}/{total}{unit}",
+                str(state.errors),
+                str(state.missing),
+                str(state.blocked),
+                str(state.pending),
+                word,
+                short_time(state.updated),
+            )
+        )
+    header = ("name", "done", "errors", "missing", "blocked", "pending", "state", "updated")
+    return lines_of(header, cells, "<>>>>><>")
