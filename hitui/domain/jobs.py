@@ -8,6 +8,7 @@ Each state carries only the data of that state; each ending has a name.
 
 from __future__ import annotations
 
+import signal as signals
 from dataclasses import dataclass
 from enum import Enum
 
@@ -150,3 +151,52 @@ class JobsSnapshot:
             if job.active and gpu_uuid in job.gpus:
                 return job
         return None
+
+
+REQUEUE_STATUS = 75
+"""Exit status with which a runner asks to be put back into the queue (EX_TEMPFAIL of sysexits.h)."""
+
+
+def decide_ending(
+    *,
+    status: int | None,
+    signal: int | None,
+    error: str | None,
+    stop_asked: bool,
+    last_words: str = "",
+) -> tuple[Ending, str]:
+    """How a job whose runner's end was recorded ended, and the reason in one line.
+
+    `error` says why its program could not be executed. A runner that still ended with status 0 after it was
+    asked to stop had nothing left to do, so it succeeded. `last_words` is the end of its log.
+    """
+    if error is not None:
+        return Ending.NOT_STARTED, error
+    if status == 0:
+        return Ending.SUCCEEDED, ""
+    if stop_asked:
+        return Ending.STOPPED, "on request"
+    if status == REQUEUE_STATUS:
+        return Ending.REQUEUED, "the runner asked for it"
+    said = f": {last_words}" if last_words else ""
+    if signal is not None:
+        hint = "; if nobody here did it, the machine ran out of memory (see dmesg)" if signal == 9 else ""
+        return Ending.FAILED, f"ended by {signal_name(signal)}{hint}{said}"
+    return Ending.FAILED, f"exit status {status}{said}"
+
+
+def signal_name(number: int) -> str:
+    """`SIGKILL`, or `signal 40`."""
+    try:
+        return signals.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def one_line(text: str, limit: int = 200) -> str:
+    """The last line of a text that says something, harmless to print: without controls, cut to `limit`."""
+    for line in reversed(text.replace("\r", "\n").split("\n")):
+        harmless = " ".join("".join(c if c.isprintable() else " " for c in line).split())
+        if harmless:
+            return harmless if len(harmless) <= limit else harmless[: limit - 1] + "…"
+    return ""

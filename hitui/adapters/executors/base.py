@@ -87,3 +87,6 @@ class Executor(Protocol):
 
     def attach(self, folder: Path, marker: str, grace: float) -> LaunchedJob:
         """A job that another supervisor launched."""
+
+    def recorded(self, folder: Path) -> ExitRecord | None:
+        """How the runner of a job that is gone ended; None: that is not on record."""

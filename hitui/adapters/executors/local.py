@@ -47,12 +47,13 @@ class LocalExecutor:
     """Starts launchers. Everything that must outlive the supervisor lies in the job's folder."""
 
     def start(self, launch: Launch, locks: Sequence[int]) -> LocalJob:
-        for stale in ("launcher.json", "runner.json", "exit.json"):
-            (launch.folder / stale).unlink(missing_ok=True)
-        lock = try_lock(launch.folder / JOB_LOCK)
-        if lock is None:
-            raise LaunchError(f"{launch.folder}: something of this job still lives")
+        lock = None
         try:
+            for stale in ("launcher.json", "runner.json", "exit.json"):
+                (launch.folder / stale).unlink(missing_ok=True)
+            lock = try_lock(launch.folder / JOB_LOCK)
+            if lock is None:
+                raise LaunchError(f"{launch.folder}: something of this job still lives")
             _write_specification(launch)
             with launch.log.open("ab") as log:
                 launcher = subprocess.Popen(
@@ -68,7 +69,8 @@ class LocalExecutor:
             raise LaunchError(f"{error.filename or launch.folder}: {error.strerror}") from error
         finally:
             # The launcher has its own copy by now; it alone must decide how long the lock stands.
-            os.close(lock)
+            if lock is not None:
+                os.close(lock)
         return LocalJob(launch.folder, launch.marker, launch.grace, launcher)
 
     def standing(self, folder: Path) -> Standing:
@@ -77,6 +79,10 @@ class LocalExecutor:
         if (folder / "exit.json").exists() or (folder / "runner.json").exists():
             return Standing.GONE
         return Standing.NEVER_RAN
+
+    def recorded(self, folder: Path) -> ExitRecord | None:
+        exit_file = _read(folder / "exit.json", _ExitFile)
+        return _record(exit_file) if exit_file is not None else None
 
     def attach(self, folder: Path, marker: str, grace: float) -> LocalJob:
         return LocalJob(folder, marker, grace, None)
@@ -113,16 +119,7 @@ class LocalJob:
         if exit_file is None or not exit_file.swept:
             # Nobody has cleared up behind this runner; what it left may still hold a GPU.
             await self._end_members()
-        if exit_file is None:
-            return None
-        return ExitRecord(
-            status=exit_file.status,
-            signal=exit_file.signal,
-            error=exit_file.error,
-            ended_at=exit_file.ended,
-            peak_memory=exit_file.peak_memory,
-            left=exit_file.left,
-        )
+        return _record(exit_file) if exit_file is not None else None
 
     async def stop(self, *, now: bool = False) -> None:
         launcher = await self._launcher()
@@ -203,6 +200,17 @@ def _read(path: Path, kind: type[_T]) -> _T | None:
         return msgspec.json.decode(path.read_bytes(), type=kind)
     except (OSError, msgspec.MsgspecError):
         return None
+
+
+def _record(exit_file: _ExitFile) -> ExitRecord:
+    return ExitRecord(
+        status=exit_file.status,
+        signal=exit_file.signal,
+        error=exit_file.error,
+        ended_at=exit_file.ended,
+        peak_memory=exit_file.peak_memory,
+        left=exit_file.left,
+    )
 
 
 def _write_specification(launch: Launch) -> None:

@@ -48,6 +48,8 @@ def lock_gpus(home: Path, uuids: tuple[str, ...]) -> tuple[list[int], str | None
     Raises LaunchError when the folder of the locks cannot be used.
     """
     held: list[int] = []
+    if not uuids:
+        return held, None
     try:
         _shared_folder(home)
         for uuid in sorted(uuids):

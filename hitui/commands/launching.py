@@ -1,0 +1,207 @@
+"""What `hitui run` and `hitui rerun` share: submit jobs, say so, and wait for them where asked."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from hitui.adapters.checkpoints.catalogue import Catalogue
+from hitui.domain.configs import Config
+from hitui.domain.jobs import Ended, Ending, Job, JobRequest, JobsSnapshot, Queued, Running
+from hitui.domain.progress import JobProgress
+from hitui.domain.tasks import TaskId, TaskStatus, select_pending
+from hitui.factory import Services
+
+PROGRESS_SECONDS = 5.0
+"""How often `--wait` says how far a job is."""
+
+
+def add_launch_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of both commands."""
+    parser.add_argument(
+        "--gpus",
+        type=parse_names,
+        metavar="GPU,…",
+        help="on exactly these GPUs, all of them for each job, by index or UUID (default: one that is free)",
+    )
+    parser.add_argument("--executor", default="local", help="how to start it (default: %(default)s)")
+    parser.add_argument(
+        "--wait",
+        action="store_true",
+        help="wait until all have ended; status 0 only if every task that was to be run has an answer",
+    )
+
+
+def launch(
+    services: Services,
+    catalogue: Catalogue,
+    wanted: Sequence[tuple[Config, JobRequest]],
+    wait: bool,
+) -> int:
+    """Submits what has something pending, prints a line each, and returns the exit status."""
+    tasks: dict[str, tuple[TaskId, ...] | None] = {}
+    requests = []
+    for config, request in wanted:
+        reading = catalogue.read(config)
+        if reading.tasks:
+            ids = select_pending(reading.tasks, request.error_class)
+            if request.ids is not None:
+                asked = set(map(str, request.ids))
+                known = {str(task.id) for task in reading.tasks}
+                # What the question list does not have is for the supervisor to refuse.
+                ids = tuple(task for task in ids if str(task) in asked) if asked <= known else request.ids
+            if not ids:
+                blocked = f", {reading.state.blocked} blocked" if reading.state.blocked else ""
+                print(f"{config.name}: nothing is pending{blocked}")
+                continue
+            tasks[config.name] = ids
+        else:
+            tasks[config.name] = None
+        requests.append(request)
+    if not requests:
+        return 0
+    jobs = services.jobs.submit(requests)
+    for job in jobs:
+        count = tasks[job.request.config]
+        print(f"job {job.id}: {job.request.config}{'' if count is None else f', {_tasks(len(count))}'}")
+    if not wait:
+        return 0
+    ended = _wait(services, jobs)
+    failures = [
+        line for job in ended if (line := _failure(catalogue, job, tasks[job.request.config])) is not None
+    ]
+    for line in failures:
+        print(f"hitui: {line}", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def _failure(catalogue: Catalogue, job: Job, ids: tuple[TaskId, ...] | None) -> str | None:
+    """Why the job did not do all that it was to do, in one line; None: it did."""
+    assert isinstance(job.state, Ended)
+    how = f"job {job.id} {job.state.ending.value}" + (f": {job.state.reason}" if job.state.reason else "")
+    name = job.request.config
+    if ids is None:
+        return None if job.state.ending is Ending.SUCCEEDED else f"{name}: {how}"
+    catalogue.refresh()
+    states = {task.id: task for task in catalogue.read(catalogue.find(name)).tasks}
+    open_tasks = [task for task in ids if task not in states or states[task].status is not TaskStatus.DONE]
+    if not open_tasks:
+        print(f"{name}: {_tasks(len(ids))} answered")
+        return None
+    return f"{name}: {len(open_tasks)} of {_tasks(len(ids))} without an answer; {how}"
+
+
+def _wait(services: Services, jobs: Sequence[Job]) -> tuple[Job, ...]:
+    """Returns the jobs as they ended; one that was put back into the queue as its successor ended."""
+    waiting = {job.id: job for job in jobs}
+    ended: dict[int, Job] = {}
+    say = Teller()
+    services.progress.start(say.progress)
+    try:
+        while waiting:
+            services.jobs.ensure_supervisor()
+            try:
+                watch = services.jobs.client.open_watch()
+            except OSError:
+                # It was killed a moment ago; the next one takes its jobs over.
+                continue
+            for snapshot in watch:
+                _take(snapshot, waiting, ended, say)
+                services.progress.follow(JobsSnapshot(tuple(waiting.values())))
+                if not waiting:
+                    break
+            watch.close()
+    except KeyboardInterrupt:
+        for job_id in waiting:
+            print(
+                f"job {job_id} goes on: `hitui logs {job_id} -f` follows it, `hitui stop {job_id}` ends it",
+                file=sys.stderr,
+            )
+        raise
+    finally:
+        services.progress.close()
+    return tuple(ended.values())
+
+
+def _take(
+    snapshot: JobsSnapshot, waiting: dict[int, Job], ended: dict[int, Job], say: Callable[[Job], None]
+) -> None:
+    for job in snapshot.jobs:
+        if job.id not in waiting:
+            continue
+        waiting[job.id] = job
+        say(job)
+        if not isinstance(job.state, Ended):
+            continue
+        del waiting[job.id]
+        successor = snapshot.active_for(job.request.config)
+        if job.state.ending is Ending.REQUEUED and successor is not None:
+            waiting[successor.id] = successor
+        else:
+            ended[job.id] = job
+
+
+class Teller:
+    """Prints what happens to jobs, each thing once."""
+
+    def __init__(self) -> None:
+        self._said: dict[int, str] = {}
+        self._progress_at = time.monotonic()
+
+    def __call__(self, job: Job) -> None:
+        line = key = job.word
+        match job.state:
+            case Queued(waits_for=waits_for) if waits_for:
+                # What stands behind the colon changes from second to second.
+                line, key = f"waits for {waits_for}", waits_for.partition(":")[0]
+            case Running(pid=pid):
+                line = key = f"running, pid {pid}"
+            case Ended(reason=reason) if reason:
+                line = key = f"{line}: {reason}"
+        if self._said.get(job.id) != key:
+            self._said[job.id] = key
+            print(f"job {job.id} {line}", flush=True)
+
+    def progress(self, jobs: Mapping[int, JobProgress]) -> None:
+        """How far the running ones are, now and then."""
+        if time.monotonic() - self._progress_at < PROGRESS_SECONDS:
+            return
+        self._progress_at = time.monotonic()
+        for job_id, progress in jobs.items():
+            print(f"job {job_id} {progress_line(progress)}", flush=True)
+
+
+def progress_line(progress: JobProgress) -> str:
+    """`running 12/17, 1 error, 3.9 a minute, 4 min left`, as far as it is known."""
+    parts = [progress.phase]
+    if progress.done is not None:
+        parts[0] += f" {progress.done}" + (f"/{progress.total}" if progress.total is not None else "")
+    if progress.errors:
+        parts.append(f"{progress.errors} error{'s' if progress.errors > 1 else ''}")
+    if progress.rate is not None:
+        parts.append(f"{progress.rate * 60:.1f} a minute")
+    if progress.eta_seconds is not None:
+        parts.append(f"{duration(progress.eta_seconds)} left")
+    return ", ".join(parts).strip()
+
+
+def duration(seconds: float) -> str:
+    """`45 s`, `4 min`, `1 h 12 min`."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def parse_names(text: str) -> tuple[str, ...]:
+    """`0,1` as names. Raises argparse's error for an empty list."""
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise argparse.ArgumentTypeError("a list such as 0,1 is expected")
+    return names
+
+
+def _tasks(count: int) -> str:
+    return f"{count} task{'' if count == 1 else 's'}"

@@ -1,0 +1,51 @@
+"""`hitui rerun CONFIG…`: run exactly what is pending."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from hitui.commands.launching import add_launch_arguments, launch
+from hitui.domain.jobs import JobRequest
+from hitui.domain.tasks import ErrorClass
+from hitui.factory import build_services
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("configs", nargs="*", metavar="CONFIG", help="name of a config, or its unique end")
+    parser.add_argument("--all", action="store_true", help="every config that has a runner and no job")
+    parser.add_argument(
+        "--class",
+        dest="error_class",
+        choices=[error_class.value for error_class in ErrorClass],
+        help="only tasks whose newest result is this error",
+    )
+    add_launch_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    if bool(arguments.configs) == arguments.all:
+        print("hitui: rerun: name configs, or give --all", file=sys.stderr)
+        return 2
+    services = build_services(arguments.workspace)
+    catalogue = services.workspace.catalogue
+    if arguments.all:
+        jobs = services.jobs.read_once()
+        configs = [
+            config
+            for config in catalogue.configs
+            if config.runner is not None and jobs.active_for(config.name) is None
+        ]
+    else:
+        configs = list(dict.fromkeys(catalogue.find(name) for name in arguments.configs))
+    error_class = None if arguments.error_class is None else ErrorClass(arguments.error_class)
+    wanted = [
+        (
+            config,
+            JobRequest(
+                config.name, error_class=error_class, gpus=arguments.gpus, executor=arguments.executor
+            ),
+        )
+        for config in configs
+    ]
+    return launch(services, catalogue, wanted, arguments.wait)

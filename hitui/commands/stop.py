@@ -1,0 +1,24 @@
+"""`hitui stop JOB…`: end jobs and all of their processes."""
+
+from __future__ import annotations
+
+import argparse
+
+from hitui.factory import build_services
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "jobs",
+        nargs="+",
+        type=int,
+        metavar="JOB",
+        help="number of a job; stopped a second time, it is ended without grace",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    services = build_services(arguments.workspace)
+    for job in services.jobs.stop(arguments.jobs):
+        print(f"job {job.id}: {job.request.config}, {job.word}")
+    return 0

@@ -1,0 +1,212 @@
+"""The jobs, for screens and commands: what runs, what a request would do, and the requests themselves."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from hitui.domain.configs import ConfigState
+from hitui.domain.gpus import GpuSnapshot
+from hitui.domain.jobs import Job, JobRequest, JobsSnapshot
+from hitui.domain.launches import LaunchPlan, PlannedLaunch
+from hitui.domain.placement import GpuRules, gpus_for_jobs, never_enough, place
+from hitui.errors import HituiError
+from hitui.paths import RuntimePaths
+from hitui.settings import Settings
+from hitui.supervisor.client import SupervisorClient, Watch
+from hitui.supervisor.needs import gpu_rules, needed_bytes
+
+RETRY_SECONDS = (1.0, 2.0, 5.0, 15.0, 30.0)
+"""How long to wait before the next try to reach a supervisor, the last one for ever."""
+REVIVE_SECONDS = 5.0
+
+
+class Workspace(Protocol):
+    """What a plan must know of the configs: `services.workspace.WorkspaceSnapshot` is one."""
+
+    @property
+    def configs(self) -> tuple[ConfigState, ...]: ...
+
+
+class JobsService:
+    """Follows the supervisor's jobs in a thread, and starts a supervisor where one is needed.
+
+    None is needed as long as nothing was ever asked for. Where a job has not ended and no supervisor
+    answers, one is started: it alone can find out what became of the job.
+    """
+
+    def __init__(self, settings: Settings, paths: RuntimePaths) -> None:
+        self._settings = settings
+        self._client = SupervisorClient(paths)
+        self._latest = JobsSnapshot()
+        self._closed = threading.Event()
+        self._nudge = threading.Event()
+        self._watch: Watch | None = None
+        self._revived_at = -REVIVE_SECONDS
+        self._thread: threading.Thread | None = None
+
+    @property
+    def client(self) -> SupervisorClient:
+        return self._client
+
+    @property
+    def latest(self) -> JobsSnapshot:
+        """The newest snapshot; empty before the first."""
+        return self._latest
+
+    def start(self, publish: Callable[[JobsSnapshot], None]) -> None:
+        """Begins to follow; `publish` gets every snapshot, from a thread."""
+        self._thread = threading.Thread(target=self._follow, args=(publish,), name="jobs", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._closed.set()
+        self._nudge.set()
+        watch = self._watch
+        if watch is not None:
+            watch.close()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(timeout=1.0)
+
+    def read_once(self, *, every: bool = False) -> JobsSnapshot:
+        """The jobs now, for commands: from the supervisor, or as the store holds them where none runs.
+
+        With `every`, all that there ever were; else the active ones and the latest others.
+        """
+        if self._client.answers():
+            self._latest = self._client.jobs(every=every)
+        else:
+            self._latest = self._client.last_known(None if every else 200)
+        return self._latest
+
+    def ensure_supervisor(self) -> int:
+        """Starts a supervisor where none runs; returns its pid. Raises SupervisorError."""
+        pid = self._client.start(self._settings.root)
+        self._nudge.set()
+        return pid
+
+    def submit(self, requests: Sequence[JobRequest]) -> tuple[Job, ...]:
+        """Queues all of the requests or none; they run in the environment of this process.
+
+        Raises LaunchError, NoSuchName or SupervisorError with the reason.
+        """
+        self.ensure_supervisor()
+        return self._client.submit(requests, os.environ)
+
+    def stop(self, job_ids: Sequence[int]) -> tuple[Job, ...]:
+        """Asks jobs to stop; a second time, without grace. Raises NoSuchName or SupervisorError."""
+        self.ensure_supervisor()
+        return self._client.stop(job_ids)
+
+    def plan(self, requests: Sequence[JobRequest], workspace: Workspace, gpus: GpuSnapshot) -> LaunchPlan:
+        """What the requests would do now. Looks at nothing but what it is given and the latest jobs."""
+        states = {state.name: state for state in workspace.configs}
+        rules = gpu_rules(self._settings)
+        claims = {uuid: job.id for job in self._latest.jobs if job.active for uuid in job.gpus}
+        launches = []
+        for request in requests:
+            launch = self._planned(request, states.get(request.config), gpus, rules, claims)
+            launches.append(launch)
+            if launch.refused is None:
+                placed = place(gpus, self._needed(request, states), rules, claims, request.gpus)
+                # The next request of the same plan finds these taken.
+                claims |= dict.fromkeys(placed.gpus, 0)
+        return LaunchPlan(tuple(launches))
+
+    def _planned(
+        self,
+        request: JobRequest,
+        state: ConfigState | None,
+        gpus: GpuSnapshot,
+        rules: GpuRules,
+        claims: dict[str, int],
+    ) -> PlannedLaunch:
+        if state is None:
+            return PlannedLaunch(request, None, "", None, "", refused="no such config")
+        count = _task_count(request, state)
+        seconds = None
+        if count is not None and state.seconds_per_task is not None:
+            seconds = count * state.seconds_per_task
+        needed = self._needed(request, {state.name: state})
+        placed = place(gpus, needed, rules, claims, request.gpus)
+        where = f"waits for {placed.waits_for}" if placed.waits_for else "no GPU needed"
+        if placed.gpus:
+            labels = [gpu.label for gpu in gpus_for_jobs(gpus) if gpu.uuid in placed.gpus]
+            where = f"GPU {', '.join(labels)} now"
+        elif placed.waits_for and any(holder == 0 for holder in claims.values()):
+            # GPUs that this very plan gives to requests before this one have no job's number yet.
+            where = where.replace("is held by job 0", "is taken by the request before")
+        refused = self._refusal(state, count) or never_enough(gpus, needed, rules, request.gpus) or None
+        return PlannedLaunch(request, count, where, seconds, state.config.output, refused)
+
+    def _refusal(self, state: ConfigState, count: int | None) -> str:
+        running = self._latest.active_for(state.name)
+        if running is not None:
+            return f"job {running.id} is already on it ({running.word})"
+        if state.config.runner is None:
+            return "no runner is named for it in hitui.toml"
+        if state.config.runner not in self._settings.runners:
+            return f"there is no [runner.{state.config.runner}] in hitui.toml"
+        if not state.scanned:
+            return "its results are still being read"
+        if count == 0:
+            return f"nothing is pending, {state.blocked} blocked" if state.blocked else "nothing is pending"
+        return ""
+
+    def _needed(self, request: JobRequest, states: dict[str, ConfigState]) -> int:
+        return needed_bytes(self._settings, states[request.config].config)
+
+    def _follow(self, publish: Callable[[JobsSnapshot], None]) -> None:
+        tries = 0
+        while not self._closed.is_set():
+            self._nudge.clear()
+            heard = False
+            try:
+                self._watch = self._client.open_watch()
+                for snapshot in self._watch:
+                    heard = True
+                    self._publish(publish, snapshot)
+            except OSError:
+                heard = False
+            self._watch = None
+            if self._closed.is_set():
+                return
+            tries = 0 if heard else tries + 1
+            if self._revive(publish):
+                continue
+            self._nudge.wait(RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)])
+
+    def _revive(self, publish: Callable[[JobsSnapshot], None]) -> bool:
+        """No supervisor answers: shows what the store holds, and starts one if a job has not ended."""
+        try:
+            known = self._client.last_known()
+            self._publish(publish, known)
+            active = any(job.active for job in known.jobs)
+            # One that dies as soon as it is started is not started again and again.
+            if not active or time.monotonic() - self._revived_at < REVIVE_SECONDS:
+                return False
+            self._revived_at = time.monotonic()
+            self._client.start(self._settings.root)
+        except HituiError:
+            # It is tried again; commands say what is wrong.
+            return False
+        return True
+
+    def _publish(self, publish: Callable[[JobsSnapshot], None], snapshot: JobsSnapshot) -> None:
+        self._latest = snapshot
+        if not self._closed.is_set():
+            publish(snapshot)
+
+
+def _task_count(request: JobRequest, state: ConfigState) -> int | None:
+    """How many tasks would run; None where the runner decides."""
+    if state.total is None:
+        return None
+    if request.ids is not None:
+        return len(request.ids)
+    if request.error_class is not None:
+        return dict(state.error_classes).get(request.error_class, 0)
+    return state.pending

@@ -1,0 +1,31 @@
+"""Starts the supervisor of one workspace: `python -m hitui.supervisor FOLDER`.
+
+Returns at once; the supervisor goes on in a session of its own. It writes one line to standard output when
+it can be asked, `ready PID`, or `refused REASON`. There is one supervisor a workspace and user, held by a
+lock; starting a second makes sure that the first can be reached, and is otherwise harmless. Its messages
+go to standard error, which whoever starts it lays into `supervisor.log`.
+
+Signals: SIGTERM and SIGINT end it, the jobs go on. SIGHUP makes it open its socket anew, where the folder of
+sockets was cleared away (as systemd does at the end of a login).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def main() -> None:
+    # Before anything else is imported: whoever starts it is waiting.
+    if os.fork():
+        os._exit(0)
+    os.setsid()
+    os.chdir("/")
+    os.umask(0o077)
+    from hitui.supervisor.running import run
+
+    sys.exit(run(sys.argv[1]))
+
+
+if __name__ == "__main__":
+    main()

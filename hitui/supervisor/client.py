@@ -1,0 +1,212 @@
+"""The other end of the supervisor's socket: what screen and commands ask it, and how it is started."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hitui.adapters.processes import JOB_VARIABLE
+from hitui.domain.jobs import Job, JobRequest, JobsSnapshot, one_line
+from hitui.errors import SupervisorError
+from hitui.paths import RuntimePaths
+from hitui.supervisor import wire
+from hitui.supervisor.folders import private_folder
+
+START_SECONDS = 20.0
+"""How long a supervisor may take to answer; a slow network disk loads Python slowly."""
+ANSWER_SECONDS = 60.0
+"""How long one request may take: reading the results of a config on a slow disk takes its time."""
+
+
+class SupervisorClient:
+    """Asks one workspace's supervisor. Every call opens its own connection, so any thread may call."""
+
+    def __init__(self, paths: RuntimePaths) -> None:
+        self._paths = paths
+
+    def answers(self) -> bool:
+        """Whether a supervisor runs and can be reached."""
+        try:
+            self._connect(5.0).close()
+        except OSError:
+            return False
+        return True
+
+    def start(self, workspace: Path) -> int:
+        """Makes sure that a supervisor runs, and returns its pid. Raises SupervisorError saying why not."""
+        if self.answers():
+            return int(self.status()["pid"])
+        private_folder(self._paths.state)
+        log = self._paths.supervisor_log
+        with log.open("ab") as stderr:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "hitui.supervisor", str(workspace)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                cwd="/",
+                env=_outside_of_jobs(),
+                start_new_session=True,
+            )
+        with process:
+            assert process.stdout is not None
+            said = _first_line(process.stdout.fileno(), START_SECONDS)
+        word, _, rest = said.partition(" ")
+        if word == "ready":
+            return int(rest)
+        if word == "refused":
+            raise SupervisorError(rest)
+        last = one_line(_tail(log))
+        what = "took too long to start" if said == "" and not last else "did not start"
+        raise SupervisorError(f"the supervisor {what}{f': {last}' if last else ''}; see {log}")
+
+    def status(self) -> dict[str, Any]:
+        """`pid`, `version`, `workspace` and how many jobs are `active`."""
+        return self._ask({"do": "status"})
+
+    def jobs(self, *, every: bool = False) -> JobsSnapshot:
+        """The jobs: the active and the latest ended ones, or `every` one."""
+        return wire.snapshot_from_wire(self._ask({"do": "jobs", "all": every}))
+
+    def submit(self, requests: Sequence[JobRequest], environment: Mapping[str, str]) -> tuple[Job, ...]:
+        """Queues all of the requests or none. Raises LaunchError or NoSuchName with the reason."""
+        wanted = list(map(wire.request_to_wire, requests))
+        answer = self._ask({"do": "submit", "requests": wanted, "environment": dict(environment)})
+        return tuple(map(wire.job_from_wire, answer["jobs"]))
+
+    def stop(self, job_ids: Sequence[int]) -> tuple[Job, ...]:
+        """Asks jobs to stop, and returns how they stand now. Raises NoSuchName."""
+        answer = self._ask({"do": "stop", "jobs": list(job_ids)})
+        return tuple(map(wire.job_from_wire, answer["jobs"]))
+
+    def shut_down(self) -> None:
+        """Ends the supervisor; its jobs go on. Returns when it has ended."""
+        with self._connect(ANSWER_SECONDS) as connection:
+            connection.sendall(wire.encode({"do": "shut_down"}))
+            # The answer, then the end of the connection as the supervisor closes it.
+            while connection.recv(4096):
+                pass
+        deadline = time.monotonic() + 5.0
+        while self._paths.socket.exists() and self.answers() and time.monotonic() < deadline:
+            time.sleep(0.02)
+
+    def open_watch(self) -> Watch:
+        """A stream of snapshots. Raises OSError when no supervisor answers."""
+        connection = self._connect(5.0)
+        connection.settimeout(None)
+        connection.sendall(wire.encode({"do": "watch"}))
+        return Watch(connection)
+
+    def last_known(self, ended: int | None = 200) -> JobsSnapshot:
+        """The jobs as the store holds them, for when no supervisor runs. Empty when there never was one.
+
+        Raises SupervisorError when the store cannot be read.
+        """
+        if not self._paths.database.exists():
+            return JobsSnapshot()
+        import sqlite3
+
+        from hitui.supervisor.store import Store
+
+        store = Store(self._paths.database, read_only=True)
+        try:
+            return JobsSnapshot(store.jobs(ended))
+        except sqlite3.Error as error:
+            raise SupervisorError(f"{self._paths.database}: the jobs cannot be read: {error}") from error
+        finally:
+            store.close()
+
+    def _connect(self, timeout: float) -> socket.socket:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection.settimeout(timeout)
+            with socket_address(self._paths.socket) as address:
+                connection.connect(address)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _ask(self, message: Mapping[str, object]) -> dict[str, Any]:
+        try:
+            with self._connect(ANSWER_SECONDS) as connection, connection.makefile("rb") as lines:
+                connection.sendall(wire.encode(message))
+                line = lines.readline()
+        except (FileNotFoundError, ConnectionRefusedError) as error:
+            raise SupervisorError("no supervisor runs; start it with `hitui supervisor start`") from error
+        except OSError as error:
+            raise SupervisorError(f"the supervisor does not answer: {error}") from error
+        if not line.endswith(b"\n"):
+            raise SupervisorError(
+                f"the supervisor ended while it was asked; see {self._paths.supervisor_log}"
+            )
+        answer = wire.decode(line)
+        wire.raise_error(answer)
+        return answer
+
+
+class Watch:
+    """Snapshots as the supervisor sends them, until it ends or the watch is closed (from any thread)."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+
+    def __iter__(self) -> Iterator[JobsSnapshot]:
+        with contextlib.suppress(OSError), self._connection.makefile("rb") as lines:
+            for line in lines:
+                if not line.endswith(b"\n"):
+                    break
+                yield wire.snapshot_from_wire(wire.decode(line))
+        self._connection.close()
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._connection.shutdown(socket.SHUT_RDWR)
+
+
+@contextlib.contextmanager
+def socket_address(path: Path) -> Iterator[str]:
+    """An address for a socket at `path`, which the kernel wants no longer than 107 bytes."""
+    if len(os.fsencode(path)) < 100:
+        yield str(path)
+        return
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
+
+
+def _outside_of_jobs() -> dict[str, str]:
+    """Our environment without what marks a process as part of a job: the supervisor is part of none."""
+    return {name: value for name, value in os.environ.items() if name not in (JOB_VARIABLE, "HITUI_EVENTS")}
+
+
+def _first_line(descriptor: int, timeout: float) -> str:
+    """The first line of a pipe; empty when it was closed without one or `timeout` seconds passed."""
+    deadline = time.monotonic() + timeout
+    text = b""
+    while b"\n" not in text and (left := deadline - time.monotonic()) > 0:
+        if not select.select([descriptor], [], [], left)[0]:
+            break
+        chunk = os.read(descriptor, 4096)
+        if not chunk:
+            break
+        text += chunk
+    line, newline, _ = text.partition(b"\n")
+    return line.decode("utf-8", "replace") if newline else ""
+
+
+def _tail(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")[-4096:]
+    except OSError:
+        return ""

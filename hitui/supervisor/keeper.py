@@ -1,0 +1,162 @@
+"""Sees every launched job through to its end, those too that a supervisor before this one launched.
+
+What a restart makes of each state:
+
+    queued      stays queued
+    starting    nothing lives and no runner was executed: queued again; else as running
+    running     something lives: followed to its end; nothing does: ended by what is on record
+    stopping    as running, and asked to stop once more
+    any, after the machine was restarted: ended by what is on record, else lost
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+
+from hitui.adapters import processes
+from hitui.adapters.events import EventFile, read_tail
+from hitui.adapters.executors import open_executor
+from hitui.adapters.executors.base import ExitRecord, Launch, LaunchedJob, Standing
+from hitui.domain.jobs import Ending, Job, Queued, Stopping, decide_ending, one_line
+from hitui.paths import RuntimePaths
+from hitui.supervisor.store import End, Store
+
+STOP_GRACE = 10.0
+"""Seconds a runner has between SIGTERM and SIGKILL."""
+MOST_TRIES = 3
+"""How often a job is queued again whose launcher died before it executed the runner."""
+RETRY_SECONDS = 5.0
+
+
+class Keeper:
+    """The jobs that were launched and have not ended. `changed` is called after every change."""
+
+    def __init__(self, store: Store, paths: RuntimePaths, changed: Callable[[], None]) -> None:
+        self._store = store
+        self._paths = paths
+        self._changed = changed
+        self._launched: dict[int, LaunchedJob] = {}
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._tries: dict[int, int] = {}
+
+    def marker(self, job_id: int) -> str:
+        """Value of HITUI_JOB: the workspace's digest and the job."""
+        return f"{self._paths.runtime.name}:{job_id}"
+
+    def recover(self) -> None:
+        """Takes over what earlier supervisors left, as the table above says."""
+        boot = processes.boot_id()
+        for job in self._store.active():
+            if isinstance(job.state, Queued):
+                continue
+            executor = open_executor(job.request.executor)
+            folder = self._paths.job(job.id)
+            if self._store.boot(job.id) != boot:
+                record = executor.recorded(folder)
+                self._end(job, record, "the machine was restarted while it ran")
+            elif executor.standing(folder) is Standing.NEVER_RAN:
+                self._never_ran(job)
+            else:
+                self._follow(job, executor.attach(folder, self.marker(job.id), STOP_GRACE))
+                if isinstance(job.state, Stopping):
+                    self._ask_to_stop(job.id, now=False)
+
+    def launch(self, job: Job, launch: Launch, locks: Sequence[int]) -> None:
+        """Starts the runner of a job that is `starting` in the store. Raises LaunchError."""
+        self._follow(job, open_executor(job.request.executor).start(launch, locks))
+
+    def stop(self, job: Job) -> None:
+        """Asks a launched job to stop; asked again, without grace."""
+        again = isinstance(job.state, Stopping)
+        self._store.stopping(job.id)
+        self._ask_to_stop(job.id, now=again)
+
+    async def close(self) -> None:
+        """Follows nothing any more; the jobs go on."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _ask_to_stop(self, job_id: int, *, now: bool) -> None:
+        launched = self._launched.get(job_id)
+        if launched is not None:
+            task = asyncio.create_task(launched.stop(now=now))
+            # The loop itself holds tasks only weakly.
+            self._tasks[-job_id] = task
+            task.add_done_callback(lambda _: self._tasks.pop(-job_id, None))
+
+    def _follow(self, job: Job, launched: LaunchedJob) -> None:
+        self._launched[job.id] = launched
+        self._tasks[job.id] = asyncio.create_task(self._see_through(job, launched))
+
+    async def _see_through(self, job: Job, launched: LaunchedJob) -> None:
+        runner = await launched.begun()
+        if runner is not None:
+            await self._surely(lambda: self._store.begun(job.id, runner.process.pid, runner.started_at))
+        record = await launched.ended()
+        current = self._store.job(job.id)
+        if record is None and runner is None:
+            await self._surely(lambda: self._never_ran(current))
+        else:
+            await self._surely(lambda: self._end(current, record, "launcher and runner were killed"))
+        self._launched.pop(job.id, None)
+        self._tasks.pop(job.id, None)
+
+    async def _surely(self, change: Callable[[], object]) -> None:
+        """Writes to the store, again and again while the disk is full."""
+        while True:
+            try:
+                change()
+            except (sqlite3.Error, OSError):
+                traceback.print_exc(file=sys.stderr)
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                break
+        self._changed()
+
+    def _never_ran(self, job: Job) -> None:
+        """Nothing was executed for this job: back into the queue, unless it was to stop or keeps failing."""
+        self._tries[job.id] = self._tries.get(job.id, 0) + 1
+        if self._store.stop_asked(job.id):
+            self._store.end(job.id, End(Ending.STOPPED, "on request, before it ran"))
+        elif self._tries[job.id] >= MOST_TRIES:
+            said = one_line(read_tail(self._paths.job(job.id) / "log"))
+            reason = f"its launcher died {self._tries[job.id]} times" + (f": {said}" if said else "")
+            self._store.end(job.id, End(Ending.NOT_STARTED, reason))
+        else:
+            self._store.unstart(job.id)
+
+    def _end(self, job: Job, record: ExitRecord | None, otherwise: str) -> None:
+        """Ends a job by its launcher's record, else by the runner's own `end` line, else as lost."""
+        stop_asked = self._store.stop_asked(job.id)
+        last_words = one_line(read_tail(job.log)) if job.log else ""
+        if record is not None:
+            ending, reason = decide_ending(
+                status=record.status,
+                signal=record.signal,
+                error=record.error,
+                stop_asked=stop_asked,
+                last_words=last_words,
+            )
+            if record.left:
+                reason = f"{reason}; {record.left} of its processes hang in the kernel".removeprefix("; ")
+            self._store.end(
+                job.id,
+                End(ending, reason, record.ended_at, record.status, record.signal, record.peak_memory),
+            )
+            return
+        status = EventFile(job.events).read().exit_status if job.events else None
+        if status is not None:
+            ending, reason = decide_ending(
+                status=status, signal=None, error=None, stop_asked=stop_asked, last_words=last_words
+            )
+            self._store.end(job.id, End(ending, reason, exit_status=status))
+        elif stop_asked:
+            self._store.end(job.id, End(Ending.STOPPED, "on request"))
+        else:
+            self._store.end(job.id, End(Ending.LOST, f"{otherwise}; what was answered is kept"))

@@ -1,0 +1,286 @@
+"""From a request to the exact command: which config, which tasks, which program with which arguments.
+
+Settings and catalogue are read anew when `hitui.toml` changed, so that an edit needs no restart. No command
+is ever a shell string: arguments are a list, and placeholders are replaced within one element each.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import re
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hitui.adapters.checkpoints.catalogue import Catalogue, Reading
+from hitui.adapters.processes import JOB_VARIABLE
+from hitui.domain.configs import Config
+from hitui.domain.jobs import JobRequest
+from hitui.domain.placement import GpuRules
+from hitui.domain.tasks import TaskId, select_pending
+from hitui.errors import LaunchError, NoSuchName
+from hitui.paths import find_workspace
+from hitui.settings import RunnerSettings, Settings, load_settings
+from hitui.supervisor.needs import gpu_rules, needed_bytes
+
+PLACEHOLDERS = (
+    "name",
+    "modality",
+    "format",
+    "ids",
+    "ids_file",
+    "output",
+    "questions",
+    "data",
+    "model",
+    "gpus",
+)
+_PLACEHOLDER = re.compile(r"\{(" + "|".join(PLACEHOLDERS) + r")\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What to execute for a job, and with what."""
+
+    argv: tuple[str, ...]
+    environment: dict[str, str]
+    cwd: Path
+
+
+class Launches:
+    """Turns requests into commands, in one workspace. Its methods may be called from any thread."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._stamp: object = None
+        self._settings: Settings | None = None
+        self._catalogue: tuple[Settings, Catalogue] | None = None
+
+    def settings(self) -> Settings:
+        """The settings as `hitui.toml` stands now. Raises SettingsError."""
+        _, file = find_workspace(self.root)
+        stamp = None
+        if file is not None:
+            with contextlib.suppress(OSError):
+                status = file.stat()
+                stamp = (file, status.st_ino, status.st_size, status.st_mtime_ns)
+        if self._settings is None or stamp != self._stamp:
+            self._settings, self._stamp = load_settings(self.root, file), stamp
+        return self._settings
+
+    def catalogue(self) -> Catalogue:
+        """The configs by the settings as they stand now. Raises SettingsError."""
+        settings = self.settings()
+        known = self._catalogue
+        if known is None or known[0] is not settings:
+            known = (settings, Catalogue(settings))
+            known[1].refresh()
+            self._catalogue = known
+        return known[1]
+
+    def rules(self) -> GpuRules:
+        return gpu_rules(self.settings())
+
+    def needed_bytes(self, request: JobRequest) -> int:
+        """Free memory that each of its GPUs must have; 0: it needs none."""
+        return needed_bytes(self.settings(), self.catalogue().find(request.config))
+
+    def resolve(self, request: JobRequest) -> JobRequest:
+        """The request with the config's full name and known ids. Raises HituiError where it cannot be run."""
+        settings, catalogue = self.settings(), self.catalogue()
+        try:
+            config = catalogue.find(request.config)
+        except NoSuchName:
+            # It may have come since the last look.
+            catalogue.refresh()
+            config = catalogue.find(request.config)
+        runner = _runner(settings, config)
+        _check_paths(settings, config, runner)
+        reading = catalogue.read(config)
+        if reading.state.total is None and _needs_ids(runner):
+            raise LaunchError(
+                f"{config.name}: there is no question list to say what is pending; "
+                "name it as [workspace] questions in hitui.toml"
+            )
+        return replace(request, config=config.name, ids=_known_ids(request, reading))
+
+    def pending(self, request: JobRequest) -> tuple[TaskId, ...] | None:
+        """The tasks to run now; empty: nothing is left to do; None: the runner decides."""
+        catalogue = self.catalogue()
+        # Hours may lie between the request and its start: a shard, a rerun or an input file may have come.
+        catalogue.refresh()
+        reading = catalogue.read(catalogue.find(request.config))
+        if not reading.tasks:
+            return None
+        pending = select_pending(reading.tasks, request.error_class)
+        if request.ids is not None:
+            asked = set(request.ids)
+            pending = tuple(task for task in pending if task in asked)
+        return pending
+
+    def command(
+        self,
+        request: JobRequest,
+        ids: tuple[TaskId, ...] | None,
+        ids_file: Path,
+        gpus: Sequence[str],
+        environment: Mapping[str, str],
+    ) -> Command:
+        """What to execute. `environment` is that of whoever asked. Raises LaunchError naming key and mend."""
+        settings, catalogue = self.settings(), self.catalogue()
+        config = catalogue.find(request.config)
+        runner = _runner(settings, config)
+        _check_paths(settings, config, runner)
+        variables = {name: value for name, value in environment.items() if name != JOB_VARIABLE}
+        variables |= {
+            "CUDA_VISIBLE_DEVICES": ",".join(gpus),
+            "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+            "PYTHONUNBUFFERED": "1",
+        }
+        variables |= runner.env
+        values = {
+            "name": config.name,
+            "modality": config.modality,
+            "format": config.table_format,
+            "ids": None if ids is None else ",".join(map(str, ids)),
+            "ids_file": None if ids is None else str(ids_file),
+            "output": config.output,
+            "questions": _text(catalogue.questions_file),
+            "data": _text(catalogue.data_folder),
+            "model": None if runner.model is None else str(settings.path(runner.model)),
+            "gpus": ",".join(gpus),
+        }
+        if runner.command is not None:
+            argv = _filled(runner.command, values, config)
+        else:
+            argv = _own_runner(settings, runner, values, config)
+        cwd = settings.path(runner.cwd) if runner.cwd is not None else settings.root
+        return Command(_found(argv, variables, cwd, config), variables, cwd)
+
+
+def _runner(settings: Settings, config: Config) -> RunnerSettings:
+    if config.runner is None:
+        raise LaunchError(
+            f"{config.name}: no runner is named for it; add a [runner.NAME] to hitui.toml"
+            " and name it as [workspace] runner, or as the config's own"
+        )
+    runner = settings.runners.get(config.runner)
+    if runner is None:
+        raise LaunchError(f"{config.name}: there is no [runner.{config.runner}] in hitui.toml")
+    return runner
+
+
+def _check_paths(settings: Settings, config: Config, runner: RunnerSettings) -> None:
+    """Raises LaunchError for a folder that is named and not there, before anything starts."""
+    where = f"hitui.toml: [runner.{config.runner}]"
+    for key in ("model", "prompts", "cwd"):
+        text = getattr(runner, key)
+        # A model may also be a name that its engine looks up; only what looks like a path must be there.
+        if text is not None and not settings.path(text).exists():
+            raise LaunchError(f"{where} {key}: {settings.path(text)} does not exist; correct the path")
+    if runner.python is not None and shutil.which(_program(settings, runner.python)) is None:
+        raise LaunchError(f"{where} python: {runner.python} is not there or no program; correct the path")
+
+
+def _program(settings: Settings, text: str) -> str:
+    return str(settings.path(text)) if "/" in text or text.startswith("~") else text
+
+
+def _needs_ids(runner: RunnerSettings) -> bool:
+    if runner.command is None:
+        return True
+    return any(f"{{{name}}}" in argument for argument in runner.command for name in ("ids", "ids_file"))
+
+
+def _known_ids(request: JobRequest, reading: Reading) -> tuple[TaskId, ...] | None:
+    """The ids as the question list writes them: `1` and `"1"` are told apart there, not by who asks."""
+    if request.ids is None or not reading.tasks:
+        return request.ids
+    known = {str(task.id): task.id for task in reading.tasks}
+    unknown = [str(asked) for asked in request.ids if str(asked) not in known]
+    if unknown:
+        more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+        raise LaunchError(
+            f"{reading.state.name}: no task {', '.join(unknown[:5])}{more} in the question list;"
+            f" `hitui ids {reading.state.name}` lists them"
+        )
+    return tuple(known[str(asked)] for asked in request.ids)
+
+
+def _filled(command: Sequence[str], values: Mapping[str, str | None], config: Config) -> tuple[str, ...]:
+    def value_of(match: re.Match[str]) -> str:
+        value = values[match[1]]
+        if value is None:
+            raise LaunchError(
+                f"hitui.toml: [runner.{config.runner}] command: {match[0]} is asked for,"
+                f" and {config.name} has none; {_MENDS.get(match[1], 'name it in its [[config]]')}"
+            )
+        return value
+
+    return tuple(_PLACEHOLDER.sub(value_of, argument) for argument in command)
+
+
+_MENDS = {
+    "model": "add model to the runner",
+    "questions": "name it as [workspace] questions",
+    "data": "name it as [workspace] data",
+    "ids": "name the question list as [workspace] questions",
+    "ids_file": "name the question list as [workspace] questions",
+}
+
+
+def _own_runner(
+    settings: Settings, runner: RunnerSettings, values: Mapping[str, str | None], config: Config
+) -> tuple[str, ...]:
+    spec = importlib.util.find_spec("hitui_runners")
+    if spec is None or spec.origin is None:
+        raise LaunchError("hitui's own runners are not installed; install hitui again")
+    mends = {"modality": "name it in its [[config]]", **_MENDS}
+    for key in ("modality", "questions", "data"):
+        if values[key] is None:
+            raise LaunchError(f"{config.name}: its {key} cannot be told; {mends[key]}")
+    options = {
+        "engine": runner.engine,
+        "model": values["model"],
+        "questions": values["questions"],
+        "data": values["data"],
+        "modality": values["modality"],
+        "format": values["format"],
+        "output": values["output"],
+        "ids-file": values["ids_file"],
+        "prompts": None if runner.prompts is None else str(settings.path(runner.prompts)),
+        "max-input-tokens": _text(runner.max_input_tokens),
+        "max-new-tokens": _text(runner.max_new_tokens),
+    }
+    python = sys.executable if runner.python is None else _program(settings, runner.python)
+    argv = [python, str(Path(spec.origin).parent), "realhitbench"]
+    for name, value in options.items():
+        if value is not None:
+            argv += [f"--{name}", value]
+    return (*argv, "--resume")
+
+
+def _found(
+    argv: tuple[str, ...], environment: Mapping[str, str], cwd: Path, config: Config
+) -> tuple[str, ...]:
+    """The arguments with the program's own path, looked up where whoever asked would find it."""
+    program = argv[0]
+    if "/" in program:
+        path = Path(os.path.normpath(cwd / Path(program).expanduser()))
+        found = str(path) if os.access(path, os.X_OK) and path.is_file() else None
+    else:
+        found = shutil.which(program, path=environment.get("PATH", os.defpath))
+    if found is None:
+        raise LaunchError(
+            f"hitui.toml: [runner.{config.runner}] command: {program} is not there or no program;"
+            " correct the path"
+        )
+    return (found, *argv[1:])
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)

@@ -1,0 +1,122 @@
+"""One supervisor's life: the lock, the socket, the signals, the loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+
+from hitui.adapters.executors.locks import try_lock
+from hitui.errors import HituiError
+from hitui.paths import RuntimePaths
+from hitui.supervisor.client import SupervisorClient, socket_address
+from hitui.supervisor.folders import private_folder
+from hitui.supervisor.launches import Launches
+from hitui.supervisor.server import Server
+from hitui.supervisor.store import Store
+
+
+def run(workspace: str) -> int:
+    """Supervises until it is told to end. Returns the exit status."""
+    paths = RuntimePaths.of(Path(workspace))
+    try:
+        private_folder(paths.state)
+        private_folder(paths.runtime.parent)
+        private_folder(paths.runtime)
+        lock = try_lock(paths.supervisor_lock)
+        if lock is None:
+            return _reach_the_other(paths)
+        _write_pid(paths.supervisor_lock)
+        store = Store(paths.database)
+        listener = open_socket(paths.socket)
+    except (HituiError, OSError) as error:
+        return _refuse(str(error))
+    try:
+        asyncio.run(_serve(Launches(Path(workspace)), paths, store, listener))
+    finally:
+        with contextlib.suppress(OSError):
+            paths.socket.unlink()
+        store.close()
+        os.close(lock)
+    return 0
+
+
+def open_socket(path: Path) -> socket.socket:
+    """Listens at `path`. Only the holder of the supervisor's lock may call this: it replaces what is there."""
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    with socket_address(path) as address:
+        listener.bind(address)
+    path.chmod(0o600)
+    listener.listen(64)
+    listener.setblocking(False)
+    return listener
+
+
+async def _serve(launches: Launches, paths: RuntimePaths, store: Store, listener: socket.socket) -> None:
+    server = Server(launches, paths, store)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, server.shut_down)
+    reopening: set[asyncio.Task[None]] = set()
+
+    def reopen() -> None:
+        if not paths.socket.exists():
+            private_folder(paths.runtime.parent)
+            private_folder(paths.runtime)
+            task = asyncio.create_task(server.listen(open_socket(paths.socket)))
+            reopening.add(task)
+            task.add_done_callback(reopening.discard)
+
+    loop.add_signal_handler(signal.SIGHUP, reopen)
+    _say(f"ready {os.getpid()}")
+    await server.serve(listener)
+
+
+def _reach_the_other(paths: RuntimePaths, patience: float = 5.0) -> int:
+    """Another one holds the lock: it answers, or it is asked to open its socket anew."""
+    client = SupervisorClient(paths)
+    deadline = time.monotonic() + patience
+    asked = False
+    while time.monotonic() < deadline:
+        if client.answers():
+            _say(f"ready {client.status()['pid']}")
+            return 0
+        pid = _read_pid(paths.supervisor_lock)
+        if not asked and pid is not None and not paths.socket.exists():
+            # The lock is held, so what is written in it is the pid of its living holder.
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGHUP)
+            asked = True
+        time.sleep(0.05)
+    return _refuse(f"{paths.supervisor_lock}: another supervisor holds it and does not answer")
+
+
+def _write_pid(path: Path) -> None:
+    path.write_text(f"{os.getpid()}\n", encoding="ascii")
+
+
+def _read_pid(path: Path) -> int | None:
+    with contextlib.suppress(OSError, ValueError):
+        return int(path.read_text(encoding="ascii"))
+    return None
+
+
+def _refuse(reason: str) -> int:
+    _say(f"refused {reason}")
+    return 1
+
+
+def _say(line: str) -> None:
+    """One line to whoever started this; standard output is closed then, so that nobody waits for more."""
+    with contextlib.suppress(OSError):
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 1)
+    os.close(nothing)

@@ -1,0 +1,241 @@
+"""The supervisor's socket: answers requests, and tells every watcher when something changed.
+
+The socket can be entered by its owner alone, and the kernel is asked who is at the other end. Any number
+of clients may watch; one that reads slowly gets fewer snapshots, never a queue of old ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import struct
+import sys
+import traceback
+from collections.abc import Mapping
+from typing import Any
+
+from hitui import __version__
+from hitui.adapters.gpus import open_source
+from hitui.adapters.gpus.monitor import GpuMonitor
+from hitui.domain.gpus import GpuSnapshot
+from hitui.domain.jobs import Ended, Ending, Job, JobsSnapshot, Queued
+from hitui.errors import HituiError, SupervisorError
+from hitui.paths import RuntimePaths
+from hitui.supervisor import wire
+from hitui.supervisor.keeper import Keeper
+from hitui.supervisor.launches import Launches
+from hitui.supervisor.scheduler import Scheduler
+from hitui.supervisor.store import End, Store, with_wait
+
+ENDED_JOBS = 200
+"""How many ended jobs a snapshot holds; `jobs` with `all` names every one."""
+SHORTEST_PUBLISH_SECONDS = 0.1
+
+
+class Server:
+    """One workspace's supervisor: queue, running jobs and their watchers."""
+
+    def __init__(self, launches: Launches, paths: RuntimePaths, store: Store) -> None:
+        self._launches = launches
+        self._paths = paths
+        self._store = store
+        self._keeper = Keeper(store, paths, self._changed)
+        self._scheduler = Scheduler(store, launches, self._keeper, paths, self._changed)
+        self._watchers: set[asyncio.Event] = set()
+        self._connections: set[asyncio.Task[None]] = set()
+        self._monitor: GpuMonitor | None = None
+        self._listener: asyncio.Server | None = None
+        self._stopped = asyncio.Event()
+
+    async def serve(self, listener: socket.socket) -> None:
+        """Serves until `shut_down`; the jobs that run then go on without it."""
+        self._keeper.recover()
+        await self.listen(listener)
+        scheduling = asyncio.create_task(self._scheduler.run())
+        self._changed()
+        try:
+            await self._stopped.wait()
+        finally:
+            scheduling.cancel()
+            await self._keeper.close()
+            await self._unlisten()
+            for connection in self._connections:
+                connection.cancel()
+            await asyncio.gather(scheduling, *self._connections, return_exceptions=True)
+            self._close_monitor()
+
+    async def listen(self, listener: socket.socket) -> None:
+        """Takes connections from this socket, and no more from the one before it."""
+        await self._unlisten()
+        self._listener = await asyncio.start_unix_server(
+            self._connected, sock=listener, limit=wire.LONGEST_LINE
+        )
+
+    def shut_down(self) -> None:
+        self._stopped.set()
+
+    async def _unlisten(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+
+    def _changed(self) -> None:
+        """Something of the jobs changed: tell the watchers, look whether a job can start."""
+        for watcher in self._watchers:
+            watcher.set()
+        self._mind_monitor()
+        self._scheduler.wake()
+
+    def _mind_monitor(self) -> None:
+        """GPUs are read only while someone watches or a job is there: an idle supervisor does nothing."""
+        wanted = bool(self._watchers) or bool(self._store.active())
+        if wanted and self._monitor is None:
+            loop = asyncio.get_running_loop()
+
+            def publish(snapshot: GpuSnapshot) -> None:
+                with contextlib.suppress(RuntimeError):  # the loop is closed: the supervisor ends
+                    loop.call_soon_threadsafe(self._observe, snapshot)
+
+            self._monitor = GpuMonitor(open_source)
+            self._monitor.start(publish)
+        elif not wanted:
+            self._close_monitor()
+
+    def _observe(self, snapshot: GpuSnapshot) -> None:
+        if self._monitor is not None:
+            self._scheduler.observe(snapshot)
+
+    def _close_monitor(self) -> None:
+        if self._monitor is not None:
+            self._monitor.close()
+            self._monitor = None
+            self._scheduler.forget()
+
+    def _snapshot(self, ended: int | None = ENDED_JOBS) -> JobsSnapshot:
+        waits = self._scheduler.waits
+        jobs = tuple(with_wait(job, waits.get(job.id, "")) for job in self._store.jobs(ended))
+        return JobsSnapshot(jobs, os.getpid())
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections.add(task)
+        try:
+            if _peer_user(writer) == os.getuid():
+                await self._converse(reader, writer)
+        except (ConnectionError, ValueError, asyncio.CancelledError):
+            # The client went away, sent what is no line of ours, or the supervisor ends.
+            pass
+        finally:
+            self._connections.discard(task)
+            writer.close()
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while line := await reader.readline():
+            message = wire.decode(line)
+            if message.get("do") == "watch":
+                await self._watch(reader, writer)
+                return
+            writer.write(wire.encode(await self._answer(message)))
+            await writer.drain()
+            if message.get("do") == "shut_down":
+                self.shut_down()
+
+    async def _answer(self, message: Mapping[str, Any]) -> Mapping[str, object]:
+        try:
+            return {"ok": True, **await self._do(message)}
+        except HituiError as error:
+            return wire.error_to_wire(error)
+        except Exception as error:  # noqa: BLE001 - a bad request must not end the supervisor
+            traceback.print_exc(file=sys.stderr)
+            return wire.error_to_wire(
+                SupervisorError(f"{type(error).__name__}: {error}; see {self._paths.supervisor_log}")
+            )
+
+    async def _do(self, message: Mapping[str, Any]) -> Mapping[str, object]:
+        match message.get("do"):
+            case "status" | "shut_down":
+                return {
+                    "pid": os.getpid(),
+                    "version": __version__,
+                    "workspace": str(self._launches.root),
+                    "active": len(self._store.active()),
+                }
+            case "jobs":
+                return wire.snapshot_to_wire(self._snapshot(None if message.get("all") else ENDED_JOBS))
+            case "submit":
+                return {"jobs": list(map(wire.job_to_wire, await self._submit(message)))}
+            case "stop":
+                ids = [int(job_id) for job_id in message["jobs"]]
+                return {"jobs": list(map(wire.job_to_wire, self._stop(ids)))}
+            case verb:
+                raise SupervisorError(
+                    f"the supervisor does not know {verb!r}; it is version {__version__}:"
+                    " restart it with `hitui supervisor stop` (jobs go on)"
+                )
+
+    async def _submit(self, message: Mapping[str, Any]) -> tuple[Job, ...]:
+        """Queues all of the requests or none."""
+        requests = []
+        # While GPUs are asked for they are read, as for a watcher.
+        asking = asyncio.Event()
+        self._watchers.add(asking)
+        try:
+            self._mind_monitor()
+            for value in message["requests"]:
+                request = await asyncio.to_thread(self._launches.resolve, wire.request_from_wire(value))
+                await self._scheduler.check(request)
+                requests.append(request)
+        finally:
+            self._watchers.discard(asking)
+            self._mind_monitor()
+        jobs = self._store.submit(requests, message["environment"])
+        self._changed()
+        return jobs
+
+    def _stop(self, ids: list[int]) -> tuple[Job, ...]:
+        jobs = [self._store.job(job_id) for job_id in ids]
+        for job in jobs:
+            if isinstance(job.state, Queued):
+                self._store.end(job.id, End(Ending.STOPPED, "on request, before it started"))
+            elif not isinstance(job.state, Ended):
+                self._keeper.stop(job)
+        self._changed()
+        return tuple(self._store.job(job_id) for job_id in ids)
+
+    async def _watch(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        news = asyncio.Event()
+        news.set()
+        self._watchers.add(news)
+        self._mind_monitor()
+        telling = asyncio.create_task(self._tell(news, writer))
+        # A watcher says nothing more; what comes is the end of its connection.
+        leaving = asyncio.create_task(reader.read(1))
+        try:
+            await asyncio.wait({telling, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._watchers.discard(news)
+            telling.cancel()
+            leaving.cancel()
+            await asyncio.gather(telling, leaving, return_exceptions=True)
+            self._mind_monitor()
+
+    async def _tell(self, news: asyncio.Event, writer: asyncio.StreamWriter) -> None:
+        told = None
+        while True:
+            await news.wait()
+            news.clear()
+            snapshot = self._snapshot()
+            if snapshot != told:
+                writer.write(wire.encode(wire.snapshot_to_wire(snapshot)))
+                await writer.drain()
+                told = snapshot
+            await asyncio.sleep(SHORTEST_PUBLISH_SECONDS)
+
+
+def _peer_user(writer: asyncio.StreamWriter) -> int:
+    peer: socket.socket = writer.get_extra_info("socket")
+    credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    return int(struct.unpack("3i", credentials)[1])

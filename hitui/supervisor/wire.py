@@ -1,0 +1,142 @@
+"""What supervisor and client say to each other: one JSON object a line, over a Unix socket.
+
+A request is `{"do": VERB, …}`; the answer `{"ok": true, …}` or `{"error": KIND, "message": LINE}`. After
+`watch` the supervisor goes on sending `{"jobs": […], "supervisor_pid": …}`, a whole snapshot whenever
+something changed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from hitui.domain.jobs import (
+    Ended,
+    Ending,
+    Job,
+    JobRequest,
+    JobsSnapshot,
+    JobState,
+    Queued,
+    Running,
+    Starting,
+    Stopping,
+)
+from hitui.domain.tasks import ErrorClass
+from hitui.errors import HituiError, LaunchError, NoSuchName, SettingsError, SupervisorError, WorkspaceError
+
+LONGEST_LINE = 64 << 20
+"""Bytes. A request of three thousand ids is some 20 KB, a snapshot of a thousand jobs under 1 MB."""
+
+_STATES: dict[str, type[JobState]] = {
+    "queued": Queued,
+    "starting": Starting,
+    "running": Running,
+    "stopping": Stopping,
+    "ended": Ended,
+}
+_ERRORS: dict[str, type[HituiError]] = {
+    error.__name__: error
+    for error in (LaunchError, NoSuchName, SettingsError, SupervisorError, WorkspaceError)
+}
+
+
+def encode(value: Mapping[str, object]) -> bytes:
+    return msgspec.json.encode(value) + b"\n"
+
+
+def decode(line: bytes) -> dict[str, Any]:
+    """Raises ValueError for what is no JSON object."""
+    try:
+        value = msgspec.json.decode(line)
+    except msgspec.DecodeError as error:
+        raise ValueError(str(error)) from error
+    if not isinstance(value, dict):
+        raise ValueError("a JSON object is expected")
+    return value
+
+
+def request_to_wire(request: JobRequest) -> dict[str, object]:
+    """A request as JSON holds it; what is None is left out."""
+    value: dict[str, object] = {"config": request.config, "executor": request.executor}
+    if request.ids is not None:
+        value["ids"] = list(request.ids)
+    if request.error_class is not None:
+        value["error_class"] = request.error_class.value
+    if request.gpus is not None:
+        value["gpus"] = list(request.gpus)
+    return value
+
+
+def request_from_wire(value: Mapping[str, object]) -> JobRequest:
+    """The reverse. Raises ValueError for what is no request."""
+    config, executor = value.get("config"), value.get("executor", "local")
+    ids, gpus = value.get("ids"), value.get("gpus")
+    if not isinstance(config, str) or not isinstance(executor, str):
+        raise ValueError("a request needs a config")
+    if not isinstance(ids, (list, type(None))) or not isinstance(gpus, (list, type(None))):
+        raise ValueError("ids and gpus are lists")
+    error_class = value.get("error_class")
+    return JobRequest(
+        config=config,
+        ids=None if ids is None else tuple(ids),
+        error_class=None if error_class is None else ErrorClass(error_class),
+        gpus=None if gpus is None else tuple(map(str, gpus)),
+        executor=executor,
+    )
+
+
+def job_to_wire(job: Job) -> dict[str, object]:
+    name = next(name for name, kind in _STATES.items() if isinstance(job.state, kind))
+    return {
+        "id": job.id,
+        "request": request_to_wire(job.request),
+        "created_at": job.created_at,
+        "state": name,
+        "detail": {field.name: getattr(job.state, field.name) for field in dataclasses.fields(job.state)},
+        "log": job.log,
+        "events": job.events,
+        "task_count": job.task_count,
+    }
+
+
+def job_from_wire(value: Mapping[str, Any]) -> Job:
+    detail = dict(value["detail"])
+    if "gpus" in detail:
+        detail["gpus"] = tuple(detail["gpus"])
+    if "ending" in detail:
+        detail["ending"] = Ending(detail["ending"])
+    return Job(
+        id=value["id"],
+        request=request_from_wire(value["request"]),
+        created_at=value["created_at"],
+        state=_STATES[value["state"]](**detail),
+        log=value["log"],
+        events=value["events"],
+        task_count=value["task_count"],
+    )
+
+
+def snapshot_to_wire(snapshot: JobsSnapshot) -> dict[str, object]:
+    return {
+        "jobs": [job_to_wire(job) for job in snapshot.jobs],
+        "supervisor_pid": snapshot.supervisor_pid,
+    }
+
+
+def snapshot_from_wire(value: Mapping[str, Any]) -> JobsSnapshot:
+    return JobsSnapshot(tuple(map(job_from_wire, value["jobs"])), value["supervisor_pid"])
+
+
+def error_to_wire(error: HituiError) -> dict[str, object]:
+    kind = type(error).__name__
+    return {"error": kind if kind in _ERRORS else "SupervisorError", "message": str(error)}
+
+
+def raise_error(answer: Mapping[str, Any]) -> None:
+    """Raises what the supervisor refused with; nothing for an answer that is no refusal."""
+    if "error" in answer:
+        raise _ERRORS.get(answer["error"], SupervisorError)(answer["message"])
