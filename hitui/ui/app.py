@@ -27,6 +27,7 @@ from hitui.domain.placement import GpuRules
 from hitui.domain.progress import JobProgress
 from hitui.errors import HituiError
 from hitui.ui import messages
+from hitui.ui.gpu_lines import short_name
 from hitui.ui.history import QuietJobs, Utilisations
 from hitui.ui.plain import WithoutColour, wants_no_colour
 from hitui.ui.screens.main import MainScreen
@@ -127,7 +128,7 @@ class Dashboard(App[int]):
                 good = job.state.ending in (Ending.SUCCEEDED, Ending.STOPPED, Ending.REQUEUED)
                 reason = f": {job.state.reason}" if job.state.reason else ""
                 self.tell(
-                    f"#{job.id} {job.request.config}: {job.state.ending.value}{reason}",
+                    f"#{job.id} {short_name(job.request.config)}: {job.state.ending.value}{reason}",
                     "information" if good else "error",
                 )
 
@@ -173,7 +174,9 @@ class Dashboard(App[int]):
         self._work(lambda: self.post_message(messages.JobsSubmitted(self.services.jobs.submit(requests))))
 
     def on_jobs_submitted(self, message: messages.JobsSubmitted) -> None:
-        self.tell("queued " + ", ".join(f"#{job.id} {job.request.config}" for job in message.jobs))
+        self.tell(
+            "queued " + ", ".join(f"#{job.id} {short_name(job.request.config)}" for job in message.jobs)
+        )
 
     def on_stop_wanted(self, message: messages.StopWanted) -> None:
         from hitui.ui.screens.question import Question
@@ -192,7 +195,7 @@ class Dashboard(App[int]):
 
     def on_stop_asked(self, message: messages.StopAsked) -> None:
         for job in message.jobs:
-            self.tell(f"asked #{job.id} {job.request.config} to stop")
+            self.tell(f"asked #{job.id} {short_name(job.request.config)} to stop")
 
     def _work(self, work: Callable[[], object]) -> None:
         """Something that may wait for the supervisor; its errors end up in `on_worker_state_changed`."""

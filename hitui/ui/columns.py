@@ -176,7 +176,7 @@ def place_columns(rows: Sequence[ConfigRow], width: int) -> tuple[ColumnPlace, .
             needed[column.key] = len(column.title) if narrow and column.key in TIGHT else column.minimum
     spare = width - MARK_CELLS - sum(needed.values()) - gap * (len(COLUMNS) - 1)
     longest = max((len(row.name) for row in rows), default=12)
-    bar, state = (5, 13) if narrow else (10, 30)
+    bar, state = (5, 13) if narrow else (10, 27)
     needed["name"] = max(12, min(longest, spare - bar - state))
     # Nothing that is left over goes to a bar beyond what the eye can use.
     needed["progress"] = max(bar, min(40, (spare - needed["name"] - state + bar) // 2))

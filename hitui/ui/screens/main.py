@@ -126,7 +126,7 @@ class MainScreen(FullScreen):
         height = self.size.height
         gpus = max(1, min(len(self.gpu_strip.lines) or 1, height // 3))
         room = height - FIXED_LINES - gpus
-        table = max(2, min(len(self.table.all_rows) + 1, room - max(LEAST_LOG_LINES, room // 4)))
+        table = max(2, min(len(self.table.rows) + 1, room - max(LEAST_LOG_LINES, room // 4)))
         table = max(table, min(room - LEAST_LOG_LINES, len(self.table.empty_text) + 1))
         if (gpus, table) != self._heights:
             self._heights = (gpus, table)
@@ -170,9 +170,9 @@ class MainScreen(FullScreen):
         self._rows = config_rows(
             states, app.jobs_snapshot, app.progress, app.gpu_snapshot, app.quiet.seconds(now)
         )
-        count_before = len(self.table.all_rows)
+        count_before = len(self.table.rows)
         self.table.show(self._rows, self._empty_text())
-        if len(self._rows) != count_before:
+        if len(self.table.rows) != count_before:
             self._lay_out()
             self.call_after_refresh(self._title_both)
         self._title_configs()
@@ -241,6 +241,8 @@ class MainScreen(FullScreen):
         self._show_log(message.row)
 
     def on_config_table_sorted(self) -> None:
+        self._lay_out()
+        self.call_after_refresh(self._title_configs)
         self._title_configs()
 
     def on_config_table_opened(self, message: ConfigTable.Opened) -> None:

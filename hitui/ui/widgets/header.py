@@ -5,7 +5,6 @@ from __future__ import annotations
 from hitui.ui.line import Line, fit_line, width_of
 from hitui.ui.widgets.line_view import OneLine
 
-
 ENOUGH = 17
 """Cells from which on half a name is worth more than none."""
 

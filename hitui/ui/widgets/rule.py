@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hitui.ui.line import Line, spread
+from hitui.ui.line import Line, fit_line, spread, width_of
 from hitui.ui.widgets.line_view import OneLine
 
 
@@ -29,5 +29,10 @@ class Rule(OneLine):
         dash = "━" if self._heavy else "─"
         style = "key" if self._heavy else "rule"
         left: Line = ((f"{dash} ", style), *self._left, (" ", ""))
-        right: Line = ((" ", ""), *self._right, (f" {dash}", style)) if self._right else ()
+        right: Line = ()
+        # What the right end says is cut, never left out.
+        room = width - width_of(left) - 6
+        if self._right and room > 0:
+            told = fit_line(self._right, min(room, width_of(self._right)))
+            right = ((" ", ""), *told, (f" {dash}", style))
         return spread(left, right, width, filler=dash, filler_style=style)
