@@ -1,0 +1,71 @@
+"""`hitui doctor`: what is here, what is not, and how to mend it; one line each."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from hitui.adapters.checkpoints.catalogue import Catalogue
+from hitui.adapters.gpus import open_source
+from hitui.adapters.gpus.monitor import GpuMonitor
+from hitui.errors import SettingsError
+from hitui.paths import RuntimePaths, find_workspace
+from hitui.services import health, health_workspace
+from hitui.services.health import Finding, Level
+from hitui.settings import Settings, load_settings
+from hitui.supervisor.client import SupervisorClient
+
+_SIGNS = {Level.OK: "ok  ", Level.WARN: "warn", Level.FAIL: "FAIL"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print one object")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """1 when something fails, 0 when there is at most something to be warned of."""
+    start = Path(arguments.workspace) if arguments.workspace else Path.cwd()
+    found = []
+    for finding in _examine(start):
+        found.append(finding)
+        if not arguments.json:
+            mend = f" -> {finding.mend}" if finding.mend else ""
+            print(f"{_SIGNS[finding.level]}  {finding.name}: {finding.what}{mend}", flush=True)
+    level = health.worst(tuple(found))
+    if arguments.json:
+        checks = [
+            {"name": each.name, "level": each.level.value, "what": each.what, "mend": each.mend or None}
+            for each in found
+        ]
+        print(json.dumps({"level": level.value, "checks": checks}, indent=2))
+    return 1 if level is Level.FAIL else 0
+
+
+def _examine(start: Path) -> Iterator[Finding]:
+    yield from health.examine_python()
+    if not start.is_dir():
+        yield health.fail("workspace", f"{start} is not a folder", "give the workspace's folder with -w")
+        return
+    root, file = find_workspace(start)
+    settings = Settings(root=root)
+    try:
+        settings = load_settings(root, file)
+        yield from health_workspace.examine_settings(settings)
+    except SettingsError as error:
+        # The rest is looked at with the defaults.
+        yield health.fail("settings", str(error), "correct it; until then no command works here")
+    yield from health.examine_gpus(GpuMonitor(open_source).read_once(), frozenset(settings.gpus.exclude))
+    yield from health_workspace.examine_files(Catalogue(settings))
+    yield from health_workspace.examine_runners(settings)
+    paths = RuntimePaths.of(root)
+    yield from health.examine_state(paths)
+    if SupervisorClient(paths).answers():
+        yield health.ok("supervisor", "runs")
+    else:
+        yield health.ok("supervisor", "none runs; the first job starts one")
+    yield from health.examine_watching()
+    yield from health.examine_terminal(os.environ, sys.stdout.isatty())

@@ -1,0 +1,134 @@
+"""Is a workspace whole: its settings, results, questions, dataset, and the runners it names."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from hitui.adapters.checkpoints.catalogue import Catalogue
+from hitui.adapters.files.watch import inotify_sees
+from hitui.services.health import LOW_SPACE, Finding, fail, ok, space_left, warn
+from hitui.settings import RunnerSettings, Settings
+
+MODEL_LIBRARIES = ("torch", "transformers", "accelerate")
+"""What the engine `transformers` imports, in the runner's environment."""
+ASK_SECONDS = 30.0
+"""How long a runner's Python may take to say what it has."""
+_ASK = (
+    "import importlib.util as u, sys; print('%d.%d' % sys.version_info[:2], *[m for m in sys.argv[1:] "
+    "if u.find_spec(m) is None])"
+)
+
+
+def examine_settings(settings: Settings) -> Iterator[Finding]:
+    """Settings that were read; that they are refused is for the caller to say."""
+    if settings.file is None:
+        yield warn("settings", f"no hitui.toml in {settings.root} or above", "`hitui init` writes one")
+    else:
+        yield ok("settings", str(settings.file))
+
+
+def examine_files(catalogue: Catalogue) -> Iterator[Finding]:
+    """Workspace folder, results, question list and dataset."""
+    root = catalogue.settings.root
+    if not os.access(root, os.W_OK):
+        yield warn("workspace", f"{root} is read-only", "runs need a writable `output`; looking works")
+    else:
+        left = space_left(root)
+        if left is not None and left < LOW_SPACE:
+            yield warn("workspace", f"{root}: only {left // 1024**2} MiB left on its disk", "make room there")
+        else:
+            yield ok("workspace", str(root))
+    if not inotify_sees(root):
+        yield ok("watching", "a network file system: changes are found by polling")
+    catalogue.refresh()
+    count = len(catalogue.configs)
+    if count:
+        yield ok("results", f"{count} config{'s' if count != 1 else ''}")
+    else:
+        yield warn("results", "none found", "name their folders as [workspace] results")
+    if catalogue.questions_file is None:
+        yield warn("questions", "no question list found", "name it as [workspace] questions")
+    elif catalogue.questions is not None:
+        number = len(catalogue.questions.questions)
+        yield ok("questions", f"{catalogue.shown(catalogue.questions_file)} ({number})")
+    if catalogue.data_folder is None:
+        mend = "name its folder as [workspace] data; until then nothing counts as blocked"
+        yield warn("dataset", "not found", mend)
+    else:
+        yield ok("dataset", catalogue.shown(catalogue.data_folder))
+    for problem in catalogue.problems:
+        what, _, mend = problem.partition("; ")
+        yield warn("workspace", what, mend)
+
+
+def examine_runners(settings: Settings) -> Iterator[Finding]:
+    """Each runner's program, model and libraries. Starts each runner's Python once."""
+    if not settings.runners:
+        yield warn("runners", "none: nothing can be run", "add a [runner.NAME] to hitui.toml")
+    for name, runner in settings.runners.items():
+        yield from _examine_runner(settings, f"runner {name}", runner)
+
+
+def _examine_runner(settings: Settings, name: str, runner: RunnerSettings) -> Iterator[Finding]:
+    for key in ("cwd", "prompts"):
+        path = getattr(runner, key)
+        if path is not None and not settings.path(path).exists():
+            yield fail(name, f"{key}: {settings.path(path)} does not exist", "correct the path")
+    if runner.command is not None:
+        cwd = settings.path(runner.cwd) if runner.cwd is not None else settings.root
+        yield _program(name, runner.command[0], cwd)
+        return
+    if runner.model is not None:
+        yield _model(name, settings.path(runner.model))
+    python = sys.executable
+    if runner.python is not None:
+        python = str(settings.path(runner.python)) if "/" in runner.python else runner.python
+    yield _libraries(name, python, MODEL_LIBRARIES if runner.engine == "transformers" else ())
+
+
+def _program(name: str, program: str, cwd: Path) -> Finding:
+    wanted = str(cwd / Path(program).expanduser()) if "/" in program else program
+    found = shutil.which(wanted)
+    if found is None:
+        return fail(name, f"{program} is not there or no program", "correct the command in hitui.toml")
+    return ok(name, found)
+
+
+def _model(name: str, folder: Path) -> Finding:
+    if not folder.is_dir():
+        return fail(name, f"model: {folder} does not exist", "correct the path, or download the model there")
+    if not (folder / "config.json").is_file():
+        return fail(name, f"model: {folder} has no config.json", "name the folder of a model")
+    return ok(name, f"model {folder}")
+
+
+def _libraries(name: str, python: str, wanted: tuple[str, ...]) -> Finding:
+    """What the runner's Python says of itself, asked without importing any of it."""
+    try:
+        done = subprocess.run(
+            [python, "-c", _ASK, *wanted],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=ASK_SECONDS,
+            check=True,
+        )
+    except subprocess.TimeoutExpired:
+        return warn(name, f"{python} did not answer in {ASK_SECONDS:.0f} s", "look at its disk")
+    except subprocess.CalledProcessError as error:
+        return fail(name, f"{python} ended with status {error.returncode}", "name a Python as python")
+    except OSError as error:
+        return fail(name, f"{python}: {error.strerror}", "correct python in hitui.toml")
+    said = done.stdout.decode(errors="replace").split()
+    if not said:
+        return fail(name, f"{python} is no Python", "name a Python as python")
+    version, *absent = said
+    if absent:
+        return fail(
+            name, f"{python} lacks {', '.join(absent)}", f"{python} -m pip install {' '.join(absent)}"
+        )
+    return ok(name, f"{python} ({version})" + (f" with {', '.join(wanted)}" if wanted else ""))

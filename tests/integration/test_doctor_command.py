@@ -1,0 +1,65 @@
+"""`hitui doctor` as a program."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.tools.nvml_sim.driver import NvmlDriver
+
+
+def doctor(driver: NvmlDriver, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {
+        **driver.environment,
+        "XDG_STATE_HOME": str(folder / "state"),
+        "XDG_RUNTIME_DIR": str(folder / "runtime"),
+        "HITUI_GPU_LOCKS": str(folder / "locks"),
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "hitui", "doctor", *arguments],
+        env=environment,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def checks_of(done: subprocess.CompletedProcess[str]) -> dict[str, dict[str, Any]]:
+    return {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+
+
+def test_lines_and_object_say_the_same(nvml_driver: NvmlDriver, tmp_path: Path) -> None:
+    (tmp_path / "hitui.toml").write_text('[runner.demo]\nengine = "demo"\n')
+    nvml_driver.write("count 2\ngpu 1 error * lost\n")
+    lines = doctor(nvml_driver, tmp_path)
+    as_json = doctor(nvml_driver, tmp_path, "--json")
+    assert (lines.returncode, lines.stderr) == (0, "")
+    assert (as_json.returncode, as_json.stderr) == (0, "")
+    assert json.loads(as_json.stdout)["level"] == "warn"
+    for name, check in checks_of(as_json).items():
+        line = next(line for line in lines.stdout.splitlines() if line[6:].startswith(f"{name}: "))
+        assert line.split()[0].lower() == check["level"]
+    assert checks_of(as_json)["GPU 1"]["what"].startswith("lost: ")
+    assert checks_of(as_json)["settings"]["level"] == "ok"
+    assert list(tmp_path.glob("state*")) == []
+
+
+def test_refused_settings_fail_and_the_rest_is_looked_at(nvml_driver: NvmlDriver, tmp_path: Path) -> None:
+    (tmp_path / "hitui.toml").write_text("[gpus]\nexlude = [1]\n")
+    done = doctor(nvml_driver, tmp_path, "--json")
+    checks = checks_of(done)
+    assert done.returncode == 1
+    assert checks["settings"]["level"] == "fail"
+    assert "did you mean 'exclude'?" in checks["settings"]["what"]
+    assert checks["driver"]["level"] == "ok"
+
+
+def test_a_folder_that_is_not_there_is_said(nvml_driver: NvmlDriver, tmp_path: Path) -> None:
+    done = doctor(nvml_driver, tmp_path, "-w", "absent")
+    assert done.returncode == 1
+    assert "FAIL  workspace: absent is not a folder" in done.stdout

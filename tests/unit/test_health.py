@@ -1,0 +1,181 @@
+"""The doctor's findings: what is looked at, what it is called, and the mend."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+
+from hitui.adapters.checkpoints.catalogue import Catalogue
+from hitui.domain.gpus import Gpu, GpuSnapshot
+from hitui.paths import RuntimePaths
+from hitui.services import health, health_workspace
+from hitui.services.health import Finding, Level
+from hitui.settings import RunnerSettings, Settings
+
+
+def levels(findings: list[Finding]) -> list[tuple[str, Level]]:
+    return [(finding.name, finding.level) for finding in findings]
+
+
+def only(findings: list[Finding], level: Level) -> Finding:
+    (found,) = [finding for finding in findings if finding.level is level]
+    assert found.mend or level is Level.OK
+    return found
+
+
+def test_this_python_has_what_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert levels(list(health.examine_python())) == [("python", Level.OK), ("packages", Level.OK)]
+    monkeypatch.setattr(health, "PACKAGES", ("textual", "surely-not-installed"))
+    found = only(list(health.examine_python()), Level.FAIL)
+    assert (found.what, found.mend) == (
+        "not installed: surely-not-installed",
+        "pip install surely-not-installed",
+    )
+
+
+def test_a_machine_without_a_driver_is_warned_and_one_with_a_broken_driver_fails(tmp_path: Path) -> None:
+    snapshot = GpuSnapshot(1.0, "nvml", error="the driver is not loaded; load it")
+    node = tmp_path / "nvidiactl"
+    found = only(list(health.examine_gpus(snapshot, frozenset(), node)), Level.WARN)
+    assert found.what == "the driver is not loaded"
+    assert found.mend.startswith("load it")
+    node.touch()
+    assert only(list(health.examine_gpus(snapshot, frozenset(), node)), Level.FAIL).mend == "load it"
+
+
+def test_each_gpu_with_a_fault_is_named() -> None:
+    gpus = (Gpu(0, "GPU-a", "A100"), Gpu(1, "GPU-b", "A100", error="lost: no answer; reset it"))
+    findings = list(health.examine_gpus(GpuSnapshot(1.0, "nvml", gpus, "550.1"), frozenset({1, 7})))
+    assert [(finding.name, finding.what, finding.mend) for finding in findings] == [
+        ("driver", "nvml 550.1", ""),
+        ("GPUs", "2 (A100)", ""),
+        ("GPU 1", "lost: no answer", "reset it"),
+        ("GPUs", "[gpus] exclude names GPU 7, which is not there", "correct it in hitui.toml"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("environment", "level", "words"),
+    [
+        ({"TERM": "xterm-256color", "COLORTERM": "truecolor"}, Level.OK, "true colour"),
+        ({"TERM": "screen-256color", "TMUX": "/tmp/tmux,1,0"}, Level.OK, "in tmux, 256 colours"),
+        ({"TERM": "screen", "TMUX": "/tmp/tmux,1,0"}, Level.WARN, "in tmux, 16 colours"),
+        ({"TERM": "linux"}, Level.WARN, "16 colours"),
+        ({"TERM": "dumb"}, Level.FAIL, "can draw no screen"),
+        ({}, Level.FAIL, "(unset)"),
+    ],
+)
+def test_the_terminal_is_told_by_its_name(environment: dict[str, str], level: Level, words: str) -> None:
+    finding = next(health.examine_terminal(environment, is_terminal=True))
+    assert (finding.name, finding.level) == ("terminal", level)
+    assert words in finding.what
+    assert bool(finding.mend) == (level is not Level.OK)
+
+
+def test_without_a_terminal_there_is_nothing_to_mend() -> None:
+    assert levels(list(health.examine_terminal({}, is_terminal=False))) == [("terminal", Level.OK)]
+
+
+def test_the_state_folder_may_still_have_to_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HITUI_GPU_LOCKS", str(tmp_path / "locks"))
+    paths = RuntimePaths(tmp_path / "a" / "state", tmp_path / "b")
+    assert {finding.level for finding in health.examine_state(paths)} == {Level.OK}
+    assert not paths.state.exists()
+
+
+def test_a_state_folder_that_cannot_be_made_fails(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    paths = RuntimePaths(tmp_path / "file" / "state", tmp_path)
+    found = next(health.examine_state(paths))
+    assert (found.name, found.level) == ("state folder", Level.FAIL)
+    assert "XDG_STATE_HOME" in found.mend
+
+
+def test_low_limits_of_inotify_name_the_orders_that_raise_them(tmp_path: Path) -> None:
+    assert only(list(health.examine_watching(tmp_path)), Level.WARN).mend == "changes are found by polling"
+    (tmp_path / "max_user_watches").write_text("100\n")
+    (tmp_path / "max_user_instances").write_text("1024\n")
+    assert only(list(health.examine_watching(tmp_path)), Level.WARN).mend == (
+        f"sysctl fs.inotify.max_user_watches={health.WATCHES_WANTED}"
+    )
+    (tmp_path / "max_user_watches").write_text("524288\n")
+    assert levels(list(health.examine_watching(tmp_path))) == [("inotify", Level.OK)]
+
+
+def test_an_empty_workspace_says_what_to_name(tmp_path: Path) -> None:
+    settings = Settings(root=tmp_path)
+    assert (
+        only(list(health_workspace.examine_settings(settings)), Level.WARN).mend == "`hitui init` writes one"
+    )
+    findings = list(health_workspace.examine_files(Catalogue(settings)))
+    assert [finding.name for finding in findings if finding.level is Level.WARN] == [
+        "results",
+        "questions",
+        "dataset",
+    ]
+    assert only(list(health_workspace.examine_runners(settings)), Level.WARN).name == "runners"
+
+
+def runner_findings(folder: Path, runner: RunnerSettings) -> list[Finding]:
+    return list(health_workspace.examine_runners(Settings(root=folder, runners={"mine": runner})))
+
+
+def test_a_runner_with_everything_in_place_is_well(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    runner = RunnerSettings(engine="demo", python=sys.executable, model="model")
+    assert levels(runner_findings(tmp_path, runner)) == [("runner mine", Level.OK)] * 2
+
+
+@pytest.mark.parametrize(
+    ("runner", "words"),
+    [
+        (RunnerSettings(engine="transformers", model="absent"), "does not exist"),
+        (RunnerSettings(engine="transformers", model="empty"), "has no config.json"),
+        (RunnerSettings(engine="demo", python="/absent/python"), "No such file or directory"),
+        (RunnerSettings(engine="demo", python="true"), "is no Python"),
+        (RunnerSettings(engine="demo", python="false"), "ended with status 1"),
+        (RunnerSettings(engine="demo", prompts="absent.py"), "prompts: "),
+        (RunnerSettings(command=["./absent.sh"]), "./absent.sh is not there"),
+        (RunnerSettings(command=["surely-no-such-program"]), "is not there or no program"),
+        (RunnerSettings(command=["true"], cwd="absent"), "cwd: "),
+    ],
+)
+def test_what_a_runner_lacks_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runner: RunnerSettings, words: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    # Whether this environment has them is not what is asked here.
+    monkeypatch.setattr(health_workspace, "MODEL_LIBRARIES", ())
+    assert words in only(runner_findings(tmp_path, runner), Level.FAIL).what
+
+
+def test_libraries_that_a_runners_python_lacks_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health_workspace, "MODEL_LIBRARIES", ("json", "surely_no_such_module"))
+    (tmp_path / "config.json").write_text("{}")
+    found = only(runner_findings(tmp_path, RunnerSettings(engine="transformers", model=".")), Level.FAIL)
+    assert found.what == f"{sys.executable} lacks surely_no_such_module"
+    assert found.mend.endswith("-m pip install surely_no_such_module")
+
+
+def test_a_python_that_never_answers_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health_workspace, "ASK_SECONDS", 0.2)
+    program = tmp_path / "python"
+    program.write_text(f"#!{sys.executable}\nimport signal\nsignal.pause()\n")
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    found = only(runner_findings(tmp_path, RunnerSettings(engine="demo", python=str(program))), Level.WARN)
+    assert "did not answer" in found.what
+
+
+def test_a_read_only_workspace_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Asked of the system, not tried: root may write even where the mode says no.
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)
+    finding = next(health_workspace.examine_files(Catalogue(Settings(root=tmp_path))))
+    assert (finding.name, finding.level) == ("workspace", Level.WARN)
+    assert "read-only" in finding.what
