@@ -8,7 +8,7 @@ free. Any call here may hang as long as the driver does; that is the caller's to
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import pynvml
@@ -49,10 +49,15 @@ _GPU_LINES = {
     pynvml.NVML_ERROR_NO_PERMISSION: "this user or container may not use it",
 }
 
-_PROCESS_CALLS: tuple[tuple[str, tuple[str, str]], ...] = tuple(
-    (kind, (f"nvmlDeviceGet{middle}RunningProcesses_v3", f"nvmlDeviceGet{middle}RunningProcesses_v2"))
+_PROCESS_CALLS: Mapping[str, tuple[Callable[[Any], list[Any]], ...]] = {
+    kind: tuple(
+        getattr(pynvml, name)
+        for name in (f"nvmlDeviceGet{middle}RunningProcesses_v{version}" for version in (3, 2))
+        if hasattr(pynvml, name)
+    )
     for kind, middle in (("compute", "Compute"), ("graphics", "Graphics"), ("mps", "MPSCompute"))
-)
+}
+"""The calls that list processes, newest first; not every release of the binding has the older ones."""
 
 _T = TypeVar("_T")
 
@@ -230,17 +235,17 @@ class NvmlSource:
 
     def _processes(self, questions: _Questions, handle: Any) -> tuple[GpuProcess, ...]:
         by_kind = {
-            kind: questions.ask(f"{kind} processes", _running, names, handle) or ()
-            for kind, names in _PROCESS_CALLS
+            kind: questions.ask(f"{kind} processes", _running, calls, handle) or ()
+            for kind, calls in _PROCESS_CALLS.items()
         }
         return merged(by_kind, self._names)
 
 
-def _running(names: Iterable[str], handle: Any) -> list[tuple[int, int | None]]:
+def _running(calls: Iterable[Callable[[Any], list[Any]]], handle: Any) -> list[tuple[int, int | None]]:
     """(pid, bytes) of the running processes, by the newest call that the driver has."""
-    for name in names:
+    for call in calls:
         try:
-            return [(process.pid, process.usedGpuMemory) for process in getattr(pynvml, name)(handle)]
+            return [(process.pid, process.usedGpuMemory) for process in call(handle)]
         except pynvml.NVMLError as error:
             if _code(error) not in _OTHER_LAYOUT:
                 raise
