@@ -1,0 +1,39 @@
+"""`hitui init`: looks at what lies here and writes a commented hitui.toml."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from hitui.adapters.checkpoints.catalogue import Catalogue
+from hitui.adapters.files.atomic import write_atomically
+from hitui.errors import WorkspaceError
+from hitui.paths import SETTINGS_NAME
+from hitui.services.proposal import propose
+from hitui.settings import Settings
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--force", action="store_true", help="replace a hitui.toml that is there")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """0 when the file was written; 1 when there is one already, or it cannot be written."""
+    root = Path(arguments.workspace or ".").resolve()
+    if not root.is_dir():
+        raise WorkspaceError(f"{root}: is not a folder; give the workspace's folder with -w")
+    file = root / SETTINGS_NAME
+    if file.exists() and not arguments.force:
+        raise WorkspaceError(f"{file}: is there already; edit it, or replace it with --force")
+    catalogue = Catalogue(Settings(root=root))
+    proposal = propose(catalogue)
+    write_atomically(file, proposal.text.encode())
+    print(f"wrote {file}")
+    for line in proposal.found:
+        print(f"  found: {line}")
+    for line in proposal.unknown:
+        print(f"  could not tell: {line}")
+    for problem in catalogue.problems:
+        print(f"hitui: {problem}", file=sys.stderr)
+    return 0

@@ -1,0 +1,56 @@
+"""`hitui verify`: says whether configs are whole."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from hitui.factory import build_services
+from hitui.services.verification import Verdict, listed, verify
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", metavar="CONFIG", nargs="+", help="a config's name, or the end of it")
+    parser.add_argument("--json", action="store_true", help="print a list of objects")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """0 when all are whole, 1 when one is not, 3 when there is no such config."""
+    catalogue = build_services(arguments.workspace).workspace.catalogue
+    configs = [catalogue.find(name) for name in arguments.config]
+    verdicts = [verify(catalogue.read(config)) for config in configs]
+    if arguments.json:
+        print(json.dumps([_as_object(verdict) for verdict in verdicts], indent=2, ensure_ascii=False))
+    else:
+        for verdict in verdicts:
+            print("\n".join(_lines(verdict)))
+    for problem in catalogue.problems:
+        print(f"hitui: {problem}", file=sys.stderr)
+    broken = [verdict.state.name for verdict in verdicts if not verdict.whole]
+    if broken:
+        print(f"hitui: not whole: {', '.join(broken)}; `hitui rerun` runs what is pending", file=sys.stderr)
+    return 1 if broken else 0
+
+
+def _lines(verdict: Verdict) -> list[str]:
+    state = verdict.state
+    total = "?" if state.total is None else state.total
+    lines = [
+        f"{state.name}: {'whole' if verdict.whole else 'not whole'}, {state.done} of {total} {state.unit} done"
+    ]
+    lines += [f"  {defect}" for defect in verdict.defects]
+    if verdict.blocked:
+        lines.append(f"  {len(verdict.blocked)} blocked, an input file is absent: {listed(verdict.blocked)}")
+    return lines
+
+
+def _as_object(verdict: Verdict) -> dict[str, object]:
+    return {
+        "name": verdict.state.name,
+        "whole": verdict.whole,
+        "total": verdict.state.total,
+        "done": verdict.state.done,
+        "defects": list(verdict.defects),
+        "blocked": list(verdict.blocked),
+    }
