@@ -79,16 +79,13 @@ class TransformersEngine(Engine):
                 dtype=torch.bfloat16 if on_gpu else torch.float32,
                 device_map="auto" if on_gpu else None,
             ).eval()
-        except (OSError, ValueError, ImportError, KeyError) as error:
-            raise RunnerError(f"{self._folder}: the model cannot be loaded: {_one_line(error)}") from error
-        except RuntimeError as error:
-            if not _out_of_memory(error):
-                raise RunnerError(
-                    f"{self._folder}: the model cannot be loaded: {_one_line(error)}"
-                ) from error
-            raise RunnerError(
-                f"{self._folder}: not enough memory to load the model: {_one_line(error)}"
-            ) from error
+        except Exception as error:
+            what = (
+                "not enough memory to load the model"
+                if _out_of_memory(error)
+                else "the model cannot be loaded"
+            )
+            raise RunnerError(f"{self._folder}: {what}: {_one_line(error)}") from error
         # A new one, and not the model's own: that asks for sampling, and greedy answers can be repeated.
         own = self._model.generation_config
         self._model.generation_config = GenerationConfig(
@@ -203,8 +200,9 @@ class TransformersEngine(Engine):
 
     def _harmless(self, text: str) -> str:
         """The text with the tokenizer's own marks (`<|im_end|>`) broken up, which must mean nothing in a table."""
-        for token in self._tokenizer.all_special_tokens:
-            text = text.replace(token, f"{token[:1]} {token[1:]}")
+        for token in self._tokenizer.added_tokens_decoder.values():
+            if token.special:
+                text = text.replace(token.content, f"{token.content[:1]} {token.content[1:]}")
         return text
 
     def _image_size(self, image: Any, recovery: dict[str, object]) -> dict[str, int] | None:
@@ -242,7 +240,11 @@ def _open_image(path: Path) -> Any:
             return image.convert("RGB")
     except Image.DecompressionBombError as error:
         raise TaskFailed(str(error)) from error
-    except (UnidentifiedImageError, SyntaxError) as error:
+    except FileNotFoundError:
+        raise
+    except UnidentifiedImageError as error:
+        raise TaskFailed(f"Image cannot be read: {path.name} is no image") from error
+    except (OSError, SyntaxError, ValueError) as error:
         raise TaskFailed(f"Image cannot be read: {path.name}: {_one_line(error)}") from error
 
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import signal
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.runners.conftest import RUNNERS, Runner, environment
-from tests.tools.benchmark import Benchmark, harbours, png_head
+from tests.tools.benchmark import Benchmark, png_head
 from tests.tools.eventually import eventually
 
 PLAIN_PYTHON = (str(Path(sys.base_prefix) / "bin" / "python3"), "-I", "-S")
@@ -266,27 +266,17 @@ def test_an_output_that_cannot_be_written_is_one_line(runner: Runner, tmp_path: 
     )
 
 
-def test_a_read_only_folder_is_one_line() -> None:
-    program = (
-        "import os, sys\n"
-        "import hitui_runners.engines.demo, hitui_runners.realhitbench.evaluate as program\n"
-        "if os.getuid() == 0:\n    os.setuid(65534)  # what is read-only does not bind root\n"
-        "sys.exit(program.main(sys.argv[1:]))"
-    )
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        output = folder / "output"
-        output.mkdir()
-        output.chmod(0o555)
-        words = Runner(harbours(folder / "benchmark"), output).words()[1:]
-        ended = subprocess.run(
-            [sys.executable, "-c", program, *words], capture_output=True, text=True, env=environment()
-        )
+def test_a_read_only_folder_is_one_line(runner: Runner) -> None:
+    runner.output.mkdir(mode=0o555)
+    if os.getuid() == 0:
+        # What is read-only binds root only without its capabilities.
+        runner.python = ("setpriv", "--bounding-set=-all", "--inh-caps=-all", sys.executable)
+
+    ended = runner.run()
 
     assert ended.returncode == 1
     assert ended.stderr == (
-        f"error: {output}/results.jsonl: cannot be written: Permission denied; "
+        f"error: {runner.output}/results.jsonl: cannot be written: Permission denied; "
         "give a folder that can be by --output\n"
     )
 

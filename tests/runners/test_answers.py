@@ -1,0 +1,46 @@
+"""The final answer in a reply."""
+
+from __future__ import annotations
+
+import pytest
+from hitui_runners.realhitbench.answers import final_answer
+
+
+@pytest.mark.parametrize(
+    ("reply", "answer"),
+    [
+        ("[Final Answer]: 41", "41"),
+        ("First I look.\n[Final Answer]: Saltby, 63\n", "Saltby, 63"),
+        ("**[final answer] :** 41", "** 41"),
+        ("[Final Answer]: guess\nNo, wait.\n[Final Answer]: 63", "63"),
+        ("[Final Answer]: 63\n[Final Answer]:", "63"),
+        ("[Final Answer]: two\nlines", "two\nlines"),
+        ("[Final Answer]:   ", None),
+        ("The answer is 41.", None),
+        ("", None),
+    ],
+)
+def test_what_follows_the_last_label_counts(reply: str, answer: str | None) -> None:
+    assert final_answer(reply) == answer
+
+
+CODE = "import pandas as pd\nimport matplotlib.pyplot as plt\nplt.show()"
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        f"[Final Answer]: {CODE}",
+        f"[Final Answer]:\n```python\n{CODE}\n```",
+        f"Here it is:\n```py\n{CODE}\n```\nIt draws bars.",
+        f"```\nnot this\n```\n```\n{CODE}\n```",
+        f"Sure.\n{CODE}",
+        f"```python\n{CODE}",
+    ],
+)
+def test_a_program_is_found_with_and_without_label(reply: str) -> None:
+    assert final_answer(reply, is_code=True) == CODE
+
+
+def test_a_reply_without_a_program_has_no_answer() -> None:
+    assert final_answer("I cannot draw. pandas would help.", is_code=True) is None

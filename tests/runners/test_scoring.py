@@ -1,0 +1,69 @@
+"""Scores equal those that the benchmark's own runs stored."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hitui_runners.realhitbench.questions import Question
+from hitui_runners.realhitbench.scoring import metrics_for, text_scores
+
+from tests.tools.workspaces import real_data
+
+SOURCE = real_data()
+
+
+def question(kind: str = "Fact Checking", sub: str = "Ranking") -> Question:
+    return Question(1, "table", "Which?", kind, sub, "The Lower Quay, 41.26")
+
+
+def test_decimals_case_punctuation_and_articles_do_not_count() -> None:
+    assert text_scores("The Lower Quay, 41.26", "lower quay 41.34") == {
+        "F1": 100.0,
+        "EM": 100.0,
+        "ROUGE-L": 100.0,
+        "SacreBLEU": 0.0,
+    }
+
+
+def test_an_empty_prediction_scores_nothing() -> None:
+    assert text_scores("41", "") == {"F1": 0.0, "EM": 0.0, "ROUGE-L": 0.0, "SacreBLEU": 0.0}
+    assert text_scores("41", "The")["F1"] == 0.0
+
+
+def test_words_overlap_as_often_as_they_stand() -> None:
+    assert text_scores("a b b c", "b b b d")["F1"] == pytest.approx(57.14)
+
+
+def test_what_is_not_scored_says_so() -> None:
+    assert metrics_for(question("Data Analysis", "Summary Analysis"), "text", failed=False) == {
+        "GPT_EVAL": "N/A (no eval_api_key)"
+    }
+    assert metrics_for(question("Visualization", "BarChart Generation"), "code", failed=False) == {}
+    assert metrics_for(question("Visualization"), "[ERROR] x", failed=True) == {"ECR": False, "Pass": "None"}
+
+
+def test_a_failure_scores_zero() -> None:
+    assert set(metrics_for(question(), "[ERROR] OOM", failed=True).values()) == {0.0}
+
+
+@pytest.mark.real
+@pytest.mark.skipif(SOURCE is None, reason="the real benchmark's folder is absent")
+def test_every_stored_score_is_reproduced() -> None:
+    assert SOURCE is not None
+    files = sorted(Path(SOURCE, "result", "complied").rglob("results.json"))
+    assert files
+    differing = []
+    compared = 0
+    for number, file in enumerate(files):
+        # A part of each file, another one of each: all of them are 34,000 and take half a minute.
+        for result in json.loads(file.read_bytes())["results"][number :: len(files)]:
+            if "EM" not in result["Metrics"] or result["Prediction"].startswith("[ERROR"):
+                continue
+            compared += 1
+            scores = text_scores(result["Reference"], result["Prediction"])
+            if scores != result["Metrics"]:
+                differing.append((file.parent.name, result["id"], scores, result["Metrics"]))
+    assert compared > 2000
+    assert differing == []

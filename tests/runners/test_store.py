@@ -1,0 +1,186 @@
+"""The result store: what counts, what is kept, what is never changed."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hitui_runners.errors import RunnerError
+from hitui_runners.realhitbench import results
+from hitui_runners.realhitbench.store import ResultStore
+
+
+class Warnings(list[str]):
+    def __call__(self, line: str) -> None:
+        self.append(line)
+
+
+@pytest.fixture
+def warnings() -> Warnings:
+    return Warnings()
+
+
+def result(identifier: int | str, prediction: str = "41", **more: Any) -> dict[str, Any]:
+    return {"id": identifier, "Prediction": prediction, **more}
+
+
+def write(path: Path, value: object, when: int) -> None:
+    path.write_text(json.dumps(value))
+    os.utime(path, (when, when))
+
+
+def snapshot(folder: Path) -> dict[str, Any]:
+    data: dict[str, Any] = json.loads((folder / "checkpoint.json").read_text())
+    return data
+
+
+def test_a_success_outlives_errors_and_the_later_success_wins(tmp_path: Path, warnings: Warnings) -> None:
+    write(
+        tmp_path / "results_b.json",
+        {"results": [result(1, "old"), result(2, "[ERROR] x"), result(3, "a")]},
+        100,
+    )
+    write(tmp_path / "checkpoint_batch.json", {"results": [result(1, "new"), result(3, "[ERROR] y")]}, 200)
+    write(tmp_path / "results.json", [result(2, "[ERROR] z"), result(4, ""), "rubbish", {"no": "id"}], 300)
+    (tmp_path / "results.jsonl").write_text(json.dumps(result(5, "[ERRORS]")) + "\n")
+    store = ResultStore(tmp_path, warnings)
+
+    answered = {identifier: store.is_answered(identifier) for identifier in (1, 2, 3, 4, 5, 6)}
+    assert answered == {1: True, 2: False, 3: True, 4: True, 5: False, 6: False}
+    store.append(result(2, "63"))
+    store.append(result(2, "[ERROR] later"))
+    store.save_snapshot()
+    store.close()
+
+    assert {entry["id"]: entry["Prediction"] for entry in snapshot(tmp_path)["results"]} == {
+        1: "new", 2: "63", 3: "a", 4: "", 5: "[ERRORS]",
+    }  # fmt: skip
+    assert snapshot(tmp_path)["processed_ids"] == [1, 2, 3, 4]
+    assert warnings == []
+
+
+def test_unreadable_files_are_named_left_alone_and_the_rest_counts(
+    tmp_path: Path, warnings: Warnings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(results, "MAX_BYTES", 1000)
+    contents = {
+        "results_empty.json": b"",
+        "results_half.json": b'{"results": [{"id": 1',
+        "results_binary.json": b"\xff\xfe\x00",
+        "results_other.json": b'{"scores": 3}',
+        "results_deep.json": b"[" * 900,
+        "checkpoint_huge.json": b" " * 1001,
+        "results.json": json.dumps([result(1)]).encode(),
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    store = ResultStore(tmp_path, warnings)
+    store.append(result(2))
+    store.save_snapshot()
+    store.close()
+
+    assert snapshot(tmp_path)["processed_ids"] == [1, 2]
+    assert len(warnings) == 6
+    for name in set(contents) - {"results.json"}:
+        assert any(line.startswith(f"{tmp_path / name}: ") for line in warnings)
+    assert {name: (tmp_path / name).read_bytes() for name in contents} == contents
+
+
+@pytest.mark.parametrize("torn", [b'{"id": 3, "Pred', b"\x00\x00", b'{"id": 3, "Prediction": "\xc3'])
+def test_a_torn_last_line_is_dropped(tmp_path: Path, warnings: Warnings, torn: bytes) -> None:
+    whole = b"".join(json.dumps(result(n)).encode() + b"\n" for n in (1, 2))
+    journal = tmp_path / "results.jsonl"
+    journal.write_bytes(whole + torn)
+
+    store = ResultStore(tmp_path, warnings)
+    assert store.is_answered(2)
+    assert not store.is_answered(3)
+    store.append(result(3))
+    store.close()
+
+    assert warnings == [f"{journal}: the last line was torn; its task runs again"]
+    assert journal.read_bytes() == whole + json.dumps(result(3)).encode() + b"\n"
+
+
+def test_a_last_line_that_only_lost_its_end_is_kept(tmp_path: Path, warnings: Warnings) -> None:
+    (tmp_path / "results.jsonl").write_text(json.dumps(result(1)))
+    store = ResultStore(tmp_path, warnings)
+    assert store.is_answered(1)
+    store.append(result(2))
+    store.close()
+
+    lines = (tmp_path / "results.jsonl").read_text().splitlines()
+    assert [json.loads(line)["id"] for line in lines] == [1, 2]
+
+
+def test_a_broken_line_further_up_is_named_and_kept(tmp_path: Path, warnings: Warnings) -> None:
+    content = b'{"id": 1, "Prediction": "a"}\n{bro\x00ken\n\n{"id": 2, "Prediction": "b"}\n'
+    (tmp_path / "results.jsonl").write_bytes(content)
+    store = ResultStore(tmp_path, warnings)
+    store.close()
+
+    assert store.is_answered(1)
+    assert store.is_answered(2)
+    assert warnings == [f"{tmp_path}/results.jsonl: line 2 is no JSON and is passed over"]
+    assert (tmp_path / "results.jsonl").read_bytes() == content
+
+
+def test_a_journal_left_by_a_killed_run_gets_its_snapshot(tmp_path: Path, warnings: Warnings) -> None:
+    (tmp_path / "results.jsonl").write_text(json.dumps(result(1)) + "\n")
+    store = ResultStore(tmp_path, warnings)
+    store.save_snapshot()
+    store.close()
+
+    assert snapshot(tmp_path) == {"results": [result(1)], "processed_ids": [1], "written_by": "hitui"}
+
+
+def test_nothing_new_changes_no_file(tmp_path: Path, warnings: Warnings) -> None:
+    write(tmp_path / "checkpoint.json", {"results": [result(1)]}, 100)
+    store = ResultStore(tmp_path, warnings)
+    store.save_snapshot()
+    store.close()
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.json", "results.jsonl"]
+    assert (tmp_path / "checkpoint.json").stat().st_mtime == 100
+
+
+def test_a_checkpoint_that_someone_writes_meanwhile_is_taken_in(tmp_path: Path, warnings: Warnings) -> None:
+    store = ResultStore(tmp_path, warnings)
+    store.append(result(1))
+    store.save_snapshot()
+    write(tmp_path / "checkpoint.json", {"results": [result(9, "theirs")]}, 100)
+    store.append(result(2))
+    store.save_snapshot()
+    store.append(result(3))
+    store.save_snapshot()
+    store.close()
+
+    assert snapshot(tmp_path)["processed_ids"] == [9, 1, 2, 3]
+    assert json.loads((tmp_path / "checkpoint.json.before-hitui").read_text()) == {
+        "results": [result(9, "theirs")]
+    }
+    assert not (tmp_path / "checkpoint.json.before-hitui-2").exists()
+
+
+def test_values_come_through_unchanged(tmp_path: Path, warnings: Warnings) -> None:
+    odd = result(
+        1, "half a pair: \ud800 and é", Metrics={"F1": 66.67, "tiny": 1e-300}, ProcessingTime=0.1 + 0.2
+    )
+    (tmp_path / "results.json").write_text(json.dumps([odd]))
+    store = ResultStore(tmp_path, warnings)
+    store.append(result(2, "also \udfff"))
+    store.save_snapshot()
+    store.close()
+
+    assert snapshot(tmp_path)["results"] == [odd, result(2, "also \udfff")]
+
+
+def test_two_stores_of_one_folder_are_refused(tmp_path: Path, warnings: Warnings) -> None:
+    store = ResultStore(tmp_path, warnings)
+    with pytest.raises(RunnerError, match="another runner is writing it"):
+        ResultStore(tmp_path, warnings)
+    store.close()
+    ResultStore(tmp_path, warnings).close()
