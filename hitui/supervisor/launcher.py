@@ -80,7 +80,9 @@ class Launcher:
                 next_sample = time.monotonic() + SAMPLE_SECONDS
             self._pause(SAMPLE_SECONDS)
         left = self._end_tree(float(self.spec["grace"]) if self.stopping else LEFTOVER_GRACE)
-        self.record.update(swept=True, left=left)
+        # The sum over the tree is sampled; the runner's own highest the kernel knows, in KiB.
+        usage = os.wait4(self.runner, os.WNOHANG)[2]
+        self.record.update(swept=True, left=left, peak_memory=max(self.peak, usage.ru_maxrss * 1024))
         write_json(self.folder, "exit.json", self.record)
 
     def _write_own_pid(self) -> None:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hitui.adapters.checkpoints.catalogue import Catalogue, Reading
+from hitui.adapters.executors import open_executor
 from hitui.adapters.processes import JOB_VARIABLE
 from hitui.domain.configs import Config
 from hitui.domain.jobs import JobRequest
@@ -89,8 +90,9 @@ class Launches:
         """Free memory that each of its GPUs must have; 0: it needs none."""
         return needed_bytes(self.settings(), self.catalogue().find(request.config))
 
-    def resolve(self, request: JobRequest) -> JobRequest:
+    def resolve(self, request: JobRequest, environment: Mapping[str, str]) -> JobRequest:
         """The request with the config's full name and known ids. Raises HituiError where it cannot be run."""
+        open_executor(request.executor)
         settings, catalogue = self.settings(), self.catalogue()
         try:
             config = catalogue.find(request.config)
@@ -99,14 +101,16 @@ class Launches:
             catalogue.refresh()
             config = catalogue.find(request.config)
         runner = _runner(settings, config)
-        _check_paths(settings, config, runner)
         reading = catalogue.read(config)
         if reading.state.total is None and _needs_ids(runner):
             raise LaunchError(
                 f"{config.name}: there is no question list to say what is pending; "
                 "name it as [workspace] questions in hitui.toml"
             )
-        return replace(request, config=config.name, ids=_known_ids(request, reading))
+        resolved = replace(request, config=config.name, ids=_known_ids(request, reading))
+        # What is wrong with the command is said now and not after hours in the queue.
+        self.command(resolved, (), Path(), (), environment)
+        return resolved
 
     def pending(self, request: JobRequest) -> tuple[TaskId, ...] | None:
         """The tasks to run now; empty: nothing is left to do; None: the runner decides."""

@@ -185,7 +185,9 @@ class Server:
         try:
             self._mind_monitor()
             for value in message["requests"]:
-                request = await asyncio.to_thread(self._launches.resolve, wire.request_from_wire(value))
+                request = await asyncio.to_thread(
+                    self._launches.resolve, wire.request_from_wire(value), message["environment"]
+                )
                 await self._scheduler.check(request)
                 requests.append(request)
         finally:
