@@ -233,8 +233,9 @@ def test_a_broken_gpu_ends_the_run_and_blames_no_task(
 
 
 def test_one_strange_failure_is_a_tasks_many_are_not(
-    model: Model, evaluate: Evaluate, tmp_path: Path
+    model: Model, evaluate: Evaluate, benchmark_data: Benchmark, tmp_path: Path
 ) -> None:
+    benchmark_data.ask(7, "harbours", "How many boats?", "129")
     strange = RuntimeError("shape mismatch")
     model.replies = [strange, "[Final Answer]: 17", *[strange] * 5]
 
@@ -304,18 +305,12 @@ def test_a_long_answer_is_broken_off_by_a_signal(runner: Runner, tiny_model: Pat
 
 
 @pytest.mark.parametrize("broken", ["config.json", "model.safetensors", "tokenizer.json"])
-def test_a_broken_model_folder_is_one_line(
-    runner: Runner, tiny_model: Path, tmp_path: Path, broken: str
-) -> None:
-    folder = tmp_path / "broken model"
-    folder.mkdir()
+def test_a_broken_model_folder_is_one_line(tiny_model: Path, tmp_path: Path, broken: str) -> None:
     for file in tiny_model.iterdir():
-        (folder / file.name).write_bytes(file.read_bytes()[: 40 if file.name == broken else None])
+        (tmp_path / file.name).write_bytes(file.read_bytes()[: 40 if file.name == broken else None])
 
-    ended = runner.run("--model", folder, engine="transformers")
+    with pytest.raises(RunnerError) as refused:
+        TransformersEngine(tmp_path, 1000, 8, None).load()
 
-    assert ended.returncode == 1
-    (line,) = [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
-    assert line.startswith(f"error: {folder}: the model cannot be loaded: ")
-    assert "Traceback" not in ended.stderr
-    assert runner.journal == []
+    assert str(refused.value).startswith(f"{tmp_path}: the model cannot be loaded: ")
+    assert "\n" not in str(refused.value)
