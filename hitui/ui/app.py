@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.reactive import var
+from textual.theme import Theme
 from textual.worker import Worker, WorkerState
 
 from hitui.domain.gpus import GpuSnapshot
@@ -63,6 +64,7 @@ class Dashboard(App[int]):
     progress: var[Mapping[int, JobProgress]] = var(dict)
 
     def __init__(self, services: Services) -> None:
+        self._ours = {theme.name: theme for theme in THEMES.values()}
         super().__init__()
         self.services = services
         self.utilisations = Utilisations()
@@ -74,11 +76,21 @@ class Dashboard(App[int]):
         self._heard_of_jobs = False
         for theme in THEMES.values():
             self.register_theme(theme)
-        self.theme = THEMES.get(os.environ.get("HITUI_THEME", ""), THEMES["dark"]).name
+        theme = THEMES.get(os.environ.get("HITUI_THEME", ""), THEMES["dark"])
+        # Without its watcher, which would have the style sheet parsed a second time.
+        self.set_reactive(App.theme, theme.name)
+        self.stylesheet.set_variables(self.get_css_variables())
+        self.set_class(theme.dark, "-dark-mode")
+        self.set_class(not theme.dark, "-light-mode")
         if wants_no_colour():
             # Textual turns colours into greys; the wish is for none at all.
             self.no_color = True
             self._filters.append(WithoutColour())
+
+    def get_theme(self, theme_name: str) -> Theme | None:
+        """A theme by its name; Textual asks several times for each line that it paints."""
+        known = self._ours.get(theme_name)
+        return known if known is not None else super().get_theme(theme_name)
 
     def get_default_screen(self) -> MainScreen:
         return MainScreen()
@@ -223,12 +235,16 @@ class Dashboard(App[int]):
 def run_dashboard(services: Services) -> int:
     """Runs the app until it is left; returns the exit status. A signal leaves the terminal as it was."""
     app = Dashboard(services)
-    asyncio.run(_run(app))
+    mouse = os.environ.get("TERM") != "dumb"
+    if not mouse:
+        # Rich takes a dumb terminal for 80 by 25 whatever its size; what it lacks is left out already.
+        os.environ["TERM"] = "vt100"
+    asyncio.run(_run(app, mouse))
     app.close_services()
     return app.return_value if app.return_value is not None else app.return_code or 0
 
 
-async def _run(app: Dashboard) -> None:
+async def _run(app: Dashboard, mouse: bool) -> None:
     loop = asyncio.get_running_loop()
 
     def leave(number: int) -> None:
@@ -238,4 +254,4 @@ async def _run(app: Dashboard) -> None:
 
     for number in (signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, leave, number)
-    await app.run_async(mouse=os.environ.get("TERM") != "dumb")
+    await app.run_async(mouse=mouse)

@@ -1,7 +1,7 @@
-"""A line of the screen as data: spans of text with the name of a style, no colours.
+"""A line of the screen as data: spans of text with a role, no colours.
 
 Widgets build lines from values and compare them with what they showed before; only what differs is
-painted again. The names of the styles are component classes (`line--NAME`) that the style sheet colours.
+painted again.
 """
 
 from __future__ import annotations
@@ -9,25 +9,8 @@ from __future__ import annotations
 from rich.cells import cell_len, set_cell_size
 
 Span = tuple[str, str]
-"""Text, and the name of a style in STYLES; `` is the widget's own."""
+"""Text, and its role: a key of `theme.ROLES`, or empty for plain text."""
 Line = tuple[Span, ...]
-
-STYLES = (
-    "dim",
-    "faint",
-    "strong",
-    "good",
-    "warn",
-    "bad",
-    "accent",
-    "running",
-    "bar",
-    "bar-empty",
-    "title",
-    "rule",
-    "key",
-    "match",
-)
 
 
 def width_of(line: Line) -> int:

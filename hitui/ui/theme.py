@@ -1,7 +1,15 @@
-"""Our two themes. Widgets name roles (`$success`, `$error`), never a colour."""
+"""Our two themes, and what each role of a span looks like in them. Widgets name roles, never a colour.
+
+The roles are no component classes of the style sheet: fourteen of them in each of a dozen widgets cost a
+quarter of the time to the first paint.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import lru_cache
+
+from rich.style import Style
 from textual.theme import Theme
 
 DARK = Theme(
@@ -55,3 +63,40 @@ LIGHT = Theme(
 )
 
 THEMES = {"dark": DARK, "light": LIGHT}
+
+ROLES: dict[str, tuple[str | None, str]] = {
+    "dim": ("muted", ""),
+    "faint": ("faint", ""),
+    "strong": (None, "bold"),
+    "good": ("success", ""),
+    "warn": ("warning", ""),
+    "bad": ("error", "bold"),
+    "accent": ("accent", ""),
+    "running": ("running", ""),
+    "bar": ("bar", ""),
+    "bar-empty": ("faint", ""),
+    "title": ("primary", "bold"),
+    "rule": ("rule", ""),
+    "key": ("warning", "bold"),
+    "match": (None, "bold reverse"),
+}
+"""Role of a span → colour of the theme (None: that of the text), and what holds without colours too."""
+
+
+@lru_cache
+def role_styles(theme_name: str) -> Mapping[str, Style]:
+    """The style of each role in a theme; of a theme that is not ours, as in our dark one.
+
+    `cursor` is the style of the selected row.
+    """
+    theme = next((theme for theme in THEMES.values() if theme.name == theme_name), DARK)
+
+    def colour(name: str) -> str:
+        return theme.variables.get(name) or str(getattr(theme, name))
+
+    styles = {
+        role: Style.parse(f"{attributes} {colour(name) if name else ''}".strip() or "none")
+        for role, (name, attributes) in ROLES.items()
+    }
+    styles["cursor"] = Style.parse(f"bold on {colour('cursor')}")
+    return styles

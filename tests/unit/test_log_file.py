@@ -65,7 +65,7 @@ def test_growth_is_seen_and_so_is_another_file_at_the_path(tmp_path: Path) -> No
     assert file.refresh()
     assert [line.data for line in file.lines_before(file.size, 5)] == [b"one", b"two"]
     (tmp_path / "new").write_bytes(b"other, and longer\n")
-    os.replace(tmp_path / "new", file.path)
+    (tmp_path / "new").replace(file.path)
     assert not file.refresh()
     file.close()
 

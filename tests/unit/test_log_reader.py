@@ -180,7 +180,7 @@ def test_a_file_that_is_replaced_is_shown_anew(reader: LogReader, tmp_path: Path
     reader.open(str(path))
     shows(reader, "line 1", "line 2", "line 3")
     (tmp_path / "b.log").write_text("another\n")
-    os.replace(tmp_path / "b.log", path)
+    (tmp_path / "b.log").replace(path)
     shows(reader, "another")
 
 

@@ -15,6 +15,7 @@ from hitui.ui import text
 from hitui.ui.columns import COLUMNS, ColumnPlace, place_columns
 from hitui.ui.config_rows import ConfigRow, matches
 from hitui.ui.line import Line, Span, fit_line, width_of
+from hitui.ui.theme import role_styles
 from hitui.ui.widgets.line_view import LineView
 
 SORT_KEYS = (None, *(column.key for column in COLUMNS if column.key != "progress"))
@@ -23,7 +24,6 @@ STARTS_DESCENDING = ("done", "errors", "missing", "blocked", "rate")
 
 
 class ConfigTable(LineView, can_focus=True):
-    COMPONENT_CLASSES: ClassVar[set[str]] = {"table--cursor", "table--header"}
     fixed_lines = 1
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up,k", "move(-1)", "up", show=False, id="table.up"),
@@ -166,7 +166,7 @@ class ConfigTable(LineView, can_focus=True):
 
     def base_style(self, index: int) -> Style:
         if index > 0 and self.rows and index - 1 == self.cursor:
-            return self.get_component_rich_style("table--cursor")
+            return self.rich_style + role_styles(self.app.theme)["cursor"]
         return self.rich_style
 
     def action_move(self, step: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 from rich.segment import Segment
 from rich.style import Style
@@ -11,7 +10,8 @@ from textual.geometry import Region, Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from hitui.ui.line import STYLES, Line, fit_line
+from hitui.ui.line import Line, fit_line
+from hitui.ui.theme import role_styles
 
 
 class LineView(ScrollView, can_focus=False):
@@ -20,7 +20,6 @@ class LineView(ScrollView, can_focus=False):
     A subclass implements `build`, and calls `rebuild` when what it shows from has changed.
     """
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {f"line--{name}" for name in STYLES}
     fixed_lines = 0
     """So many lines at the top do not scroll."""
 
@@ -89,6 +88,10 @@ class LineView(ScrollView, can_focus=False):
 
     def render_line(self, y: int) -> Strip:
         width = self.line_width
+        if self._built_for < 0:
+            # The first paint comes before the first resize event.
+            self._built_for = width
+            self.lines = list(self.build(width))
         index = y if y < self.fixed_lines else y + self.scroll_offset.y
         if index >= len(self.lines):
             return Strip.blank(width, self.rich_style)
@@ -96,11 +99,9 @@ class LineView(ScrollView, can_focus=False):
         cached = self._strips.get(index)
         if cached is not None and cached[0] == line and cached[1] == width and cached[2] == base:
             return cached[3]
+        styles = role_styles(self.app.theme)
         segments = [
-            Segment(
-                text, base + self.get_component_rich_style(f"line--{name}", partial=True) if name else base
-            )
-            for text, name in fit_line(line, width)
+            Segment(text, base + styles[role] if role else base) for text, role in fit_line(line, width)
         ]
         strip = Strip(segments, width)
         self._strips[index] = (line, width, base, strip)
