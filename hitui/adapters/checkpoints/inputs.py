@@ -6,6 +6,7 @@ Each subfolder is listed once and again when its modification time changes; no t
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Hashable
 from pathlib import Path
@@ -17,6 +18,7 @@ TABLE_ENDINGS = {"html": ".html", "csv": ".csv", "latex": ".txt", "markdown": ".
 IMAGES, IMAGE_ENDING = "image", ".png"
 WORKBOOKS, WORKBOOK_ENDING = "tables", ".xlsx"
 SUBFOLDERS = {**TABLE_ENDINGS, IMAGES: IMAGE_ENDING, WORKBOOKS: WORKBOOK_ENDING}
+_ENTRIES_LOOKED_AT = 200
 WORKBOOK_TYPE = "Visualization"
 """The question type whose answers are programs that read the XLSX."""
 
@@ -89,8 +91,7 @@ class InputFiles:
 
 
 def _names_in(folder: Path) -> frozenset[str]:
-    with os.scandir(folder) as entries:
-        return frozenset(entry.name for entry in entries)
+    return frozenset(os.listdir(folder))  # noqa: PTH208 - names of thousands of files, no paths
 
 
 def is_data_folder(folder: Path, subfolders: set[str]) -> bool:
@@ -99,10 +100,10 @@ def is_data_folder(folder: Path, subfolders: set[str]) -> bool:
     for name in SUBFOLDERS.keys() & subfolders:
         try:
             with os.scandir(folder / name) as entries:
-                found += any(
-                    entry.name.endswith(SUBFOLDERS[name])
-                    for entry, _ in zip(entries, range(200), strict=False)
-                )
+                first = itertools.islice(entries, _ENTRIES_LOOKED_AT)
+                found += any(entry.name.endswith(SUBFOLDERS[name]) for entry in first)
         except OSError:
             continue
-    return found >= 2
+        if found == 2:
+            return True
+    return False

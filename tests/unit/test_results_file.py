@@ -1,0 +1,121 @@
+"""One file of results, whatever state it is in."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hitui.adapters.checkpoints import results_file
+from hitui.adapters.checkpoints.reading import UnreadableFile
+from hitui.adapters.checkpoints.results_file import read_results_file
+from tests.tools.results import TOO_LARGE, answer, failure, write_results
+
+
+def test_answers_and_errors_are_told_apart_whatever_processed_ids_says(tmp_path: Path) -> None:
+    path = write_results(
+        tmp_path / "checkpoint.json", [answer(1, seconds=1.5), failure(2)], processed_ids=[1, 2, 3]
+    )
+    reading = read_results_file(path)
+    assert reading.answered == {1: 1.5}
+    assert reading.errors == {2: TOO_LARGE}
+    assert reading.repeated == ()
+
+
+@pytest.mark.parametrize("order", [[answer(1), failure(1)], [failure(1), answer(1)]])
+def test_an_id_may_stand_twice(tmp_path: Path, order: list[dict[str, object]]) -> None:
+    reading = read_results_file(write_results(tmp_path / "results.json", order))
+    assert set(reading.answered) == {1}
+    assert reading.repeated == (1,)
+
+
+def test_of_two_errors_the_later_counts(tmp_path: Path) -> None:
+    path = write_results(tmp_path / "results.json", [failure(1, "[ERROR] one"), failure(1, "[ERROR] two")])
+    assert read_results_file(path).errors == {1: "[ERROR] two"}
+
+
+def test_a_bare_list_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    path.write_text("\n " + json.dumps([answer(1)]))
+    assert set(read_results_file(path).answered) == {1}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_what_python_writes_beyond_json_is_read(tmp_path: Path, value: float) -> None:
+    path = write_results(tmp_path / "results.json", [{**answer(1), "Metrics": {"F1": value}}, failure(2)])
+    reading = read_results_file(path)
+    assert reading.answered == {1: 2.0}
+    assert set(reading.errors) == {2}
+
+
+def test_ids_may_be_text(tmp_path: Path) -> None:
+    path = write_results(tmp_path / "results.json", [answer("a-1"), answer(2)])
+    assert set(read_results_file(path).answered) == {"a-1", 2}
+
+
+def test_an_entry_of_no_use_is_named_and_the_others_count(tmp_path: Path) -> None:
+    entries = [answer(1), {"Prediction": "x"}, {"id": 3}, 17, {"id": True, "Prediction": "x"}, answer(6)]
+    reading = read_results_file(write_results(tmp_path / "results.json", entries))  # type: ignore[arg-type]
+    assert set(reading.answered) == {1, 6}
+    assert reading.problems == (
+        "3 entries (number 2, 4, 5) without an id: not counted",
+        "1 result (id 3) without Prediction: not counted",
+    )
+
+
+def test_a_prediction_that_is_no_text_is_an_answer(tmp_path: Path) -> None:
+    path = write_results(
+        tmp_path / "results.json", [{"id": 1, "Prediction": 4.2}, {"id": 2, "Prediction": ["x"]}]
+    )
+    assert set(read_results_file(path).answered) == {1, 2}
+
+
+WHOLE = json.dumps({"results": [answer(1), answer(2)]}).encode()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "is empty"),
+        (b"  \n\n ", "is empty"),
+        (WHOLE[: len(WHOLE) // 2], "is not whole JSON"),
+        (WHOLE[:-1], "is not whole JSON"),
+        (WHOLE + b"}", "is not whole JSON"),
+        (bytes(5000), "is not whole JSON"),
+        (b"\xff\xfe\x00garbage", "cannot|not"),
+        (b'{"results": {"task": 1}}', "no list `results`"),
+        (b"[" * 100_000, "JSON"),
+        (b"7", "no list `results`"),
+    ],
+)
+def test_a_file_of_no_use_is_refused_in_one_line(tmp_path: Path, content: bytes, said: str) -> None:
+    path = tmp_path / "checkpoint.json"
+    path.write_bytes(content)
+    with pytest.raises(UnreadableFile, match=said) as refused:
+        read_results_file(path)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_folder_of_that_name_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "results.json").mkdir()
+    with pytest.raises(UnreadableFile, match="Is a directory"):
+        read_results_file(tmp_path / "results.json")
+
+
+def test_the_kept_buffer_shows_nothing_of_an_earlier_larger_file(tmp_path: Path) -> None:
+    large = write_results(tmp_path / "large.json", [answer(task) for task in range(500)])
+    small = write_results(tmp_path / "small.json", [answer(7)])
+    assert len(read_results_file(large).answered) == 500
+    assert set(read_results_file(small).answered) == {7}
+
+
+def test_a_huge_file_is_read_by_a_process_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_results(tmp_path / "results.json", [answer(1), failure(2), answer("x"), answer("x")])
+    here = read_results_file(path)
+    monkeypatch.setattr(results_file, "LARGE", 10)
+    assert read_results_file(path) == here
+
+    path.write_bytes(WHOLE[:-5])
+    with pytest.raises(UnreadableFile, match="is not whole JSON"):
+        read_results_file(path)

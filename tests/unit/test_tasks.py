@@ -1,0 +1,78 @@
+"""The rules of truth that need no files."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hitui.domain.tasks import (
+    ErrorClass,
+    Outcome,
+    Question,
+    TaskStatus,
+    classify_prediction,
+    newest,
+    select_pending,
+    task_states,
+)
+
+
+@pytest.mark.parametrize(
+    ("prediction", "error_class"),
+    [
+        ("[ERROR] OOM: Text too large (334162 tokens)", ErrorClass.TEXT_TOO_LARGE),
+        ("[ERROR] OOM: Image too large ((7448, 4351))", ErrorClass.IMAGE_TOO_LARGE),
+        (
+            "[ERROR] Image size (233237016 pixels) exceeds limit of 178956970 pixels, could be decompression bomb",
+            ErrorClass.IMAGE_OVER_LIMIT,
+        ),
+        ("[ERROR] Failed to get proper final answer after retry", ErrorClass.NO_FINAL_ANSWER),
+        ("[ERROR] [Errno 2] No such file or directory: 'x.png'", ErrorClass.INPUT_NOT_FOUND),
+        ("[ERROR_TIMEOUT] nothing known", ErrorClass.OTHER),
+        ("[ERROR", ErrorClass.OTHER),
+        ("The log says [ERROR] OOM: Text too large", None),
+        (" [ERROR] after a space", None),
+        ("[Final Answer]: 4.2", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_an_error_is_a_prediction_that_starts_with_it(
+    prediction: object, error_class: ErrorClass | None
+) -> None:
+    assert classify_prediction(prediction) is error_class
+
+
+OUTCOMES = st.builds(
+    Outcome, error=st.one_of(st.none(), st.sampled_from(ErrorClass)), seconds=st.floats(0, 10)
+)
+
+
+@given(st.lists(OUTCOMES, min_size=1))
+def test_a_success_is_never_replaced_by_an_error_else_the_later_wins(history: list[Outcome]) -> None:
+    known: Outcome | None = None
+    for outcome in history:
+        known = newest(known, outcome)
+    answers = [outcome for outcome in history if outcome.error is None]
+    assert known == (answers[-1] if answers else history[-1])
+
+
+def test_blocked_is_for_what_has_no_answer_and_lacks_a_file() -> None:
+    questions = [Question(task, f"table{task}") for task in (1, 2, 3, 4, 5)]
+    absent = {1: ["table1.csv"], 2: ["table2.csv"], 3: ["table3.csv"]}
+    outcomes = {
+        1: Outcome(None),
+        2: Outcome(ErrorClass.OTHER, "[ERROR] x"),
+        4: Outcome(ErrorClass.TEXT_TOO_LARGE, "[ERROR] y"),
+    }
+    tasks = task_states(questions, outcomes, lambda question: absent.get(int(question.id), ()))
+    assert [task.status for task in tasks] == [
+        TaskStatus.DONE,
+        TaskStatus.BLOCKED,
+        TaskStatus.BLOCKED,
+        TaskStatus.ERROR,
+        TaskStatus.MISSING,
+    ]
+    assert select_pending(tasks) == (4, 5)
+    assert select_pending(tasks, ErrorClass.TEXT_TOO_LARGE) == (4,)
