@@ -41,7 +41,8 @@ class Gpu:
     mig_enabled: bool = False
     """True for a whole GPU in MIG mode: jobs go to its MIG devices, which follow it in the snapshot."""
     error: str | None = None
-    """Why the driver does not answer for it (lost, …); None: it does."""
+    """Why the driver does not answer for it (`lost: …`), or which values it failed to give; what stands
+    before the first colon is the short form. None: all is well."""
 
     @property
     def label(self) -> str:

@@ -61,6 +61,16 @@ def test_changes_are_published_whole(monitor: GpuMonitor, nvml_driver: NvmlDrive
     eventually(lambda: monitor.latest.gpus[0].memory_used == 2 * GIB)
 
 
+def test_between_two_readings_nobody_waits_for_the_driver(nvml_driver: NvmlDriver) -> None:
+    heard = Heard()
+    monitor = GpuMonitor(open_source, interval=3600, stuck_after=0)
+    monitor.start(heard)
+    eventually(lambda: heard.used(0))
+    assert monitor.latest.error is None
+    monitor.close()
+    eventually(lambda: nvml_driver.users == 0)
+
+
 def test_publishing_comes_from_one_thread_that_is_not_ours(monitor: GpuMonitor) -> None:
     threads: list[int] = []
     monitor.start(lambda snapshot: threads.append(threading.get_ident()))
@@ -77,7 +87,7 @@ def test_a_driver_that_hangs_is_reported_and_comes_back(
     nvml_driver.write("gpu 0 mem_used 1GiB\n")
     monitor.start(heard)
     eventually(lambda: heard.used(1))
-    nvml_driver.write(f"gpu 0 mem_used 2GiB\nhang {function}\n")
+    nvml_driver.write(f"gpu 0 mem_used 1GiB\nhang {function}\n")
     eventually(heard.stuck)
     assert heard.snapshots[-1].gpus[0].memory_used == 1 * GIB
     assert (monitor.latest.error or "").startswith(NO_ANSWER)

@@ -153,7 +153,14 @@ def test_a_gpu_that_needs_a_reset_says_how(source: NvmlSource, nvml_driver: Nvml
 def test_a_gpu_that_this_user_may_not_use_says_so(source: NvmlSource, nvml_driver: NvmlDriver) -> None:
     nvml_driver.write(TWO_GPUS + "gpu 0 error nvmlDeviceGetHandleByIndex no_permission\n")
     refused, other = read(source).gpus
-    assert refused.error == "this user or container may not use it"
+    assert refused.error == "not ours: this user or container may not use it"
+    assert other.error is None
+
+
+def test_a_gpu_that_fails_as_a_whole_says_with_what(source: NvmlSource, nvml_driver: NvmlDriver) -> None:
+    nvml_driver.write(TWO_GPUS + "gpu 0 error nvmlDeviceGetHandleByIndex irq\n")
+    failing, other = read(source).gpus
+    assert failing.error == "no answer: the driver fails for it (Interrupt Request Issue)"
     assert other.error is None
 
 

@@ -43,10 +43,11 @@ _DRIVER_LINES = {
     pynvml.NVML_ERROR_NO_PERMISSION: "the driver refuses this user; look at the rights of /dev/nvidiactl and /dev/nvidia*",
     pynvml.NVML_ERROR_FUNCTION_NOT_FOUND: "libnvidia-ml.so.1 is too old for hitui; update the driver",
 }
+# What stands before the colon is the short form.
 _GPU_LINES = {
     pynvml.NVML_ERROR_GPU_IS_LOST: "lost: the driver no longer answers for it; reset it or reboot (dmesg says why: Xid)",
     pynvml.NVML_ERROR_RESET_REQUIRED: "needs a reset: end what runs on it, then nvidia-smi --gpu-reset",
-    pynvml.NVML_ERROR_NO_PERMISSION: "this user or container may not use it",
+    pynvml.NVML_ERROR_NO_PERMISSION: "not ours: this user or container may not use it",
 }
 
 _PROCESS_CALLS: Mapping[str, tuple[Callable[[Any], list[Any]], ...]] = {
@@ -199,7 +200,7 @@ class NvmlSource:
         self._handles[index] = None
         self._any_gone = True
         uuid, name = self._identities.get(index, ("", ""))
-        line = _GPU_LINES.get(_code(error), f"the driver does not answer for it ({error})")
+        line = _GPU_LINES.get(_code(error), f"no answer: the driver fails for it ({error})")
         return Gpu(index=index, uuid=uuid, name=name, error=line)
 
     def _read_mig_devices(self, questions: _Questions, index: int, parent: str, handle: Any) -> list[Gpu]:

@@ -20,6 +20,8 @@
  *   FUNC   a shell pattern over the NVML name; its _v2, _v3 may be left out.
  *   ERR    a word of the table below, or a number; ok takes an earlier line back.
  *
+ * A GPU whose call answered `lost` stays lost until the library is shut down and initialised again.
+ *
  * Structure layouts are those of nvml.h 12 (nvidia-ml-py 13 has the same). As in the real library the
  * first version of the memory call counts reserved memory as used, the second does not. */
 #define _GNU_SOURCE
@@ -67,6 +69,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct line lines[MAX_LINES];
 static int line_count, gpu_count, file_read, users;
 static struct stat seen;
+static int lost[MAX_GPUS];
 static Handle handles[MAX_GPUS][MAX_MIGS + 1]; /* [gpu][0] the GPU, [gpu][1 + j] its MIG device j */
 
 /* ---- the file (lock held) ---- */
@@ -184,7 +187,8 @@ static int enter(Device device, int needs_device, const char *function) {
         if (!users && strncmp(function, "nvmlInit", 8)) { status = UNINITIALIZED; break; }
         status = orders(device, function, &wait_ms, &hang);
         if (!hang && (waited || !wait_ms)) {
-            if (status == SUCCESS && device && device->gpu >= gpu_count) status = GPU_IS_LOST;
+            if (device && (device->gpu >= gpu_count || lost[device->gpu])) status = GPU_IS_LOST;
+            if (device && status == GPU_IS_LOST && device->gpu < gpu_count) lost[device->gpu] = 1;
             if (status == SUCCESS && device && device->mig != WHOLE && !mig_exists(device->gpu, device->mig))
                 status = NOT_FOUND;
             break;
@@ -248,7 +252,7 @@ static int begin(void) {
     if (status) return status;
     for (int gpu = 0; gpu < MAX_GPUS; gpu++)
         for (int j = 0; j <= MAX_MIGS; j++) handles[gpu][j] = (Handle){gpu, j - 1};
-    users++;
+    if (!users++) memset(lost, 0, sizeof lost);
     return leave(SUCCESS);
 }
 EXPORT int nvmlInit(void) { return begin(); }
