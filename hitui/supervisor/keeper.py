@@ -21,7 +21,8 @@ from hitui.adapters import processes
 from hitui.adapters.events import EventFile, read_tail
 from hitui.adapters.executors import open_executor
 from hitui.adapters.executors.base import ExitRecord, Launch, LaunchedJob, Standing
-from hitui.domain.jobs import Ending, Job, Queued, Stopping, decide_ending, one_line
+from hitui.domain.jobs import Ending, Job, Queued, Running, Stopping, decide_ending, one_line
+from hitui.errors import HituiError
 from hitui.paths import RuntimePaths
 from hitui.supervisor.store import End, Store
 
@@ -53,17 +54,25 @@ class Keeper:
         for job in self._store.active():
             if isinstance(job.state, Queued):
                 continue
-            executor = open_executor(job.request.executor)
-            folder = self._paths.job(job.id)
-            if self._store.boot(job.id) != boot:
-                record = executor.recorded(folder)
-                self._end(job, record, "the machine was restarted while it ran")
-            elif executor.standing(folder) is Standing.NEVER_RAN:
-                self._never_ran(job)
-            else:
-                self._follow(job, executor.attach(folder, self.marker(job.id), STOP_GRACE))
-                if isinstance(job.state, Stopping):
-                    self._ask_to_stop(job.id, now=False)
+            try:
+                self._take_over(job, boot)
+            except HituiError as error:
+                # One job that cannot be taken over must not keep the supervisor from the others.
+                self._store.end(job.id, End(Ending.LOST, str(error)))
+
+    def _take_over(self, job: Job, boot: str) -> None:
+        executor = open_executor(job.request.executor)
+        folder = self._paths.job(job.id)
+        if self._store.boot(job.id) != boot:
+            self._end(job, executor.recorded(folder), "the machine was restarted while it ran")
+        elif executor.standing(folder) is not Standing.NEVER_RAN:
+            self._follow(job, executor.attach(folder, self.marker(job.id), STOP_GRACE))
+            if isinstance(job.state, Stopping):
+                self._ask_to_stop(job.id, now=False)
+        elif isinstance(job.state, Running):
+            self._end(job, None, f"{folder}: every trace of it was removed")
+        else:
+            self._never_ran(job)
 
     def launch(self, job: Job, launch: Launch, locks: Sequence[int]) -> None:
         """Starts the runner of a job that is `starting` in the store. Raises LaunchError."""

@@ -75,6 +75,7 @@ class Launcher:
                 self._end_tree(float(self.spec["grace"]))
                 # What even SIGKILL does not end hangs in the kernel; the job lives until that lets go.
                 self.stopping = False
+                continue
             if time.monotonic() >= next_sample:
                 self._sample()
                 next_sample = time.monotonic() + SAMPLE_SECONDS

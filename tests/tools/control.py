@@ -27,7 +27,9 @@ from tests.tools.eventually import eventually
 from tests.tools.sandbox import write_gpus
 
 RUNNER = Path(__file__).with_name("scripted_runner.py")
-MODES = ("answer", "hang", "stubborn", "daemon", "leave", "fail", "rubbish", "requeue", "quit")
+CONFIGS = (
+    "answer", "answer2", "answer3", "hang", "stubborn", "daemon", "leave", "fail", "rubbish", "requeue", "quit",
+)  # fmt: skip
 HEAD = """
 [workspace]
 results = ["result"]
@@ -40,7 +42,7 @@ hold = "0s"
 
 
 class Control:
-    """Config `g/MODE` runs the scripted runner in that mode."""
+    """Config `g/MODE` runs the scripted runner in that mode; a number behind the mode makes another config."""
 
     def __init__(self, folder: Path, questions: int, seconds: float) -> None:
         self.root = folder / "workspace"
@@ -52,14 +54,14 @@ class Control:
 
     def write_settings(self, head: str = HEAD, runner_keys: str = "") -> None:
         text = [head]
-        for mode in MODES:
+        for config in CONFIGS:
             command = [
-                sys.executable, str(RUNNER), mode, "--output", "{output}", "--ids-file", "{ids_file}",
+                sys.executable, str(RUNNER), config.rstrip("0123456789"), "--output", "{output}", "--ids-file", "{ids_file}",
                 "--ledger", str(self.ledger), "--seconds", str(self.seconds),
             ]  # fmt: skip
             text.append(
-                f"[runner.{mode}]\ncommand = {json.dumps(command)}\n{runner_keys}\n"
-                f'[[config]]\nname = "g/{mode}"\nrunner = "{mode}"\nmodality = "text"\nformat = "html"\n'
+                f"[runner.{config}]\ncommand = {json.dumps(command)}\n{runner_keys}\n"
+                f'[[config]]\nname = "g/{config}"\nrunner = "{config}"\nmodality = "text"\nformat = "html"\n'
             )
         (self.root / "hitui.toml").write_text("\n".join(text))
         self.connect()

@@ -83,7 +83,7 @@ def leave(arguments: argparse.Namespace) -> int:
 
 def fail(arguments: argparse.Namespace) -> int:
     """Prints why and exits with 3."""
-    print("\x1b[31mmodel.safetensors: no such file\x1b[0m\x07", file=sys.stderr)
+    sys.stderr.write("\x1b[31mmodel.safetensors: no such file\x1b[0m\x07\n")
     return 3
 
 
@@ -119,7 +119,7 @@ def tell(arguments: argparse.Namespace, name: str) -> None:
 def event(kind: str, **values: object) -> None:
     path = os.environ.get("HITUI_EVENTS")
     if path:
-        with open(path, "a", encoding="utf-8") as file:
+        with Path(path).open("a", encoding="utf-8") as file:
             file.write(json.dumps({"time": time.time(), "event": kind, **values}) + "\n")
 
 
