@@ -2,8 +2,8 @@
 
 safetensors: 8 bytes little-endian length of a JSON header, the header, the data; the header's
 `data_offsets` say how long the data is (huggingface/safetensors, "Format"). Files of `torch.save` are zip
-archives whose directory stands at the end, so that a cut file has none; older ones are a pickle that ends
-with a full stop.
+archives whose directory stands at the end, so that a cut file has none; those of PyTorch before 1.6 begin with
+a pickle and do not say how long they are: they are taken as whole.
 """
 
 from __future__ import annotations
@@ -42,10 +42,8 @@ def defect_of_torch_file(path: Path) -> str:
     """What is wrong with a file of `torch.save`, in a few words; empty when it is whole."""
     try:
         with path.open("rb") as file:
-            start = file.read(2)
-            if start == b"\x80\x02":
-                file.seek(-1, 2)
-                return "" if file.read(1) == b"." else "is cut off"
+            if file.read(2) == b"\x80\x02":
+                return ""
         with zipfile.ZipFile(path) as archive:
             return "" if archive.namelist() else "is empty"
     except OSError as error:
