@@ -1,0 +1,100 @@
+"""How a job is said to have ended, and jobs on their way over the socket."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hitui.domain.jobs import (
+    Ended,
+    Ending,
+    Job,
+    JobRequest,
+    JobsSnapshot,
+    Queued,
+    Running,
+    Starting,
+    Stopping,
+    decide_ending,
+    one_line,
+)
+from hitui.domain.tasks import ErrorClass
+from hitui.errors import LaunchError, NoSuchName, SupervisorError
+from hitui.supervisor import wire
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"status": 0}, (Ending.SUCCEEDED, "")),
+        ({"status": 0, "stop_asked": True}, (Ending.SUCCEEDED, "")),
+        ({"status": 143, "stop_asked": True}, (Ending.STOPPED, "on request")),
+        ({"signal": 9, "stop_asked": True}, (Ending.STOPPED, "on request")),
+        ({"status": 75}, (Ending.REQUEUED, "the runner asked for it")),
+        ({"status": 75, "stop_asked": True}, (Ending.STOPPED, "on request")),
+        ({"status": 1, "last_words": "no model"}, (Ending.FAILED, "exit status 1: no model")),
+        ({"signal": 11}, (Ending.FAILED, "ended by SIGSEGV")),
+        ({"signal": 40, "last_words": "x"}, (Ending.FAILED, "ended by signal 40: x")),
+        ({"status": 127, "error": "python: not found"}, (Ending.NOT_STARTED, "python: not found")),
+    ],
+)
+def test_every_end_has_a_name(values: dict[str, object], expected: tuple[Ending, str]) -> None:
+    known: dict[str, object] = {"status": None, "signal": None, "error": None, "stop_asked": False}
+    assert decide_ending(**(known | values)) == expected  # type: ignore[arg-type]
+
+
+def test_a_killed_runner_hints_at_memory() -> None:
+    ending, reason = decide_ending(status=None, signal=9, error=None, stop_asked=False)
+    assert ending is Ending.FAILED
+    assert "out of memory" in reason
+
+
+# A few characters of every kind: all of Unicode takes Hypothesis seconds to build, the first time.
+texts = st.text(st.sampled_from('ab1/ _\n\r\t\x00\x1b\x7f\x9b\u202e\ufeffé│"\\'), max_size=80)
+
+
+@given(texts)
+def test_one_line_is_one_harmless_line(text: str) -> None:
+    line = one_line(text, 50)
+    assert line.isprintable()
+    assert len(line) <= 50
+
+
+def test_one_line_is_the_last_that_says_something() -> None:
+    assert one_line("first\n 10%|#\r 20%|##\r\n\n  \n") == "20%|##"
+    assert one_line("") == ""
+
+
+requests = st.builds(
+    JobRequest,
+    config=texts,
+    ids=st.none() | st.lists(st.integers(-(2**53), 2**53) | texts, max_size=4).map(tuple),
+    error_class=st.none() | st.sampled_from(ErrorClass),
+    gpus=st.none() | st.lists(texts, max_size=3).map(tuple),
+)
+uuids = st.lists(texts, max_size=3).map(tuple)
+times = st.floats(0, 1e10)
+states = st.one_of(
+    st.builds(Queued, texts),
+    st.builds(Starting, uuids, times),
+    st.builds(Running, uuids, st.integers(1, 2**22), times),
+    st.builds(Stopping, uuids, st.none() | st.integers(1, 2**22), st.none() | times, times),
+    st.builds(Ended, st.sampled_from(Ending), times, texts, gpus=uuids),
+)
+jobs = st.builds(Job, st.integers(1), requests, times, states, texts, texts, st.none() | st.integers(0, 9999))
+
+
+@given(st.lists(jobs, max_size=3).map(tuple), st.none() | st.integers(1))
+def test_a_snapshot_arrives_as_it_was_sent(sent: tuple[Job, ...], pid: int | None) -> None:
+    snapshot = JobsSnapshot(sent, pid)
+    line = wire.encode(wire.snapshot_to_wire(snapshot))
+    assert line.count(b"\n") == 1
+    assert wire.snapshot_from_wire(wire.decode(line)) == snapshot
+
+
+@pytest.mark.parametrize("kind", [LaunchError, NoSuchName, SupervisorError])
+def test_a_refusal_is_raised_as_what_it_was(kind: type[Exception]) -> None:
+    answer = wire.decode(wire.encode(wire.error_to_wire(kind("why"))))  # type: ignore[arg-type]
+    with pytest.raises(kind, match="why"):
+        wire.raise_error(answer)

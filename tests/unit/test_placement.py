@@ -1,0 +1,218 @@
+"""Placement: which GPUs are free, and what is said of those that are not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hitui.domain.gpus import Gpu, GpuSnapshot
+from hitui.domain.placement import (
+    GpuHistory,
+    GpuRules,
+    free_for_jobs,
+    gibibytes,
+    held_seconds,
+    hindrance,
+    never_enough,
+    place,
+    unknown_gpus,
+)
+
+GIB = 1024**3
+RULES = GpuRules(exclude=frozenset(), max_utilization=10, hold=10.0)
+
+
+def gpu(index: int, free: float | None = 80, busy: int | None = 0, **values: object) -> Gpu:
+    plain = Gpu(
+        index=index,
+        uuid=f"GPU-{index}",
+        name="test",
+        memory_total=80 * GIB,
+        memory_free=None if free is None else int(free * GIB),
+        utilization=busy,
+    )
+    return replace(plain, **values)  # type: ignore[arg-type]
+
+
+def snapshot(*gpus: Gpu, at: float = 1000.0, error: str | None = None) -> GpuSnapshot:
+    return GpuSnapshot(at, "test", gpus, error=error)
+
+
+def observed(*samples: GpuSnapshot, hold: float = RULES.hold) -> GpuHistory:
+    history = GpuHistory()
+    for sample in samples:
+        history = history.observe(sample, hold)
+    return history
+
+
+gpus = st.builds(
+    gpu,
+    st.integers(0, 7),
+    st.one_of(st.none(), st.floats(0, 80)),
+    st.one_of(st.none(), st.integers(0, 100)),
+    error=st.one_of(st.none(), st.none(), st.just("lost")),
+    mig_enabled=st.sampled_from([False, False, True]),
+)
+machines = st.lists(gpus, unique_by=lambda each: each.index, max_size=8).map(
+    lambda found: snapshot(*sorted(found, key=lambda each: each.index))
+)
+rules = st.builds(
+    GpuRules, st.frozensets(st.integers(0, 7)), st.integers(0, 100), st.sampled_from([0.0, 10.0])
+)
+claims = st.dictionaries(st.integers(0, 7).map("GPU-{}".format), st.integers(1, 99))
+
+
+@given(
+    machines, st.integers(1, 80 * GIB), rules, claims, st.frozensets(st.integers(0, 7).map("GPU-{}".format))
+)
+def test_what_is_placed_on_keeps_every_rule(
+    machine: GpuSnapshot, needed: int, asked: GpuRules, held: dict[str, int], locked: frozenset[str]
+) -> None:
+    placement = place(machine, needed, asked, held, locked=locked)
+    assert bool(placement.gpus) != bool(placement.waits_for)
+    for uuid in placement.gpus:
+        chosen = next(each for each in machine.gpus if each.uuid == uuid)
+        assert uuid not in held
+        assert uuid not in locked
+        assert chosen.index not in asked.exclude
+        assert chosen.error is None
+        assert not chosen.mig_enabled
+        assert chosen.memory_free is not None
+        assert chosen.memory_free >= needed
+        assert (chosen.utilization or 0) <= asked.max_utilization
+    if not placement.gpus:
+        assert not any(free_for_jobs(each, needed, asked, held, locked=locked) for each in machine.gpus)
+
+
+@given(
+    machines,
+    st.integers(1, 80 * GIB),
+    rules,
+    claims,
+    st.lists(st.integers(0, 7).map(str), min_size=1, unique=True),
+)
+def test_wanted_gpus_are_all_taken_or_none(
+    machine: GpuSnapshot, needed: int, asked: GpuRules, held: dict[str, int], wanted: list[str]
+) -> None:
+    placement = place(machine, needed, asked, held, wanted)
+    assert bool(placement.gpus) != bool(placement.waits_for)
+    if placement.gpus:
+        assert {each.label for each in machine.gpus if each.uuid in placement.gpus} == set(wanted)
+    else:
+        assert any(label in placement.waits_for.partition(":")[0] for label in wanted)
+
+
+@given(machines, st.integers(1, 80 * GIB), rules, claims)
+def test_without_a_past_nothing_has_held(
+    machine: GpuSnapshot, needed: int, asked: GpuRules, held: dict[str, int]
+) -> None:
+    placement = place(machine, needed, asked, held, history=GpuHistory())
+    assert not placement.gpus or asked.hold == 0.0
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 80), st.integers(0, 100)), min_size=1, max_size=30),
+    st.integers(1, 80 * GIB),
+)
+def test_the_hold_time_is_that_of_the_unbroken_end(samples: list[tuple[float, int]], needed: int) -> None:
+    history = observed(
+        *(snapshot(gpu(0, free, busy), at=1000.0 + n) for n, (free, busy) in enumerate(samples))
+    )
+    kept = [not hindrance(gpu(0, free, busy), needed, RULES, {}) for free, busy in samples]
+    unbroken = 0
+    while unbroken < len(kept) and kept[-1 - unbroken]:
+        unbroken += 1
+    held = held_seconds(history, "GPU-0", needed, RULES)
+    if unbroken == 0:
+        assert held is None
+    else:
+        assert held is not None
+        assert min(held, RULES.hold) == min(unbroken - 1, RULES.hold)
+
+
+def test_a_gap_or_a_dumb_driver_breaks_the_hold() -> None:
+    steady = [snapshot(gpu(0), at=1000.0 + n) for n in range(12)]
+    assert place(steady[-1], GIB, RULES, {}, history=observed(*steady)).gpus == ("GPU-0",)
+    gap = [*steady[:6], *(snapshot(gpu(0), at=1030.0 + n) for n in range(6))]
+    assert place(gap[-1], GIB, RULES, {}, history=observed(*gap)).gpus == ()
+    dumb = [*steady[:6], snapshot(at=1006.0, error="no answer"), *steady[7:]]
+    assert place(dumb[-1], GIB, RULES, {}, history=observed(*dumb)).gpus == ()
+
+
+def test_a_history_stays_as_long_as_its_hold() -> None:
+    history = observed(*(snapshot(gpu(0), at=1000.0 + n) for n in range(1000)))
+    assert len(history.samples) == 11
+
+
+def test_the_reason_names_every_gpu_once() -> None:
+    machine = snapshot(
+        gpu(0, 12.4), gpu(1, busy=97), gpu(2), gpu(3), gpu(4), gpu(5), gpu(6, error="lost"), gpu(7, None)
+    )
+    placement = place(
+        machine, 20 * GIB, replace(RULES, exclude=frozenset({4, 5})), {"GPU-2": 14}, locked={"GPU-3"}
+    )
+    assert placement.waits_for == (
+        "20 GiB free on one GPU: GPU 0 has 12.4 GiB; GPU 1 is 97% busy; GPU 2 is held by job 14;"
+        " GPU 3 is locked by another hitui; GPU 4, 5 is excluded; GPU 6 does not answer;"
+        " GPU 7 does not say its free memory"
+    )
+
+
+def test_a_free_gpu_says_how_long_it_must_stay_so() -> None:
+    history = observed(*(snapshot(gpu(0), at=1000.0 + n) for n in range(4)))
+    waits_for = place(history.samples[-1], GIB, RULES, {}, history=history).waits_for
+    assert waits_for == "1 GiB free on one GPU: GPU 0 is free, and must stay so for 7 s more"
+
+
+def test_the_emptiest_gpu_is_taken_and_of_two_the_first() -> None:
+    assert place(snapshot(gpu(0, 30), gpu(1, 60), gpu(2, 60)), 20 * GIB, RULES, {}).gpus == ("GPU-1",)
+
+
+def test_nothing_is_needed_for_nothing() -> None:
+    nothing = place(snapshot(error="no driver"), 0, RULES, {})
+    assert (nothing.gpus, nothing.waits_for) == ((), "")
+    assert place(snapshot(gpu(0)), 0, RULES, {}, wanted=["0"]).gpus == ("GPU-0",)
+
+
+def test_no_driver_is_waited_for_with_the_mend() -> None:
+    waits_for = place(snapshot(error="no NVIDIA driver"), 20 * GIB, RULES, {}).waits_for
+    assert waits_for.startswith("20 GiB free on a GPU: no NVIDIA driver")
+    assert 'min_free = "0B"' in waits_for
+
+
+def test_mig_devices_stand_for_their_gpu() -> None:
+    whole = gpu(0, mig_enabled=True)
+    device = gpu(0, 9.5, None, uuid="MIG-a", mig_index=1, mig_parent="GPU-0", memory_total=10 * GIB)
+    machine = snapshot(whole, device)
+    assert place(machine, 5 * GIB, RULES, {}).gpus == ("MIG-a",)
+    assert place(machine, 5 * GIB, RULES, {}, wanted=["0:1"]).gpus == ("MIG-a",)
+    assert unknown_gpus(machine, ["0"]) == "GPU 0 is in MIG mode; name its devices: 0:1"
+    assert hindrance(whole, 1, RULES, {}) == "is in MIG mode"
+    assert place(machine, GIB, replace(RULES, exclude=frozenset({0})), {}).gpus == ()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "needed", "reason"),
+    [
+        (("7",), 1, "no GPU 7; there are 0, 1"),
+        (("1",), 1, "GPU 1 is excluded by [gpus] exclude"),
+        (("0",), 100, "GPU 0 has 80 GiB in all, less than the 100 GiB of min_free"),
+        (None, 100, "no GPU has 100 GiB in all (min_free); the largest has 80 GiB"),
+        (None, 20, ""),
+        (("0",), 20, ""),
+    ],
+)
+def test_what_waiting_cannot_help(wanted: tuple[str, ...] | None, needed: int, reason: str) -> None:
+    machine = snapshot(gpu(0, 1), gpu(1))
+    assert never_enough(machine, needed * GIB, replace(RULES, exclude=frozenset({1})), wanted) == reason
+
+
+def test_a_driver_that_does_not_answer_proves_nothing_absent() -> None:
+    assert never_enough(snapshot(error="no answer"), GIB, RULES, ("7",)) == ""
+
+
+def test_sizes() -> None:
+    assert [gibibytes(20 * GIB), gibibytes(int(12.4 * GIB)), gibibytes(0)] == ["20 GiB", "12.4 GiB", "0 GiB"]

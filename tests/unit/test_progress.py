@@ -1,0 +1,112 @@
+"""Progress from event lines and from tqdm's bars; rates that slow down when nothing comes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hitui.adapters.events import EventFile, read_tail
+from hitui.domain.progress import EventTally, JobProgress, parse_tqdm, rate_of
+
+
+@given(st.lists(st.floats(0, 280), min_size=2, max_size=50), st.floats(0, 20))
+def test_a_rate_is_positive_and_no_more_than_the_last_ends_say(offsets: list[float], since: float) -> None:
+    times = sorted(offsets)
+    now = times[-1] + since
+    rate = rate_of(times, now)
+    if rate is not None:
+        assert rate > 0
+        span = times[-1] - times[0]
+        assert span == 0 or rate <= (len(times) - 1) / span * (1 + 1e-9)
+
+
+def test_a_steady_runner_has_a_steady_rate() -> None:
+    times = [10.0 * n for n in range(12)]
+    assert rate_of(times, 110.0) == pytest.approx(0.1)
+    assert rate_of(times, 119.9) == pytest.approx(0.1)
+
+
+def test_a_runner_that_hangs_slows_down_and_then_has_none() -> None:
+    times = [10.0 * n for n in range(12)]
+    rates = [rate_of(times, now) for now in (110.0, 140.0, 200.0, 300.0)]
+    assert rates == sorted(rates, key=lambda rate: -(rate or 0))
+    assert rate_of(times, 1000.0) is None
+    assert rate_of([5.0], 6.0) is None
+
+
+def test_event_lines_become_progress() -> None:
+    tally = EventTally().add(
+        [
+            {"time": 0.0, "event": "phase", "phase": "running"},
+            {"time": 10.0, "event": "task", "id": 1, "status": "done"},
+            {"time": 10.0, "event": "progress", "done": 1, "total": 5, "errors": 0},
+            {"time": 20.0, "event": "task", "id": 2, "status": "error"},
+            {"time": 20.0, "event": "progress", "done": 2, "total": 5, "errors": 1},
+        ]
+    )
+    assert tally.progress(20.0) == JobProgress(
+        phase="running", done=2, total=5, errors=1, rate=0.1, eta_seconds=30.0, source="events"
+    )
+    ended = tally.add([{"time": 50.0, "event": "end", "done": 5, "errors": 1, "exit": 0}])
+    assert (ended.exit_status, ended.done, ended.phase) == (0, 5, "end")
+
+
+keys = st.sampled_from(["event", "time", "done", "total", "errors", "exit", "phase"])
+values = st.sampled_from([None, True, -1, 3, 0.5, "", "progress", "end", "task", "phase", [], {}])
+
+
+@given(st.lists(st.dictionaries(keys, values), max_size=6))
+def test_events_of_any_shape_break_nothing(events: list[dict[str, object]]) -> None:
+    EventTally().add(events).progress(1.0)
+
+
+def test_a_file_of_events_is_read_on_and_a_torn_line_waits(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    events = EventFile(str(path))
+    assert events.read().progress(0.0) is None
+    first = json.dumps({"time": 1.0, "event": "progress", "done": 1, "total": 2, "errors": 0})
+    path.write_text(first + "\n" + first[:20])
+    assert events.read().done == 1
+    with path.open("a") as file:
+        file.write(first[20:].replace('"done": 1', '"done": 2') + "\nnot json\n[]\n\xff\n")
+    assert events.read().done == 2
+    path.write_text(first + "\n")
+    assert events.read().done == 1
+
+
+def test_a_line_too_long_for_an_event_is_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(b"x" * 3_000_000 + b'\n{"time": 1, "event": "progress", "done": 3}\n')
+    assert EventFile(str(path)).read().done == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Processing: 18%|███▍      | 3/17 [00:38<02:51, 12.2s/it]", (3, 17, 1 / 12.2, 171.0)),
+        ("a: 50%|#####     | 5/10 [00:01<00:01,  4.96it/s]\r a: 60%|######    | 6/10 [1:00:00<2:40:00, 25.0file/s]",
+         (6, 10, 25.0, 9600.0)),
+        ("0%|          | 0/17 [00:00<?, ?it/s]", (0, 17, None, None)),
+        ("x: 100%|██████████| 16/16 [00:05<00:00,  2.96it/s, loss=0.1]", (16, 16, 2.96, 0.0)),
+    ],
+)  # fmt: skip
+def test_bars_of_tqdm(text: str, expected: tuple[int, int, float | None, float | None]) -> None:
+    bar = parse_tqdm(text)
+    assert bar is not None
+    assert (bar.done, bar.total, bar.rate, bar.eta_seconds) == expected
+    assert bar.source == "log"
+
+
+def test_text_without_a_bar_is_no_progress() -> None:
+    assert parse_tqdm("3/17 files | done [ok]") is None
+
+
+def test_a_tail_has_no_escapes(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(b"x" * 10_000 + b"\n\x1b[1;31mred\x1b[0m \x1b]0;title\x07end\xff")
+    assert read_tail(path).endswith("\nred end\ufffd")
+    assert read_tail(tmp_path / "absent") == ""
