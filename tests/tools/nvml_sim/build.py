@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-SOURCE = Path(__file__).with_name("nvml_sim.c")
+SOURCES = tuple(Path(__file__).with_name(name) for name in ("nvml_sim.c", "driver_file.c"))
 LIBRARY = "libnvidia-ml.so.1"
 FLAGS = ("-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-fvisibility=hidden")
 
@@ -20,7 +20,7 @@ def build(folder: Path) -> Path:
     library = folder / LIBRARY
     unfinished = folder / f"{LIBRARY}.{os.getpid()}"
     subprocess.run(
-        ["gcc", *FLAGS, f"-Wl,-soname,{LIBRARY}", "-o", str(unfinished), str(SOURCE), "-lpthread"],
+        ["gcc", *FLAGS, f"-Wl,-soname,{LIBRARY}", "-o", str(unfinished), *map(str, SOURCES), "-lpthread"],
         check=True,
         capture_output=True,
         text=True,

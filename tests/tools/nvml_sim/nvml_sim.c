@@ -1,179 +1,34 @@
-/* A libnvidia-ml.so.1 whose GPUs, MIG devices, faults and hangs stand in a text file.
- *
- * NVML_SIM_FILE names the file. It is looked at on every call and read again when it changed (inode,
- * size or time), so a test replaces it (write beside, rename) and a running client sees the change.
- * No file: every call answers DRIVER_NOT_LOADED.
- *
- * One statement a line, `#` starts a comment, the last matching line wins:
- *
- *   driver 535.104.05 | nvml 12.535.104.05 | cuda 12020 | count 8
- *   gpu I KEY VALUE          one GPU, or all with I = *
- *   mig I.J KEY VALUE        MIG device J of GPU I; naming it makes it exist (`gpu I mig 1` shows them)
- *   error FUNC ERR           FUNC fails for every caller; behind `gpu I` or `mig I.J` for that device
- *   delay FUNC MS            FUNC answers late; likewise
- *   hang FUNC                FUNC answers only when the file no longer says so; likewise
- *
- *   KEY    name uuid bus_id; mem_total mem_used mem_reserved (KiB MiB GiB KB MB GB); util_gpu util_mem
- *          enc dec fan (%); temp (C); power power_limit (W); mig minor;
- *          proc PID MEMORY [C|G|M [SM%]] adds a process, noproc forgets those above it.
- *          The value na makes the call answer NOT_SUPPORTED.
- *   FUNC   a shell pattern over the NVML name; its _v2, _v3 may be left out.
- *   ERR    a word of the table below, or a number; ok takes an earlier line back.
+/* A libnvidia-ml.so.1 that answers what a text file says; `driver_file.h` describes the file.
  *
  * A GPU whose call answered `lost` stays lost until the library is shut down and initialised again.
  *
  * Structure layouts are those of nvml.h 12 (nvidia-ml-py 13 has the same). As in the real library the
  * first version of the memory call counts reserved memory as used, the second does not. */
 #define _GNU_SOURCE
+#include "driver_file.h"
+
 #include <ctype.h>
-#include <fnmatch.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define EXPORT __attribute__((visibility("default")))
-#define MAX_GPUS 16
-#define MAX_MIGS 7
-#define MAX_LINES 1024
-#define WHOLE (-1)  /* `mig` of a line or handle that means the GPU itself */
-#define SYSTEM (-1) /* `gpu` of a line that names none */
-#define EVERY (-2)  /* `gpu *` */
 
-enum {
-    SUCCESS = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6,
-    INSUFFICIENT_SIZE = 7, DRIVER_NOT_LOADED = 9, GPU_IS_LOST = 15, UNKNOWN = 999
-};
-
-static const struct { int code; const char *word, *text; } FAULTS[] = {
-    {SUCCESS, "ok", "Success"}, {UNINITIALIZED, "uninitialized", "Uninitialized"},
-    {INVALID_ARGUMENT, "invalid_argument", "Invalid Argument"},
-    {NOT_SUPPORTED, "not_supported", "Not Supported"}, {4, "no_permission", "Insufficient Permissions"},
-    {NOT_FOUND, "not_found", "Not Found"}, {INSUFFICIENT_SIZE, "insufficient_size", "Insufficient Size"},
-    {DRIVER_NOT_LOADED, "driver_not_loaded", "Driver Not Loaded"}, {10, "timeout", "Timeout"},
-    {11, "irq", "Interrupt Request Issue"}, {13, "function_not_found", "Function Not Found"},
-    {GPU_IS_LOST, "lost", "GPU is lost"}, {16, "reset_required", "GPU requires restart"},
-    {18, "version_mismatch", "Driver/library version mismatch"}, {20, "memory", "Insufficient Memory"},
-    {21, "no_data", "No data"}, {UNKNOWN, "unknown", "Unknown Error"},
-};
-#define FAULT_COUNT (sizeof FAULTS / sizeof *FAULTS)
-
-typedef struct { int gpu, mig; } Handle;
 typedef Handle *Device;
-struct line { int gpu, mig; char key[24], value[192]; };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static struct line lines[MAX_LINES];
-static int line_count, gpu_count, file_read, users;
-static struct stat seen;
+static int users;
 static int lost[MAX_GPUS];
 static Handle handles[MAX_GPUS][MAX_MIGS + 1]; /* [gpu][0] the GPU, [gpu][1 + j] its MIG device j */
 
-/* ---- the file (lock held) ---- */
-
-static void take_line(char *text, int *highest) {
-    char *comment = strchr(text, '#'), *rest;
-    if (comment) *comment = 0;
-    for (char *end = text + strlen(text); end > text && isspace((unsigned char)end[-1]);) *--end = 0;
-    char *word = strtok_r(text, " \t", &rest), *device = NULL, *key = word;
-    if (!word || line_count == MAX_LINES) return;
-    struct line *line = &lines[line_count];
-    *line = (struct line){.gpu = SYSTEM, .mig = WHOLE};
-    if (!strcmp(word, "gpu") || !strcmp(word, "mig")) {
-        device = strtok_r(NULL, " \t", &rest), key = strtok_r(NULL, " \t", &rest);
-        if (!device || !key) return;
-        line->gpu = *device == '*' ? EVERY : atoi(device);
-        if (*word == 'm') {
-            char *dot = strchr(device, '.');
-            if (!dot) return;
-            line->mig = atoi(dot + 1);
-            if (line->mig < 0 || line->mig >= MAX_MIGS) return;
-        }
-        if (line->gpu >= MAX_GPUS) return;
-        if (line->gpu > *highest) *highest = line->gpu;
-    }
-    while (rest && isspace((unsigned char)*rest)) rest++;
-    snprintf(line->key, sizeof line->key, "%s", key);
-    snprintf(line->value, sizeof line->value, "%s", rest ? rest : "");
-    line_count++;
-}
-
-static void look_at_file(void) {
-    const char *path = getenv("NVML_SIM_FILE");
-    struct stat now;
-    if (!path || stat(path, &now)) { file_read = 0; return; }
-    if (file_read && now.st_ino == seen.st_ino && now.st_size == seen.st_size &&
-        now.st_mtim.tv_sec == seen.st_mtim.tv_sec && now.st_mtim.tv_nsec == seen.st_mtim.tv_nsec) return;
-    FILE *file = fopen(path, "re");
-    if (!file) { file_read = 0; return; }
-    char text[512];
-    int highest = -1;
-    line_count = 0;
-    while (fgets(text, sizeof text, file)) take_line(text, &highest);
-    fclose(file);
-    seen = now, file_read = 1, gpu_count = highest + 1;
-    for (int i = 0; i < line_count; i++)
-        if (lines[i].gpu == SYSTEM && !strcmp(lines[i].key, "count")) gpu_count = atoi(lines[i].value);
-    if (gpu_count > MAX_GPUS) gpu_count = MAX_GPUS;
-}
-
-static int concerns(const struct line *line, const Handle *device) {
-    if (!device) return line->gpu == SYSTEM;
-    return line->mig == device->mig && (line->gpu == device->gpu || line->gpu == EVERY);
-}
-
-/* The last value of a key, or NULL where the file does not name it. */
-static const char *look_up(const Handle *device, const char *key) {
-    const char *found = NULL;
-    for (int i = 0; i < line_count; i++)
-        if (concerns(&lines[i], device) && !strcmp(lines[i].key, key)) found = lines[i].value;
-    return found;
-}
-
-static int mig_exists(int gpu, int mig) {
-    for (int i = 0; i < line_count; i++)
-        if (lines[i].gpu == gpu && lines[i].mig == mig) return 1;
-    return 0;
-}
-
 /* ---- entering and leaving a call ---- */
-
-static int names(const char *pattern, const char *function) {
-    char bare[96];
-    snprintf(bare, sizeof bare, "%s", function);
-    char *version = strrchr(bare, '_');
-    if (version && version[1] == 'v' && isdigit((unsigned char)version[2])) *version = 0;
-    return !fnmatch(pattern, bare, 0) || !fnmatch(pattern, function, 0);
-}
-
-static int fault_code(const char *word) {
-    for (size_t i = 0; i < FAULT_COUNT; i++)
-        if (!strcasecmp(word, FAULTS[i].word)) return FAULTS[i].code;
-    return isdigit((unsigned char)*word) ? atoi(word) : UNKNOWN;
-}
 
 static int valid(const Handle *device) {
     const Handle *first = &handles[0][0];
     return device >= first && device < first + MAX_GPUS * (MAX_MIGS + 1);
-}
-
-/* What the file orders for this call: its status; how long it shall wait; whether it shall hang. */
-static int orders(const Handle *device, const char *function, int *wait_ms, int *hang) {
-    int status = SUCCESS;
-    *wait_ms = *hang = 0;
-    for (int i = 0; i < line_count; i++) {
-        char pattern[96] = "", value[64] = "";
-        if (!(lines[i].gpu == SYSTEM || (device && concerns(&lines[i], device)))) continue;
-        sscanf(lines[i].value, "%95s %63s", pattern, value);
-        if (!*pattern || !names(pattern, function)) continue;
-        if (!strcmp(lines[i].key, "error")) status = fault_code(value);
-        else if (!strcmp(lines[i].key, "delay")) *wait_ms = atoi(value);
-        else if (!strcmp(lines[i].key, "hang")) *hang = 1;
-    }
-    return status;
 }
 
 /* Takes the lock and keeps it when it answers SUCCESS; waits and hangs without it. */
@@ -209,23 +64,6 @@ static int leave(int status) {
     return status;
 }
 
-static double scaled(const char *text) {
-    static const struct { const char *name; double factor; } UNITS[] = {
-        {"KiB", 1024.}, {"MiB", 1048576.}, {"GiB", 1073741824.}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}};
-    char *unit;
-    double number = strtod(text, &unit);
-    for (size_t i = 0; i < sizeof UNITS / sizeof *UNITS; i++)
-        if (!strcasecmp(unit, UNITS[i].name)) number *= UNITS[i].factor;
-    return number;
-}
-
-/* -1 stands for `na`; nothing that NVML counts here is negative. */
-static double number_of(Device device, const char *key, double otherwise) {
-    const char *text = look_up(device, key);
-    if (!text) return otherwise;
-    return strcasecmp(text, "na") ? scaled(text) : -1;
-}
-
 static int give_number(unsigned *to, double number) {
     if (number < 0) return NOT_SUPPORTED;
     if (!to) return INVALID_ARGUMENT;
@@ -241,11 +79,7 @@ static int give_text(char *to, unsigned size, const char *text) {
 
 /* ---- the library and the system ---- */
 
-EXPORT const char *nvmlErrorString(int code) {
-    for (size_t i = 0; i < FAULT_COUNT; i++)
-        if (FAULTS[i].code == code) return FAULTS[i].text;
-    return "Unknown Error";
-}
+EXPORT const char *nvmlErrorString(int code) { return fault_text(code); }
 
 static int begin(void) {
     int status = enter(NULL, 0, "nvmlInit");
