@@ -150,6 +150,8 @@ class JobsService:
             return "no runner is named for it in hitui.toml"
         if state.config.runner not in self._settings.runners:
             return f"there is no [runner.{state.config.runner}] in hitui.toml"
+        if self._settings.runners[state.config.runner].engine is not None and state.config.modality is None:
+            return "its modality cannot be told; name it in its [[config]]"
         if not state.scanned:
             return "its results are still being read"
         if count == 0:

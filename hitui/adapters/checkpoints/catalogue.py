@@ -262,7 +262,9 @@ class Catalogue:
             left = any(Path(folder).is_dir() for folder in folders)
             if left and config.name not in declared:
                 rest[config.name] = replace(
-                    config, folders=folders, runner=self.settings.default_runner if _runs(config) else None
+                    config,
+                    folders=folders,
+                    runner=self.settings.default_runner if _answers(config.kind) else None,
                 )
         return tuple(sorted((*declared.values(), *rest.values()), key=lambda config: config.name))
 
@@ -293,11 +295,11 @@ class Catalogue:
             output=output,
             modality=modality,
             table_format=None if modality == "image" else entry.format or table_format,
-            runner=entry.runner or settings.default_runner,
+            runner=entry.runner or (settings.default_runner if _answers(kind) else None),
             declared=True,
         )
 
 
-def _runs(config: Config) -> bool:
-    """Whether the workspace's own runner can run it: it answers questions, it trains nothing."""
-    return config.kind == "realhitbench"
+def _answers(kind: str) -> bool:
+    """Whether the workspace's own runner can run configs of this kind: it answers questions, no more."""
+    return kind == "realhitbench"
