@@ -1,0 +1,358 @@
+"""ls, ids, analyze, verify, rollback and init as a user runs them."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from tests.tools.results import (
+    TOO_LARGE,
+    answer,
+    append_lines,
+    failure,
+    write_dataset,
+    write_questions,
+    write_results,
+    write_trainer_checkpoint,
+)
+from tests.tools.sandbox import Sandbox
+
+OTHER = "[ERROR] Failed to get proper final answer"
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    root = tmp_path / "workspace"
+    write_questions(root / "data" / "questions.json", range(1, 9))
+    write_dataset(root / "data", [f"table{number}" for number in range(1, 9)])
+    (root / "data" / "html" / "table8.html").unlink()
+    write_results(
+        root / "result" / "g" / "text_html" / "results.json",
+        [answer(1), answer(2), failure(3), failure(4), failure(5, OTHER)],
+        config={"modality": "text", "format": "html"},
+    )
+    write_results(root / "result" / "g" / "image" / "results.json", [answer(task) for task in range(1, 9)])
+    return root
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path, workspace: Path) -> Iterator[Sandbox]:
+    with Sandbox(tmp_path, workspace) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def output(workspace: Path) -> Path:
+    return workspace / "result" / "g" / "text_html"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+class TestLs:
+    def test_json_has_the_promised_keys(self, sandbox: Sandbox, output: Path) -> None:
+        rows = sandbox.json("ls")
+        assert [row["name"] for row in rows] == ["g/image", "g/text_html"]
+        row = rows[1]
+        updated = datetime.fromisoformat(row.pop("updated"))
+        assert updated.tzinfo is not None
+        assert updated.timestamp() == int((output / "results.json").stat().st_mtime)
+        assert row == {
+            "name": "g/text_html",
+            "kind": "realhitbench",
+            "unit": "tasks",
+            "modality": "text",
+            "format": "html",
+            "total": 8,
+            "done": 2,
+            "errors": 3,
+            "missing": 2,
+            "blocked": 1,
+            "pending": 5,
+            "error_classes": {"text_too_large": 2, "no_final_answer": 1},
+            "state": "pending",
+            "source": "result/g/text_html/results.json",
+            "problems": [],
+            "notes": [],
+        }
+        assert rows[0]["state"] == "whole"
+        assert rows[0]["format"] is None
+
+    def test_the_table_and_the_problems(self, sandbox: Sandbox, output: Path) -> None:
+        (output / "checkpoint.json").write_text('{"results": [{"id"')
+        run = sandbox.hitui("ls")
+        assert run.returncode == 0
+        assert re.search(r"^g/text_html +2/8 +3 +2 +1 +5 +pending ! ", run.stdout, re.MULTILINE)
+        (line,) = run.stderr.splitlines()
+        assert line.startswith("hitui: result/g/text_html/checkpoint.json: is not whole JSON")
+
+    def test_nothing_is_written_and_no_supervisor_started(self, sandbox: Sandbox, workspace: Path) -> None:
+        before = contents(workspace)
+        for folder in (workspace, *workspace.rglob("*")):
+            if folder.is_dir():
+                folder.chmod(0o555)
+        sandbox.json("ls")
+        sandbox.hitui("ids", "text_html")
+        sandbox.hitui("verify", "text_html")
+        for folder in (workspace, *workspace.rglob("*")):
+            if folder.is_dir():
+                folder.chmod(0o755)
+        assert contents(workspace) == before
+        assert sandbox.hitui("supervisor", "status").returncode != 0
+
+    def test_an_empty_folder_says_what_to_do(self, sandbox: Sandbox, workspace: Path) -> None:
+        shutil.rmtree(workspace)
+        workspace.mkdir()
+        run = sandbox.hitui("ls")
+        assert (run.returncode, run.stdout) == (0, "")
+        assert "no results found below it" in run.stderr
+        assert sandbox.json("ls") == []
+
+    def test_a_refused_settings_file(self, sandbox: Sandbox) -> None:
+        sandbox.settings("[workspace]\nresult = []\n")
+        run = sandbox.hitui("ls")
+        assert run.returncode == 1
+        assert "unknown key 'result'; did you mean 'results'?" in run.stderr
+
+
+class TestIds:
+    def ids(self, sandbox: Sandbox, *options: str) -> list[object]:
+        return [row["id"] for row in sandbox.json("ids", "text_html", *options)]
+
+    def test_each_choice(self, sandbox: Sandbox) -> None:
+        assert self.ids(sandbox) == self.ids(sandbox, "--pending") == [3, 4, 5, 6, 7]
+        assert self.ids(sandbox, "--errors") == [3, 4, 5]
+        assert self.ids(sandbox, "--missing") == [6, 7]
+        assert self.ids(sandbox, "--blocked") == [8]
+        assert self.ids(sandbox, "--class", "text_too_large") == [3, 4]
+
+    def test_reasons(self, sandbox: Sandbox) -> None:
+        rows = {row["id"]: row for row in sandbox.json("ids", "g/text_html", "--pending")}
+        assert rows[3] == {"id": 3, "status": "error", "class": "text_too_large", "reason": TOO_LARGE}
+        assert rows[6]["status"] == "missing"
+        run = sandbox.hitui("ids", "text_html", "--blocked")
+        assert run.stdout == "8\tblocked\t-\tmissing file: table8.html\n"
+
+    def test_an_error_text_cannot_move_the_cursor(self, sandbox: Sandbox, output: Path) -> None:
+        append_lines(output / "results.jsonl", [failure(3, "[ERROR] \x1b[2J\nx")])
+        run = sandbox.hitui("ids", "text_html", "--errors")
+        assert "3\terror\tother\t[ERROR] �[2J x\n" in run.stdout
+
+    def test_no_such_config(self, sandbox: Sandbox) -> None:
+        run = sandbox.hitui("ids", "text_htlm")
+        assert (run.returncode, run.stdout) == (3, "")
+        assert run.stderr == "hitui: text_htlm: no such config; did you mean g/text_html?\n"
+
+    def test_wrong_usage(self, sandbox: Sandbox) -> None:
+        assert sandbox.hitui("ids", "text_html", "--class", "nonsense").returncode == 2
+        assert sandbox.hitui("ids", "text_html", "--errors", "--missing").returncode == 2
+
+
+class TestAnalyze:
+    def test_the_report(self, sandbox: Sandbox) -> None:
+        report = sandbox.json("analyze")["g/text_html"]
+        assert list(report) == [
+            "metadata",
+            "statistics",
+            "skip_ids",
+            "error_ids",
+            "skip_reasons",
+            "categorized",
+        ]
+        assert report["statistics"] == {
+            "total_tasks": 8,
+            "completed": 5,
+            "success": 2,
+            "error": 3,
+            "missing": 3,
+            "file_dependency_issues": 1,
+            "incomplete_runs": 2,
+        }
+        assert (report["skip_ids"], report["error_ids"]) == ([6, 7, 8], [3, 4, 5])
+        assert report["skip_reasons"]["8"] == "Missing source file(s): table8.html"
+        assert report["categorized"] == {"file_dependency_issues": [8], "incomplete_runs": [6, 7]}
+        assert report["metadata"]["master_task_list"] == "data/questions.json"
+
+    def test_an_error_whose_input_is_absent_is_still_listed(self, sandbox: Sandbox, workspace: Path) -> None:
+        (workspace / "data" / "html" / "table3.html").unlink()
+        assert sandbox.json("analyze", "text_html")["g/text_html"]["error_ids"] == [3, 4, 5]
+        assert [row["blocked"] for row in sandbox.json("ls")] == [0, 2]
+
+    def test_write_keeps_a_foreign_report_once(self, sandbox: Sandbox, output: Path) -> None:
+        path = output / "skip_ids.json"
+        path.write_text(json.dumps({"metadata": {}, "statistics": {}, "skip_ids": [], "error_ids": [1]}))
+        foreign = path.read_bytes()
+        run = sandbox.hitui("analyze", "--write")
+        assert run.returncode == 0, run.stderr
+        copy = output / "skip_ids.json.before-hitui"
+        assert copy.read_bytes() == foreign
+        written = json.loads(path.read_text())
+        assert written["skip_ids"] == [6, 7, 8]
+        append_lines(output / "results.jsonl", [answer(6)])
+        assert sandbox.hitui("analyze", "--write").returncode == 0
+        assert json.loads(path.read_text())["skip_ids"] == [7, 8]
+        assert sorted(entry.name for entry in output.iterdir() if "before" in entry.name) == [copy.name]
+        assert copy.read_bytes() == foreign
+
+    def test_a_report_that_cannot_be_written_is_said_and_the_others_are(
+        self, sandbox: Sandbox, output: Path
+    ) -> None:
+        # A folder in its place fails for root as well, which no mode keeps from writing.
+        (output / "skip_ids.json").mkdir()
+        run = sandbox.hitui("analyze", "--write")
+        assert run.returncode == 1
+        assert f"{output}/skip_ids.json: cannot be written: Is a directory" in run.stderr
+        assert (output.parent / "image" / "skip_ids.json").is_file()
+
+    def test_nothing_to_report_on(self, sandbox: Sandbox, workspace: Path) -> None:
+        shutil.rmtree(workspace / "result")
+        run = sandbox.hitui("analyze")
+        assert run.returncode == 1
+        assert "nothing to report on" in run.stderr
+
+
+class TestVerify:
+    def test_whole_and_not_whole(self, sandbox: Sandbox) -> None:
+        assert sandbox.hitui("verify", "image").returncode == 0
+        run = sandbox.hitui("verify", "image", "text_html")
+        assert run.returncode == 1
+        assert run.stdout.splitlines() == [
+            "g/image: whole, 8 of 8 tasks done",
+            "g/text_html: not whole, 2 of 8 tasks done",
+            "  3 failed: 3, 4, 5",
+            "  2 without a result: 6, 7",
+            "  1 blocked, an input file is absent: 8",
+        ]
+        assert sandbox.hitui("verify", "nothing").returncode == 3
+
+    def test_what_is_blocked_is_no_defect(self, sandbox: Sandbox, output: Path) -> None:
+        append_lines(output / "results.jsonl", [answer(task) for task in range(3, 8)])
+        (verdict,) = json.loads(sandbox.hitui("verify", "text_html", "--json").stdout)
+        assert (verdict["whole"], verdict["blocked"]) == (True, [8])
+
+    def test_twice_and_unknown_ids(self, sandbox: Sandbox, output: Path) -> None:
+        append_lines(
+            output / "results.jsonl", [*(answer(task) for task in range(3, 8)), answer(4), answer(77)]
+        )
+        run = sandbox.hitui("verify", "text_html")
+        assert run.returncode == 1
+        assert "  1 not in the question list: 77" in run.stdout
+        assert "  1 more than once in result/g/text_html/results.jsonl: 4" in run.stdout
+
+    def test_a_retry_in_the_journal_is_not_twice(self, sandbox: Sandbox, output: Path) -> None:
+        append_lines(output / "results.jsonl", [failure(3), *(answer(task) for task in range(3, 8))])
+        assert sandbox.hitui("verify", "text_html").returncode == 0
+
+    def test_an_unreadable_file(self, sandbox: Sandbox, workspace: Path) -> None:
+        (workspace / "result" / "g" / "image" / "results.json").write_text("{")
+        run = sandbox.hitui("verify", "image")
+        assert run.returncode == 1
+        assert "is not whole JSON" in run.stdout
+
+
+class TestRollback:
+    def test_brings_the_snapshot_back_and_keeps_ours(self, sandbox: Sandbox, output: Path) -> None:
+        before = contents(output)
+        theirs = write_results(output / "checkpoint.json", [answer(1), failure(3)]).read_bytes()
+        shutil.copyfile(output / "checkpoint.json", output / "checkpoint.json.before-hitui")
+        ours = write_results(
+            output / "checkpoint.json", [answer(1), answer(3)], written_by="hitui"
+        ).read_bytes()
+        journal = append_lines(output / "results.jsonl", [answer(3)]).read_bytes()
+        run = sandbox.hitui("rollback", "text_html")
+        assert run.returncode == 0, run.stderr
+        now = contents(output)
+        (folder,) = {Path(name).parent.name for name in now if "/" in name}
+        assert re.fullmatch(r"\.hitui-rolled-back-\d{8}T\d{6}Z", folder)
+        assert now == {
+            **before,
+            "checkpoint.json": theirs,
+            f"{folder}/checkpoint.json": ours,
+            f"{folder}/results.jsonl": journal,
+        }
+        assert [row["done"] for row in sandbox.json("ls")] == [8, 2]
+        assert "nothing to roll back" in sandbox.hitui("rollback", "text_html").stdout
+        assert contents(output) == now
+
+    def test_a_snapshot_of_ours_where_there_was_none(self, sandbox: Sandbox, output: Path) -> None:
+        before = contents(output)
+        results = [answer(task) for task in range(400)]
+        (output / "checkpoint.json").write_text(
+            json.dumps({"results": results, "processed_ids": [], "written_by": "hitui"})
+        )
+        append_lines(output / "results.jsonl", [answer(3)])
+        assert sandbox.hitui("rollback", "text_html").returncode == 0
+        assert {name: content for name, content in contents(output).items() if "/" not in name} == before
+
+    def test_a_foreign_checkpoint_alone_is_not_touched(self, sandbox: Sandbox, output: Path) -> None:
+        write_results(output / "checkpoint.json", [answer(1)])
+        before = contents(output)
+        assert "nothing to roll back" in sandbox.hitui("rollback", "text_html").stdout
+        assert contents(output) == before
+
+    def test_is_refused_while_a_runner_writes(self, sandbox: Sandbox, output: Path) -> None:
+        journal = append_lines(output / "results.jsonl", [answer(3)])
+        before = contents(output)
+        with journal.open() as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            run = sandbox.hitui("rollback", "text_html")
+        assert run.returncode == 1
+        assert "a runner is writing it; stop that first" in run.stderr
+        assert contents(output) == before
+
+
+class TestInit:
+    def test_writes_settings_that_show_the_same_rows(self, sandbox: Sandbox, workspace: Path) -> None:
+        write_results(workspace / "result" / "g" / "mix_csv_shard0" / "results.json", [answer(1)])
+        write_results(workspace / "result" / "g" / "mystery" / "results.json", [answer(1)])
+        write_trainer_checkpoint(workspace / "runs" / "translator", 50)
+        rows = sandbox.json("ls")
+        run = sandbox.hitui("init")
+        assert run.returncode == 0, run.stderr
+        assert f"wrote {workspace}/hitui.toml" in run.stdout
+        assert "found: question list data/questions.json, 8 questions" in run.stdout
+        assert "could not tell: modality or format of g/mystery" in run.stdout
+        assert sandbox.json("ls") == rows
+
+    def test_an_odd_name_is_written_as_toml(self, sandbox: Sandbox, workspace: Path) -> None:
+        write_results(workspace / "result" / 'g "1"\\ü' / "text_csv" / "results.json", [answer(1)])
+        rows = sandbox.json("ls")
+        assert sandbox.hitui("init").returncode == 0
+        assert sandbox.json("ls") == rows
+
+    def test_does_not_replace_what_is_there(self, sandbox: Sandbox, workspace: Path) -> None:
+        sandbox.settings("# mine\n")
+        run = sandbox.hitui("init")
+        assert run.returncode == 1
+        assert "is there already" in run.stderr
+        assert (workspace / "hitui.toml").read_text() == "# mine\n"
+        assert sandbox.hitui("init", "--force").returncode == 0
+        assert "[[config]]" in (workspace / "hitui.toml").read_text()
+
+    def test_an_empty_folder_says_what_it_could_not_tell(self, sandbox: Sandbox, workspace: Path) -> None:
+        shutil.rmtree(workspace)
+        workspace.mkdir()
+        run = sandbox.hitui("init")
+        assert run.returncode == 0
+        assert "could not tell: where results lie" in run.stdout
+        assert sandbox.json("ls") == []
+
+
+def test_every_listing_ends_quietly_when_nobody_reads(sandbox: Sandbox, workspace: Path) -> None:
+    command = [sys.executable, "-m", "hitui", "-w", str(workspace), "ls", "--json"]
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, env=sandbox.env)
+    os.close(writer)
+    assert (process.returncode, process.stderr) == (0, b"")
