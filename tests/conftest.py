@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,3 +33,21 @@ def nvml_driver(nvml_library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     yield driver
     # Threads that hang in a call of this test may leave it now.
     driver.write("count 1\n")
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a Qwen3-VL with random weights, made by a process of its own: torch stays out of this one."""
+    folder = tmp_path_factory.mktemp("tiny-qwen3vl")
+    program = (
+        f"from pathlib import Path; from tests.tools.tiny_model import build; build(Path({str(folder)!r}))"
+    )
+    made = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=Path(__file__).resolve().parents[1],
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert made.returncode == 0, made.stderr
+    return folder

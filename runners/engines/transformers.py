@@ -98,15 +98,17 @@ class TransformersEngine(Engine):
 
     def answer(self, prompt: Prompt) -> Reply:
         image = _open_image(prompt.image) if prompt.image is not None else None
-        inputs, recovery = self._inputs(prompt, image)
-        tokens = int(inputs["input_ids"].shape[1])
+        recovery: dict[str, object] = {}
+        inputs = None
         try:
+            inputs = self._inputs(prompt, image, recovery)
             text, new_tokens = self._generate(inputs)
-        except (RuntimeError, MemoryError) as error:
-            failure = self._failure(error, tokens, image)
+        except TaskFailed:
+            raise
+        except Exception as error:  # noqa: BLE001  (raised again below, when the handler has let go of its tensors)
+            failure = self._failure(error, None if inputs is None else _length(inputs), image)
         else:
-            return Reply(text, tokens, new_tokens, recovery)
-        # Outside the handler, where the traceback no longer holds the tensors of the failed call.
+            return Reply(text, _length(inputs), new_tokens, recovery)
         inputs = None
         self._free_memory()
         failure.recovery = recovery
@@ -127,9 +129,10 @@ class TransformersEngine(Engine):
         new = output[0, inputs["input_ids"].shape[1] :]
         return self._tokenizer.decode(new, skip_special_tokens=True), int(new.shape[0])
 
-    def _failure(self, error: BaseException, tokens: int, image: Any) -> TaskFailed:
+    def _failure(self, error: Exception, tokens: int | None, image: Any) -> TaskFailed:
+        """What is said of a task at which `error` came. Raises RunnerError when no other task can run either."""
         if isinstance(error, MemoryError) or _out_of_memory(error):
-            return image_too_large(image.size, tokens) if image is not None else text_too_large(tokens)
+            return image_too_large(image.size, tokens) if image is not None else text_too_large(tokens or 0)
         if "CUDA" in str(error) or "NCCL" in str(error):
             raise RunnerError(f"the GPU can no longer be used: {_one_line(error)}") from error
         return TaskFailed(f"{type(error).__name__}: {_one_line(error)}", input_tokens=tokens, unexpected=True)
@@ -141,21 +144,20 @@ class TransformersEngine(Engine):
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def _inputs(self, prompt: Prompt, image: Any) -> tuple[Any, dict[str, object]]:
-        """What the model gets, within the budget, and what was changed for that."""
-        recovery: dict[str, object] = {}
+    def _inputs(self, prompt: Prompt, image: Any, recovery: dict[str, object]) -> Any:
+        """What the model gets, within the budget; what was changed for that is put into `recovery`."""
         size = self._image_size(image, recovery)
         inputs = None
         if not prompt.table or len(prompt.table.encode()) <= self._max_input_tokens:
             inputs = self._process(prompt, prompt.table, image, size)
-            if inputs["input_ids"].shape[1] <= self._max_input_tokens:
-                return inputs, recovery
-        return self._cut(prompt, image, size, inputs, recovery), recovery
+            if _length(inputs) <= self._max_input_tokens:
+                return inputs
+        return self._cut(prompt, image, size, inputs, recovery)
 
     def _cut(self, prompt: Prompt, image: Any, size: Any, whole: Any, recovery: dict[str, object]) -> Any:
         """The inputs with as much of the table as fits. Raises TaskFailed when even without it they do not."""
         inputs = self._process(prompt, "", image, size)
-        without_table = int(inputs["input_ids"].shape[1])
+        without_table = _length(inputs)
         if without_table > self._max_input_tokens:
             raise TaskFailed(
                 f"Input has {without_table} tokens without its table, more than the {self._max_input_tokens} allowed",
@@ -169,20 +171,13 @@ class TransformersEngine(Engine):
         while True:
             cut = table.cut(budget, note_tokens)
             inputs = self._process(prompt, cut.text, image, size)
-            excess = int(inputs["input_ids"].shape[1]) - self._max_input_tokens
+            excess = _length(inputs) - self._max_input_tokens
             if excess <= 0 or not cut.text:
                 break
             budget -= excess + SEAM_TOKENS
         if cut.left_out:
             recovery["token_budget"] = self._max_input_tokens
-            recovery["uncut_tokens"] = (
-                int(whole["input_ids"].shape[1]) if whole is not None else without_table + table.tokens
-            )
-            print(
-                f"Query {prompt.task_id}: cut to {int(inputs['input_ids'].shape[1])} tokens "
-                f"of {recovery['uncut_tokens']}",
-                flush=True,
-            )
+            recovery["uncut_tokens"] = _length(whole) if whole is not None else without_table + table.tokens
         return inputs
 
     def _process(self, prompt: Prompt, table: str, image: Any, size: Any) -> Any:
@@ -237,7 +232,10 @@ def _open_image(path: Path) -> Any:
 
     try:
         with Image.open(path) as image:
-            return image.convert("RGB")
+            try:
+                return image.convert("RGB")
+            except MemoryError as error:
+                raise image_too_large(image.size) from error
     except Image.DecompressionBombError as error:
         raise TaskFailed(str(error)) from error
     except FileNotFoundError:
@@ -248,16 +246,21 @@ def _open_image(path: Path) -> Any:
         raise TaskFailed(f"Image cannot be read: {path.name}: {_one_line(error)}") from error
 
 
+def _length(inputs: Any) -> int:
+    """Tokens of a prompt, those of its image included."""
+    return int(inputs["input_ids"].shape[1])
+
+
 def _devices(torch: Any) -> str:
     if not torch.cuda.is_available():
         return f"the CPU ({torch.get_num_threads()} threads)"
     return ", ".join(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count()))
 
 
-def _out_of_memory(error: BaseException) -> bool:
+def _out_of_memory(error: Exception) -> bool:
     from accelerate.utils.memory import should_reduce_batch_size
 
-    return isinstance(error, Exception) and bool(should_reduce_batch_size(error))
+    return bool(should_reduce_batch_size(error))
 
 
 def _one_line(error: BaseException) -> str:

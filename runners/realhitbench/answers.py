@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-LABEL = re.compile(r"\[\s*final\s+answer\s*\]\s*[:：]?", re.IGNORECASE)
+LABEL = re.compile(r"\[\s*final\s+answer\s*\]\s*[:：]?|\bfinal\s+answer\s*[:：]", re.IGNORECASE)
+"""Without the brackets too, as the benchmark's own programs take it."""
 FENCE = re.compile(r"```[ \t]*(?:python|py)?[ \t]*\n?(.*?)(?:```|\Z)", re.DOTALL | re.IGNORECASE)
 IMPORTS = re.compile(r"^[ \t]*(?:import|from)[ \t]+(?:pandas|matplotlib)\b", re.MULTILINE)
 
@@ -13,14 +14,14 @@ NO_FINAL_ANSWER = ERROR_PREFIX + "Failed to get proper final answer format"
 
 
 def final_answer(reply: str, *, is_code: bool = False) -> str | None:
-    """What follows the last `[Final Answer]:` with anything behind it, or None.
+    """What follows the last `[Final Answer]:` with anything behind it, or None. Asterisks around it are Markdown.
 
     For code, a fenced block or a program that starts with its imports counts without the label too, since
     nothing else in a reply looks like that.
     """
     for match in reversed(list(LABEL.finditer(reply))):
         end = LABEL.search(reply, match.end())
-        answer = reply[match.end() : end.start() if end else len(reply)].strip()
+        answer = reply[match.end() : end.start() if end else len(reply)].strip().strip("*").strip()
         if is_code:
             answer = _code(answer) or answer
         if answer:

@@ -52,7 +52,7 @@ def parse_arguments(words: Sequence[str]) -> argparse.Namespace:
     )
     named, _ = _engine_parser().parse_known_args(words)
     if named.engine in ENGINES:
-        engine_class(named.engine).add_arguments(parser.add_argument_group(f"engine {named.engine}"))
+        engine_class(named.engine).add_arguments(parser)
     arguments = parser.parse_args(words)
     if arguments.modality == "image":
         arguments.format = None

@@ -235,7 +235,7 @@ class Evaluation:
         return result
 
     def _tell(self, bar: ProgressBar, result: Result, outcome: Outcome, seconds: float, total: int) -> None:
-        changed = "".join(f" | {key}: {value}" for key, value in outcome.reply.recovery.items())
+        changed = _changes(outcome.reply)
         bar.write(
             f"Query ID: {result['id']} | {result['QuestionType']} | {result['SubQType']}{changed}\n"
             f"  answer:    {result['Prediction']}\n"
@@ -258,6 +258,16 @@ class Evaluation:
         except RunnerError as error:
             # The journal has everything, and the end of the run tries again.
             warn(str(error))
+
+
+def _changes(reply: Reply) -> str:
+    """What was changed for a reply, for people."""
+    words = ""
+    if "token_budget" in reply.recovery:
+        words += f" | cut to {reply.input_tokens} tokens of {reply.recovery.get('uncut_tokens')}"
+    if "pixels" in reply.recovery:
+        words += f" | image scaled to {reply.recovery['pixels']} pixels"
+    return words
 
 
 def _failed(message: str) -> Outcome:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 Result = dict[str, Any]
 TaskId = int | str
@@ -69,7 +69,7 @@ def load_results(path: Path) -> tuple[list[Result], bool]:
     return [result for result in results if is_result(result)], ours
 
 
-def is_result(value: object) -> bool:
+def is_result(value: object) -> TypeGuard[Result]:
     """An object with an id that can be one."""
     return isinstance(value, dict) and isinstance(value.get("id"), int | str)
 
@@ -80,7 +80,7 @@ def parse_journal(data: bytes, warn: Callable[[str], None]) -> tuple[list[Result
     A last line without its end was torn by a kill and is not counted, unless it is complete JSON. A broken
     line further up is named and passed over.
     """
-    results = []
+    results: list[Result] = []
     end = 0
     for number, line in enumerate(data.splitlines(keepends=True), start=1):
         is_last = end + len(line) == len(data)

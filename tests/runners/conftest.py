@@ -24,20 +24,6 @@ def benchmark_data(tmp_path: Path) -> Benchmark:
     return harbours(tmp_path / "benchmark")
 
 
-@pytest.fixture(scope="session")
-def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a Qwen3-VL with random weights, made by a process of its own."""
-    folder = tmp_path_factory.mktemp("tiny-qwen3vl")
-    program = (
-        f"from pathlib import Path; from tests.tools.tiny_model import build; build(Path({str(folder)!r}))"
-    )
-    made = subprocess.run(
-        [sys.executable, "-c", program], cwd=RUNNERS.parent, capture_output=True, text=True, env=environment()
-    )
-    assert made.returncode == 0, made.stderr
-    return folder
-
-
 def environment(**changes: str) -> dict[str, str]:
     """This process's environment without what would change a runner."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("HITUI_", "CUDA_"))}

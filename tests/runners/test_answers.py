@@ -11,7 +11,9 @@ from hitui_runners.realhitbench.answers import final_answer
     [
         ("[Final Answer]: 41", "41"),
         ("First I look.\n[Final Answer]: Saltby, 63\n", "Saltby, 63"),
-        ("**[final answer] :** 41", "** 41"),
+        ("**[final answer] :** 41", "41"),
+        ("**Final Answer: 41**", "41"),
+        ("The final answer is 41.", None),
         ("[Final Answer]: guess\nNo, wait.\n[Final Answer]: 63", "63"),
         ("[Final Answer]: 63\n[Final Answer]:", "63"),
         ("[Final Answer]: two\nlines", "two\nlines"),

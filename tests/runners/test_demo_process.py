@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -232,18 +231,12 @@ def test_a_second_runner_is_refused(runner: Runner) -> None:
 
 
 def test_a_full_disk_ends_it_with_one_line_and_whole_results(runner: Runner) -> None:
-    process = subprocess.Popen(
-        [sys.executable, str(RUNNERS), *runner.words()],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment(),
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (900, 900)),
-    )
-    _, errors = process.communicate(timeout=60)
+    runner.python = ("prlimit", "--fsize=900", sys.executable)
+    ended = runner.run()
+    runner.python = (sys.executable,)
 
-    assert process.returncode == 1
-    (line,) = [line for line in errors.splitlines() if line.startswith("error: ")]
+    assert ended.returncode == 1
+    (line,) = [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
     assert "results.jsonl: the result of task" in line
     assert "all earlier results are kept" in line
     stored = [result["id"] for result in runner.journal]
