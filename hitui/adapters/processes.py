@@ -29,7 +29,13 @@ class _Stat(NamedTuple):
     parent: int
     session: int
     start_time: int
+    threads: int
     resident_pages: int
+
+    @property
+    def gone(self) -> bool:
+        """A zombie whose other threads still end has not given up its locks and its GPU yet."""
+        return self.state in "ZX" and self.threads <= 1
 
 
 def boot_id() -> str:
@@ -41,7 +47,7 @@ def boot_id() -> str:
 def find_process(pid: int) -> Process | None:
     """The process that has this pid now; None: none, or a zombie."""
     stat = _read_stat(pid)
-    return None if stat is None or stat.state in "ZX" else Process(pid, stat.start_time)
+    return None if stat is None or stat.gone else Process(pid, stat.start_time)
 
 
 def alive(process: Process) -> bool:
@@ -88,7 +94,7 @@ def members(marker: str, roots: Iterable[Process] = (), sessions: Iterable[int] 
     own = os.getpid()
     found = set()
     for pid, stat in stats.items():
-        if pid == own or stat.state in "ZX":
+        if pid == own or stat.gone:
             continue
         if stat.session in session_ids or _descends(pid, root_pids, stats) or entry in _environment(pid):
             found.add(Process(pid, stat.start_time))
@@ -150,7 +156,9 @@ def _read_stat(pid: int) -> _Stat | None:
         return None
     # The name in parentheses may hold spaces and parentheses itself; the last one closes it.
     fields = text[text.rindex(b")") + 2 :].split()
-    return _Stat(fields[0].decode(), int(fields[1]), int(fields[3]), int(fields[19]), int(fields[21]))
+    return _Stat(
+        fields[0].decode(), int(fields[1]), int(fields[3]), int(fields[19]), int(fields[17]), int(fields[21])
+    )
 
 
 def _descends(pid: int, roots: set[int], stats: dict[int, _Stat]) -> bool:

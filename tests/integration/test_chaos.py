@@ -21,6 +21,7 @@ QUESTIONS = 40
 
 def submit_what_is_open(here: Control) -> None:
     """One job for each config that has none, as a person would who presses the key again."""
+    here.service.ensure_supervisor()
     for name in CONFIGS:
         if not any(job.request.config == f"g/{name}" for job in active(here)):
             here.service.submit([JobRequest(f"g/{name}")])
@@ -64,7 +65,6 @@ def test_whatever_is_killed_nothing_is_lost_and_nothing_runs_twice(
                 here.service.ensure_supervisor()
         for _ in range(3):
             submit_what_is_open(here)
-            here.service.ensure_supervisor()
             eventually(lambda: not active(here), "every job has ended", 60)
 
         for name in CONFIGS:

@@ -1,0 +1,195 @@
+"""run, rerun, stop, jobs, logs and supervisor as a user types them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hitui.domain.jobs import Ended, Ending
+from tests.tools.control import Control, control
+from tests.tools.eventually import eventually
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Control]:
+    with control(tmp_path, monkeypatch) as made:
+        yield made
+
+
+def hitui(here: Control, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "hitui", "-w", str(here.root), *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+def listed(here: Control, *words: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(hitui(here, "jobs", "--json", *words).stdout)
+    return found
+
+
+def test_run_and_wait_ends_well_when_everything_has_an_answer(here: Control) -> None:
+    done = hitui(here, "run", "answer", "--wait")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("job 1: g/answer, 6 tasks\n")
+    assert done.stdout.endswith("job 1 succeeded\ng/answer: 6 tasks answered\n")
+    again = hitui(here, "rerun", "g/answer", "--wait")
+    assert (again.returncode, again.stdout) == (0, "g/answer: nothing is pending\n")
+
+
+def test_a_runner_that_claims_success_without_answers_fails_the_wait(here: Control) -> None:
+    done = hitui(here, "run", "quit", "--wait")
+    assert done.returncode == 1
+    assert done.stderr == "hitui: g/quit: 6 of 6 tasks without an answer; job 1 succeeded\n"
+
+
+def test_of_several_the_one_that_fails_is_named(here: Control) -> None:
+    done = hitui(here, "run", "fail", "answer", "requeue", "--wait")
+    assert done.returncode == 1
+    assert done.stderr == (
+        "hitui: g/fail: 6 of 6 tasks without an answer;"
+        " job 1 failed: exit status 3: model.safetensors: no such file\n"
+    )
+    assert "g/answer: 6 tasks answered" in done.stdout
+    assert "g/requeue: 6 tasks answered" in done.stdout
+
+
+def test_ids_and_gpus(here: Control) -> None:
+    assert hitui(here, "run", "answer", "--ids", "3,1", "--gpus", "0,1", "--wait").returncode == 0
+    assert sorted(here.answered("answer")) == [1, 3]
+    assert here.entries()[0]["gpus"] == [f"GPU-7e570000-0000-4000-8000-{n:012d}" for n in (0, 1)]
+    job = listed(here)[0]
+    assert (job["tasks"], job["state"], job["exit_status"]) == (2, "succeeded", 0)
+    assert len(job["gpus"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "line"),
+    [
+        (("run", "answers"), 3, "answers: no such config; did you mean g/answer?"),
+        (("run", "answer", "--ids", "9,x"), 1, "g/answer: no task 9, x in the question list"),
+        (("run", "answer", "--gpus", "5", "--wait"), 1, "g/answer: no GPU 5; there are 0, 1"),
+        (("run", "answer", "--executor", "moon"), 1, "no executor 'moon'; there are: local"),
+        (("rerun",), 2, "rerun: name configs, or give --all"),
+        (("logs", "7"), 3, "no job 7"),
+        (("stop", "7"), 3, "no job 7"),
+    ],
+)
+def test_what_cannot_be_is_one_line(here: Control, words: tuple[str, ...], status: int, line: str) -> None:
+    done = hitui(here, *words)
+    assert done.returncode == status
+    assert done.stderr.startswith(f"hitui: {line}")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_list_of_no_gpus_is_wrong_usage(here: Control) -> None:
+    done = hitui(here, "run", "answer", "--gpus", ",")
+    assert done.returncode == 2
+    assert "a list such as 0,1 is expected" in done.stderr
+
+
+def test_control_c_leaves_the_job_running(here: Control) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hitui", "-w", str(here.root), "run", "hang", "--wait"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    with process:
+        for line in process.stdout:
+            if line.startswith("job 1 running"):
+                break
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        said = process.stderr.read()
+    assert process.returncode == 130
+    assert said == "job 1 goes on: `hitui logs 1 -f` follows it, `hitui stop 1` ends it\n"
+    assert here.running(1)
+    stopped = hitui(here, "stop", "1")
+    assert stopped.returncode == 0
+    assert here.ended(1).ending is Ending.STOPPED
+
+
+def test_a_wait_goes_on_when_the_supervisor_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with control(tmp_path, monkeypatch, seconds=0.3) as here:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "hitui", "-w", str(here.root), "run", "answer", "--wait"],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout is not None
+        with process:
+            for line in process.stdout:
+                if line.startswith("job 1 running"):
+                    break
+            os.kill(here.supervisor().pid, signal.SIGKILL)
+            rest = process.stdout.read()
+        assert process.returncode == 0
+        assert rest.endswith("g/answer: 6 tasks answered\n")
+
+
+def test_jobs_says_what_runs_and_what_waits(here: Control) -> None:
+    assert hitui(here, "jobs").stdout == "no jobs; `hitui run CONFIG` starts one\n"
+    hitui(here, "run", "hang", "--gpus", "1")
+    hitui(here, "run", "answer", "--gpus", "1")
+    here.running(1)
+    here.waits_for(2)
+    running, waiting = listed(here)
+    assert running["pid"] == here.running(1).pid
+    assert waiting["waits_for"] == "20 GiB free on GPU 1: GPU 1 is held by job 1"
+    lines = hitui(here, "jobs").stdout.splitlines()
+    assert lines[1].split()[:4] == ["1", "g/hang", "running", "1"]
+    assert lines[2].endswith("waits for 20 GiB free on GPU 1: GPU 1 is held by job 1")
+
+
+def test_jobs_revives_the_supervisor_that_running_jobs_need(here: Control) -> None:
+    here.running(here.submit("hang"))
+    os.kill(here.supervisor().pid, signal.SIGKILL)
+    os.kill(here.running(1).pid, signal.SIGKILL)
+    eventually(lambda: listed(here)[0]["state"] == "failed")
+
+
+def test_a_piped_log_is_byte_for_byte_and_a_followed_one_ends_with_its_job(here: Control) -> None:
+    here.ended(here.submit("fail"))
+    plain = hitui(here, "logs", "1")
+    assert plain.stdout == "\x1b[31mmodel.safetensors: no such file\x1b[0m\x07\n"
+    assert hitui(here, "logs", "1", "-f").stdout == plain.stdout
+
+
+def test_to_a_terminal_a_log_can_do_nothing(here: Control) -> None:
+    here.ended(here.submit("fail"))
+    parent, child = pty.openpty()
+    done = subprocess.run(
+        [sys.executable, "-m", "hitui", "-w", str(here.root), "logs", "1"], stdout=child, timeout=60
+    )
+    os.close(child)
+    shown = b""
+    # A pseudo-terminal whose other end is closed answers with an error, not with the end of a file.
+    with contextlib.suppress(OSError):
+        while chunk := os.read(parent, 4096):
+            shown += chunk
+    os.close(parent)
+    assert done.returncode == 0
+    assert shown == b"model.safetensors: no such file\\x07\r\n"
+
+
+def test_supervisor_start_status_stop(here: Control) -> None:
+    status = hitui(here, "supervisor", "status")
+    assert (status.returncode, status.stderr) == (1, "no supervisor runs\n")
+    assert hitui(here, "supervisor", "start").stdout == hitui(here, "supervisor", "start").stdout
+    assert f"pid {here.supervisor().pid}" in hitui(here, "supervisor", "status").stdout
+    here.running(here.submit("hang"))
+    assert "1 jobs go on or wait" in hitui(here, "supervisor", "stop").stdout
+    assert not isinstance(here.job(1).state, Ended)
+    assert hitui(here, "supervisor", "stop").returncode == 0
