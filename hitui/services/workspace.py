@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hitui.adapters.checkpoints.catalogue import Catalogue
-from hitui.adapters.checkpoints.relevance import matters
+from hitui.adapters.checkpoints.relevance import relevant_names
 from hitui.adapters.files.watch import Watcher
 from hitui.domain.configs import Config, ConfigState
 from hitui.domain.tasks import Task
@@ -25,6 +25,7 @@ PUBLISH_SECONDS = 0.1
 """At most one snapshot in this time."""
 _SETTLE_SECONDS = 0.1
 _LOOK_AGAIN_SECONDS = 30.0
+_DISCOVER_SECONDS = 1.0
 _INPUTS_SECONDS = 2.0
 _READERS = 4
 
@@ -54,7 +55,7 @@ class WorkspaceService:
         self._wishes: queue.SimpleQueue[frozenset[Path] | None] = queue.SimpleQueue()
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
-        self._watcher = Watcher(self._wishes.put, matters)
+        self._watcher = Watcher(self._wishes.put, relevant_names(settings))
 
     @property
     def latest(self) -> WorkspaceSnapshot:
@@ -105,6 +106,10 @@ class WorkspaceService:
             elif changed:
                 known = {folder for config in self.catalogue.configs for folder in config.folders}
                 if any(str(folder) not in known for folder in changed):
+                    # A checkpoint of gigabytes is minutes of events; the walk need not follow each.
+                    if self._stopped.wait(max(0.0, looked_at + _DISCOVER_SECONDS - now)):
+                        return
+                    looked_at = time.monotonic()
                     self._rediscover()
                 else:
                     self._read_changed(

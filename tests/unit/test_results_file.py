@@ -86,7 +86,8 @@ WHOLE = json.dumps({"results": [answer(1), answer(2)]}).encode()
         (b"\xff\xfe\x00garbage", "cannot|not"),
         (b'{"results": {"task": 1}}', "no list `results`"),
         (b"[" * 100_000, "JSON"),
-        (b"7", "no list `results`"),
+        (b"7", "is not whole JSON"),
+        (b'{"tasks": []}', "no list `results`"),
     ],
 )
 def test_a_file_of_no_use_is_refused_in_one_line(tmp_path: Path, content: bytes, said: str) -> None:

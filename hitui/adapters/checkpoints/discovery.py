@@ -47,8 +47,8 @@ class Walker:
     """Walks again and again; remembers what the heads of files said while those do not change."""
 
     def __init__(self) -> None:
-        self._heads: dict[tuple[str, Signature], bool] = {}
-        self._metadata: dict[tuple[str, Signature], tuple[str, ...]] = {}
+        self._heads: dict[Path, tuple[Signature, bool]] = {}
+        self._metadata: dict[Path, tuple[Signature, tuple[str, ...]]] = {}
 
     def walk(self, roots: Iterable[Path], excluded: Iterable[Path] = (), depth: int | None = None) -> Found:
         """Everything below `roots`, at most `depth` folders down."""
@@ -121,10 +121,10 @@ class Walker:
             signature = signature_of(path)
             if signature is None:
                 continue
-            key = (str(path), signature)
-            if key not in self._heads:
-                self._heads[key] = path.is_file() and looks_like_questions(path)
-            if self._heads[key]:
+            known = self._heads.get(path)
+            if known is None or known[0] != signature:
+                known = self._heads[path] = (signature, path.is_file() and looks_like_questions(path))
+            if known[1]:
                 found.question_files.append(path)
 
     def configs(self, found: Found) -> list[Config]:
@@ -171,13 +171,14 @@ class Walker:
         except OSError:
             return ()
         for name in names:
-            signature = signature_of(folder / name)
+            path = folder / name
+            signature = signature_of(path)
             if signature is None or name.startswith("checkpoint") or name.endswith(".jsonl"):
                 continue
-            key = (str(folder / name), signature)
-            if key not in self._metadata:
-                self._metadata[key] = _metadata_texts(folder / name)
-            texts += self._metadata[key]
+            known = self._metadata.get(path)
+            if known is None or known[0] != signature:
+                known = self._metadata[path] = (signature, _metadata_texts(path))
+            texts += known[1]
         return texts
 
 

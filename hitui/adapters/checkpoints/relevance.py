@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from fnmatch import fnmatch
+
 from hitui.adapters.checkpoints import skip_ids
 from hitui.adapters.checkpoints.realhitbench import is_result_file
+from hitui.settings import Settings
 
 _TRAINER_FILES = {"trainer_state.json", "trainer_log.jsonl"}
 _WEIGHT_ENDINGS = (".safetensors", ".bin", ".pt", ".pth", ".index.json")
@@ -18,3 +22,13 @@ def matters(name: str) -> bool:
         or name.endswith(_WEIGHT_ENDINGS)
         or name.endswith(".jsonl")
     )
+
+
+def relevant_names(settings: Settings) -> Callable[[str], bool]:
+    """`matters`, and what the declared configs count by a pattern of their own."""
+    patterns = tuple(
+        (entry.pattern or "*").rpartition("/")[2]
+        for entry in settings.configs
+        if entry.kind in ("line_count", "file_set")
+    )
+    return lambda name: matters(name) or any(fnmatch(name, pattern) for pattern in patterns)

@@ -93,6 +93,9 @@ def parse_results(content: bytes | memoryview | mmap.mmap) -> FileReading:
             return _reduce(_decode_list(content))
         return _reduce(_decode_object(content).results)
     except (msgspec.DecodeError, RecursionError):
+        if bytes(content[-64:]).rstrip()[-1:] not in (b"}", b"]"):
+            # The usual case of a file that is being written; the tolerant way is slow on a huge one.
+            raise UnreadableFile(f"is not whole JSON (it has no end): {_MEND}") from None
         return _parse_tolerantly(bytes(content))
 
 
