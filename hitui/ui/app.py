@@ -63,7 +63,7 @@ class Dashboard(App[int]):
     jobs_snapshot: var[JobsSnapshot] = var(JobsSnapshot())
     progress: var[Mapping[int, JobProgress]] = var(dict)
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, *, colours: bool = True) -> None:
         self._ours = {theme.name: theme for theme in THEMES.values()}
         super().__init__()
         self.services = services
@@ -82,7 +82,7 @@ class Dashboard(App[int]):
         self.stylesheet.set_variables(self.get_css_variables())
         self.set_class(theme.dark, "-dark-mode")
         self.set_class(not theme.dark, "-light-mode")
-        if wants_no_colour():
+        if not colours:
             # Textual turns colours into greys; the wish is for none at all.
             self.no_color = True
             self._filters.append(WithoutColour())
@@ -234,11 +234,12 @@ class Dashboard(App[int]):
 
 def run_dashboard(services: Services) -> int:
     """Runs the app until it is left; returns the exit status. A signal leaves the terminal as it was."""
-    app = Dashboard(services)
+    colours = not wants_no_colour()
     mouse = os.environ.get("TERM") != "dumb"
     if not mouse:
         # Rich takes a dumb terminal for 80 by 25 whatever its size; what it lacks is left out already.
         os.environ["TERM"] = "vt100"
+    app = Dashboard(services, colours=colours)
     asyncio.run(_run(app, mouse))
     app.close_services()
     return app.return_value if app.return_value is not None else app.return_code or 0

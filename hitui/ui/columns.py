@@ -55,7 +55,7 @@ def _progress(row: ConfigRow, width: int) -> Line:
         return ((" " * width, ""),)
     filled, empty = text.bar(fraction, width)
     active = row.job is not None and row.job.active and not isinstance(row.job.state, Queued)
-    style = "running" if active else "good" if fraction >= 1 else "bar"
+    style = "running" if active else "good" if row.words.style == "good" else "bar"
     return ((filled, style), (empty, "bar-empty"))
 
 

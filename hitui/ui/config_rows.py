@@ -17,6 +17,9 @@ from hitui.ui import text
 STALLED_SECONDS = 600.0
 """A running job that reports no progress for so long is called stalled."""
 
+MANY_BLOCKED = 0.1
+"""Above this share of blocked tasks a config is not called whole: its inputs are not here."""
+
 _CALLS_FOR_SOMEONE = (Ending.FAILED, Ending.LOST, Ending.NOT_STARTED)
 
 
@@ -146,6 +149,8 @@ def _at_rest(state: ConfigState) -> StateWords:
         case ConfigCondition.WHOLE:
             if state.problems:
                 return StateWords(f"! {state.problems[0]}", "! see enter", "warn", True)
+            if state.total and state.blocked > state.total * MANY_BLOCKED:
+                return StateWords(f"all but {state.blocked} blocked", f"{state.blocked} blocked", "warn")
             return StateWords("whole", "whole", "good")
 
 

@@ -81,10 +81,12 @@ class StopAsked(Message):
 class TasksRead(Message):
     """The tasks of one config, for its own screen."""
 
-    def __init__(self, config: str, tasks: tuple[Task, ...]) -> None:
+    def __init__(self, config: str, tasks: tuple[Task, ...], problem: str = "") -> None:
+        """`problem`: why they cannot be read, in one line."""
         super().__init__()
         self.config = config
         self.tasks = tasks
+        self.problem = problem
 
 
 class LogFound(Message):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 from textual import events
 from textual.screen import Screen
+from textual.worker import Worker
 
 from hitui.ui.line import Line
 from hitui.ui.widgets.line_view import OneLine
@@ -39,6 +40,10 @@ class FullScreen(Screen[None]):
         if small:
             self.query_one(MoreRoom).rebuild()
         self.resized(event.size.width, event.size.height)
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        """Workers of a screen fail as those of the app do: in words."""
+        self.dashboard.on_worker_state_changed(event)
 
     def resized(self, width: int, height: int) -> None:
         """Called after each change of size."""

@@ -12,6 +12,7 @@ from textual.binding import Binding, BindingType
 from hitui.domain.configs import ConfigState
 from hitui.domain.jobs import Ended, JobRequest, Queued
 from hitui.domain.tasks import Task, TaskStatus
+from hitui.errors import HituiError
 from hitui.ui import text
 from hitui.ui.config_rows import ConfigRow, config_rows
 from hitui.ui.line import Line, joined
@@ -72,6 +73,7 @@ class TaskList(LineView, can_focus=True):
 
 
 class DetailScreen(FullScreen):
+    AUTO_FOCUS = "#tasks"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("r", "rerun", "rerun", id="detail.rerun", tooltip="run what is pending in this config"),
         Binding("x", "stop", "stop", id="detail.stop", tooltip="stop its job"),
@@ -89,6 +91,7 @@ class DetailScreen(FullScreen):
         self._row: ConfigRow | None = None
         self._tasks: tuple[Task, ...] | None = None
         self._read_for: ConfigState | None = None
+        self._problem = ""
         self._shown = 0
         self.rule = Rule(id="fact-rule")
         self.facts = Facts()
@@ -104,7 +107,6 @@ class DetailScreen(FullScreen):
         yield KeyLine([binding for binding in self.BINDINGS if isinstance(binding, Binding)])
 
     def on_mount(self) -> None:
-        self.task_list.focus()
         for name in ("workspace_snapshot", "jobs_snapshot", "progress"):
             self.watch(self.dashboard, name, self._show)
 
@@ -133,10 +135,15 @@ class DetailScreen(FullScreen):
         self._show_tasks()
 
     def _read_tasks(self) -> None:
-        self.post_message(TasksRead(self._config, self.dashboard.services.workspace.tasks(self._config)))
+        try:
+            message = TasksRead(self._config, self.dashboard.services.workspace.tasks(self._config))
+        except (HituiError, OSError) as error:
+            message = TasksRead(self._config, (), f"! cannot be read: {error}")
+        self.post_message(message)
 
     def on_tasks_read(self, message: TasksRead) -> None:
         self._tasks = message.tasks
+        self._problem = message.problem
         self._show_tasks()
 
     def _show_tasks(self) -> None:
@@ -148,7 +155,9 @@ class DetailScreen(FullScreen):
             (("t shows others", "dim"),),
         ]
         self.task_rule.show(joined(parts, (" · ", "rule")))
-        self.task_list.show(tasks, "reading …" if self._tasks is None else f"{title}: none")
+        self.task_list.show(
+            tasks, self._problem or ("reading …" if self._tasks is None else f"{title}: none")
+        )
 
     def action_next_status(self) -> None:
         self._shown = (self._shown + 1) % len(SHOWN)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 
 class LogScreen(FullScreen):
+    AUTO_FOCUS = "#log-full"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f", "toggle_follow", "follow", id="log-screen.follow", tooltip="follow the end, or stay"),
         Binding(
@@ -53,7 +54,6 @@ class LogScreen(FullScreen):
         yield KeyLine([binding for binding in self.BINDINGS if isinstance(binding, Binding)])
 
     def on_mount(self) -> None:
-        self.log_view.focus()
         self.log_view.reader.open(self._path)
         self._title()
 
@@ -62,7 +62,9 @@ class LogScreen(FullScreen):
 
     def _title(self) -> None:
         window = self.log_view.window
-        parts: list[Line] = [((short_name(self._config), "title"),), ((self._path, "dim"),)]
+        # The end of a path tells more than its start.
+        shown_path = text.fit_tail(self._path, max(20, self.size.width - 60)).rstrip()
+        parts: list[Line] = [((short_name(self._config), "title"),), ((shown_path, "dim"),)]
         if window.size:
             parts.append(((text.size_text(window.size), "dim"),))
         if window.searched:

@@ -37,6 +37,7 @@ SECONDS_PER_TICK = 10.0
 
 
 class MainScreen(FullScreen):
+    AUTO_FOCUS = "#configs"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("r", "rerun", "rerun", id="main.rerun", tooltip="run what is pending in the selected config"),
         Binding(
@@ -105,7 +106,6 @@ class MainScreen(FullScreen):
 
     def on_mount(self) -> None:
         app = self.dashboard
-        self.table.focus()
         self.watch(app, "gpu_snapshot", self._show_gpus)
         self.watch(app, "workspace_snapshot", self._show_configs)
         self.watch(app, "jobs_snapshot", self._show_jobs)

@@ -29,10 +29,14 @@ class Rule(OneLine):
         dash = "━" if self._heavy else "─"
         style = "key" if self._heavy else "rule"
         left: Line = ((f"{dash} ", style), *self._left, (" ", ""))
-        right: Line = ()
-        # What the right end says is cut, never left out.
-        room = width - width_of(left) - 6
-        if self._right and room > 0:
-            told = fit_line(self._right, min(room, width_of(self._right)))
-            right = ((" ", ""), *told, (f" {dash}", style))
+        if not self._right:
+            return spread(left, (), width, filler=dash, filler_style=style)
+        # Either end is cut where both are long; neither is left out.
+        room = max(width - width_of(left) - 6, width // 3)
+        told = fit_line(self._right, min(room, width_of(self._right)))
+        right: Line = ((" ", ""), *told, (f" {dash}", style))
+        most = width - width_of(right) - 3
+        if width_of(left) > most:
+            left = fit_line(left[:-1], most)
+            left = (*left, (" ", ""))
         return spread(left, right, width, filler=dash, filler_style=style)

@@ -1,0 +1,49 @@
+"""The screen under a pilot: deterministic values, no threads but the screen's own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+from textual.pilot import Pilot
+
+from hitui.ui.app import Dashboard
+
+
+@pytest.fixture(autouse=True)
+def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the terminal nor the clock of whoever runs the tests shows in them."""
+    for name in ("NO_COLOR", "HITUI_THEME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("hitui.ui.text.clock", lambda epoch: "14:03")
+
+
+async def until(pilot: Pilot[int], condition: Callable[[], object], what: str = "") -> None:
+    """Lets the app work until the condition holds; fails after a deadline."""
+    end = time.monotonic() + 20
+    while not condition():
+        if time.monotonic() > end:
+            raise AssertionError(f"did not come about: {what or condition}\n{screen_text(pilot)}")
+        await pilot.pause(0.01)
+
+
+def screen_text(pilot: Pilot[int]) -> str:
+    """What stands on the screen, line by line."""
+    strips = pilot.app.screen._compositor.render_strips()
+    return "\n".join("".join(segment.text for segment in strip).rstrip() for strip in strips)
+
+
+async def shown(pilot: Pilot[int], *texts: str) -> None:
+    """Waits until each of the texts is on the screen."""
+    for text in texts:
+        await until(pilot, lambda text=text: text in screen_text(pilot), f"{text!r} on the screen")
+
+
+async def gone(pilot: Pilot[int], text: str) -> None:
+    await until(pilot, lambda: text not in screen_text(pilot), f"{text!r} gone")
+
+
+def dashboard(pilot: Pilot[int]) -> Dashboard:
+    assert isinstance(pilot.app, Dashboard)
+    return pilot.app

@@ -1,0 +1,423 @@
+"""The main screen by its keys: what is shown, what a key asks of the services, what it says."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hitui.domain.gpus import GpuSnapshot
+from hitui.domain.jobs import Ended, Ending, JobRequest, JobsSnapshot, Running
+from hitui.errors import SupervisorError
+from hitui.ui.app import Dashboard
+from hitui.ui.widgets.config_table import ConfigTable
+from tests.ui import sample
+from tests.ui.conftest import gone, screen_text, shown, until
+
+WIDE = (120, 40)
+
+
+def line_with(pilot: object, text: str) -> str:
+    return next(line for line in screen_text(pilot).splitlines() if text in line)  # type: ignore[arg-type]
+
+
+async def test_everything_that_matters_is_there() -> None:
+    async with Dashboard(sample.services()).run_test(size=WIDE, notifications=True) as pilot:
+        await shown(
+            pilot,
+            "RealHiTBench",
+            "2 jobs · 4926 pending in 7 configs",
+            "67.9/80 G  97%  62°  302W",
+            "user1 60 G, user2 7.4 G",
+            "free for jobs",
+            "▶ text_html #14",
+            "! lost: the driver no longer answers for it",
+            "5-7     excluded   240/240 G in use by others",
+            "3049/3071    14      0       8",
+            "3.9/m     3m  ▶ GPU 2 #14",
+            "waits: 20 GiB free #15",
+            "25 to rerun",
+            "whole",
+            "! #13 failed: exit status 1",
+            "! unreadable: ",
+            "reading…",
+            "! 2 need a look",
+        )
+
+
+async def test_the_services_are_followed_and_closed() -> None:
+    services = sample.services()
+    app = Dashboard(services)
+    async with app.run_test(size=WIDE, notifications=True) as pilot:
+        await shown(pilot, "▶ GPU 2 #14")
+        await until(pilot, lambda: services.progress.followed is not None)
+        services.gpus.publish(GpuSnapshot(sample.NOON, "simulated", (sample.gpu(0, 1.0, 5),)))
+        await shown(pilot, "GPUs · simulated", "1/80 G")
+        await gone(pilot, "67.9/80 G")
+    app.close_services()
+    assert all(s.closed for s in (services.workspace, services.gpus, services.jobs, services.progress))
+
+
+async def test_r_shows_what_will_run_and_enter_starts_it() -> None:
+    services = sample.services()
+    async with Dashboard(services).run_test(size=WIDE, notifications=True) as pilot:
+        await shown(pilot, "25 to rerun")
+        await pilot.press("down", "down", "r")
+        await shown(pilot, "Rerun what is missing", "GPU 1 now", "25 tasks in 1 job, about 4m of work")
+        assert services.jobs.submitted == []
+        await pilot.press("enter")
+        await until(pilot, lambda: services.jobs.submitted)
+        assert services.jobs.submitted == [JobRequest("qwen3vl_resize_pic/mix_html")]
+        await shown(pilot, "queued #20 mix_html")
+
+
+async def test_escape_starts_nothing() -> None:
+    services = sample.services()
+    async with Dashboard(services).run_test(size=WIDE, notifications=True) as pilot:
+        await shown(pilot, "25 to rerun")
+        await pilot.press("r")
+        await shown(pilot, "Escape leave it")
+        await pilot.press("escape")
+        await gone(pilot, "Escape leave it")
+        assert services.jobs.submitted == []
+
+
+async def test_what_cannot_start_says_why_and_enter_does_nothing() -> None:
+    services = sample.services()
+    async with Dashboard(services).run_test(size=WIDE, notifications=True) as pilot:
+        await shown(pilot, "whole")
+        await pilot.press("down", "down", "down", "down", "s")
+        await shown(pilot, "Nothing can start now.", "nothing is pending; every task")
+        await pilot.press("enter")
+        await gone(pilot, "Nothing can start now.")
+        assert services.jobs.submitted == []
+
+
+async def test_capital_r_asks_for_all_that_match_the_filter() -> None:
+    services = sample.services()
+    async with Dashboard(services).run_test(size=WIDE, notifications=True) as pilot:
+        await shown(pilot, "25 to rerun")
+        await pilot.press("R")
+        await shown(pilot, "4926 tasks in 7 jobs", "and 4 more like it")
+        await pilot.press("escape", "slash", *"pic html", "enter")
+        await shown(pilot, "/pic html ── 1 of 10")
+        await pilot.press("R")
+        await shown(pilot, "in all configs that match 'pic html'", "25 tasks in 1 job")
+        await pilot.press("enter")
+        await until(pilot, lambda: services.jobs.submitted)
+        assert [request.config for request in services.jobs.submitted] == ["qwen3vl_resize_pic/mix_html"]
+
+
+async def test_x_asks_first_and_then_stops_the_job() -> None:
+    services = sample.services()
+    async with Dashboard(services).run_test(size=WIDE, notifications=True) as pilot:
+        await shown(pilot, "▶ GPU 2 #14")
+        await pilot.press("x")
+        await shown(pilot, "Stop #14 qwen3vl_text/text_html?")
+        await pilot.press("escape")
+        await gone(pilot, "Stop #14")
+        assert services.jobs.stopped == []
+        await pilot.press("x")
+        await shown(pilot, "Enter stop it")
+        await pilot.press("enter")
+        await until(pilot, lambda: services.jobs.stopped == [14])
+        await shown(pilot, "asked #14 text_html to stop")
+
+
+async def test_a_supervisor_that_refuses_is_said_and_nothing_breaks() -> None:
+    services = sample.services()
+    services.jobs.error = SupervisorError("the supervisor does not answer; see [supervisor.log]")
+    async with Dashboard(services).run_test(size=WIDE, notifications=True) as pilot:
+        await shown(pilot, "25 to rerun")
+        await pilot.press("r")
+        await shown(pilot, "Enter start 1 job")
+        await pilot.press("enter")
+        await shown(pilot, "the supervisor does not answer; see [supervisor.log]")
+        await pilot.press("down")
+        await shown(pilot, "▸  qwen3vl_default_pic/mix_csv")
+
+
+async def test_how_a_job_ended_is_said_once_it_has() -> None:
+    services = sample.services()
+    async with Dashboard(services).run_test(size=WIDE, notifications=True) as pilot:
+        await shown(pilot, "▶ GPU 2 #14")
+        first, second, third = services.jobs.first.jobs  # type: ignore[attr-defined]
+        ended = replace(second, state=Ended(Ending.LOST, sample.NOON, "killed from outside"))
+        services.jobs.publish(JobsSnapshot((first, ended, third), 99))
+        await shown(pilot, "#14 text_html: lost: killed from outside", "! #14 lost: killed")
+
+
+async def test_a_job_without_news_is_called_stalled(monkeypatch: pytest.MonkeyPatch) -> None:
+    services = sample.services()
+    async with Dashboard(services).run_test(size=WIDE, notifications=True) as pilot:
+        await shown(pilot, "▶ GPU 2 #14")
+        monkeypatch.setattr("hitui.ui.config_rows.STALLED_SECONDS", 0.0)
+        services.progress.publish(dict(sample.PROGRESS))
+        await shown(pilot, "! stalled: #14 on GPU 2")
+
+
+async def test_cursor_and_scroll_stay_while_rows_change() -> None:
+    states = tuple(
+        sample.config(f"group/config_{number:03d}", number, missing=3071 - number) for number in range(100)
+    )
+    services = sample.services(states=states, known_jobs=JobsSnapshot())
+    async with Dashboard(services).run_test(size=WIDE, notifications=True) as pilot:
+        await shown(pilot, "config_000")
+        await pilot.press(*["down"] * 50)
+        await shown(pilot, "▸  group/config_050")
+        table = pilot.app.screen.query_one(ConfigTable)
+        scrolled = table.scroll_offset.y
+        assert scrolled > 0
+        changed = tuple(replace(state, done=state.done + 1) for state in states[10:])
+        services.workspace.publish(sample.WorkspaceValue(changed))
+        await shown(pilot, "51/3071")
+        assert table.selected is not None
+        assert table.selected.name == "group/config_050"
+        services.workspace.publish(sample.WorkspaceValue(changed[:40]))
+        await until(pilot, lambda: len(table.rows) == 40)
+        assert table.selected.name == "group/config_049"
+
+
+async def test_only_the_lines_that_changed_are_painted() -> None:
+    services = sample.services()
+    async with Dashboard(services).run_test(size=WIDE, notifications=True) as pilot:
+        await shown(pilot, "▶ GPU 2 #14")
+        table = pilot.app.screen.query_one(ConfigTable)
+        painted: list[int] = []
+        paint = table.repaint
+
+        def note(index: int) -> None:
+            painted.append(index)
+            paint(index)
+
+        table.repaint = note  # type: ignore[method-assign]
+        services.workspace.publish(services.workspace.first)
+        states = list(sample.configs())
+        states[2] = replace(states[2], done=3039, missing=24)
+        services.workspace.publish(sample.WorkspaceValue(tuple(states)))
+        await shown(pilot, "24 to rerun")
+        assert painted == [3]
+
+
+async def test_sorting_by_key_and_by_the_header() -> None:
+    async with Dashboard(sample.services()).run_test(size=WIDE, notifications=True) as pilot:
+        await shown(pilot, "25 to rerun")
+        table = pilot.app.screen.query_one(ConfigTable)
+        await pilot.press("o", "o", "o")
+        await shown(pilot, "by errors", "▼err")
+        assert [row.state.errors for row in table.rows][:3] == [14, 13, 2]
+        await pilot.press("O")
+        await shown(pilot, "▲err")
+        assert [row.state.errors for row in table.rows][-1] == 14
+        header = screen_text(pilot).splitlines().index(line_with(pilot, "miss"))
+        await pilot.click(offset=(line_with(pilot, "miss").index("miss") + 1, header))
+        await shown(pilot, "by missing", "▼miss")
+        assert table.rows[0].state.missing == 3000
+
+
+async def test_sorting_by_state_brings_what_needs_someone_to_the_top() -> None:
+    async with Dashboard(sample.services()).run_test(size=WIDE, notifications=True) as pilot:
+        await shown(pilot, "25 to rerun")
+        table = pilot.app.screen.query_one(ConfigTable)
+        table.sort("state")
+        words = [row.words.attention for row in table.rows]
+        assert words[:2] == [True, True]
+        assert not any(words[2:])
+
+
+async def test_a_filter_that_matches_nothing_says_how_to_get_out() -> None:
+    async with Dashboard(sample.services()).run_test(size=WIDE, notifications=True) as pilot:
+        await shown(pilot, "25 to rerun")
+        await pilot.press("slash", *"zzz", "enter")
+        await shown(pilot, "no config matches 'zzz': Escape shows all")
+        await pilot.press("escape")
+        await shown(pilot, "25 to rerun")
+
+
+async def test_the_mouse_selects_and_a_double_click_opens() -> None:
+    async with Dashboard(sample.services()).run_test(size=WIDE, notifications=True) as pilot:
+        await shown(pilot, "1 to rerun")
+        row = screen_text(pilot).splitlines().index(line_with(pilot, "text_latex"))
+        await pilot.click(offset=(5, row))
+        await shown(pilot, "▸  qwen3vl_text/text_latex")
+        await pilot.click(offset=(5, row), times=2)
+        await shown(pilot, "read from", "Tasks · not done: 3")
+
+
+async def test_a_click_on_a_key_does_what_the_key_does() -> None:
+    async with Dashboard(sample.services()).run_test(size=WIDE, notifications=True) as pilot:
+        await shown(pilot, "? help")
+        keys = screen_text(pilot).splitlines()[-1]
+        await pilot.click(offset=(keys.index("? help") + 2, WIDE[1] - 1))
+        await shown(pilot, "run what is pending in the selected config")
+
+
+async def test_help_names_every_key_of_the_screen_and_its_parts() -> None:
+    async with Dashboard(sample.services()).run_test(size=(120, 70), notifications=True) as pilot:
+        await shown(pilot, "25 to rerun")
+        await pilot.press("question_mark")
+        await shown(pilot, "this screen", "in the configs", "in the log", "needs a person")
+        await pilot.press("escape")
+        await gone(pilot, "needs a person")
+
+
+async def test_the_palette_finds_actions_and_configs() -> None:
+    async with Dashboard(sample.services()).run_test(size=WIDE, notifications=True) as pilot:
+        await shown(pilot, "25 to rerun")
+        await pilot.press("colon")
+        await shown(pilot, "sort by the next column")
+        await pilot.press(*"markdown")
+        await shown(pilot, "select this config")
+        await pilot.press("enter")
+        await shown(pilot, "▸  qwen3vl_text/text_markdown")
+
+
+async def test_tab_moves_the_focus_and_the_rule_shows_it_without_colour() -> None:
+    async with Dashboard(sample.services()).run_test(size=WIDE, notifications=True) as pilot:
+        await shown(pilot, "━ Configs", "─ GPUs")
+        await pilot.press("tab")
+        await shown(pilot, "─ Configs", "━ text_html")
+        await pilot.press("tab")
+        await shown(pilot, "━ GPUs")
+
+
+async def test_g_unfolds_the_excluded_gpus() -> None:
+    async with Dashboard(sample.services()).run_test(size=WIDE, notifications=True) as pilot:
+        await shown(pilot, "5-7     excluded")
+        await pilot.press("g")
+        await shown(pilot, "excluded · user4 79.6 G")
+        await pilot.press("g")
+        await shown(pilot, "5-7     excluded")
+
+
+async def test_more_gpus_than_fit_scroll_and_none_is_lost() -> None:
+    many = GpuSnapshot(sample.NOON, "nvml", tuple(sample.gpu(number, 1.0) for number in range(16)))
+    async with Dashboard(sample.services(gpus=many, known_jobs=JobsSnapshot())).run_test(
+        size=WIDE, notifications=True
+    ) as pilot:
+        await shown(pilot, "free for jobs")
+        await pilot.press("g")
+        await shown(pilot, "3 more ↓")
+        await pilot.press("shift+tab", "end")
+        await shown(pilot, " 15 A800")
+
+
+async def test_no_driver_says_why_and_what_to_do() -> None:
+    nothing = GpuSnapshot(sample.NOON, "nvml", error="no NVIDIA driver here (libnvidia-ml.so.1 is absent)")
+    async with Dashboard(sample.services(gpus=nothing, known_jobs=JobsSnapshot())).run_test(
+        size=WIDE, notifications=True
+    ) as pilot:
+        await shown(pilot, "no GPUs: no NVIDIA driver here", "`hitui doctor` says how to mend it")
+
+
+async def test_a_driver_that_stopped_answering_keeps_the_last_values_and_says_so() -> None:
+    stale = replace(sample.server(), error="no answer since 14:01")
+    async with Dashboard(sample.services(gpus=stale)).run_test(size=WIDE, notifications=True) as pilot:
+        await shown(pilot, "! no answer since 14:01; last values:", "67.9/80 G")
+
+
+async def test_an_empty_workspace_says_what_to_do_next() -> None:
+    services = sample.services(states=(), known_jobs=JobsSnapshot())
+    async with Dashboard(services).run_test(size=WIDE, notifications=True) as pilot:
+        await shown(pilot, "no results found below", "press i to name the folders")
+        await pilot.press("i")
+        await shown(pilot, "hitui init -w /made-up/RealHiTBench")
+        await pilot.press("escape", "r")
+        await shown(pilot, "no config is selected")
+
+
+async def test_a_problem_of_the_workspace_is_on_the_rule() -> None:
+    services = sample.services(
+        problems=("data/QA_final.json: is not there; name it as [workspace] questions",)
+    )
+    async with Dashboard(services).run_test(size=WIDE, notifications=True) as pilot:
+        await shown(pilot, "! data/QA_final.json: is not there; name it as [workspace] questions")
+
+
+@pytest.mark.parametrize(("size", "told"), [((59, 30), "here are 59x30"), ((100, 14), "here are 100x14")])
+async def test_a_terminal_too_small_asks_for_room(size: tuple[int, int], told: str) -> None:
+    async with Dashboard(sample.services()).run_test(size=size, notifications=True) as pilot:
+        await shown(pilot, "hitui needs 60x15", told)
+        await pilot.resize_terminal(*WIDE)
+        await shown(pilot, "▶ GPU 2 #14")
+
+
+async def test_every_line_is_as_wide_as_the_screen_at_any_size() -> None:
+    async with Dashboard(sample.services()).run_test(size=WIDE, notifications=True) as pilot:
+        await shown(pilot, "▶ GPU 2 #14")
+        for size in ((60, 15), (80, 24), (99, 30), (100, 30), (140, 33), (250, 60)):
+            await pilot.resize_terminal(*size)
+            await shown(pilot, "━ Configs")
+            await pilot.pause()
+            strips = pilot.app.screen._compositor.render_strips()
+            assert [sum(segment.cell_length for segment in strip) for strip in strips] == [size[0]] * size[1]
+            assert "qwen3vl_text/text_html"[-8:] in screen_text(pilot)
+
+
+async def test_the_log_of_the_selected_config_follows_and_can_be_scrolled(tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    log.write_text("".join(f"line {number}\n" for number in range(1, 101)) + "\r 1/17\r 2/17")
+    async with Dashboard(sample.services(known_jobs=sample.jobs(str(log)))).run_test(
+        size=WIDE, notifications=True
+    ) as pilot:
+        await shown(
+            pilot, "#14 text_html · GPU 2 · running · 3 of 14 · 1 error", "following", " 2/17", "line 100"
+        )
+        with log.open("a") as stream:
+            stream.write("\r 3/17\nnext [bold]line[/bold]\n")
+        await shown(pilot, " 3/17", "next [bold]line[/bold]")
+        await gone(pilot, " 2/17")
+        await pilot.press("tab", "home")
+        await shown(pilot, "line 1", "lines 1-", "End follows")
+        await pilot.press("end")
+        await shown(pilot, "following", "next [bold]line[/bold]")
+
+
+async def test_a_config_that_no_job_has_run_shows_the_newest_log_of_its_folders(tmp_path: Path) -> None:
+    (tmp_path / "mix_json.log").write_text("of an older script\n")
+    state = sample.config("group/mix_json", 3071)
+    state = replace(state, config=replace(state.config, folders=(str(tmp_path),)))
+    services = sample.services(states=(state,), known_jobs=JobsSnapshot())
+    async with Dashboard(services).run_test(size=WIDE, notifications=True) as pilot:
+        await shown(pilot, "mix_json · from mix_json.log", "of an older script")
+
+
+async def test_a_job_that_starts_takes_over_the_log(tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    log.write_text("started\n")
+    services = sample.services(known_jobs=JobsSnapshot())
+    async with Dashboard(services).run_test(size=WIDE, notifications=True) as pilot:
+        await shown(pilot, "no log yet")
+        services.jobs.publish(sample.jobs(str(log)))
+        await shown(pilot, "started", "#14 text_html")
+
+
+async def test_quitting_leaves_with_status_0() -> None:
+    app = Dashboard(sample.services())
+    async with app.run_test(size=WIDE, notifications=True) as pilot:
+        await shown(pilot, "25 to rerun")
+        await pilot.press("q")
+    assert app.return_code == 0
+
+
+async def test_no_colour_is_sent_where_none_is_wanted() -> None:
+    app = Dashboard(sample.services(), colours=False)
+    async with app.run_test(size=WIDE, notifications=True) as pilot:
+        await shown(pilot, "▶ GPU 2 #14")
+        painted = app.screen._compositor.render_full_update().render_segments(app.console)
+        assert "text_html" in painted
+        attributes = {part for found in re.findall(r"\x1b\[([0-9;]*)m", painted) for part in found.split(";")}
+        # Nothing but bold, underline, reverse and their ends.
+        assert attributes <= {"", "0", "1", "4", "7"}
+        assert "1" in attributes
+
+
+def test_a_running_job_without_known_gpus_is_words_too() -> None:
+    from hitui.ui.config_rows import state_words
+
+    job = sample.jobs().jobs[1]
+    state = Running(("GPU-deadbeef-0000",), 1, 0.0)
+    words = state_words(sample.config("a/b"), replace(job, state=state), None, {})
+    assert words.long == "▶ GPU GPU-deadbeef #14"

@@ -1,0 +1,140 @@
+"""The log over the full screen, and one config in detail."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hitui.ui.app import Dashboard
+from tests.ui import sample
+from tests.ui.conftest import gone, screen_text, shown, until
+
+SIZE = (100, 30)
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    path = tmp_path / "runner.log"
+    lines = [f"line {number}" for number in range(1, 1001)]
+    lines[499] = "an Error here"
+    lines[899] = "another error here"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+async def test_the_full_log_moves_searches_and_follows(log: Path) -> None:
+    services = sample.services(known_jobs=sample.jobs(str(log)))
+    async with Dashboard(services).run_test(size=SIZE, notifications=True) as pilot:
+        await shown(pilot, "line 1000")
+        await pilot.press("l")
+        await shown(pilot, "runner.log · 9", "following", "f follow")
+        await pilot.press("g")
+        await shown(pilot, "line 1", "lines 1-28 of 1000")
+        await pilot.press("slash", *"error", "enter")
+        await shown(pilot, "▸ an Error here")
+        await pilot.press("n")
+        await shown(pilot, "▸ another error here")
+        await pilot.press("n")
+        await shown(pilot, "no other 'error' below here")
+        await pilot.press("N")
+        await shown(pilot, "▸ an Error here")
+        await pilot.press("G")
+        await shown(pilot, "following", "line 1000")
+        with log.open("a") as stream:
+            stream.write("the newest\n")
+        await shown(pilot, "the newest")
+        await pilot.press("f")
+        await shown(pilot, "lines 974-1001 of 1001")
+        await pilot.press("escape")
+        await shown(pilot, "━ Configs")
+
+
+async def test_escape_leaves_the_search_before_the_screen(log: Path) -> None:
+    services = sample.services(known_jobs=sample.jobs(str(log)))
+    async with Dashboard(services).run_test(size=SIZE, notifications=True) as pilot:
+        await shown(pilot, "line 1000")
+        await pilot.press("l")
+        await shown(pilot, "f follow")
+        await pilot.press("slash", *"x")
+        await pilot.press("escape")
+        await shown(pilot, "f follow")
+        await pilot.press("q")
+        await shown(pilot, "━ Configs")
+
+
+async def test_long_lines_are_seen_by_moving_sideways(tmp_path: Path) -> None:
+    path = tmp_path / "runner.log"
+    path.write_text("start " + "x" * 200 + " end of it\n")
+    services = sample.services(known_jobs=sample.jobs(str(path)))
+    async with Dashboard(services).run_test(size=SIZE, notifications=True) as pilot:
+        await shown(pilot, "start xxx")
+        await pilot.press("l")
+        await shown(pilot, "f follow")
+        await pilot.press(*["right"] * 10)
+        await shown(pilot, "end of it")
+        await pilot.press(*["left"] * 10)
+        await shown(pilot, "start xxx")
+
+
+async def test_a_config_in_detail() -> None:
+    services = sample.services()
+    async with Dashboard(services).run_test(size=SIZE, notifications=True) as pilot:
+        await shown(pilot, "▶ GPU 2 #14")
+        await pilot.press("enter")
+        await shown(
+            pilot,
+            "3049 done of 3071 · 14 errors · 0 missing · 8 blocked · 14 pending",
+            "11 text too large, 3 no final answer",
+            "result/qwen3vl_text/text_html/results.json",
+            "20  error    text too large",
+            "missing file: image/[bold]x.png",
+            "Tasks · not done: 3",
+        )
+        await pilot.press("t")
+        await shown(pilot, "errors: 1")
+        await gone(pilot, "missing file")
+        await pilot.press("t", "t", "t")
+        await shown(pilot, "done: 1")
+        await pilot.press("r")
+        await shown(pilot, "14 tasks in 1 job")
+        await pilot.press("escape")
+        await gone(pilot, "14 tasks in 1 job")
+        await pilot.press("x")
+        await shown(pilot, "Stop #14")
+        await pilot.press("escape", "escape")
+        await shown(pilot, "━ Configs")
+
+
+async def test_a_problem_is_told_in_full_where_there_is_room() -> None:
+    services = sample.services()
+    async with Dashboard(services).run_test(size=SIZE, notifications=True) as pilot:
+        await shown(pilot, "▶ GPU 2 #14")
+        await pilot.press(*["down"] * 8, "enter")
+        await shown(pilot, "! problem", "is not JSON (byte 0); it ended early: rerun or remove it")
+
+
+async def test_the_detail_follows_what_changes() -> None:
+    services = sample.services()
+    async with Dashboard(services).run_test(size=SIZE, notifications=True) as pilot:
+        await shown(pilot, "▶ GPU 2 #14")
+        await pilot.press("enter")
+        await shown(pilot, "3049 done of 3071")
+        states = (sample.config("qwen3vl_text/text_html", 3050, errors=13, blocked=8), *sample.configs()[1:])
+        services.workspace.publish(sample.WorkspaceValue(states))
+        await shown(pilot, "3050 done of 3071 · 13 errors")
+
+
+async def test_tasks_that_cannot_be_read_are_said_and_nothing_breaks() -> None:
+    services = sample.services()
+
+    def refuse(name: str) -> tuple[object, ...]:
+        raise PermissionError(13, "Permission denied", "results.json")
+
+    services.workspace.tasks = refuse  # type: ignore[method-assign, assignment]
+    async with Dashboard(services).run_test(size=SIZE, notifications=True) as pilot:
+        await shown(pilot, "▶ GPU 2 #14")
+        await pilot.press("enter")
+        await shown(pilot, "Permission denied: 'results.json'")
+        await pilot.press("escape")
+        await until(pilot, lambda: "━ Configs" in screen_text(pilot))
