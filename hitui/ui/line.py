@@ -19,22 +19,20 @@ def width_of(line: Line) -> int:
 
 def fit_line(line: Line, width: int) -> Line:
     """The line in exactly `width` cells: cut with `…`, or padded."""
-    room = width
+    missing = width - width_of(line)
+    if missing >= 0:
+        return (*line, (" " * missing, "")) if missing else line
+    if width <= 0:
+        return ()
     spans: list[Span] = []
-    for text, style in line:
+    room = width - 1
+    for text, role in line:
         cells = cell_len(text)
         if cells > room:
-            if room > 0:
-                spans.append((set_cell_size(text, room - 1) + "…", style))
-            elif spans and width > 0:
-                # The line goes on beyond its last cell: say so there.
-                last, last_style = spans[-1]
-                spans[-1] = (set_cell_size(last, cell_len(last) - 1) + "…", last_style)
-            return tuple(spans)
-        spans.append((text, style))
+            spans.append((set_cell_size(text, room) + "…", role))
+            break
+        spans.append((text, role))
         room -= cells
-    if room > 0:
-        spans.append((" " * room, ""))
     return tuple(spans)
 
 

@@ -28,7 +28,7 @@ async def test_the_full_log_moves_searches_and_follows(log: Path) -> None:
     async with Dashboard(services).run_test(size=SIZE, notifications=True) as pilot:
         await shown(pilot, "line 1000")
         await pilot.press("l")
-        await shown(pilot, "runner.log · 9", "following", "f follow")
+        await shown(pilot, "runner.log · 8.7 KiB", "following", "f follow")
         await pilot.press("g")
         await shown(pilot, "line 1", "lines 1-28 of 1000")
         await pilot.press("slash", *"error", "enter")

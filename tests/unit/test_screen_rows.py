@@ -1,0 +1,205 @@
+"""GPUs and configs as lines, from values alone."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import pytest
+
+from hitui.domain.gpus import Gpu, GpuSnapshot
+from hitui.domain.jobs import (
+    Ended,
+    Ending,
+    Job,
+    JobRequest,
+    JobsSnapshot,
+    Queued,
+    Running,
+    Starting,
+    Stopping,
+)
+from hitui.domain.placement import GpuRules
+from hitui.domain.progress import JobProgress
+from hitui.ui.columns import COLUMNS, place_columns
+from hitui.ui.config_rows import ConfigRow, config_rows, estimated_end, state_words
+from hitui.ui.gpu_lines import GpuView, gpu_lines, gpu_title
+from hitui.ui.history import SECONDS_PER_CELL, QuietJobs, Utilisations
+from hitui.ui.line import Line, width_of
+from tests.ui.sample import GIB, NOON, config, configs, gpu, jobs, process, server
+
+NO_JOBS = JobsSnapshot()
+RULES = GpuRules(frozenset({5, 6, 7}), 10, 10.0)
+
+
+def plain(line: Line) -> str:
+    return "".join(text for text, _ in line).rstrip()
+
+
+def view(snapshot: GpuSnapshot | None, known: JobsSnapshot = NO_JOBS, **others: object) -> GpuView:
+    return GpuView(snapshot, known, RULES, 20 * GIB, {}, **others)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 120, 250])
+def test_gpu_lines_are_exactly_as_wide_as_the_screen(width: int) -> None:
+    assert {width_of(line) for line in gpu_lines(view(server(), jobs()), width)} == {width}
+
+
+def test_mig_devices_stand_under_their_gpu() -> None:
+    parent = gpu(0, 30.0, 50, mig_enabled=True)
+    part = Gpu(
+        0,
+        "MIG-1",
+        "NVIDIA A100 MIG 3g.40gb",
+        40 * GIB,
+        10 * GIB,
+        30 * GIB,
+        mig_index=1,
+        mig_parent=parent.uuid,
+    )
+    first, second = map(plain, gpu_lines(view(GpuSnapshot(NOON, "nvml", (parent, part))), 120))
+    assert "in MIG mode, its parts below" in first
+    assert second.startswith(" 0:1 └ A100 MIG")
+    assert "10/40 G" in second
+    assert "?" in second
+    assert second.endswith("free for jobs")
+
+
+def test_values_that_the_driver_does_not_give_are_question_marks() -> None:
+    (line,) = gpu_lines(view(GpuSnapshot(NOON, "nvml", (Gpu(0, "GPU-a", "NVIDIA A800"),))), 120)
+    assert plain(line).count("?") == 5
+    assert "not free: does not say its free memory" in plain(line)
+
+
+def test_a_lost_gpu_among_the_excluded_is_not_folded_away() -> None:
+    lost = Gpu(5, "GPU-5", "NVIDIA A800", error="lost")
+    (line,) = gpu_lines(view(GpuSnapshot(NOON, "nvml", (lost, gpu(6, 10.0)))), 120)
+    assert "10/80 G in use by others" in plain(line)
+    assert "! 5 lost" in plain(line)
+
+
+def test_other_peoples_processes_on_our_gpu_are_named() -> None:
+    shared = gpu(
+        2, 50.0, 90, processes=(process(4711, 40.0, "me"), process(5, 9.0, "user9"), process(6, 0, None))
+    )
+    (line,) = gpu_lines(view(GpuSnapshot(NOON, "nvml", (shared,)), jobs()), 140)
+    assert plain(line).endswith("▶ text_html #14 · user9 9 G, pid 6")
+
+
+def test_where_a_job_was_when_its_gpu_was_lost() -> None:
+    lost = Gpu(2, "GPU-00000002", "NVIDIA A800", error="the driver no longer answers for it")
+    (line,) = gpu_lines(view(GpuSnapshot(NOON, "nvml", (lost,)), jobs()), 120)
+    assert "! lost: the driver no longer answers for it   #14 text_html was here" in plain(line)
+
+
+def test_the_title_counts_what_is_free() -> None:
+    assert plain(gpu_title(view(server(), jobs()))) == "GPUs · 1 of 8 free for jobs"
+    simulated = GpuSnapshot(NOON, "simulated", (gpu(0, 0.0),))
+    assert plain(gpu_title(view(simulated))) == "GPUs · simulated · 1 of 1 free for jobs"
+
+
+def job(state: object, **others: object) -> Job:
+    return Job(7, JobRequest("a/text_html"), NOON, state, **others)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("state", "long", "short"),
+    [
+        (Queued(), "waits: its turn #7", "waits #7"),
+        (Queued("20 GiB free on one GPU: GPU 0 has 3 GiB"), "waits: 20 GiB free #7", "waits #7"),
+        (Queued("40 GiB free on GPU 2: it has 3 GiB"), "waits: 40 GiB free on GPU 2 #7", "waits #7"),
+        (Starting(("u0",), NOON), "▶ GPU 0 #7 starts", "▶ #7 starts"),
+        (Running(("u0", "u1"), 1, NOON), "▶ GPUs 0,1 #7", "▶ 0,1 #7"),
+        (Running((), 1, NOON), "▶ no GPU #7", "▶ #7"),
+        (Stopping(("u0",), 1, NOON, NOON), "■ GPU 0 #7 stops", "■ #7 stops"),
+        (Ended(Ending.FAILED, NOON, "exit status 1"), "! #7 failed: exit status 1", "! failed #7"),
+        (Ended(Ending.LOST, NOON), "! #7 lost", "! lost #7"),
+        (Ended(Ending.STOPPED, NOON, "asked"), "17 to rerun", "17 to rerun"),
+        (Ended(Ending.SUCCEEDED, NOON), "17 to rerun", "17 to rerun"),
+    ],
+)
+def test_the_state_of_a_config_with_a_job(state: object, long: str, short: str) -> None:
+    words = state_words(config("a/text_html", 3054, errors=17), job(state), None, {"u0": "0", "u1": "1"})
+    assert (words.long, words.short) == (long, short)
+    assert words.attention == long.startswith("!")
+    assert len(short) <= 13
+
+
+def test_a_failed_job_is_forgotten_once_nothing_is_missing() -> None:
+    ended = job(Ended(Ending.FAILED, NOON, "exit status 1"))
+    assert state_words(config("a/b", 3071), ended, None, {}).long == "whole"
+
+
+def test_the_phase_is_said_while_it_is_not_the_usual_one() -> None:
+    running = job(Running(("u0",), 1, NOON))
+    words = state_words(config("a/b"), running, JobProgress("loading"), {"u0": "0"})
+    assert words.long == "▶ GPU 0 #7 loading"
+
+
+def test_a_config_whose_inputs_are_not_here_is_not_called_whole() -> None:
+    assert state_words(config("a/image", 998, blocked=2073), None, None, {}).long == "all but 2073 blocked"
+    assert state_words(config("a/image", 3063, blocked=8), None, None, {}).long == "whole"
+
+
+def test_the_active_job_counts_before_the_newest() -> None:
+    old = replace(job(Running(("u0",), 1, NOON)), id=1)
+    newer = replace(job(Ended(Ending.SUCCEEDED, NOON)), id=2)
+    (row,) = config_rows([config("a/text_html")], JobsSnapshot((old, newer)), {}, None, {})
+    assert row.job is not None
+    assert row.job.id == 1
+
+
+def running_row(eta: float | None, **others: object) -> ConfigRow:
+    state = config("a/b", 3000, missing=71, **others)
+    words = state_words(state, None, None, {})
+    return ConfigRow(state, words, job(Running(("u0",), 1, NOON)), JobProgress("running", eta_seconds=eta))
+
+
+def queued_row(seconds_per_task: float | None) -> ConfigRow:
+    state = config("a/c", 3061, missing=10, seconds_per_task=seconds_per_task)
+    return ConfigRow(state, state_words(state, None, None, {}), job(Queued()))
+
+
+def test_the_end_of_all_jobs_is_estimated_from_what_is_known() -> None:
+    assert estimated_end([]) is None
+    assert estimated_end([running_row(100.0)]) == 100.0
+    assert estimated_end([running_row(100.0), running_row(30.0), queued_row(5.0)]) == 100.0
+    assert estimated_end([running_row(100.0), queued_row(5.0)]) == 150.0
+    assert estimated_end([queued_row(5.0), queued_row(5.0)]) == 100.0
+
+
+def test_no_end_is_guessed_where_a_time_is_unknown() -> None:
+    assert estimated_end([running_row(100.0), queued_row(None)]) is None
+    assert estimated_end([running_row(None)]) is None
+
+
+@pytest.mark.parametrize("width", [60, 80, 99, 100, 120, 160, 250])
+def test_the_columns_fill_the_width_and_never_overlap(width: int) -> None:
+    rows = config_rows(configs(), jobs(), {}, server(), {})
+    places = place_columns(rows, width)
+    assert [place.column for place in places] == list(COLUMNS)
+    assert all(left.start + left.width < right.start for left, right in itertools.pairwise(places))
+    if width >= 80:
+        assert places[-1].start + places[-1].width == width
+
+
+def test_history_is_the_mean_of_some_seconds() -> None:
+    history = Utilisations()
+    for second in range(int(SECONDS_PER_CELL) + 1):
+        history.observe(GpuSnapshot(NOON + second, "nvml", (gpu(0, 1.0, 10 * second),)))
+    assert list(history.by_gpu()["GPU-00000000"]) == [20.0]
+    for second in range(6, 11):
+        history.observe(GpuSnapshot(NOON + second, "nvml", (replace(gpu(0, 1.0), utilization=None),)))
+    assert list(history.by_gpu()["GPU-00000000"]) == [20.0, 50.0]
+
+
+def test_a_job_is_quiet_since_it_last_got_on() -> None:
+    running = JobsSnapshot((job(Running(("u0",), 1, NOON)),))
+    quiet = QuietJobs()
+    quiet.observe(running, {7: JobProgress("running", 1, 10, rate=0.5)}, 100.0)
+    quiet.observe(running, {7: JobProgress("running", 1, 10, rate=0.1)}, 160.0)
+    assert quiet.seconds(200.0) == {7: 100.0}
+    quiet.observe(running, {7: JobProgress("running", 2, 10)}, 200.0)
+    assert quiet.seconds(230.0) == {7: 30.0}
+    quiet.observe(JobsSnapshot(), {}, 240.0)
+    assert quiet.seconds(250.0) == {}
