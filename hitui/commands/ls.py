@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import sys
 from typing import Any
@@ -14,6 +13,7 @@ from hitui.domain.jobs import Job, Queued
 from hitui.domain.progress import JobProgress
 from hitui.errors import HituiError
 from hitui.factory import Services, build_services
+from hitui.services.progress import read_progress
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -89,8 +89,7 @@ def _active_jobs(services: Services) -> dict[str, Job]:
 def _progress(job: Job | None) -> JobProgress | None:
     if job is None or isinstance(job.state, Queued):
         return None
-    progress: JobProgress = importlib.import_module("hitui.services.progress").read_progress(job)
-    return progress
+    return read_progress(job)
 
 
 def _table(rows: list[tuple[ConfigState, Job | None]]) -> list[str]:

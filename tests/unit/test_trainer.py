@@ -107,6 +107,29 @@ def test_sharded_weights_and_adapters(run: Path) -> None:
     assert "names model-2.safetensors, which is cut off" in defect_of_checkpoint(checkpoint)
 
 
+def test_deepspeed_and_fsdp_keep_their_parts_elsewhere(run: Path) -> None:
+    checkpoint = write_trainer_checkpoint(run, 1)
+    parts = checkpoint / "global_step1"
+    parts.mkdir()
+    (checkpoint / "latest").write_text("global_step1")
+    (checkpoint / "optimizer.pt").rename(parts / "zero_pp_rank_0_mp_rank_00_optim_states.pt")
+    (checkpoint / "scheduler.pt").rename(parts / "mp_rank_00_model_states.pt")
+    (checkpoint / "model.safetensors").unlink()
+    assert defect_of_checkpoint(checkpoint) == ""
+    cut(parts / "zero_pp_rank_0_mp_rank_00_optim_states.pt")
+    assert "optim_states.pt is cut off" in defect_of_checkpoint(checkpoint)
+
+    sharded = write_trainer_checkpoint(run, 2)
+    (sharded / "model.safetensors").unlink()
+    (sharded / "optimizer.pt").unlink()
+    for name in ("pytorch_model_fsdp_0", "optimizer_0"):
+        assert defect_of_checkpoint(sharded)
+        (sharded / name).mkdir()
+        assert defect_of_checkpoint(sharded)
+        (sharded / name / ".metadata").touch()
+    assert defect_of_checkpoint(sharded) == ""
+
+
 @pytest.mark.parametrize(
     "content",
     [b"", b"1234", b"\xff" * 64, bytes(64), b"\x02" + bytes(7) + b"{}x", b"\x02" + bytes(7) + b"[]"],

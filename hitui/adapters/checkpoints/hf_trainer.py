@@ -211,13 +211,13 @@ def _read_state(path: Path) -> _TrainerState | str:
 
 
 def _listing(folder: Path) -> Hashable:
+    """Of subfolders the time counts too: DeepSpeed and FSDP write into some."""
     try:
         with os.scandir(folder) as entries:
             found = []
             for entry in entries:
-                if entry.is_file():
-                    status = entry.stat()
-                    found.append((entry.name, status.st_ino, status.st_size, status.st_mtime_ns))
+                status = entry.stat()
+                found.append((entry.name, status.st_ino, status.st_size, status.st_mtime_ns))
     except OSError as error:
         return error.errno
     return tuple(sorted(found))

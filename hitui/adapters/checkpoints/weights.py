@@ -87,26 +87,60 @@ def defect_of_checkpoint(folder: Path) -> str:
     """Why a run cannot resume from a checkpoint folder of the Hugging Face Trainer; empty when it can.
 
     Needed are weights (sharded or an adapter's too), optimizer, scheduler, RNG states and trainer state.
+    DeepSpeed keeps weights, optimizer and scheduler in a folder of its own that the file `latest` names;
+    FSDP keeps weights and optimizer in folders with a `.metadata` that is written last.
     """
+    partitions = _deepspeed_folder(folder)
+    checks = [_defect_of_weights(folder, partitions), _defect_of_optimizer(folder, partitions)]
+    if partitions is None:
+        checks.append(_defect_of_needed(folder, "scheduler.pt"))
+    states = sorted(folder.glob("rng_state*.pth"))
+    checks += [_defect_of_needed(folder, state.name) for state in states] or ["rng_state.pth is absent"]
+    return next((defect for defect in checks if defect), "")
+
+
+def _defect_of_weights(folder: Path, partitions: Path | None) -> str:
     for name, defect_of in WEIGHTS:
         if (folder / name).is_file():
             defect = defect_of(folder / name)
-            if defect:
-                return f"{name} {defect}"
-            break
-    else:
-        return "weights are absent"
-    for name in ("optimizer.pt", "scheduler.pt"):
-        if not (folder / name).is_file():
-            return f"{name} is absent"
-        defect = defect_of_torch_file(folder / name)
-        if defect:
-            return f"{name} {defect}"
-    states = sorted(folder.glob("rng_state*.pth"))
-    if not states:
-        return "rng_state.pth is absent"
-    for state in states:
-        defect = defect_of_torch_file(state)
-        if defect:
-            return f"{state.name} {defect}"
-    return ""
+            return f"{name} {defect}" if defect else ""
+    if (folder / "pytorch_model_fsdp_0" / ".metadata").is_file():
+        return ""
+    if partitions is not None:
+        return _defect_of_partitions(partitions, "*_model_states.pt")
+    return "weights are absent"
+
+
+def _defect_of_optimizer(folder: Path, partitions: Path | None) -> str:
+    if partitions is not None:
+        return _defect_of_partitions(partitions, "*_optim_states.pt")
+    if (folder / "optimizer_0" / ".metadata").is_file():
+        return ""
+    return _defect_of_needed(
+        folder, "optimizer.bin" if (folder / "optimizer.bin").is_file() else "optimizer.pt"
+    )
+
+
+def _deepspeed_folder(folder: Path) -> Path | None:
+    try:
+        name = (folder / "latest").read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return folder / name if name else None
+
+
+def _defect_of_partitions(folder: Path, pattern: str) -> str:
+    files = sorted(folder.glob(pattern))
+    if not files:
+        return f"{folder.name}/{pattern} is absent"
+    return next(
+        (f"{folder.name}/{file.name} {defect}" for file in files if (defect := defect_of_torch_file(file))),
+        "",
+    )
+
+
+def _defect_of_needed(folder: Path, name: str) -> str:
+    if not (folder / name).is_file():
+        return f"{name} is absent"
+    defect = defect_of_torch_file(folder / name)
+    return f"{name} {defect}" if defect else ""
