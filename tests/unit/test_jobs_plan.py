@@ -1,0 +1,111 @@
+"""What is said before anything starts: how many tasks, where, about how long, and why not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from hitui.domain.configs import Config, ConfigState
+from hitui.domain.gpus import Gpu, GpuSnapshot
+from hitui.domain.jobs import Job, JobRequest, JobsSnapshot, Running
+from hitui.domain.launches import LaunchPlan
+from hitui.domain.tasks import ErrorClass
+from hitui.paths import RuntimePaths
+from hitui.services.jobs import JobsService
+from hitui.settings import GpuSettings, RunnerSettings, Settings
+
+GIB = 1024**3
+
+
+@dataclass(frozen=True)
+class Workspace:
+    configs: tuple[ConfigState, ...]
+
+
+def state(name: str, runner: str | None = "own", **values: object) -> ConfigState:
+    config = Config(name, "realhitbench", (f"/w/{name}",), f"/w/{name}", "text", "html", runner)
+    plain = ConfigState(config, True, total=100, done=90, errors=6, missing=4, seconds_per_task=12.0)
+    return replace(plain, **values)  # type: ignore[arg-type]
+
+
+def machine(*free: int) -> GpuSnapshot:
+    gpus = tuple(
+        Gpu(n, f"GPU-{n}", "test", memory_total=80 * GIB, memory_free=size * GIB, utilization=0)
+        for n, size in enumerate(free)
+    )
+    return GpuSnapshot(1000.0, "test", gpus)
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> JobsService:
+    settings = Settings(
+        root=tmp_path,
+        gpus=GpuSettings(min_free="20GiB"),
+        runners={
+            "own": RunnerSettings(command=["true"]),
+            "small": RunnerSettings(command=["true"], min_free="0B"),
+        },
+    )
+    return JobsService(settings, RuntimePaths(tmp_path / "state", tmp_path / "run"))
+
+
+def plan(service: JobsService, seen: GpuSnapshot, *states: ConfigState, **wishes: object) -> LaunchPlan:
+    requests = [JobRequest(each.name, **wishes) for each in states]  # type: ignore[arg-type]
+    return service.plan(requests, Workspace(states), seen)
+
+
+def test_a_plan_names_tasks_gpu_time_and_folder(service: JobsService) -> None:
+    launch = plan(service, machine(30, 60), state("a")).launches[0]
+    assert (launch.task_count, launch.where, launch.seconds) == (10, "GPU 1 now", 120.0)
+    assert (launch.writes, launch.refused) == ("/w/a", None)
+
+
+def test_of_two_launches_the_second_takes_the_next_gpu_and_the_third_waits(service: JobsService) -> None:
+    made = plan(service, machine(60, 60), state("a"), state("b"), state("c"))
+    assert [launch.where for launch in made.launches] == [
+        "GPU 0 now",
+        "GPU 1 now",
+        "waits for 20 GiB free on one GPU: GPU 0, 1 is taken by the request before",
+    ]
+    assert made.task_count == 30
+
+
+def test_a_runner_that_needs_no_gpu_takes_none(service: JobsService) -> None:
+    made = plan(service, machine(60), state("a", "small"), state("b"))
+    assert [launch.where for launch in made.launches] == ["no GPU needed", "GPU 0 now"]
+
+
+def test_one_error_class_and_given_ids_are_counted(service: JobsService) -> None:
+    known = state("a", error_classes=((ErrorClass.TEXT_TOO_LARGE, 5), (ErrorClass.OTHER, 1)))
+    assert plan(service, machine(60), known, error_class=ErrorClass.TEXT_TOO_LARGE).task_count == 5
+    assert plan(service, machine(60), known, ids=(1, 2, 3)).task_count == 3
+
+
+@pytest.mark.parametrize(
+    ("values", "refused"),
+    [
+        ({"errors": 0, "missing": 0}, "nothing is pending"),
+        ({"errors": 0, "missing": 0, "blocked": 8}, "nothing is pending, 8 blocked"),
+        ({"runner": None}, "no runner is named for it in hitui.toml"),
+        ({"runner": "gone"}, "there is no [runner.gone] in hitui.toml"),
+        ({"scanned": False}, "its results are still being read"),
+    ],
+)
+def test_what_cannot_start_says_why(service: JobsService, values: dict[str, object], refused: str) -> None:
+    runner = values.pop("runner", "own")
+    made = plan(service, machine(60), state("a", runner, **values))  # type: ignore[arg-type]
+    assert made.launches[0].refused == refused
+    assert made.startable == ()
+
+
+def test_absent_gpus_and_running_jobs_are_refused(service: JobsService) -> None:
+    assert plan(service, machine(60), state("a"), gpus=("4",)).launches[0].refused == "no GPU 4; there are 0"
+    running = Job(14, JobRequest("a"), 0.0, Running(("GPU-0",), 1, 0.0))
+    service._latest = JobsSnapshot((running,), 1)
+    made = plan(service, machine(60), state("a"), state("b"))
+    assert made.launches[0].refused == "job 14 is already on it (running)"
+    assert made.launches[1].where == "waits for 20 GiB free on one GPU: GPU 0 is held by job 14"
+    unknown = service.plan([JobRequest("z")], Workspace(()), machine())
+    assert unknown.launches[0].refused == "no such config"
