@@ -153,7 +153,7 @@ def table_rows(table: str, table_format: str | None) -> list[list[str]]:
         cells = [
             re.findall(r"<t[dh]\b[^>]*>(.*?)(?=<t[dh]\b|</t[dhr]|\Z)", row, re.DOTALL | re.I) for row in rows
         ]
-        return [[html.unescape(_folded(re.sub(r"<[^>]*>", " ", cell))) for cell in row] for row in cells]
+        return [[_folded(html.unescape(re.sub(r"<[^>]*>", " ", cell))) for cell in row] for row in cells]
     if table_format == "latex":
         rows = re.split(r"\\\\(?:\s|$)", table)
         return [[_folded(re.sub(r"\\\w+|[{}]", " ", cell)) for cell in row.split("&")] for row in rows]

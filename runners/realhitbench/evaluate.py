@@ -49,6 +49,8 @@ def main(words: Sequence[str]) -> int:
     try:
         engine = engine_class(arguments.engine).from_arguments(arguments)
         questions = load_questions(arguments.questions, warn)
+        if not arguments.data.is_dir():
+            raise RunnerError(f"{arguments.data}: there is no such data folder; give it by --data")
         inputs = InputFiles(arguments.data, arguments.modality, arguments.format)
         prompts = (
             BenchmarkPrompts(arguments.prompts, arguments.modality) if arguments.prompts else OwnPrompts()

@@ -295,6 +295,25 @@ def test_an_unusable_question_list_is_one_line(runner: Runner, content: bytes | 
     assert "Traceback" not in ended.stderr
 
 
+def test_a_missing_data_folder_is_one_line(runner: Runner) -> None:
+    runner.benchmark.data.rename(runner.benchmark.folder / "moved")
+
+    ended = runner.run()
+
+    assert ended.returncode == 1
+    assert (
+        ended.stderr == f"error: {runner.benchmark.data}: there is no such data folder; give it by --data\n"
+    )
+
+
+def test_empty_cells_are_no_answers(runner: Runner) -> None:
+    table = "<table><tr><td>Quay</td><td>&nbsp;</td><td>\n</td></tr><tr><td>Ships</td><td>&nbsp;</td></tr></table>"
+    (runner.benchmark.data / "html" / "harbours.html").write_text(table)
+
+    assert runner.run("--ids", "1").returncode == 0
+    assert runner.journal[0]["Prediction"] == "Quay"
+
+
 def test_an_id_that_stands_twice_is_named_and_runs_once(runner: Runner) -> None:
     runner.benchmark.ask(3, "harbours", "Another question?", "no")
 

@@ -269,6 +269,19 @@ def test_a_picture_that_cannot_be_decoded(
     assert model.prompts == []
 
 
+def test_a_picture_that_the_processor_refuses_costs_its_task(
+    model: Model, evaluate: Evaluate, benchmark_data: Benchmark
+) -> None:
+    benchmark_data.add_table("narrow")
+    (benchmark_data.data / "image" / "narrow.png").write_bytes(png(4000, 2))
+    benchmark_data.ask(10, "narrow", "How many?", "1")
+    model.replies = ["[Final Answer]: 41"]
+    first, second = evaluate(1, 10, modality="image", table=None)
+
+    assert first["Prediction"] == "41"
+    assert second["Prediction"].startswith("[ERROR] ValueError: absolute aspect ratio")
+
+
 def test_marks_of_the_tokenizer_in_a_table_mean_nothing(
     model: Model, evaluate: Evaluate, benchmark_data: Benchmark
 ) -> None:
@@ -293,10 +306,13 @@ def test_a_process_of_its_own_answers_in_its_own_words(runner: Runner, tiny_mode
     assert [event.get("phase") for event in runner.events[:2]] == ["loading", "running"]
 
 
-def test_a_long_answer_is_broken_off_by_a_signal(runner: Runner, tiny_model: Path) -> None:
+@pytest.mark.parametrize("phase", ["loading", "running"])
+def test_loading_and_a_long_answer_are_broken_off_by_a_signal(
+    runner: Runner, tiny_model: Path, phase: str
+) -> None:
     options = ("--model", tiny_model, "--max-new-tokens", "100000", "--resume")
     process = runner.start(*options, engine="transformers")
-    eventually(lambda: any(event.get("phase") == "running" for event in runner.events))
+    eventually(lambda: any(event.get("phase") == phase for event in runner.events), deadline=90)
     process.terminate()
     process.communicate(timeout=60)
 
