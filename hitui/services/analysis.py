@@ -10,6 +10,7 @@ from pathlib import Path
 from hitui.adapters.checkpoints import skip_ids
 from hitui.adapters.checkpoints.catalogue import Catalogue
 from hitui.adapters.checkpoints.skip_ids import SkipReport
+from hitui.adapters.files.look import is_dir
 from hitui.domain.configs import Config, ConfigState
 
 
@@ -38,7 +39,7 @@ def analyze(catalogue: Catalogue, configs: Iterable[Config] | None = None) -> tu
             continue
         if Path(state.source).name == skip_ids.NAME:
             continue
-        folder = next((Path(text) for text in config.folders if Path(text).is_dir()), None)
+        folder = next((Path(text) for text in config.folders if is_dir(text)), None)
         if folder is None:
             continue
         group, _, _ = config.name.rpartition("/")

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hitui.adapters.files.atomic import COPY_SUFFIX
+from hitui.adapters.files.look import is_file
 from hitui.domain.configs import Config
 from hitui.errors import WorkspaceError
 
@@ -43,12 +44,12 @@ def roll_back(config: Config) -> Rollback:
     folder = Path(config.output)
     copy = folder / (SNAPSHOT + COPY_SUFFIX)
     with _no_runner(folder / JOURNAL):
-        ours = [path for path in (folder / JOURNAL,) if path.is_file()]
+        ours = [path for path in (folder / JOURNAL,) if is_file(path)]
         snapshot = folder / SNAPSHOT
-        if snapshot.is_file() and (copy.is_file() or is_ours(snapshot)):
+        if is_file(snapshot) and (is_file(copy) or is_ours(snapshot)):
             ours.append(snapshot)
-        ours += sorted(path for path in folder.glob(copy.name + "-*") if path.is_file())
-        restores = copy.is_file()
+        ours += sorted(path for path in folder.glob(copy.name + "-*") if is_file(path))
+        restores = is_file(copy)
         if not ours and not restores:
             return Rollback(None, (), None)
         kept_in = folder / time.strftime(".hitui-rolled-back-%Y%m%dT%H%M%SZ", time.gmtime())

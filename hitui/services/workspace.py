@@ -16,6 +16,7 @@ from pathlib import Path
 
 from hitui.adapters.checkpoints.catalogue import Catalogue
 from hitui.adapters.checkpoints.relevance import relevant_names
+from hitui.adapters.files.look import is_dir
 from hitui.adapters.files.watch import Watcher
 from hitui.domain.configs import Config, ConfigState
 from hitui.domain.tasks import Task
@@ -216,7 +217,7 @@ class WorkspaceService:
         workspace in which configs lie."""
         declared = self._settings.workspace.results
         if declared:
-            trees = {path for text in declared if (path := self._settings.path(text)).is_dir()}
+            trees = {path for text in declared if is_dir(path := self._settings.path(text))}
         else:
             trees = set()
         root = self._settings.root
@@ -226,6 +227,6 @@ class WorkspaceService:
                     continue
                 inside = folder.is_relative_to(root) and folder != root
                 tree = root / folder.relative_to(root).parts[0] if inside else folder
-                if tree.is_dir():
+                if is_dir(tree):
                     trees.add(tree)
         return tuple(sorted(trees))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
@@ -356,3 +356,25 @@ class TestDeclared:
         (config,) = catalogue.configs
         assert config.folders == (str(folder), str(rerun))
         assert catalogue.read(config).state.done == 2
+
+
+def test_a_folder_that_can_no_longer_be_listed_keeps_what_was_read(
+    workspace: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_results(folder / "results.json", [answer(1), answer(2)])
+    catalogue = Catalogue(Settings(root=workspace))
+    config = catalogue.find("mix_html")
+    assert catalogue.read(config).state.done == 2
+    scandir = os.scandir
+
+    def refusing(path: Any) -> Any:
+        if os.fspath(path) == str(folder):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    catalogue.refresh()
+    assert [found.name for found in catalogue.configs] == ["g/mix_html"]
+    state = catalogue.read(config).state
+    assert state.done == 2
+    assert state.problems == ("result/g/mix_html: cannot be listed: Permission denied; make it readable",)

@@ -25,6 +25,7 @@ from hitui.adapters.checkpoints.reading import (
     UnreadableFile,
     signature_of,
 )
+from hitui.adapters.files.look import is_dir
 from hitui.domain.configs import Config
 from hitui.errors import NoSuchName
 from hitui.settings import ConfigSettings, Settings
@@ -259,7 +260,7 @@ class Catalogue:
         rest = {}
         for config in discovered:
             folders = tuple(folder for folder in config.folders if folder not in taken)
-            left = any(Path(folder).is_dir() for folder in folders)
+            left = any(is_dir(folder) for folder in folders)
             if left and config.name not in declared:
                 rest[config.name] = replace(
                     config,

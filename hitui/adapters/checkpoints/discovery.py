@@ -18,6 +18,7 @@ from hitui.adapters.checkpoints.naming import bare_location, modality_and_format
 from hitui.adapters.checkpoints.questions import looks_like_questions
 from hitui.adapters.checkpoints.reading import Signature, signature_of
 from hitui.adapters.checkpoints.realhitbench import is_result_file
+from hitui.adapters.files.look import is_file
 from hitui.domain.configs import MODALITIES, TABLE_FORMATS, Config
 
 TRAINER_STATE = "trainer_state.json"
@@ -47,6 +48,7 @@ class Walker:
     """Walks again and again; remembers what the heads of files said while those do not change."""
 
     def __init__(self) -> None:
+        self._result_folders: set[Path] = set()
         self._heads: dict[Path, tuple[Signature, bool]] = {}
         self._metadata: dict[Path, tuple[Signature, tuple[str, ...]]] = {}
 
@@ -71,6 +73,9 @@ class Walker:
                 continue
             except OSError as error:
                 found.problems.append(f"{folder}: cannot be listed: {error.strerror}; make it readable")
+                if folder in self._result_folders:
+                    # Its row stays: what was read of it before still counts.
+                    found.result_folders.append(folder)
                 continue
             found.visited.append(folder)
             below = self._look(folder, listed, found)
@@ -91,12 +96,13 @@ class Walker:
             return []
         if any(is_result_file(name) for name in files) or skip_ids.NAME in files:
             found.result_folders.append(folder)
+            self._result_folders.add(folder)
         if skip_ids.NAME in files:
             found.reports.append(folder / skip_ids.NAME)
         checkpoints = [name for name in subfolders if CHECKPOINT_FOLDER.fullmatch(name)]
         is_checkpoint = CHECKPOINT_FOLDER.fullmatch(folder.name) is not None
         if (TRAINER_STATE in files and not is_checkpoint) or any(
-            (folder / name / TRAINER_STATE).exists() for name in checkpoints
+            is_file(folder / name / TRAINER_STATE) for name in checkpoints
         ):
             found.trainer_folders.append(folder)
         self._look_for_questions(folder, files, found)
@@ -123,7 +129,7 @@ class Walker:
                 continue
             known = self._heads.get(path)
             if known is None or known[0] != signature:
-                known = self._heads[path] = (signature, path.is_file() and looks_like_questions(path))
+                known = self._heads[path] = (signature, is_file(path) and looks_like_questions(path))
             if known[1]:
                 found.question_files.append(path)
 
@@ -184,7 +190,7 @@ class Walker:
 
 def _metadata_texts(path: Path) -> tuple[str, ...]:
     """The values of `modality` and `format` in the object `config` with which a result file begins."""
-    if not path.is_file():
+    if not is_file(path):
         return ()
     try:
         with path.open("rb") as file:

@@ -7,6 +7,7 @@ from collections.abc import Hashable
 from pathlib import Path
 
 from hitui.adapters.checkpoints.reading import ReadContext, Reading, Signature, signature_of
+from hitui.adapters.files.look import is_file
 from hitui.domain.configs import Config, ConfigState
 
 DEFAULT_PATTERN = "*"
@@ -53,6 +54,6 @@ def matching_files(context: ReadContext, config: Config, default: str) -> list[t
     for folder in config.folders:
         for path in Path(folder).glob(pattern):
             signature = signature_of(path)
-            if signature is not None and path.is_file():
+            if signature is not None and is_file(path):
                 found[path] = signature
     return sorted(found.items(), key=lambda item: (item[1][2], str(item[0])))

@@ -20,6 +20,7 @@ import msgspec
 
 from hitui.adapters.checkpoints.reading import ReadContext, Reading, Signature, signature_of
 from hitui.adapters.checkpoints.weights import defect_of_checkpoint
+from hitui.adapters.files.look import is_dir
 from hitui.domain.configs import Config, ConfigState
 
 STATE_NAME = "trainer_state.json"
@@ -178,7 +179,9 @@ def checkpoints_in(folder: Path) -> tuple[Path, ...]:
     try:
         with os.scandir(folder) as entries:
             found = [
-                Path(entry.path) for entry in entries if _CHECKPOINT.fullmatch(entry.name) and entry.is_dir()
+                Path(entry.path)
+                for entry in entries
+                if _CHECKPOINT.fullmatch(entry.name) and is_dir(entry.path)
             ]
     except OSError:
         return ()
@@ -216,8 +219,7 @@ def _listing(folder: Path) -> Hashable:
         with os.scandir(folder) as entries:
             found = []
             for entry in entries:
-                status = entry.stat()
-                found.append((entry.name, status.st_ino, status.st_size, status.st_mtime_ns))
+                found.append((entry.name, signature_of(entry.path)))
     except OSError as error:
         return error.errno
     return tuple(sorted(found))

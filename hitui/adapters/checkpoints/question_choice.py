@@ -20,6 +20,7 @@ from hitui.adapters.checkpoints.reading import UnreadableFile
 from hitui.adapters.checkpoints.realhitbench import result_files
 from hitui.adapters.checkpoints.results_file import LARGE
 from hitui.adapters.checkpoints.skip_ids import read_report
+from hitui.adapters.files.look import is_dir, is_file
 from hitui.domain.configs import Config
 from hitui.domain.tasks import TaskId
 from hitui.settings import Settings
@@ -47,7 +48,7 @@ def choose_question_file(
     declared = settings.workspace.questions
     if declared is not None:
         path = settings.path(declared)
-        if path.is_file():
+        if is_file(path):
             return path, ()
         return None, (f"{path}: no such file; correct `[workspace] questions` in {settings.file}",)
     named = _named_by_reports(settings.root, found.reports)
@@ -66,7 +67,7 @@ def choose_data_folder(
     declared = settings.workspace.data
     if declared is not None:
         path = settings.path(declared)
-        if path.is_dir():
+        if is_dir(path):
             return path, ()
         return None, (
             f"{path}: no such folder, so no task counts as blocked; "
@@ -90,7 +91,7 @@ def _named_by_reports(root: Path, reports: Iterable[Path]) -> Path | None:
         if not named:
             continue
         for folder in (root, *report.parents):
-            if (folder / named).is_file():
+            if is_file(folder / named):
                 counts[folder / named] += 1
                 break
     return counts.most_common(1)[0][0] if counts else None
@@ -105,7 +106,7 @@ def _nearby(root: Path) -> list[Path]:
                 names = sorted(place.glob("*.json"))
             except OSError:
                 continue
-            found += [path for path in names[:50] if path.is_file() and looks_like_questions(path)]
+            found += [path for path in names[:50] if is_file(path) and looks_like_questions(path)]
         if found:
             break
     return found
@@ -150,6 +151,6 @@ def _answered_pairs(configs: Sequence[Config]) -> Iterable[tuple[TaskId, str]]:
 def _subfolders(folder: Path) -> set[str]:
     try:
         with os.scandir(folder) as entries:
-            return {entry.name for entry in entries if entry.is_dir()}
+            return {entry.name for entry in entries if is_dir(entry.path)}
     except OSError:
         return set()

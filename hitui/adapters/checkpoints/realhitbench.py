@@ -7,8 +7,10 @@ read instead. A file that cannot be read any more counts with what was read of i
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import stat
 import statistics
 import threading
 from collections import Counter
@@ -45,13 +47,17 @@ def is_result_file(name: str) -> bool:
     return RESULT_NAME.fullmatch(name) is not None
 
 
+_Parsed = tuple[Signature, FileReading | None, tuple[str, ...]]
+"""Of a file: as it was when it was read, its results, and what was wrong with it."""
+
+
 class RealHiTBenchReader:
     """One for all configs of the workspace; keeps what was parsed, by file."""
 
     def __init__(self, context: ReadContext) -> None:
         self._context = context
         self._lock = threading.Lock()
-        self._parsed: dict[str, tuple[Signature, FileReading | None, tuple[str, ...]]] = {}
+        self._parsed: dict[str, _Parsed] = {}
         self._journals: dict[str, Journal] = {}
 
     def fingerprint(self, config: Config) -> Hashable:
@@ -65,9 +71,16 @@ class RealHiTBenchReader:
         )
 
     def read(self, config: Config) -> Reading:
-        files = result_files(config.folders)
+        unlisted: list[tuple[str, str]] = []
+        files = _files(config.folders, is_result_file, unlisted)
+        for folder, _ in unlisted:
+            files += [(path, known[0]) for path, known in self._known_in(folder)]
+        files.sort(key=_later)
         readings = [(path, signature, *self._reading_of(path, signature)) for path, signature in files]
         problems = tuple(
+            f"{self._context.shown(folder)}: cannot be listed: {reason}; make it readable"
+            for folder, reason in unlisted
+        ) + tuple(
             f"{self._context.shown(path)}: {problem}" for path, _, _, lines in readings for problem in lines
         )
         usable = [
@@ -117,6 +130,12 @@ class RealHiTBenchReader:
         with self._lock:
             self._parsed[path] = (signature, reading, problems)
         return reading, problems
+
+    def _known_in(self, folder: str) -> list[tuple[str, _Parsed]]:
+        with self._lock:
+            return [
+                (path, known) for path, known in self._parsed.items() if path.rpartition("/")[0] == folder
+            ]
 
     def _source(self, paths: Sequence[str]) -> str:
         if not paths:
@@ -246,19 +265,33 @@ def _report_files(folders: Sequence[str]) -> tuple[tuple[str, Signature], ...]:
     return tuple(_files(folders, lambda name: name == skip_ids.NAME))
 
 
-def _files(folders: Sequence[str], wanted: Callable[[str], bool]) -> list[tuple[str, Signature]]:
+def _files(
+    folders: Sequence[str],
+    wanted: Callable[[str], bool],
+    unlisted: list[tuple[str, str]] | None = None,
+) -> list[tuple[str, Signature]]:
+    """Wanted regular files; folders that are there but cannot be listed go to `unlisted`, with the reason."""
     found: dict[str, Signature] = {}
     for folder in folders:
         try:
             with os.scandir(folder) as entries:
-                for entry in entries:
+                paths = [entry.path for entry in entries if wanted(entry.name)]
+            for path in paths:
+                with contextlib.suppress(FileNotFoundError):
+                    status = Path(path).stat()
                     # Only regular files: opening a pipe of that name would wait for ever.
-                    if wanted(entry.name) and entry.is_file():
-                        status = entry.stat()
-                        found[entry.path] = (status.st_ino, status.st_size, status.st_mtime_ns)
-        except OSError:
+                    if stat.S_ISREG(status.st_mode):
+                        found[path] = (status.st_ino, status.st_size, status.st_mtime_ns)
+        except (FileNotFoundError, NotADirectoryError):
             continue
-    return sorted(found.items(), key=lambda item: (item[1][2], item[0]))
+        except OSError as error:
+            if unlisted is not None:
+                unlisted.append((folder, error.strerror or str(error)))
+    return sorted(found.items(), key=_later)
+
+
+def _later(file: tuple[str, Signature]) -> tuple[int, str]:
+    return file[1][2], file[0]
 
 
 def _class_of(prediction: str) -> ErrorClass:

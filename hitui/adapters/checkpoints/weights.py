@@ -14,6 +14,8 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+from hitui.adapters.files.look import is_file
+
 _MOST_HEADER = 100_000_000
 """Bytes; the format's own limit for a header."""
 
@@ -62,7 +64,7 @@ def defect_of_index(path: Path) -> str:
         return "is damaged"
     for name in shards:
         shard = path.parent / str(name)
-        if not shard.is_file():
+        if not is_file(shard):
             return f"names {name}, which is absent"
         defect = (
             defect_of_safetensors(shard) if shard.suffix == ".safetensors" else defect_of_torch_file(shard)
@@ -101,10 +103,10 @@ def defect_of_checkpoint(folder: Path) -> str:
 
 def _defect_of_weights(folder: Path, partitions: Path | None) -> str:
     for name, defect_of in WEIGHTS:
-        if (folder / name).is_file():
+        if is_file(folder / name):
             defect = defect_of(folder / name)
             return f"{name} {defect}" if defect else ""
-    if (folder / "pytorch_model_fsdp_0" / ".metadata").is_file():
+    if is_file(folder / "pytorch_model_fsdp_0" / ".metadata"):
         return ""
     if partitions is not None:
         return _defect_of_partitions(partitions, "*_model_states.pt")
@@ -114,11 +116,9 @@ def _defect_of_weights(folder: Path, partitions: Path | None) -> str:
 def _defect_of_optimizer(folder: Path, partitions: Path | None) -> str:
     if partitions is not None:
         return _defect_of_partitions(partitions, "*_optim_states.pt")
-    if (folder / "optimizer_0" / ".metadata").is_file():
+    if is_file(folder / "optimizer_0" / ".metadata"):
         return ""
-    return _defect_of_needed(
-        folder, "optimizer.bin" if (folder / "optimizer.bin").is_file() else "optimizer.pt"
-    )
+    return _defect_of_needed(folder, "optimizer.bin" if is_file(folder / "optimizer.bin") else "optimizer.pt")
 
 
 def _deepspeed_folder(folder: Path) -> Path | None:
@@ -140,7 +140,7 @@ def _defect_of_partitions(folder: Path, pattern: str) -> str:
 
 
 def _defect_of_needed(folder: Path, name: str) -> str:
-    if not (folder / name).is_file():
+    if not is_file(folder / name):
         return f"{name} is absent"
     defect = defect_of_torch_file(folder / name)
     return f"{name} {defect}" if defect else ""

@@ -6,6 +6,7 @@ watches. What is said is a hint: the one who is told looks for himself.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
@@ -15,6 +16,8 @@ from typing import Any
 
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
+
+from hitui.adapters.files.look import is_dir
 
 POLL_SECONDS = 1.0
 _MOST_TREES = 32
@@ -146,11 +149,12 @@ class _Poller(threading.Thread):
         try:
             with os.scandir(folder) as entries:
                 for entry in entries:
-                    if entry.is_dir():
+                    if is_dir(entry.path):
                         found.append((entry.name, entry.inode(), 0, 0))
                     elif self._relevant(entry.name):
-                        status = entry.stat()
-                        found.append((entry.name, status.st_ino, status.st_size, status.st_mtime_ns))
+                        with contextlib.suppress(OSError):
+                            status = entry.stat()
+                            found.append((entry.name, status.st_ino, status.st_size, status.st_mtime_ns))
         except OSError as error:
             return error.errno
         return sorted(found)
