@@ -234,6 +234,9 @@ class Dashboard(App[int]):
 
 def run_dashboard(services: Services) -> int:
     """Runs the app until it is left; returns the exit status. A signal leaves the terminal as it was."""
+    for exported in ("COLUMNS", "LINES"):
+        # A shell that exported them once would hold the screen at that size for ever.
+        os.environ.pop(exported, None)
     colours = not wants_no_colour()
     mouse = os.environ.get("TERM") != "dumb"
     if not mouse:

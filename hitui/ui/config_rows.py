@@ -145,6 +145,8 @@ def _at_rest(state: ConfigState) -> StateWords:
             attention = bool(state.problems)
             if attention:
                 return StateWords(f"! {state.problems[0]}", "! see enter", "warn", True)
+            if state.unit != "tasks":
+                return StateWords(f"{state.pending} {state.unit} to go", f"{state.pending} to go", "warn")
             return StateWords(f"{state.pending} to rerun", f"{state.pending} to rerun", "warn")
         case ConfigCondition.WHOLE:
             if state.problems:

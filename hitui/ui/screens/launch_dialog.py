@@ -37,7 +37,7 @@ class LaunchDialog(Dialog):
 
     def wanted_width(self) -> int:
         launches = self._plan.startable
-        rows = [len(launch.request.config) + len(launch.where) for launch in launches]
+        rows = [len(launch.request.config) + len(_where(launch)) for launch in launches]
         written = [8 + len(launch.writes) for launch in launches]
         refused = [4 + len(launch.refused or "") for launch in self._plan.launches]
         row = max(rows, default=0) + TASKS_CELLS + ABOUT_CELLS + 3 * GAP
@@ -53,7 +53,7 @@ class LaunchDialog(Dialog):
             for launch in plan.startable:
                 lines.append(
                     _row(
-                        (launch.request.config, _tasks(launch), launch.where, _about(launch)),
+                        (launch.request.config, _tasks(launch), _where(launch), _about(launch)),
                         ("strong", "", "", ""),
                         name,
                         where,
@@ -74,7 +74,7 @@ def _widths(launches: Sequence[PlannedLaunch], width: int) -> tuple[int, int]:
     """Cells of the name and of the place."""
     room = width - TASKS_CELLS - ABOUT_CELLS - 3 * GAP
     name = min(max(6, *(len(launch.request.config) for launch in launches)), room * 3 // 5)
-    where = min(max(5, *(len(launch.where) for launch in launches)), room - name)
+    where = min(max(5, *(len(_where(launch)) for launch in launches)), room - name)
     return name, max(5, where)
 
 
@@ -87,6 +87,11 @@ def _row(cells: tuple[str, str, str, str], styles: tuple[str, ...], name: int, w
         (text.fit_right(cells[3], ABOUT_CELLS), styles[3]),
     ]
     return tuple(spans)
+
+
+def _where(launch: PlannedLaunch) -> str:
+    """Without the reasons GPU by GPU, which stand behind the first colon: the job's own screen has them."""
+    return launch.where.split(":", 1)[0]
 
 
 def _tasks(launch: PlannedLaunch) -> str:

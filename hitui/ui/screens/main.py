@@ -219,7 +219,8 @@ class MainScreen(FullScreen):
     def _summary(self) -> Line:
         """`3 jobs · 62 pending in 5 configs · done in about 1h 12m`."""
         jobs = [job for job in self.dashboard.jobs_snapshot.jobs if job.active]
-        pending = [row for row in self._rows if row.state.pending]
+        # Steps of a trainer and tasks make no sum.
+        pending = [row for row in self._rows if row.state.pending and row.state.unit == "tasks"]
         attention = sum(1 for row in self._rows if row.words.attention)
         parts: list[Line] = []
         if attention:
