@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
+
+from hitui_runners.output import warn
 
 EVENTS_VARIABLE = "HITUI_EVENTS"
 
@@ -64,5 +65,5 @@ class EventWriter:
             finally:
                 os.close(handle)
         except OSError as error:
-            print(f"warning: {self._path}: event lines stop: {error.strerror}", file=sys.stderr, flush=True)
+            warn(f"{self._path}: event lines stop: {error.strerror}")
             self._path = None

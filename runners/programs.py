@@ -9,6 +9,8 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from hitui_runners.output import close, complain
+
 PROGRAMS: dict[str, str] = {
     "realhitbench": "hitui_runners.realhitbench.evaluate",
 }
@@ -18,7 +20,10 @@ def main(words: Sequence[str] | None = None) -> int:
     """Runs one program and returns its exit status; 2 where no known one is named."""
     words = list(sys.argv[1:] if words is None else words)
     if not words or words[0] not in PROGRAMS:
-        print(f"usage: hitui_runners {{{','.join(PROGRAMS)}}} … (--help behind it explains)", file=sys.stderr)
+        complain(f"usage: hitui_runners {{{','.join(PROGRAMS)}}} … (--help behind it explains)")
         return 0 if words in (["-h"], ["--help"]) else 2
-    status: int = importlib.import_module(PROGRAMS[words[0]]).main(words[1:])
+    try:
+        status: int = importlib.import_module(PROGRAMS[words[0]]).main(words[1:])
+    finally:
+        close()
     return status

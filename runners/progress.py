@@ -6,8 +6,9 @@ redrawn with a carriage return, and cleared before anything else is printed.
 
 from __future__ import annotations
 
-import sys
 import time
+
+from hitui_runners.output import complain, say
 
 _WIDTH = 20
 _EIGHTHS = " ▏▎▍▌▋▊▉"
@@ -48,21 +49,21 @@ class ProgressBar:
         """Draws the bar at `done` finished tasks."""
         self._done = done
         line = bar_line(self._label, done, self._total, time.monotonic() - self._started)
-        print("\r" + line.ljust(self._shown), end="", file=sys.stderr, flush=True)
+        complain("\r" + line.ljust(self._shown), end="")
         self._shown = len(line)
 
     def write(self, text: str) -> None:
         """Clears the bar and prints `text`; the next `show` draws the bar again."""
         self._clear()
-        print(text, flush=True)
+        say(text)
 
     def close(self) -> None:
         """Leaves the last bar in the log and ends its line."""
         self.show(self._done)
-        print(file=sys.stderr, flush=True)
+        complain("")
         self._shown = 0
 
     def _clear(self) -> None:
         if self._shown:
-            print("\r" + " " * self._shown + "\r", end="", file=sys.stderr, flush=True)
+            complain("\r" + " " * self._shown + "\r", end="")
             self._shown = 0

@@ -20,6 +20,7 @@ from pathlib import Path
 from hitui_runners.engines.base import Engine, Prompt, Reply, image_too_large, text_too_large
 from hitui_runners.engines.simulated_gpus import GpuClaim
 from hitui_runners.errors import RunnerError
+from hitui_runners.output import say
 
 LONGEST_SECONDS = 1.0
 CHARACTERS_PER_TOKEN = 4
@@ -96,7 +97,7 @@ class DemoEngine(Engine):
         return cls(seconds, failure_rate)
 
     def load(self) -> None:
-        print("Demo engine: answers are looked up in the table, no model is loaded", flush=True)
+        say("Demo engine: answers are looked up in the table, no model is loaded")
         if self._claim is not None:
             self._claim.take()
         time.sleep(min(self._seconds, LONGEST_SECONDS))

@@ -17,6 +17,7 @@ from hitui_runners.engines.base import Engine, Prompt, Reply, TaskFailed, image_
 from hitui_runners.engines.processors import load_processor
 from hitui_runners.engines.truncation import TokenizedTable, note
 from hitui_runners.errors import RunnerError
+from hitui_runners.output import say
 
 SEAM_TOKENS = 8
 """Taken off beside the excess when a prompt came out above its budget."""
@@ -71,7 +72,7 @@ class TransformersEngine(Engine):
                 f"{sys.executable}: cannot run models: {error}; install torch, transformers, accelerate and pillow there"
             ) from error
         on_gpu = torch.cuda.is_available()
-        print(f"Loading {self._folder} on {_devices(torch)}", flush=True)
+        say(f"Loading {self._folder} on {_devices(torch)}")
         try:
             self._processor = load_processor(self._folder)
             self._model = AutoModelForImageTextToText.from_pretrained(

@@ -9,7 +9,6 @@ wrong usage; stopped by SIGTERM 143, SIGINT 130, SIGUSR1 75 ("put me back in the
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from hitui_runners.engines import engine_class
 from hitui_runners.engines.base import Engine, Prompt, Reply, TaskFailed
 from hitui_runners.errors import RunnerError
 from hitui_runners.events import EventWriter
+from hitui_runners.output import complain, say, warn
 from hitui_runners.progress import ProgressBar
 from hitui_runners.realhitbench.answers import ERROR_PREFIX, NO_FINAL_ANSWER, final_answer
 from hitui_runners.realhitbench.arguments import parse_arguments
@@ -56,19 +56,14 @@ def main(words: Sequence[str]) -> int:
             BenchmarkPrompts(arguments.prompts, arguments.modality) if arguments.prompts else OwnPrompts()
         )
         store = ResultStore(arguments.output, warn)
-        chosen = select(arguments, questions, inputs, store, warn)
+        chosen = select(arguments, questions, inputs, store)
         evaluation = Evaluation(engine, inputs, prompts, store, signals, EventWriter())
         return evaluation.run(chosen)
     except RunnerError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        complain(f"error: {error}")
         return 1
     except Stopped as stopped:
         return stopped.exit_status
-
-
-def warn(line: str) -> None:
-    """One line on stderr; the run goes on."""
-    print(f"warning: {line}", file=sys.stderr, flush=True)
 
 
 @dataclass(frozen=True)
@@ -118,7 +113,7 @@ class Evaluation:
             exit_status = 0
         except Stopped as stopped:
             exit_status = stopped.exit_status
-            print(f"\nStopped by a signal after {self._done} tasks", flush=True)
+            say(f"\nStopped by a signal after {self._done} tasks")
             raise
         finally:
             self._finish(exit_status)
@@ -182,7 +177,7 @@ class Evaluation:
             self._signals.check()
             answer = final_answer(reply.text, is_code=prompt.writes_code)
             if answer is None:
-                print("\nNo final answer in the reply; asking once more", flush=True)
+                say("\nNo final answer in the reply; asking once more")
                 reply = self._engine.answer(replace(prompt, after=prompt.after + REMINDER))
                 self._signals.check()
                 answer = final_answer(reply.text, is_code=prompt.writes_code)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from hitui_runners.errors import RunnerError
+from hitui_runners.output import say, warn
 from hitui_runners.realhitbench.questions import InputFiles, Question
 from hitui_runners.realhitbench.store import ResultStore
 
@@ -17,7 +18,6 @@ def select(
     questions: Sequence[Question],
     inputs: InputFiles,
     store: ResultStore,
-    warn: Callable[[str], None],
 ) -> tuple[Question, ...]:
     """The questions to run, in the order of the question list. Raises RunnerError.
 
@@ -46,9 +46,9 @@ def select(
         answered = sum(store.is_answered(question.id) for question in chosen)
         chosen = [question for question in chosen if not store.is_answered(question.id)]
         if answered:
-            print(f"Resuming: {answered} tasks have an answer already", flush=True)
+            say(f"Resuming: {answered} tasks have an answer already")
     chosen = chosen[: arguments.max_queries]
-    print(f"{len(chosen)} tasks to run out of {len(questions)} questions", flush=True)
+    say(f"{len(chosen)} tasks to run out of {len(questions)} questions")
     return tuple(chosen)
 
 

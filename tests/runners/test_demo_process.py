@@ -246,6 +246,20 @@ def test_a_full_disk_ends_it_with_one_line_and_whole_results(runner: Runner) -> 
     assert [result["id"] for result in runner.journal] == [1, 2, 3, 4, 5, 6]
 
 
+def test_a_full_disk_under_the_log_stops_nothing(runner: Runner) -> None:
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, str(RUNNERS), *runner.words()],
+            stdin=subprocess.DEVNULL,
+            stdout=full,
+            stderr=full,
+            env=environment(HITUI_EVENTS="/dev/full"),
+        )
+
+    assert ended.returncode == 0
+    assert [result["id"] for result in runner.journal] == [1, 2, 3, 4, 5, 6]
+
+
 def test_an_output_that_cannot_be_written_is_one_line(runner: Runner, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     runner.output = tmp_path / "file" / "output"
