@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     job = _find(services, arguments.job)
     harmless = sys.stdout.isatty()
     if not job.log and not arguments.follow:
-        raise WorkspaceError(f"job {job.id} has no log yet: it is {job.word}")
+        raise WorkspaceError(f"job {job.id} has no log: it is {job.word}")
     offset = 0
     asked = 0.0
     while True:

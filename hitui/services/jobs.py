@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -13,7 +14,7 @@ from hitui.domain.gpus import GpuSnapshot
 from hitui.domain.jobs import Job, JobRequest, JobsSnapshot
 from hitui.domain.launches import LaunchPlan, PlannedLaunch
 from hitui.domain.placement import GpuRules, gpus_for_jobs, never_enough, place
-from hitui.errors import HituiError
+from hitui.errors import HituiError, SupervisorError
 from hitui.paths import RuntimePaths
 from hitui.settings import Settings
 from hitui.supervisor.client import SupervisorClient, Watch
@@ -76,9 +77,9 @@ class JobsService:
 
         With `every`, all that there ever were; else the active ones and the latest others.
         """
-        if self._client.answers():
+        try:
             self._latest = self._client.jobs(every=every)
-        else:
+        except SupervisorError:
             self._latest = self._client.last_known(None if every else 200)
         return self._latest
 
@@ -94,7 +95,7 @@ class JobsService:
         Raises LaunchError, NoSuchName or SupervisorError with the reason.
         """
         self.ensure_supervisor()
-        return self._client.submit(requests, os.environ)
+        return self._client.submit(requests, _environment())
 
     def stop(self, job_ids: Sequence[int]) -> tuple[Job, ...]:
         """Asks jobs to stop; a second time, without grace. Raises NoSuchName or SupervisorError."""
@@ -201,6 +202,16 @@ class JobsService:
         self._latest = snapshot
         if not self._closed.is_set():
             publish(snapshot)
+
+
+def _environment() -> dict[str, str]:
+    """Ours, without variables that are no UTF-8 text: JSON cannot carry them."""
+    found = {}
+    for name, value in os.environ.items():
+        with contextlib.suppress(UnicodeEncodeError):
+            f"{name}={value}".encode()
+            found[name] = value
+    return found
 
 
 def _task_count(request: JobRequest, state: ConfigState) -> int | None:

@@ -46,16 +46,21 @@ class SupervisorClient:
             return int(self.status()["pid"])
         private_folder(self._paths.state)
         log = self._paths.supervisor_log
-        with log.open("ab") as stderr:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "hitui.supervisor", str(workspace)],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-                cwd="/",
-                env=_outside_of_jobs(),
-                start_new_session=True,
-            )
+        try:
+            with log.open("ab") as stderr:
+                process = subprocess.Popen(
+                    [sys.executable, "-m", "hitui.supervisor", str(workspace)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=stderr,
+                    cwd="/",
+                    env=_outside_of_jobs(),
+                    start_new_session=True,
+                )
+        except OSError as error:
+            raise SupervisorError(
+                f"{error.filename or log}: the supervisor cannot be started: {error.strerror}"
+            ) from error
         with process:
             assert process.stdout is not None
             said = _first_line(process.stdout.fileno(), START_SECONDS)

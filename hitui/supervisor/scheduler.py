@@ -107,8 +107,8 @@ class Scheduler:
                 waits[job.id] = f"a mended hitui.toml: {error}"
             except HituiError as error:
                 self._end(job, End(Ending.NOT_STARTED, str(error)))
-            except OSError as error:
-                waits[job.id] = f"the disk: {error.filename or self._paths.state}: {error.strerror}"
+            except (OSError, sqlite3.Error) as error:
+                waits[job.id] = f"the disk: {getattr(error, 'filename', None) or self._paths.state}: {error}"
             except Exception:  # noqa: BLE001 - one job that cannot be started must not hold up the others
                 traceback.print_exc(file=sys.stderr)
                 waits[job.id] = (

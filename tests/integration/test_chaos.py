@@ -37,6 +37,11 @@ def active(here: Control) -> list[Job]:
     return [job for job in here.client.last_known(None).jobs if job.active]
 
 
+def launchers(here: Control) -> list[Process]:
+    running = [job.id for job in active(here) if (here.paths.job(job.id) / "launcher.json").exists()]
+    return [here.launcher(job_id) for job_id in running]
+
+
 def victims(here: Control) -> list[Process]:
     """Supervisor, launchers and runners that live now."""
     found = list(here.leftovers())
@@ -58,7 +63,8 @@ def test_whatever_is_killed_nothing_is_lost_and_nothing_runs_twice(
             goal = answers(here) + dice.choice((0, 0, 1, 3, 8))
             eventually(lambda goal=goal: answers(here) >= goal or not active(here), "the round's moment")
             living = victims(here)
-            chosen = living if dice.random() < 0.25 else dice.sample(living, dice.randint(0, len(living)))
+            some = dice.sample(living, dice.randint(0, len(living)))
+            chosen = dice.choice((living, launchers(here), some, some))
             for process in chosen:
                 kill(process)
             if dice.random() < 0.5:

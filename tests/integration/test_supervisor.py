@@ -254,3 +254,38 @@ def test_stopping_the_supervisor_leaves_jobs_running(here: Control) -> None:
     assert processes.alive(process)
     here.service.ensure_supervisor()
     assert here.running(job_id).pid == process.pid
+
+
+def test_a_socket_may_lie_deeper_than_the_kernel_can_name(
+    here: Control, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = tmp_path / ("d" * 100)
+    deep.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(deep))
+    here.connect()
+    assert len(str(here.paths.socket)) > 107
+    assert here.ended(here.submit("answer")).ending is Ending.SUCCEEDED
+
+
+def test_a_runtime_folder_that_someone_laid_there_is_refused(
+    here: Control, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "laid").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "laid" / "hitui").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "laid"))
+    here.connect()
+    with pytest.raises(SupervisorError, match="is not a folder of yours; set XDG_RUNTIME_DIR"):
+        here.service.ensure_supervisor()
+
+
+def test_a_runner_gets_the_environment_of_whoever_asked(
+    here: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here.service.ensure_supervisor()
+    monkeypatch.setenv("ASKED_FROM", "this terminal")
+    monkeypatch.setenv("NO_TEXT", "\udcff")
+    here.submit("hang")
+    environment = environment_of(here.told("hang", "main"))
+    assert environment["ASKED_FROM"] == "this terminal"
+    assert "NO_TEXT" not in environment
