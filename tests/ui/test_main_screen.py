@@ -342,6 +342,8 @@ async def test_a_terminal_too_small_asks_for_room(size: tuple[int, int], told: s
         await shown(pilot, "hitui needs 60x15", told)
         await pilot.resize_terminal(*WIDE)
         await shown(pilot, "▶ GPU 2 #14")
+        await pilot.press("down")
+        await shown(pilot, "▸  qwen3vl_default_pic/mix_csv")
 
 
 async def test_every_line_is_as_wide_as_the_screen_at_any_size() -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 from textual import events
 from textual.screen import Screen
+from textual.widget import Widget
 from textual.worker import Worker
 
 from hitui.ui.line import Line
@@ -30,15 +31,23 @@ class MoreRoom(OneLine):
 
 
 class FullScreen(Screen[None]):
+    _focused_before: Widget | None = None
+
     @property
     def dashboard(self) -> Dashboard:
         return cast("Dashboard", self.app)
 
     def on_resize(self, event: events.Resize) -> None:
         small = event.size.width < LEAST_COLUMNS or event.size.height < LEAST_ROWS
+        if small and not self.has_class("too-small"):
+            # What is hidden loses the focus; it comes back with the room.
+            self._focused_before = self.focused
         self.set_class(small, "too-small")
         if small:
             self.query_one(MoreRoom).rebuild()
+        elif self._focused_before is not None:
+            self.set_focus(self._focused_before)
+            self._focused_before = None
         self.resized(event.size.width, event.size.height)
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
