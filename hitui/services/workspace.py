@@ -11,7 +11,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from hitui.adapters.checkpoints.catalogue import Catalogue
@@ -52,7 +53,8 @@ class WorkspaceService:
         self._states: dict[str, ConfigState] = {}
         self._latest = WorkspaceSnapshot()
         self._publish: Callable[[WorkspaceSnapshot], None] | None = None
-        self._published_at = 0.0
+        self._published_at = self._discovered_at = self._inputs_at = 0.0
+        self._trouble: tuple[str, ...] = ()
         self._wishes: queue.SimpleQueue[frozenset[Path] | None] = queue.SimpleQueue()
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
@@ -86,38 +88,51 @@ class WorkspaceService:
     def scan_once(self) -> WorkspaceSnapshot:
         """Everything, read now."""
         self.catalogue.refresh()
+        self._states = {}
         self._read(self.catalogue.configs)
         return self._compose(scanning=False)
 
     def _run(self) -> None:
-        self._rediscover()
-        looked_at = inputs_at = time.monotonic()
+        self._guarded(self._rediscover)
         while not self._stopped.is_set():
             changed = self._wait_for_changes()
-            now = time.monotonic()
-            if self._stopped.is_set():
-                return
-            if now - inputs_at > _INPUTS_SECONDS:
-                inputs_at = now
-                if self.catalogue.refresh_inputs():
-                    self._read_changed(self.catalogue.configs)
-            if changed is None or now - looked_at > _LOOK_AGAIN_SECONDS:
-                looked_at = now
+            if not self._stopped.is_set():
+                self._guarded(partial(self._follow, changed))
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        """The thread must outlive a disk that fails in a way that nobody foresaw."""
+        try:
+            work()
+            if self._trouble:
+                self._trouble = ()
+                self._announce(at_once=True)
+        except OSError as error:
+            self._trouble = (
+                f"{error.filename or self._settings.root}: {error.strerror}; "
+                f"looked at again within {_LOOK_AGAIN_SECONDS:.0f} s",
+            )
+            self._announce(at_once=True)
+
+    def _follow(self, changed: frozenset[Path] | None) -> None:
+        now = time.monotonic()
+        if now - self._inputs_at > _INPUTS_SECONDS:
+            self._inputs_at = now
+            if self.catalogue.refresh_inputs():
+                self._read_changed(self.catalogue.configs)
+        if changed is None or now - self._discovered_at > _LOOK_AGAIN_SECONDS:
+            self._rediscover()
+            return
+        known = {folder for config in self.catalogue.configs for folder in config.folders}
+        if any(str(folder) not in known for folder in changed):
+            # A checkpoint of gigabytes is minutes of events; the walk need not follow each.
+            if not self._stopped.wait(max(0.0, self._discovered_at + _DISCOVER_SECONDS - now)):
                 self._rediscover()
-            elif changed:
-                known = {folder for config in self.catalogue.configs for folder in config.folders}
-                if any(str(folder) not in known for folder in changed):
-                    # A checkpoint of gigabytes is minutes of events; the walk need not follow each.
-                    if self._stopped.wait(max(0.0, looked_at + _DISCOVER_SECONDS - now)):
-                        return
-                    looked_at = time.monotonic()
-                    self._rediscover()
-                else:
-                    self._read_changed(
-                        config
-                        for config in self.catalogue.configs
-                        if any(str(folder) in config.folders for folder in changed)
-                    )
+        elif changed:
+            self._read_changed(
+                config
+                for config in self.catalogue.configs
+                if any(str(folder) in config.folders for folder in changed)
+            )
 
     def _wait_for_changes(self) -> frozenset[Path] | None:
         """The folders that changed (maybe none), or None when everything is to be looked at."""
@@ -137,12 +152,11 @@ class WorkspaceService:
         return frozenset(changed)
 
     def _rediscover(self) -> None:
+        self._discovered_at = time.monotonic()
         self.catalogue.refresh()
         configs = self.catalogue.configs
         self._states = {
-            config.name: known
-            if (known := self._states.get(config.name)) is not None and known.config == config
-            else ConfigState(config)
+            config.name: replace(self._states.get(config.name, ConfigState(config)), config=config)
             for config in configs
         }
         self._announce()
@@ -197,7 +211,7 @@ class WorkspaceService:
 
     def _compose(self, scanning: bool) -> WorkspaceSnapshot:
         states = tuple(self._states[name] for name in sorted(self._states))
-        self._latest = WorkspaceSnapshot(states, scanning, self.catalogue.problems)
+        self._latest = WorkspaceSnapshot(states, scanning, (*self._trouble, *self.catalogue.problems))
         return self._latest
 
     def _announce(self, at_once: bool = False) -> None:

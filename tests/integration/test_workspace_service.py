@@ -185,3 +185,20 @@ def test_scan_once_and_tasks(workspace: Path) -> None:
     assert len(snapshot.configs) == 8
     assert [task.id for task in service.tasks("text_html_7") if task.pending] == [2, 3, 4, 5]
     assert os.listdir(workspace / "result" / "g" / "text_html_7") == ["results.json"]  # noqa: PTH208
+
+
+def test_a_disk_that_fails_unforeseen_is_said_and_the_thread_goes_on(
+    workspace: Path, screen: Screen, service: WorkspaceService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refresh = service.catalogue.refresh
+
+    def failing() -> None:
+        raise OSError(5, "Input/output error", str(workspace))
+
+    monkeypatch.setattr(service.catalogue, "refresh", failing)
+    service.rescan()
+    eventually(lambda: any("Input/output error" in problem for problem in screen.last.problems))
+    assert len(screen.last.configs) == 8
+    monkeypatch.setattr(service.catalogue, "refresh", refresh)
+    service.rescan()
+    eventually(lambda: not screen.last.problems)
