@@ -17,6 +17,8 @@ from tests.tools.benchmark import Benchmark, harbours
 from tests.tools.eventually import eventually
 
 RUNNERS = Path(__file__).resolve().parents[2] / "runners"
+PLAIN_PYTHON = (str(Path(sys.base_prefix) / "bin" / "python3"), "-I", "-S")
+"""A Python that finds nothing but its standard library."""
 
 
 @pytest.fixture
