@@ -304,16 +304,16 @@ class LogReader:
             self._searched = text
             self._found_at = None
             return
-        encoded = text.encode("utf-8", errors="surrogateescape")[:OVERLAP]
-        pattern = re.compile(re.escape(encoded), 0 if text != text.lower() else re.IGNORECASE)
+        needle = text.encode("utf-8", errors="surrogateescape")[:OVERLAP]
+        fold = text == text.lower()
         same = text == self._searched and self._found_at is not None
         from_here = self._found_at if same and self._found_at is not None else self._window.start
         self._searched = text
         if forward:
             begin = self._file.line_end(from_here) if same else from_here
-            found = self._file.find(pattern, begin, self._interrupted)
+            found = self._file.find(needle, begin, fold, self._interrupted)
         else:
-            found = self._file.find_before(pattern, from_here, self._interrupted)
+            found = self._file.find_before(needle, from_here, fold, self._interrupted)
         if found is None:
             where = "below" if forward else "above"
             self._note = "" if self._interrupted() else f"no {'other ' if same else ''}{text!r} {where} here"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 
 import pytest
@@ -96,13 +95,15 @@ def test_a_match_across_two_blocks_is_found_in_both_directions(
 ) -> None:
     monkeypatch.setattr(tail, "CHUNK", 16)
     monkeypatch.setattr(tail, "OVERLAP", 8)
-    file = opened(tmp_path, b"a" * 13 + b"needle" + b"b" * 40)
+    file = opened(tmp_path, b"a" * 13 + b"nEEdle" + b"b" * 40)
     try:
-        pattern = re.compile(b"needle")
-        assert file.find(pattern, 0, lambda: False) == 13
-        assert file.find(pattern, 14, lambda: False) is None
-        assert file.find_before(pattern, file.size, lambda: False) == 13
-        assert file.find_before(pattern, 13, lambda: False) is None
+        for needle, fold in ((b"nEEdle", False), (b"needle", True)):
+            assert file.find(needle, 0, fold, lambda: False) == 13
+            assert file.find(needle, 14, fold, lambda: False) is None
+            assert file.find_before(needle, file.size, fold, lambda: False) == 13
+            assert file.find_before(needle, 14, fold, lambda: False) == 13
+            assert file.find_before(needle, 13, fold, lambda: False) is None
+        assert file.find(b"needle", 0, False, lambda: False) is None
     finally:
         file.close()
 
@@ -112,7 +113,7 @@ def test_a_search_is_given_up_when_asked(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(tail, "OVERLAP", 0)
     file = opened(tmp_path, b"a" * 40 + b"needle")
     try:
-        assert file.find(re.compile(b"needle"), 0, lambda: True) is None
-        assert file.find_before(re.compile(b"a"), 0, lambda: False) is None
+        assert file.find(b"needle", 0, False, lambda: True) is None
+        assert file.find_before(b"x", file.size, False, lambda: True) is None
     finally:
         file.close()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -150,26 +149,27 @@ class LogFile:
     def count_newlines(self, start: int, end: int) -> int:
         return self.read(start, end).count(b"\n")
 
-    def find(self, pattern: re.Pattern[bytes], start: int, stop: Callable[[], bool]) -> int | None:
-        """Start of the first match at or behind `start`; None when there is none, or `stop()` says so."""
+    def find(self, needle: bytes, start: int, fold: bool, stop: Callable[[], bool]) -> int | None:
+        """Place of the first `needle` at or behind `start`; None when there is none, or `stop()` says so.
+
+        With `fold`, ASCII letters of either case are the same, and `needle` is in lower case.
+        """
         for offset, data in self._blocks(start):
-            match = pattern.search(data)
-            if match is not None:
-                return offset + match.start()
+            found = (data.lower() if fold else data).find(needle)
+            if found >= 0:
+                return offset + found
             if stop():
                 return None
         return None
 
-    def find_before(self, pattern: re.Pattern[bytes], end: int, stop: Callable[[], bool]) -> int | None:
-        """Start of the last match before `end`."""
+    def find_before(self, needle: bytes, end: int, fold: bool, stop: Callable[[], bool]) -> int | None:
+        """Place of the last `needle` that begins before `end`, as `find` otherwise."""
         while end > 0:
             begin = max(0, end - CHUNK)
-            last = None
-            for match in pattern.finditer(self.read(begin, min(self.size, end + OVERLAP))):
-                if begin + match.start() < end:
-                    last = begin + match.start()
-            if last is not None:
-                return last
+            data = self.read(begin, min(self.size, end + len(needle) - 1))
+            found = (data.lower() if fold else data).rfind(needle)
+            if found >= 0:
+                return begin + found
             if stop():
                 return None
             end = begin
