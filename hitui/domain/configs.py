@@ -10,6 +10,9 @@ from hitui.domain.tasks import ErrorClass
 MODALITIES = ("text", "image", "mix")
 TABLE_FORMATS = ("html", "csv", "latex", "markdown", "json")
 
+MANY_BLOCKED = 0.1
+"""Above this share of blocked tasks a config is not called whole: its inputs are not here."""
+
 
 @dataclass(frozen=True, slots=True)
 class Config:
@@ -39,6 +42,7 @@ class ConfigCondition(str, Enum):
     UNREAD = "unread"
     WHOLE = "whole"
     PENDING = "pending"
+    BLOCKED = "blocked"
     EMPTY = "empty"
     UNREADABLE = "unreadable"
     UNCOUNTED = "uncounted"
@@ -91,4 +95,6 @@ class ConfigState:
             return ConfigCondition.UNCOUNTED
         if self.pending:
             return ConfigCondition.PENDING if self.done or self.errors else ConfigCondition.EMPTY
+        if self.blocked > self.total * MANY_BLOCKED:
+            return ConfigCondition.BLOCKED
         return ConfigCondition.WHOLE

@@ -17,9 +17,6 @@ from hitui.ui import text
 STALLED_SECONDS = 600.0
 """A running job that reports no progress for so long is called stalled."""
 
-MANY_BLOCKED = 0.1
-"""Above this share of blocked tasks a config is not called whole: its inputs are not here."""
-
 _CALLS_FOR_SOMEONE = (Ending.FAILED, Ending.LOST, Ending.NOT_STARTED)
 
 
@@ -132,7 +129,14 @@ def _active(job: Job, progress: JobProgress | None, labels: Mapping[str, str], q
 
 
 def _at_rest(state: ConfigState) -> StateWords:
-    match state.condition:
+    condition = state.condition
+    if state.problems and condition in (
+        ConfigCondition.PENDING,
+        ConfigCondition.BLOCKED,
+        ConfigCondition.WHOLE,
+    ):
+        return StateWords(f"! {state.problems[0]}", "! see enter", "warn", True)
+    match condition:
         case ConfigCondition.UNREAD:
             return StateWords("reading…", "reading…", "dim")
         case ConfigCondition.UNREADABLE:
@@ -142,17 +146,12 @@ def _at_rest(state: ConfigState) -> StateWords:
         case ConfigCondition.EMPTY:
             return StateWords(f"not started, {state.pending} to run", f"{state.pending} to run", "")
         case ConfigCondition.PENDING:
-            attention = bool(state.problems)
-            if attention:
-                return StateWords(f"! {state.problems[0]}", "! see enter", "warn", True)
             if state.unit != "tasks":
                 return StateWords(f"{state.pending} {state.unit} to go", f"{state.pending} to go", "warn")
             return StateWords(f"{state.pending} to rerun", f"{state.pending} to rerun", "warn")
+        case ConfigCondition.BLOCKED:
+            return StateWords(f"all but {state.blocked} blocked", f"{state.blocked} blocked", "warn")
         case ConfigCondition.WHOLE:
-            if state.problems:
-                return StateWords(f"! {state.problems[0]}", "! see enter", "warn", True)
-            if state.total and state.blocked > state.total * MANY_BLOCKED:
-                return StateWords(f"all but {state.blocked} blocked", f"{state.blocked} blocked", "warn")
             return StateWords("whole", "whole", "good")
 
 
