@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -37,6 +38,13 @@ from hitui.ui.theme import THEMES
 
 if TYPE_CHECKING:
     from textual.command import Provider
+    from textual.driver import Driver
+
+
+LEAVE_SECONDS = 5.0
+"""After a signal the process ends within so long, even where the terminal no longer takes what is written."""
+TERMINAL_SECONDS = 5.0
+"""How often the terminal is looked at."""
 
 
 def _palette() -> type[Provider]:
@@ -63,9 +71,11 @@ class Dashboard(App[int]):
     jobs_snapshot: var[JobsSnapshot] = var(JobsSnapshot())
     progress: var[Mapping[int, JobProgress]] = var(dict)
 
-    def __init__(self, services: Services, *, colours: bool = True) -> None:
+    def __init__(
+        self, services: Services, *, colours: bool = True, driver_class: type[Driver] | None = None
+    ) -> None:
         self._ours = {theme.name: theme for theme in THEMES.values()}
-        super().__init__()
+        super().__init__(driver_class=driver_class)
         self.services = services
         self.utilisations = Utilisations()
         self.quiet = QuietJobs()
@@ -242,7 +252,12 @@ def run_dashboard(services: Services) -> int:
     if not mouse:
         # Rich takes a dumb terminal for 80 by 25 whatever its size; what it lacks is left out already.
         os.environ["TERM"] = "vt100"
-    app = Dashboard(services, colours=colours)
+    driver: type[Driver] | None = None
+    if "TEXTUAL_DRIVER" not in os.environ:
+        from hitui.ui.driver import TerminalDriver
+
+        driver = TerminalDriver
+    app = Dashboard(services, colours=colours, driver_class=driver)
     asyncio.run(_run(app, mouse))
     app.close_services()
     return app.return_value if app.return_value is not None else app.return_code or 0
@@ -255,7 +270,25 @@ async def _run(app: Dashboard, mouse: bool) -> None:
         # A second one ends it at once, whatever it is busy with.
         loop.remove_signal_handler(number)
         app.exit(128 + number)
+        deadline = threading.Timer(LEAVE_SECONDS, os._exit, (128 + number,))
+        deadline.daemon = True
+        deadline.start()
 
     for number in (signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, leave, number)
-    await app.run_async(mouse=mouse)
+    watch = loop.create_task(_leave_with_the_terminal(leave))
+    try:
+        await app.run_async(mouse=mouse)
+    finally:
+        watch.cancel()
+
+
+async def _leave_with_the_terminal(leave: Callable[[int], None]) -> None:
+    """Leaves when the terminal is gone and no SIGHUP said so (`nohup`): reading keys would spin."""
+    stdin = sys.__stdin__
+    was_terminal = stdin is not None and stdin.isatty()
+    while was_terminal and stdin is not None:
+        await asyncio.sleep(TERMINAL_SECONDS)
+        if not stdin.isatty():
+            leave(signal.SIGHUP)
+            return
