@@ -61,10 +61,19 @@ def build_parser(verb: str | None = None) -> argparse.ArgumentParser:
     return parser
 
 
+def _verb(words: Sequence[str]) -> str | None:
+    """The first word that is a command and not the folder behind `-w`, which may well be called `demo`."""
+    before = ["", *words]
+    for previous, word in zip(before, words, strict=False):
+        if word in COMMANDS and previous not in ("-w", "--workspace"):
+            return word
+    return None
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
-    parser = build_parser(next((word for word in words if word in COMMANDS), None))
+    parser = build_parser(_verb(words))
     arguments = parser.parse_args(words)
     try:
         module = importlib.import_module(f"hitui.commands.{arguments.verb or 'dashboard'}")
