@@ -17,7 +17,6 @@ from pathlib import Path
 
 from hitui.adapters.checkpoints.catalogue import Catalogue
 from hitui.adapters.checkpoints.relevance import relevant_names
-from hitui.adapters.files.look import is_dir
 from hitui.adapters.files.watch import Watcher
 from hitui.domain.configs import Config, ConfigState
 from hitui.domain.tasks import Task
@@ -30,6 +29,7 @@ _LOOK_AGAIN_SECONDS = 30.0
 _DISCOVER_SECONDS = 1.0
 _INPUTS_SECONDS = 2.0
 _READERS = 4
+_MOST_LOOKS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ class WorkspaceService:
         if changed is None or now - self._discovered_at > _LOOK_AGAIN_SECONDS:
             self._rediscover()
             return
-        known = {folder for config in self.catalogue.configs for folder in config.folders}
+        known = self._config_folders()
         if any(str(folder) not in known for folder in changed):
             # A checkpoint of gigabytes is minutes of events; the walk need not follow each.
             if not self._stopped.wait(max(0.0, self._discovered_at + _DISCOVER_SECONDS - now)):
@@ -154,13 +154,17 @@ class WorkspaceService:
     def _rediscover(self) -> None:
         self._discovered_at = time.monotonic()
         self.catalogue.refresh()
+        # What came into a new folder before it was watched is found by looking once more.
+        for _ in range(_MOST_LOOKS):
+            if not self._watcher.watch(self._watched_folders()):
+                break
+            self.catalogue.refresh()
         configs = self.catalogue.configs
         self._states = {
             config.name: replace(self._states.get(config.name, ConfigState(config)), config=config)
             for config in configs
         }
         self._announce()
-        self._watcher.watch(self._trees(configs), self.catalogue.folders)
         self._read_changed(configs)
 
     def _read_changed(self, configs: Iterable[Config]) -> None:
@@ -226,21 +230,26 @@ class WorkspaceService:
             self._published_at = now
             self._publish(snapshot)
 
-    def _trees(self, configs: Iterable[Config]) -> tuple[Path, ...]:
-        """The folders to watch with all below: the results folders, else those at the top of the
-        workspace in which configs lie."""
-        declared = self._settings.workspace.results
-        if declared:
-            trees = {path for text in declared if is_dir(path := self._settings.path(text))}
-        else:
-            trees = set()
+    def _watched_folders(self) -> list[Path]:
+        """The workspace itself, and every folder of the trees in which configs lie."""
         root = self._settings.root
-        for config in configs:
-            for folder in map(Path, config.folders):
-                if any(folder.is_relative_to(tree) for tree in trees):
-                    continue
-                inside = folder.is_relative_to(root) and folder != root
-                tree = root / folder.relative_to(root).parts[0] if inside else folder
-                if is_dir(tree):
-                    trees.add(tree)
-        return tuple(sorted(trees))
+        trees = {root} if root in map(Path, self._config_folders()) else self._trees()
+        return [
+            folder
+            for folder in self.catalogue.folders
+            if folder == root or any(folder.is_relative_to(tree) for tree in trees)
+        ]
+
+    def _config_folders(self) -> set[str]:
+        return {folder for config in self.catalogue.configs for folder in config.folders}
+
+    def _trees(self) -> set[Path]:
+        """The results folders, and what lies at the top of the workspace and holds configs."""
+        root = self._settings.root
+        trees = {self._settings.path(text) for text in self._settings.workspace.results}
+        for folder in map(Path, self._config_folders()):
+            if folder.is_relative_to(root):
+                trees.add(root / folder.relative_to(root).parts[0])
+            else:
+                trees.add(folder)
+        return trees

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from hitui.adapters.files.watch import Watcher, inotify_sees
-from tests.tools.eventually import eventually
 
 
 class Said:
@@ -42,18 +41,11 @@ def said() -> Said:
     return Said()
 
 
-def poll_once_seen(watcher: Watcher, folders: list[Path]) -> None:
-    """A poller compares with what it saw first: wait until it did."""
-    poller = watcher._poller
-    if poller is not None:
-        eventually(lambda: set(folders) <= set(poller._seen))
-
-
 def test_a_new_a_changed_a_replaced_and_a_removed_file(tmp_path: Path, watcher: Watcher, said: Said) -> None:
     folder = tmp_path / "g" / "text_html"
     folder.mkdir(parents=True)
-    watcher.watch([tmp_path / "g"], [tmp_path / "g", folder])
-    poll_once_seen(watcher, [folder])
+    assert watcher.watch([tmp_path / "g", folder])
+    assert not watcher.watch([folder, tmp_path / "g"])
     path = folder / "checkpoint.json"
     path.write_text("1")
     said.wait_for(folder)
@@ -70,8 +62,7 @@ def test_a_new_a_changed_a_replaced_and_a_removed_file(tmp_path: Path, watcher: 
 def test_a_new_folder_is_said_of_its_parent(tmp_path: Path, watcher: Watcher, said: Said) -> None:
     tree = tmp_path / "g"
     tree.mkdir()
-    watcher.watch([tree], [tree])
-    poll_once_seen(watcher, [tree])
+    watcher.watch([tree])
     (tree / "text_csv").mkdir()
     said.wait_for(tree)
 
@@ -80,8 +71,7 @@ def test_what_does_not_matter_is_not_said(tmp_path: Path, watcher: Watcher, said
     noisy, quiet = tmp_path / "g" / "noisy", tmp_path / "g" / "quiet"
     noisy.mkdir(parents=True)
     quiet.mkdir()
-    watcher.watch([tmp_path / "g"], [noisy, quiet])
-    poll_once_seen(watcher, [noisy, quiet])
+    watcher.watch([noisy, quiet])
     (noisy / "run.log").write_text("a line\n")
     (quiet / "results.json").write_text("{}")
     assert said.queue.get(timeout=20) == frozenset({quiet})
@@ -89,9 +79,23 @@ def test_what_does_not_matter_is_not_said(tmp_path: Path, watcher: Watcher, said
 
 def test_polls_where_inotify_is_refused(tmp_path: Path, said: Said) -> None:
     watcher = Watcher(said.queue.put, lambda name: True, make_observer=no_observer)
-    watcher.watch([tmp_path], [tmp_path])
+    watcher.watch([tmp_path])
     assert watcher.polls
     watcher.close()
+
+
+def test_folders_that_come_and_go_are_followed(tmp_path: Path, watcher: Watcher, said: Said) -> None:
+    watcher.watch([tmp_path])
+    for number in range(20):
+        folder = tmp_path / str(number) / "deep"
+        folder.mkdir(parents=True)
+        assert watcher.watch([tmp_path, folder])
+        folder.rmdir()
+        folder.parent.rmdir()
+        watcher.watch([tmp_path])
+    assert watcher.watch([tmp_path, tmp_path / "never there", tmp_path / "never there either"])
+    (tmp_path / "results.json").touch()
+    said.wait_for(tmp_path)
 
 
 MOUNTS = """\

@@ -10,7 +10,7 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,8 @@ from watchdog.observers import Observer
 from hitui.adapters.files.look import is_dir
 
 POLL_SECONDS = 1.0
-_MOST_TREES = 32
+_MOST_WATCHES = 400
+"""Folders; each costs a thread of watchdog, which sleeps."""
 _UNSEEN_FILE_SYSTEMS = {
     "9p", "afs", "beegfs", "ceph", "cifs", "cvmfs", "davfs", "fhgfs", "glusterfs", "gpfs", "lustre",
     "ncpfs", "nfs", "nfs4", "ocfs2", "orangefs", "pvfs2", "smb3", "smbfs", "vboxsf", "virtiofs", "wekafs",
@@ -50,52 +51,62 @@ class Watcher:
         self._poll_seconds = poll_seconds
         self._observer: Any = None
         self._poller: _Poller | None = None
-        self._watched: tuple[tuple[Path, ...], tuple[Path, ...]] | None = None
+        self._handler = _Handler(on_change, relevant)
+        self._watches: dict[Path, Any] = {}
 
     @property
     def polls(self) -> bool:
         """True when inotify is not used."""
         return self._poller is not None
 
-    def watch(self, trees: Sequence[Path], folders: Sequence[Path]) -> None:
-        """From now on watches `folders`; inotify does so through `trees`, the folders above them, with all
-        that comes to lie below, and through the parents of the trees for new ones."""
-        wanted = (tuple(trees), tuple(folders))
-        if wanted == self._watched:
-            return
-        self._watched = wanted
-        if self._poller is None and (
-            len(trees) > _MOST_TREES
-            or any(not inotify_sees(tree) for tree in trees)
-            or not self._observe(trees)
-        ):
+    def watch(self, folders: Iterable[Path]) -> bool:
+        """From now on watches these folders, each by itself, not what lies deeper in them.
+
+        True when some were added: what came into them before that moment was not said.
+        """
+        wanted = tuple(dict.fromkeys(folders))
+        added = not set(wanted) <= self._watches.keys()
+        if self._poller is None and not self._observe(wanted):
             self._stop_observer()
             self._poller = _Poller(self._on_change, self._relevant, self._poll_seconds)
             self._poller.start()
         if self._poller is not None:
-            self._poller.folders = wanted[1]
+            added = self._poller.follow(wanted)
+        return added
 
     def close(self) -> None:
         self._stop_observer()
         if self._poller is not None:
             self._poller.stop()
 
-    def _observe(self, trees: Sequence[Path]) -> bool:
-        """Watches the trees by inotify; False when the system does not allow (more of) that."""
-        self._stop_observer()
-        handler = _Handler(self._on_change, self._relevant)
+    def _observe(self, folders: Sequence[Path]) -> bool:
+        """Watches the folders by inotify; False when that is blind here, or the system allows no more of it.
+
+        Each folder is scheduled by itself: watchdog's own recursion warns and loses folders when some are
+        made and removed quickly, and would enter environments and hidden folders.
+        """
+        new = [folder for folder in folders if folder not in self._watches]
+        if len(folders) > _MOST_WATCHES or any(not inotify_sees(folder) for folder in new):
+            return False
         try:
-            self._observer = self._make_observer()
-            self._observer.daemon = True
-            for tree in trees:
-                self._observer.schedule(handler, str(tree), recursive=True)
-            self._observer.start()
+            if self._observer is None:
+                self._observer = self._make_observer()
+                self._observer.daemon = True
+                self._observer.start()
+            for folder in self._watches.keys() - set(folders):
+                # Of a removed folder watchdog has given the watch up already.
+                with contextlib.suppress(KeyError):
+                    self._observer.unschedule(self._watches.pop(folder))
+            for folder in new:
+                with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+                    self._watches[folder] = self._observer.schedule(self._handler, str(folder))
         except OSError:
             return False
         return True
 
     def _stop_observer(self) -> None:
         observer, self._observer = self._observer, None
+        self._watches.clear()
         if observer is not None and observer.is_alive():
             observer.stop()
             observer.join(timeout=2)
@@ -124,23 +135,29 @@ class _Poller(threading.Thread):
         self, on_change: Callable[[frozenset[Path]], None], relevant: Relevant, seconds: float
     ) -> None:
         super().__init__(name="folder poller", daemon=True)
-        self.folders: tuple[Path, ...] = ()
         self._on_change = on_change
         self._relevant = relevant
         self._seconds = seconds
         self._stopped = threading.Event()
+        self._lock = threading.Lock()
         self._seen: dict[Path, object] = {}
+
+    def follow(self, folders: Sequence[Path]) -> bool:
+        """Looks at what is new among the folders at once; True when there was any."""
+        with self._lock:
+            new = {folder: self._look(folder) for folder in folders if folder not in self._seen}
+            self._seen = {folder: new[folder] if folder in new else self._seen[folder] for folder in folders}
+        return bool(new)
 
     def stop(self) -> None:
         self._stopped.set()
 
     def run(self) -> None:
         while not self._stopped.wait(self._seconds):
-            seen = {folder: self._look(folder) for folder in self.folders}
-            known, self._seen = self._seen, seen
-            changed = frozenset(
-                folder for folder in seen if folder in known and known[folder] != seen[folder]
-            )
+            with self._lock:
+                seen = {folder: self._look(folder) for folder in self._seen}
+                changed = frozenset(folder for folder in seen if self._seen[folder] != seen[folder])
+                self._seen = seen
             if changed:
                 self._on_change(changed)
 
