@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from hitui.adapters.checkpoints import realhitbench
+from hitui.adapters.files import watch
 from hitui.domain.configs import ConfigState
 from hitui.services.workspace import WorkspaceService, WorkspaceSnapshot
 from hitui.settings import Settings
@@ -202,3 +203,17 @@ def test_a_disk_that_fails_unforeseen_is_said_and_the_thread_goes_on(
     monkeypatch.setattr(service.catalogue, "refresh", refresh)
     service.rescan()
     eventually(lambda: not screen.last.problems)
+
+
+def test_changes_come_by_looking_where_inotify_is_blind(
+    workspace: Path, screen: Screen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "inotify_sees", lambda path: False)
+    service = WorkspaceService(Settings(root=workspace))
+    service.start(screen)
+    eventually(lambda: screen.snapshots and not screen.last.scanning)
+    append_lines(workspace / "result" / "g" / "text_html_3" / "results.jsonl", [answer(2)])
+    screen.wait_for("g/text_html_3", lambda state: state.done == 2)
+    write_results(workspace / "result" / "h" / "mix_csv" / "checkpoint.json", [answer(1)])
+    screen.wait_for("h/mix_csv", lambda state: state.done == 1)
+    service.close()
