@@ -12,6 +12,7 @@ from hitui.domain.configs import Config
 from hitui.domain.jobs import Ended, Ending, Job, JobRequest, JobsSnapshot, Queued, Running
 from hitui.domain.progress import JobProgress
 from hitui.domain.tasks import TaskId, TaskStatus, select_pending
+from hitui.errors import LaunchError, NoSuchName
 from hitui.factory import Services
 
 PROGRESS_SECONDS = 5.0
@@ -39,12 +40,20 @@ def launch(
     catalogue: Catalogue,
     wanted: Sequence[tuple[Config, JobRequest]],
     wait: bool,
+    each: bool = False,
 ) -> int:
-    """Submits what has something pending, prints a line each, and returns the exit status."""
+    """Submits what has something pending, prints a line each, and returns the exit status.
+
+    All of it or nothing; with `each`, what can be started, and a line on stderr for what cannot.
+    """
     tasks: dict[str, tuple[TaskId, ...] | None] = {}
     requests = []
     for config, request in wanted:
         reading = catalogue.read(config)
+        if not reading.state.hides_answers:
+            # Of such a config its refusal says the same.
+            for problem in reading.state.problems:
+                print(f"hitui: {config.name}: {problem}", file=sys.stderr)
         if reading.tasks:
             ids = select_pending(reading.tasks, request.error_class)
             if request.ids is not None:
@@ -62,19 +71,35 @@ def launch(
         requests.append(request)
     if not requests:
         return 0
-    jobs = services.jobs.submit(requests)
+    jobs, refusals = _submit(services, [[request] for request in requests] if each else [requests])
     for job in jobs:
         count = tasks[job.request.config]
         print(f"job {job.id}: {job.request.config}{'' if count is None else f', {_tasks(len(count))}'}")
+    for refusal in refusals:
+        print(f"hitui: {refusal}", file=sys.stderr)
     if not wait:
-        return 0
+        return 1 if refusals else 0
     ended = _wait(services, jobs)
     failures = [
         line for job in ended if (line := _failure(catalogue, job, tasks[job.request.config])) is not None
     ]
     for line in failures:
         print(f"hitui: {line}", file=sys.stderr)
-    return 1 if failures else 0
+    return 1 if failures or refusals else 0
+
+
+def _submit(services: Services, groups: Sequence[Sequence[JobRequest]]) -> tuple[list[Job], list[str]]:
+    """The jobs of each group that was taken, and why others were not. Of a single group that is raised."""
+    jobs: list[Job] = []
+    refusals = []
+    for group in groups:
+        try:
+            jobs += services.jobs.submit(group)
+        except (LaunchError, NoSuchName) as error:
+            if len(groups) == 1:
+                raise
+            refusals.append(str(error))
+    return jobs, refusals
 
 
 def _failure(catalogue: Catalogue, job: Job, ids: tuple[TaskId, ...] | None) -> str | None:

@@ -48,4 +48,4 @@ def run(arguments: argparse.Namespace) -> int:
         )
         for config in configs
     ]
-    return launch(services, catalogue, wanted, arguments.wait)
+    return launch(services, catalogue, wanted, arguments.wait, each=arguments.all)

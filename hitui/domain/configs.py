@@ -86,6 +86,11 @@ class ConfigState:
         return self.missing + self.errors
 
     @property
+    def hides_answers(self) -> bool:
+        """Whether answers may lie in files that cannot be read: a run could answer them once more."""
+        return self.condition is ConfigCondition.UNREADABLE and self.unit == "tasks"
+
+    @property
     def condition(self) -> ConfigCondition:
         if not self.scanned:
             return ConfigCondition.UNREAD

@@ -156,6 +156,8 @@ class JobsService:
             return "its modality cannot be told; name it in its [[config]]"
         if not state.scanned:
             return "its results are still being read"
+        if state.hides_answers:
+            return state.problems[0]
         if count == 0:
             return f"nothing is pending, {state.blocked} blocked" if state.blocked else "nothing is pending"
         return ""

@@ -52,6 +52,10 @@ class Command:
     cwd: Path
 
 
+class UnreadableResults(LaunchError):
+    """The results of a config cannot be read, so a run could answer what is answered already."""
+
+
 class Launches:
     """Turns requests into commands, in one workspace. Its methods may be called from any thread."""
 
@@ -102,6 +106,7 @@ class Launches:
             config = catalogue.find(request.config)
         runner = _runner(settings, config)
         reading = catalogue.read(config)
+        _check_readable(reading)
         if reading.state.total is None and _needs_ids(runner):
             raise LaunchError(
                 f"{config.name}: there is no question list to say what is pending; "
@@ -113,11 +118,15 @@ class Launches:
         return resolved
 
     def pending(self, request: JobRequest) -> tuple[TaskId, ...] | None:
-        """The tasks to run now; empty: nothing is left to do; None: the runner decides."""
+        """The tasks to run now; empty: nothing is left to do; None: the runner decides.
+
+        Raises UnreadableResults while what was answered cannot be told.
+        """
         catalogue = self.catalogue()
         # Hours may lie between the request and its start: a shard, a rerun or an input file may have come.
         catalogue.refresh()
         reading = catalogue.read(catalogue.find(request.config))
+        _check_readable(reading)
         if not reading.tasks:
             return None
         pending = select_pending(reading.tasks, request.error_class)
@@ -176,6 +185,11 @@ def _runner(settings: Settings, config: Config) -> RunnerSettings:
     if runner is None:
         raise LaunchError(f"{config.name}: there is no [runner.{config.runner}] in hitui.toml")
     return runner
+
+
+def _check_readable(reading: Reading) -> None:
+    if reading.state.hides_answers:
+        raise UnreadableResults(f"{reading.state.name}: {reading.state.problems[0]}")
 
 
 def _check_paths(settings: Settings, config: Config, runner: RunnerSettings) -> None:

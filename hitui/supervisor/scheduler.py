@@ -24,7 +24,7 @@ from hitui.domain.placement import GpuHistory, Placement, never_enough, place
 from hitui.errors import HituiError, LaunchError, SettingsError
 from hitui.paths import RuntimePaths, gpu_lock_home
 from hitui.supervisor.keeper import STOP_GRACE, Keeper
-from hitui.supervisor.launches import Launches
+from hitui.supervisor.launches import Launches, UnreadableResults
 from hitui.supervisor.store import End, Store
 
 NOTHING_TO_DO = "nothing to do: no task of it is pending"
@@ -105,6 +105,9 @@ class Scheduler:
                 waits[job.id] = await self._start(job, locked)
             except SettingsError as error:
                 waits[job.id] = f"a mended hitui.toml: {error}"
+            except UnreadableResults as error:
+                # It may be half written by another program at this very moment.
+                waits[job.id] = f"results that can be read: {error}"
             except HituiError as error:
                 self._end(job, End(Ending.NOT_STARTED, str(error)))
             except (OSError, sqlite3.Error) as error:

@@ -132,8 +132,8 @@ def snapshot_from_wire(value: Mapping[str, Any]) -> JobsSnapshot:
 
 
 def error_to_wire(error: HituiError) -> dict[str, object]:
-    kind = type(error).__name__
-    return {"error": kind if kind in _ERRORS else "SupervisorError", "message": str(error)}
+    kinds = [kind.__name__ for kind in type(error).__mro__ if kind.__name__ in _ERRORS]
+    return {"error": kinds[0] if kinds else "SupervisorError", "message": str(error)}
 
 
 def raise_error(answer: Mapping[str, Any]) -> None:

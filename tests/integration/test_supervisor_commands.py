@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from hitui.domain.jobs import Ended, Ending
-from tests.tools.control import Control, control
+from tests.tools.control import Control, control, kill
 from tests.tools.eventually import eventually
 
 
@@ -193,3 +193,52 @@ def test_supervisor_start_status_stop(here: Control) -> None:
     assert "1 jobs go on or wait" in hitui(here, "supervisor", "stop").stdout
     assert not isinstance(here.job(1).state, Ended)
     assert hitui(here, "supervisor", "stop").returncode == 0
+
+
+def test_results_that_cannot_be_read_are_refused_by_what_is_wrong_and_hold_up_no_others(
+    here: Control,
+) -> None:
+    results = here.output("answer") / "results.json"
+    results.parent.mkdir(parents=True)
+    results.write_text('{"results": [{"id": 1,')
+    for words in (["rerun", "answer"], ["run", "answer"], ["run", "answer", "--ids", "1"]):
+        refused = hitui(here, *words)
+        assert refused.returncode == 1
+        assert refused.stderr.startswith("hitui: g/answer: result/g/answer/results.json: ")
+        assert len(refused.stderr.splitlines()) == 1
+    whole = hitui(here, "verify", "answer")
+    assert "results.json" in whole.stdout
+    assert "question list" not in whole.stdout
+    mixed = hitui(here, "rerun", "--all")
+    assert mixed.returncode == 1
+    assert mixed.stderr.startswith("hitui: g/answer: result/g/answer/results.json: ")
+    assert "job 1: g/answer2, 6 tasks" in mixed.stdout
+    assert all(job["config"] != "g/answer" for job in listed(here))
+    here.service.stop([job["id"] for job in listed(here) if job["ended"] is None])
+
+
+def test_a_queued_job_waits_for_results_that_can_be_read(here: Control) -> None:
+    results = here.output("answer") / "results.json"
+    results.parent.mkdir(parents=True)
+    others = [here.submit("hang"), here.submit("stubborn")]
+    for other in others:
+        here.running(other)
+    job = here.submit("answer")
+    # A supervisor that has read them before would go on with what it knows.
+    kill(here.supervisor())
+    results.write_text('{"results": [{"id": 1,')
+    here.service.ensure_supervisor()
+    here.service.stop(others)
+    eventually(lambda: "results.json" in here.waits_for(job), "it waits for its results")
+    results.write_text(json.dumps({"results": [{"id": 1, "Prediction": "[Final Answer]: 1"}]}))
+    assert here.ended(job).ending is Ending.SUCCEEDED
+    assert sorted(here.answered("answer")) == [2, 3, 4, 5, 6]
+
+
+def test_what_is_wrong_with_results_that_count_is_said_before_they_are_run(here: Control) -> None:
+    results = here.output("answer") / "results.json"
+    results.parent.mkdir(parents=True)
+    results.write_text(json.dumps({"results": [5, {"id": 1, "Prediction": "[Final Answer]: 1"}]}))
+    done = hitui(here, "rerun", "answer", "--wait")
+    assert done.returncode == 0
+    assert done.stderr.startswith("hitui: g/answer: result/g/answer/results.json: ")

@@ -90,6 +90,7 @@ def test_one_error_class_and_given_ids_are_counted(service: JobsService) -> None
         ({"errors": 0, "missing": 0, "blocked": 8}, "nothing is pending, 8 blocked"),
         ({"runner": None}, "no runner is named for it in hitui.toml"),
         ({"runner": "gone"}, "there is no [runner.gone] in hitui.toml"),
+        ({"total": None, "updated": None, "problems": ("results.json: is empty",)}, "results.json: is empty"),
         ({"scanned": False}, "its results are still being read"),
     ],
 )
