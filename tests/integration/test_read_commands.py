@@ -311,6 +311,19 @@ class TestRollback:
         assert "a runner is writing it; stop that first" in run.stderr
         assert contents(output) == before
 
+    def test_is_refused_while_a_job_is_on_it(self, sandbox: Sandbox, output: Path) -> None:
+        sandbox.settings('[gpus]\nhold = "0s"\n[runner.demo]\nengine = "demo"\n')
+        before = contents(output)
+        started = sandbox.hitui("rerun", "text_html", env={"HITUI_DEMO_SECONDS": "60"})
+        assert started.returncode == 0, started.stderr
+        run = sandbox.hitui("rollback", "text_html")
+        assert run.returncode == 1
+        assert re.search(r"g/text_html: job 1 is \w+ on it; `hitui stop 1` first", run.stderr)
+        row = sandbox.json("ls")[1]
+        assert (row["job"], row["state"] in ("queued", "starting", "running")) == (1, True)
+        assert {"gpus", "rate", "eta_seconds"} <= row.keys()
+        assert before.items() <= contents(output).items()
+
 
 class TestInit:
     def test_writes_settings_that_show_the_same_rows(self, sandbox: Sandbox, workspace: Path) -> None:
