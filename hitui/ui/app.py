@@ -108,6 +108,13 @@ class Dashboard(App[int]):
     def on_mount(self) -> None:
         # What the services import would hold up the first paint.
         self.call_after_refresh(self._start_services)
+        self.app_resume_signal.subscribe(self, self._paint_all)
+
+    def _paint_all(self, _: App[int]) -> None:
+        """After a suspension the terminal shows nothing of what was painted before."""
+        for screen in self.screen_stack:
+            for widget in (screen, *screen.query("*")):
+                widget.refresh()
 
     def _start_services(self) -> None:
         self.run_worker(self._start_each, thread=True, group="services", exit_on_error=False)
