@@ -26,7 +26,10 @@ class Services:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.paths = RuntimePaths.of(settings.root)
+
+    @cached_property
+    def paths(self) -> RuntimePaths:
+        return RuntimePaths.of(self.settings.root)
 
     @cached_property
     def workspace(self) -> WorkspaceService:

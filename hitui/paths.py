@@ -6,9 +6,7 @@ SQLite's write-ahead log and sockets do not work.
 
 from __future__ import annotations
 
-import hashlib
 import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,12 +23,20 @@ def runtime_home() -> Path:
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     if runtime:
         return Path(runtime) / "hitui"
-    return Path(tempfile.gettempdir()) / f"hitui-{os.getuid()}"
+    return _temporary_folder() / f"hitui-{os.getuid()}"
 
 
 def gpu_lock_home() -> Path:
     """Folder of the locks on GPUs that every hitui on this machine respects."""
-    return Path(os.environ.get("HITUI_GPU_LOCKS") or Path(tempfile.gettempdir()) / "hitui-gpu-locks")
+    named = os.environ.get("HITUI_GPU_LOCKS")
+    return Path(named) if named else _temporary_folder() / "hitui-gpu-locks"
+
+
+def _temporary_folder() -> Path:
+    # Imported here, as in `RuntimePaths.of`: the first paint of the screen needs no runtime file.
+    import tempfile
+
+    return Path(tempfile.gettempdir())
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +48,8 @@ class RuntimePaths:
 
     @classmethod
     def of(cls, workspace: Path) -> RuntimePaths:
+        import hashlib
+
         real = workspace.resolve()
         digest = hashlib.sha256(os.fsencode(real)).hexdigest()[:12]
         return cls(state_home() / f"{real.name or 'root'}-{digest}", runtime_home() / digest)

@@ -7,7 +7,6 @@ file. Settings are values that are handed on, never a global.
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import re
 import sys
@@ -228,6 +227,9 @@ def _refuse_unknown(file: Path, section: str, table: object, struct: type[msgspe
 
 
 def _nearest(key: str, known: tuple[str, ...]) -> str:
+    # Only a mistake needs it, and the screen's first paint waits for the settings.
+    import difflib
+
     close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     return f"did you mean {close[0]!r}?" if close else "known are " + ", ".join(sorted(known))
 
