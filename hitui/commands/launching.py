@@ -54,7 +54,7 @@ def launch(
             # Of such a config its refusal says the same.
             for problem in reading.state.problems:
                 print(f"hitui: {config.name}: {problem}", file=sys.stderr)
-        if reading.tasks:
+        if reading.state.lists_tasks:
             ids = select_pending(reading.tasks, request.error_class)
             if request.ids is not None:
                 asked = set(map(str, request.ids))

@@ -86,6 +86,11 @@ class ConfigState:
         return self.missing + self.errors
 
     @property
+    def lists_tasks(self) -> bool:
+        """Whether all its tasks are known by id, so that none pending means that there is nothing to run."""
+        return self.unit == "tasks" and self.total is not None
+
+    @property
     def hides_answers(self) -> bool:
         """Whether answers may lie in files that cannot be read: a run could answer them once more."""
         return self.condition is ConfigCondition.UNREADABLE and self.unit == "tasks"

@@ -127,7 +127,7 @@ class Launches:
         catalogue.refresh()
         reading = catalogue.read(catalogue.find(request.config))
         _check_readable(reading)
-        if not reading.tasks:
+        if not reading.state.lists_tasks:
             return None
         pending = select_pending(reading.tasks, request.error_class)
         if request.ids is not None:

@@ -242,3 +242,10 @@ def test_what_is_wrong_with_results_that_count_is_said_before_they_are_run(here:
     done = hitui(here, "rerun", "answer", "--wait")
     assert done.returncode == 0
     assert done.stderr.startswith("hitui: g/answer: result/g/answer/results.json: ")
+
+
+def test_with_an_empty_question_list_nothing_runs(here: Control) -> None:
+    (here.root / "questions.json").write_text('{"queries": []}')
+    done = hitui(here, "rerun", "answer", "--wait")
+    assert (done.returncode, done.stdout) == (0, "g/answer: nothing is pending\n")
+    assert here.ended(here.submit("answer")).reason == "nothing to do: no task of it is pending"
