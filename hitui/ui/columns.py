@@ -165,7 +165,7 @@ class ColumnPlace:
 
 def place_columns(rows: Sequence[ConfigRow], width: int) -> tuple[ColumnPlace, ...]:
     """Where each column stands in `width` cells: numbers as wide as they need, the rest shares."""
-    narrow = width < 100
+    narrow = width < 120
     gap = 1 if narrow else GAP
     needed: dict[str, int] = {}
     for column in COLUMNS:
