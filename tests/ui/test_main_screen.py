@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -356,44 +355,6 @@ async def test_every_line_is_as_wide_as_the_screen_at_any_size() -> None:
             strips = pilot.app.screen._compositor.render_strips()
             assert [sum(segment.cell_length for segment in strip) for strip in strips] == [size[0]] * size[1]
             assert "qwen3vl_text/text_html"[-8:] in screen_text(pilot)
-
-
-async def test_the_log_of_the_selected_config_follows_and_can_be_scrolled(tmp_path: Path) -> None:
-    log = tmp_path / "log.txt"
-    log.write_text("".join(f"line {number}\n" for number in range(1, 101)) + "\r 1/17\r 2/17")
-    async with Dashboard(sample.services(known_jobs=sample.jobs(str(log)))).run_test(
-        size=WIDE, notifications=True
-    ) as pilot:
-        await shown(
-            pilot, "#14 text_html · GPU 2 · running · 3 of 14 · 1 error", "following", " 2/17", "line 100"
-        )
-        with log.open("a") as stream:
-            stream.write("\r 3/17\nnext [bold]line[/bold]\n")
-        await shown(pilot, " 3/17", "next [bold]line[/bold]")
-        await gone(pilot, " 2/17")
-        await pilot.press("tab", "home")
-        await shown(pilot, "line 1", "lines 1-", "End follows")
-        await pilot.press("end")
-        await shown(pilot, "following", "next [bold]line[/bold]")
-
-
-async def test_a_config_that_no_job_has_run_shows_the_newest_log_of_its_folders(tmp_path: Path) -> None:
-    (tmp_path / "mix_json.log").write_text("of an older script\n")
-    state = sample.config("group/mix_json", 3071)
-    state = replace(state, config=replace(state.config, folders=(str(tmp_path),)))
-    services = sample.services(states=(state,), known_jobs=JobsSnapshot())
-    async with Dashboard(services).run_test(size=WIDE, notifications=True) as pilot:
-        await shown(pilot, "mix_json · from mix_json.log", "of an older script")
-
-
-async def test_a_job_that_starts_takes_over_the_log(tmp_path: Path) -> None:
-    log = tmp_path / "log.txt"
-    log.write_text("started\n")
-    services = sample.services(known_jobs=JobsSnapshot())
-    async with Dashboard(services).run_test(size=WIDE, notifications=True) as pilot:
-        await shown(pilot, "no log yet")
-        services.jobs.publish(sample.jobs(str(log)))
-        await shown(pilot, "started", "#14 text_html")
 
 
 async def test_quitting_leaves_with_status_0() -> None:

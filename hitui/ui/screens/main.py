@@ -13,12 +13,13 @@ from textual.binding import Binding, BindingType
 from hitui.domain.jobs import JobRequest
 from hitui.services.logs import newest_log
 from hitui.ui import text
-from hitui.ui.config_rows import ConfigRow, config_rows, estimated_end
+from hitui.ui.config_rows import ConfigRow, config_rows
 from hitui.ui.gpu_lines import GpuView, gpu_title
 from hitui.ui.line import Line, joined
 from hitui.ui.log_title import log_title
 from hitui.ui.messages import LaunchWanted, LogChanged, LogFound, StopWanted
 from hitui.ui.screens.base import FullScreen, MoreRoom
+from hitui.ui.summary import summary_line
 from hitui.ui.widgets.config_table import ConfigTable
 from hitui.ui.widgets.gpu_strip import GpuStrip
 from hitui.ui.widgets.header import Header
@@ -214,29 +215,8 @@ class MainScreen(FullScreen):
 
     def _show_header(self) -> None:
         settings = self.dashboard.services.settings
-        self.header.show(settings.root.name or str(settings.root), self._summary(), text.clock(time.time()))
-
-    def _summary(self) -> Line:
-        """`3 jobs · 62 pending in 5 configs · done in about 1h 12m`."""
-        jobs = [job for job in self.dashboard.jobs_snapshot.jobs if job.active]
-        # Steps of a trainer and tasks make no sum.
-        pending = [row for row in self._rows if row.state.pending and row.state.unit == "tasks"]
-        attention = sum(1 for row in self._rows if row.words.attention)
-        parts: list[Line] = []
-        if attention:
-            needs = "needs" if attention == 1 else "need"
-            parts.append(((f"! {attention} {needs} a look", "bad"),))
-        parts.append(((text.count(len(jobs), "job"), "strong"),) if jobs else (("no job runs", "dim"),))
-        if pending:
-            total = sum(row.state.pending for row in pending)
-            among = f" in {text.count(len(pending), 'config')}" if self.size.width >= 100 else ""
-            parts.append(((f"{total} pending{among}", ""),))
-        elif self._rows and all(row.state.scanned for row in self._rows):
-            parts.append((("nothing is missing", "good"),))
-        end = estimated_end(self._rows)
-        if end is not None:
-            parts.append(((f"done in about {text.long_duration(end)}", ""),))
-        return joined(parts, (" · ", "rule"))
+        summary = summary_line(self._rows, self.dashboard.jobs_snapshot, wide=self.size.width >= 100)
+        self.header.show(settings.root.name or str(settings.root), summary, text.clock(time.time()))
 
     def on_config_table_selected(self, message: ConfigTable.Selected) -> None:
         self._show_log(message.row)
