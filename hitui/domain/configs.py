@@ -71,6 +71,8 @@ class ConfigState:
     """Where the results were read from, relative to the workspace where possible."""
     problems: tuple[str, ...] = ()
     """One line each: a file that could not be read, and what to do."""
+    unread_files: int = 0
+    """Result files or folders that are there and were never read: they may hold answers."""
     seconds_per_task: float | None = None
     """Median of the stored times of the answered tasks; None where none is stored."""
     notes: tuple[str, ...] = field(default=())
@@ -93,7 +95,8 @@ class ConfigState:
     @property
     def hides_answers(self) -> bool:
         """Whether answers may lie in files that cannot be read: a run could answer them once more."""
-        return self.condition is ConfigCondition.UNREADABLE and self.unit == "tasks"
+        unreadable = self.unread_files > 0 or self.condition is ConfigCondition.UNREADABLE
+        return unreadable and self.unit == "tasks"
 
     @property
     def condition(self) -> ConfigCondition:

@@ -235,6 +235,23 @@ def test_a_queued_job_waits_for_results_that_can_be_read(here: Control) -> None:
     assert sorted(here.answered("answer")) == [2, 3, 4, 5, 6]
 
 
+def test_one_file_that_cannot_be_read_beside_others_keeps_its_config_from_running(here: Control) -> None:
+    folder = here.output("answer")
+    folder.mkdir(parents=True)
+    (folder / "results.json").write_text(
+        json.dumps({"results": [{"id": 1, "Prediction": "[Final Answer]: 1"}]})
+    )
+    torn = folder / "checkpoint.json"
+    torn.write_text('{"results": [{"id": 2, "Prediction": "an answer that a rerun must not give again')
+    refused = hitui(here, "rerun", "answer", "--wait")
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("hitui: g/answer: result/g/answer/checkpoint.json: ")
+    assert not (folder / "results.jsonl").exists()
+    torn.rename(here.root / "put-away.json")
+    assert hitui(here, "rerun", "answer", "--wait").returncode == 0
+    assert sorted(here.answered("answer")) == [2, 3, 4, 5, 6]
+
+
 def test_what_is_wrong_with_results_that_count_is_said_before_they_are_run(here: Control) -> None:
     results = here.output("answer") / "results.json"
     results.parent.mkdir(parents=True)

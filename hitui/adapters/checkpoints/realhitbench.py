@@ -108,6 +108,9 @@ class RealHiTBenchReader:
             repeated={
                 self._context.shown(path): reading.repeated for path, _, reading in usable if reading.repeated
             },
+            unread_files=len(readings)
+            - len(usable)
+            + sum(not self._known_in(folder) for folder, _ in unlisted),
         )
 
     def _reading_of(self, path: str, signature: Signature) -> tuple[FileReading | None, tuple[str, ...]]:
@@ -152,6 +155,7 @@ class RealHiTBenchReader:
         source: str,
         problems: tuple[str, ...],
         repeated: Mapping[str, tuple[TaskId, ...]],
+        unread_files: int = 0,
     ) -> Reading:
         questions = self._context.questions
         seconds = [value for value in answered.values() if value is not None]
@@ -167,6 +171,7 @@ class RealHiTBenchReader:
                 updated=updated,
                 source=source,
                 problems=problems,
+                unread_files=unread_files,
                 seconds_per_task=median,
             )
             return Reading(state, lambda: _tasks_without_list(answered, failed), repeated)
@@ -199,6 +204,7 @@ class RealHiTBenchReader:
             updated=updated,
             source=source,
             problems=problems,
+            unread_files=unread_files,
             seconds_per_task=median,
             notes=notes,
         )
