@@ -115,17 +115,22 @@ class SupervisorClient:
 
         Raises SupervisorError when the store cannot be read.
         """
-        if not self._paths.database.exists():
+        try:
+            if self._paths.database.stat().st_size == 0:
+                # It was made and never filled, as a crash or a full disk leaves it; the next supervisor does.
+                return JobsSnapshot()
+        except OSError:
             return JobsSnapshot()
         import sqlite3
 
         from hitui.supervisor.store import Store
+        from hitui.supervisor.trouble import disk_trouble
 
         store = Store(self._paths.database, read_only=True)
         try:
             return JobsSnapshot(store.jobs(ended))
         except sqlite3.Error as error:
-            raise SupervisorError(f"{self._paths.database}: the jobs cannot be read: {error}") from error
+            raise SupervisorError(disk_trouble(self._paths.database, error)) from error
         finally:
             store.close()
 

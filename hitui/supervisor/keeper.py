@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-import sys
-import traceback
 from collections.abc import Callable, Sequence
 
 from hitui.adapters import processes
@@ -25,6 +23,7 @@ from hitui.domain.jobs import Ending, Job, Queued, Running, Stopping, decide_end
 from hitui.errors import HituiError
 from hitui.paths import RuntimePaths
 from hitui.supervisor.store import End, Store
+from hitui.supervisor.trouble import note_error
 
 STOP_GRACE = 10.0
 """Seconds a runner has between SIGTERM and SIGKILL."""
@@ -122,7 +121,7 @@ class Keeper:
             try:
                 change()
             except (sqlite3.Error, OSError):
-                traceback.print_exc(file=sys.stderr)
+                note_error()
                 await asyncio.sleep(RETRY_SECONDS)
             else:
                 break

@@ -19,6 +19,7 @@ from hitui.supervisor.folders import private_folder
 from hitui.supervisor.launches import Launches
 from hitui.supervisor.server import Server
 from hitui.supervisor.store import Store
+from hitui.supervisor.trouble import disk_trouble
 
 
 def run(workspace: str) -> int:
@@ -34,8 +35,10 @@ def run(workspace: str) -> int:
         _write_pid(paths.supervisor_lock)
         store = Store(paths.database)
         listener = open_socket(paths.socket)
-    except (HituiError, OSError) as error:
+    except HituiError as error:
         return _refuse(str(error))
+    except OSError as error:
+        return _refuse(disk_trouble(paths.state, error))
     try:
         asyncio.run(_serve(Launches(Path(workspace)), paths, store, listener))
     finally:

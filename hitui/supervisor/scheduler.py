@@ -10,8 +10,6 @@ import asyncio
 import json
 import os
 import sqlite3
-import sys
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,6 +24,7 @@ from hitui.paths import RuntimePaths, gpu_lock_home
 from hitui.supervisor.keeper import STOP_GRACE, Keeper
 from hitui.supervisor.launches import Launches, UnreadableResults
 from hitui.supervisor.store import End, Store
+from hitui.supervisor.trouble import note_error
 
 NOTHING_TO_DO = "nothing to do: no task of it is pending"
 
@@ -94,7 +93,7 @@ class Scheduler:
             try:
                 await self._start_what_can()
             except sqlite3.Error:
-                traceback.print_exc(file=sys.stderr)
+                note_error()
 
     async def _start_what_can(self) -> None:
         queued = [job for job in self._store.active() if isinstance(job.state, Queued)]
@@ -113,7 +112,7 @@ class Scheduler:
             except (OSError, sqlite3.Error) as error:
                 waits[job.id] = f"the disk: {getattr(error, 'filename', None) or self._paths.state}: {error}"
             except Exception:  # noqa: BLE001 - one job that cannot be started must not hold up the others
-                traceback.print_exc(file=sys.stderr)
+                note_error()
                 waits[job.id] = (
                     f"a look by a person: an error that is described in {self._paths.supervisor_log}"
                 )

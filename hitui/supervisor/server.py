@@ -10,9 +10,8 @@ import asyncio
 import contextlib
 import os
 import socket
+import sqlite3
 import struct
-import sys
-import traceback
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,6 +27,7 @@ from hitui.supervisor.keeper import Keeper
 from hitui.supervisor.launches import Launches
 from hitui.supervisor.scheduler import Scheduler
 from hitui.supervisor.store import End, Store, with_wait
+from hitui.supervisor.trouble import disk_trouble, note_error
 
 ENDED_JOBS = 200
 """How many ended jobs a snapshot holds; `jobs` with `all` names every one."""
@@ -148,8 +148,11 @@ class Server:
             return {"ok": True, **await self._do(message)}
         except HituiError as error:
             return wire.error_to_wire(error)
+        except sqlite3.Error as error:
+            note_error()
+            return wire.error_to_wire(SupervisorError(disk_trouble(self._paths.database, error)))
         except Exception as error:  # noqa: BLE001 - a bad request must not end the supervisor
-            traceback.print_exc(file=sys.stderr)
+            note_error()
             return wire.error_to_wire(
                 SupervisorError(f"{type(error).__name__}: {error}; see {self._paths.supervisor_log}")
             )

@@ -29,6 +29,7 @@ from hitui.domain.jobs import (
     Stopping,
 )
 from hitui.errors import LaunchError, NoSuchName, SupervisorError
+from hitui.supervisor.trouble import disk_trouble
 from hitui.supervisor.wire import request_from_wire, request_to_wire
 
 VERSION = 1
@@ -90,15 +91,13 @@ class Store:
                 os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
                 self._database = sqlite3.connect(path, isolation_level=None)
         except (OSError, sqlite3.Error) as error:
-            raise SupervisorError(f"{path}: the jobs cannot be read: {error}") from error
+            raise SupervisorError(disk_trouble(path, error)) from error
         try:
             self._database.row_factory = sqlite3.Row
             self._prepare(read_only)
         except sqlite3.Error as error:
             self._database.close()
-            raise SupervisorError(
-                f"{path}: the jobs cannot be read: {error}; move the file away to begin anew"
-            ) from error
+            raise SupervisorError(disk_trouble(path, error)) from error
         except SupervisorError:
             self._database.close()
             raise

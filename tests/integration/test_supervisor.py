@@ -289,3 +289,19 @@ def test_a_runner_gets_the_environment_of_whoever_asked(
     environment = environment_of(here.told("hang", "main"))
     assert environment["ASKED_FROM"] == "this terminal"
     assert "NO_TEXT" not in environment
+
+
+def test_a_log_that_takes_no_more_ends_neither_an_answer_nor_the_supervisor(here: Control) -> None:
+    here.paths.state.mkdir(parents=True)
+    here.paths.supervisor_log.symlink_to("/dev/full")
+    pid = here.service.ensure_supervisor()
+    with pytest.raises(SupervisorError, match="invalid literal for int"):
+        here.client.stop(["seven"])  # type: ignore[list-item]
+    assert here.client.status()["pid"] == pid
+
+
+def test_a_store_that_was_made_and_never_filled_holds_no_jobs(here: Control) -> None:
+    here.paths.state.mkdir(parents=True)
+    here.paths.database.touch()
+    assert here.service.read_once() == JobsSnapshot()
+    assert here.ended(here.submit("answer")).ending is Ending.SUCCEEDED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from hitui.domain.jobs import Ended, Ending, JobRequest, Queued, Running, Starting, Stopping
 from hitui.errors import LaunchError, NoSuchName, SupervisorError
 from hitui.supervisor.store import End, Store
+from hitui.supervisor.trouble import disk_trouble
 
 LOG, EVENTS = Path("/state/log"), Path("/state/events")
 
@@ -112,5 +114,18 @@ def test_what_is_committed_is_seen_from_beside_and_after(store: Store, tmp_path:
 def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
     path.write_bytes(b"not a database " * 100)
-    with pytest.raises(SupervisorError, match=r"state\.db: the jobs cannot be read"):
+    with pytest.raises(SupervisorError, match=r"state\.db: the jobs cannot be kept there"):
         Store(path)
+
+
+def test_a_full_disk_is_told_from_a_broken_file(store: Store) -> None:
+    store._database.execute("PRAGMA max_page_count = 8")
+    with pytest.raises(sqlite3.Error) as full:
+        store.submit([JobRequest("a")], {"LONG": "x" * 100_000})
+    assert disk_trouble(store.path, full.value) == (
+        f"{store.path}: the jobs cannot be kept there: database or disk is full;"
+        " make room there and see that it can be written"
+    )
+    assert store.jobs() == ()
+    broken = disk_trouble(store.path, sqlite3.DatabaseError("file is not a database"))
+    assert broken.endswith("file is not a database; move it away to begin anew")

@@ -1,0 +1,27 @@
+"""What the supervisor says of errors that it survives."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import sys
+import traceback
+from pathlib import Path
+
+
+def note_error() -> None:
+    """Writes the exception at hand into the supervisor's log. A log that takes no more is no reason to fail."""
+    with contextlib.suppress(OSError):
+        traceback.print_exc(file=sys.stderr)
+
+
+def disk_trouble(path: Path, error: OSError | sqlite3.Error) -> str:
+    """One line for a file of the state folder that could not be used, with the mend."""
+    if isinstance(error, OSError):
+        where, what = error.filename or path, error.strerror or str(error)
+    else:
+        where, what = path, str(error)
+    # An operational error is the disk's, any other of SQLite's the content's.
+    lies_in_disk = isinstance(error, (OSError, sqlite3.OperationalError))
+    mend = "make room there and see that it can be written" if lies_in_disk else "move it away to begin anew"
+    return f"{where}: the jobs cannot be kept there: {what}; {mend}"
