@@ -80,8 +80,11 @@ class Keeper:
     def stop(self, job: Job) -> None:
         """Asks a launched job to stop; asked again, without grace."""
         again = isinstance(job.state, Stopping)
-        self._store.stopping(job.id)
-        self._ask_to_stop(job.id, now=again)
+        try:
+            self._store.stopping(job.id)
+        finally:
+            # On a full disk the wish cannot be kept; it is done all the same.
+            self._ask_to_stop(job.id, now=again)
 
     async def close(self) -> None:
         """Follows nothing any more; the jobs go on."""

@@ -84,7 +84,16 @@ class Launcher:
         # The sum over the tree is sampled; the runner's own highest the kernel knows, in KiB.
         usage = os.wait4(self.runner, os.WNOHANG)[2]
         self.record.update(swept=True, left=left, peak_memory=max(self.peak, usage.ru_maxrss * 1024))
-        write_json(self.folder, "exit.json", self.record)
+        # Without this record nobody knows how the job ended: a full disk is waited out.
+        while not self._write_record() and os.path.isdir(self.folder):  # noqa: PTH112
+            signal.sigtimedwait(SIGNALS, SAMPLE_SECONDS)
+
+    def _write_record(self) -> bool:
+        try:
+            write_json(self.folder, "exit.json", self.record)
+        except OSError:
+            return False
+        return True
 
     def _write_own_pid(self) -> None:
         own = processes.find_process(os.getpid())
@@ -173,7 +182,7 @@ class Launcher:
             self.record["status" if exited else "signal"] = how.si_status
             self.record["ended"] = time.time()
         self.record["peak_memory"] = self.peak or None
-        write_json(self.folder, "exit.json", self.record)
+        self._write_record()
 
     def _end_tree(self, grace: float) -> int:
         own = processes.find_process(os.getpid())

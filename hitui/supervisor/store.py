@@ -244,10 +244,12 @@ class Store:
         self._database.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self._database.execute("COMMIT")
         except BaseException:
-            self._database.execute("ROLLBACK")
+            # On a full disk SQLite has rolled back by itself; or it has not, and the next one could not begin.
+            if self._database.in_transaction:
+                self._database.execute("ROLLBACK")
             raise
-        self._database.execute("COMMIT")
 
     def _row(self, job_id: int) -> sqlite3.Row:
         row: sqlite3.Row | None = self._database.execute(

@@ -220,3 +220,18 @@ def test_a_job_whose_folder_was_removed_is_lost_and_the_rest_goes_on(here: Contr
     assert state.ending is Ending.LOST
     assert "every trace of it was removed" in state.reason
     assert here.ended(waiting).ending is Ending.SUCCEEDED
+
+
+def test_a_launcher_waits_until_it_can_record_the_end(here: Control) -> None:
+    job_id = here.submit("hang")
+    here.running(job_id)
+    launcher = here.launcher(job_id)
+    runner = here.told("hang", "main")
+    in_the_way = here.paths.job(job_id) / f"exit.json.{launcher.pid}"
+    in_the_way.mkdir()
+    here.client.stop([job_id])
+    eventually(lambda: gone(runner), "the runner has ended")
+    assert not gone(launcher)
+    in_the_way.rmdir()
+    state = here.ended(job_id)
+    assert (state.ending, state.signal) == (Ending.STOPPED, signal.SIGTERM)
