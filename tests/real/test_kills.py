@@ -71,8 +71,7 @@ def test_r_reruns_the_seventeen(workspace: Path, tmp_path: Path) -> None:
         failed = json.loads((folder / "skip_ids.json").read_text())["error_ids"]
         open_screen(tmux, sandbox)
         tmux.shows("17 to rerun")
-        tmux.keys("/")
-        tmux.keys(*"text_html", "Enter")
+        tmux.keys("/", *"text_html", "Enter")
         tmux.shows("1 of 11")
         tmux.keys("r")
         tmux.shows("Rerun what is missing", "17", "Enter start")

@@ -235,6 +235,13 @@ async def test_a_filter_that_matches_nothing_says_how_to_get_out() -> None:
         await shown(pilot, "25 to rerun")
 
 
+async def test_a_slash_is_a_letter_of_the_filter_that_is_being_typed() -> None:
+    async with Dashboard(sample.services()).run_test(size=WIDE, notifications=True) as pilot:
+        await shown(pilot, "25 to rerun")
+        await pilot.press("slash", *"pic", "slash", *"mix_html", "enter")
+        await shown(pilot, "/pic/mix_html ── 1 of 10")
+
+
 async def test_the_mouse_selects_and_a_double_click_opens() -> None:
     async with Dashboard(sample.services()).run_test(size=WIDE, notifications=True) as pilot:
         await shown(pilot, "1 to rerun")

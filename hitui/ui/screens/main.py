@@ -55,6 +55,9 @@ class MainScreen(FullScreen):
             "filter",
             "filter",
             key_display="/",
+            # Seen before the next key is handed to whatever has the focus: letters that follow at once, as a
+            # paste or a script sends them, are part of the filter and no wishes.
+            priority=True,
             id="main.filter",
             tooltip="show only configs that match",
         ),
@@ -111,6 +114,8 @@ class MainScreen(FullScreen):
         self.watch(app, "workspace_snapshot", self._show_configs)
         self.watch(app, "jobs_snapshot", self._show_jobs)
         self.watch(app, "progress", self._show_configs)
+        # Not for the first paint: importing and mounting it takes a moment.
+        self.call_after_refresh(self._mount_filter)
         self.set_interval(SECONDS_PER_TICK, self._show_configs)
 
     def resized(self, width: int, height: int) -> None:
@@ -359,16 +364,24 @@ class MainScreen(FullScreen):
 
         self.app.push_screen(init_note(self.dashboard.services.settings))
 
-    def action_filter(self) -> None:
+    def _mount_filter(self) -> None:
         from textual.widgets import Input
 
-        if self._input is None:
-            line = Input(
-                self.table.wanted, placeholder="words of a name or a state", id="filter", compact=True
-            )
-            self._input = line
-            self.mount(line, before="#keys")
-            self._input.focus()
+        self._input = Input(placeholder="words of a name or a state", id="filter", compact=True)
+        self._input.display = False
+        self.mount(self._input, before="#keys")
+
+    def action_filter(self) -> None:
+        line = self._input
+        if line is None:
+            return
+        if self.focused is line:
+            # Names hold it, too.
+            line.insert_text_at_cursor("/")
+            return
+        line.value = self.table.wanted
+        line.display = True
+        self.set_focus(line)
 
     def on_input_changed(self, event: Input.Changed) -> None:
         self.table.show_matching(event.value.strip())
@@ -382,6 +395,5 @@ class MainScreen(FullScreen):
 
     def _leave_filter(self) -> None:
         if self._input is not None:
-            self._input.remove()
-            self._input = None
+            self._input.display = False
         self.table.focus()
