@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -75,12 +76,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     parser = build_parser(_verb(words))
     arguments = parser.parse_args(words)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A file's name may be no text in this locale; that must not end a listing.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         module = importlib.import_module(f"hitui.commands.{arguments.verb or 'dashboard'}")
         status: int = module.run(arguments)
         sys.stdout.flush()
     except HituiError as error:
-        print(f"hitui: {error}", file=sys.stderr)
+        from hitui.commands.saying import warn
+
+        warn(error)
         return error.exit_status
     except KeyboardInterrupt:
         return 130

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 
 import msgspec
 
 from hitui.adapters.checkpoints.skip_ids import write_report
+from hitui.commands.saying import warn
 from hitui.commands.tables import lines_of
 from hitui.errors import HituiError
 from hitui.factory import build_services
@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
             + ("" if catalogue.questions_file else " (`[workspace] questions` names it)")
         )
     for problem in problems:
-        print(f"hitui: {problem}", file=sys.stderr)
+        warn(problem)
     failed = not analyses
     if arguments.write:
         for analysis in analyses:
@@ -52,7 +52,7 @@ def _write(analysis: Analysis, quiet: bool) -> bool:
     try:
         copy = write_report(analysis.path, analysis.report)
     except HituiError as error:
-        print(f"hitui: {error}", file=sys.stderr)
+        warn(error)
         return False
     if not quiet:
         kept = f" (the one before is kept as {copy.name})" if copy else ""

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from hitui.commands.saying import warn
 from hitui.domain.gpus import Gpu, GpuProcess, GpuSnapshot
 from hitui.domain.jobs import JobsSnapshot
 from hitui.domain.placement import GpuRules, gibibytes, hindrance
@@ -49,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     elif snapshot.error is None:
         print("\n".join(table(snapshot, described)))
     if snapshot.error is not None:
-        print(f"hitui: {snapshot.error}", file=sys.stderr)
+        warn(snapshot.error)
         return 1
     return 0
 
@@ -76,7 +77,7 @@ def _describe(services: Services, snapshot: GpuSnapshot) -> dict[str, Any]:
         jobs = services.jobs.read_once()
     except HituiError as error:
         # Who holds a GPU is then not known; what the driver says of it still is.
-        print(f"hitui: {error}", file=sys.stderr)
+        warn(error)
         jobs = JobsSnapshot()
     return as_object(snapshot, jobs, services.settings.gpus.min_free_bytes, gpu_rules(services.settings))
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 
+from hitui.commands.saying import warn
 from hitui.domain.tasks import ErrorClass, Task, TaskStatus
 from hitui.factory import build_services
 
@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
             error_class = task.error.value if task.error else "-"
             print(f"{task.id}\t{task.status.value}\t{error_class}\t{_one_line(task.reason)}")
     for problem in (*catalogue.problems, *reading.state.problems):
-        print(f"hitui: {problem}", file=sys.stderr)
+        warn(problem)
     return 0
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from hitui.adapters.checkpoints.catalogue import Catalogue
 from hitui.adapters.files.atomic import write_atomically
+from hitui.commands.saying import harmless, warn
 from hitui.errors import WorkspaceError
 from hitui.paths import SETTINGS_NAME
 from hitui.services.proposal import propose
@@ -28,12 +28,19 @@ def run(arguments: argparse.Namespace) -> int:
         raise WorkspaceError(f"{file}: is there already; edit it, or replace it with --force")
     catalogue = Catalogue(Settings(root=root))
     proposal = propose(catalogue)
-    write_atomically(file, proposal.text.encode())
-    print(f"wrote {file}")
+    try:
+        text = proposal.text.encode()
+    except UnicodeEncodeError as error:
+        line = error.object[: error.end].rpartition("\n")[2]
+        raise WorkspaceError(
+            f"{line}: a name that is no UTF-8 text; rename it, or write {file} by hand"
+        ) from error
+    write_atomically(file, text)
+    print(harmless(f"wrote {file}"))
     for line in proposal.found:
-        print(f"  found: {line}")
+        print(harmless(f"  found: {line}"))
     for line in proposal.unknown:
-        print(f"  could not tell: {line}")
+        print(harmless(f"  could not tell: {line}"))
     for problem in catalogue.problems:
-        print(f"hitui: {problem}", file=sys.stderr)
+        warn(problem)
     return 0

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from hitui.commands.launching import progress_line
+from hitui.commands.saying import harmless
 from hitui.domain.jobs import Ended, Job, Queued, Running, Starting, Stopping
 from hitui.domain.placement import gpus_for_jobs
 from hitui.domain.progress import JobProgress
@@ -104,7 +105,7 @@ def _print_table(services: Services, jobs: list[Job]) -> None:
             cell.rjust(width) if number in (0, 4) else cell.ljust(width)
             for number, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
-        print("  ".join(cells).rstrip())
+        print(harmless("  ".join(cells).rstrip()))
 
 
 def _remark(job: Job) -> str:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from hitui.adapters.checkpoints.catalogue import Catalogue
+from hitui.commands.saying import harmless, warn
 from hitui.domain.configs import Config
 from hitui.domain.jobs import Ended, Ending, Job, JobRequest, JobsSnapshot, Queued, Running
 from hitui.domain.progress import JobProgress
@@ -53,7 +54,7 @@ def launch(
         if not reading.state.hides_answers:
             # Of such a config its refusal says the same.
             for problem in reading.state.problems:
-                print(f"hitui: {config.name}: {problem}", file=sys.stderr)
+                warn(f"{config.name}: {problem}")
         if reading.state.lists_tasks:
             ids = select_pending(reading.tasks, request.error_class)
             if request.ids is not None:
@@ -63,7 +64,7 @@ def launch(
                 ids = tuple(task for task in ids if str(task) in asked) if asked <= known else request.ids
             if not ids:
                 blocked = f", {reading.state.blocked} blocked" if reading.state.blocked else ""
-                print(f"{config.name}: nothing is pending{blocked}")
+                print(harmless(f"{config.name}: nothing is pending{blocked}"))
                 continue
             tasks[config.name] = ids
         else:
@@ -74,9 +75,10 @@ def launch(
     jobs, refusals = _submit(services, [[request] for request in requests] if each else [requests])
     for job in jobs:
         count = tasks[job.request.config]
-        print(f"job {job.id}: {job.request.config}{'' if count is None else f', {_tasks(len(count))}'}")
+        many = "" if count is None else f", {_tasks(len(count))}"
+        print(harmless(f"job {job.id}: {job.request.config}{many}"))
     for refusal in refusals:
-        print(f"hitui: {refusal}", file=sys.stderr)
+        warn(refusal)
     if not wait:
         return 1 if refusals else 0
     ended = _wait(services, jobs)
@@ -84,7 +86,7 @@ def launch(
         line for job in ended if (line := _failure(catalogue, job, tasks[job.request.config])) is not None
     ]
     for line in failures:
-        print(f"hitui: {line}", file=sys.stderr)
+        warn(line)
     return 1 if failures or refusals else 0
 
 
@@ -113,7 +115,7 @@ def _failure(catalogue: Catalogue, job: Job, ids: tuple[TaskId, ...] | None) -> 
     states = {task.id: task for task in catalogue.read(catalogue.find(name)).tasks}
     open_tasks = [task for task in ids if task not in states or states[task].status is not TaskStatus.DONE]
     if not open_tasks:
-        print(f"{name}: {_tasks(len(ids))} answered")
+        print(harmless(f"{name}: {_tasks(len(ids))} answered"))
         return None
     return f"{name}: {len(open_tasks)} of {_tasks(len(ids))} without an answer; {how}"
 
@@ -187,7 +189,7 @@ class Teller:
                 line = key = f"{line}: {reason}"
         if self._said.get(job.id) != key:
             self._said[job.id] = key
-            print(f"job {job.id} {line}", flush=True)
+            print(harmless(f"job {job.id} {line}"), flush=True)
 
     def progress(self, jobs: Mapping[int, JobProgress]) -> None:
         """How far the running ones are, now and then."""

@@ -7,6 +7,7 @@ import json
 import sys
 from typing import Any
 
+from hitui.commands.saying import warn
 from hitui.commands.tables import iso_time, lines_of, short_time
 from hitui.domain.configs import ConfigState
 from hitui.domain.jobs import Job, Queued
@@ -35,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
         print("\n".join(_table(rows)))
     problems = [*snapshot.problems, *(problem for state in snapshot.configs for problem in state.problems)]
     for problem in problems:
-        print(f"hitui: {problem}", file=sys.stderr)
+        warn(problem)
     if not rows:
         print(
             f"hitui: {services.settings.root}: no results found below it; give the folder that holds them with -w, "
@@ -81,7 +82,7 @@ def _active_jobs(services: Services) -> dict[str, Job]:
     try:
         jobs = services.jobs.read_once().jobs
     except HituiError as error:
-        print(f"hitui: {error}", file=sys.stderr)
+        warn(error)
         return {}
     return {job.request.config: job for job in jobs if job.active}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from hitui.commands.saying import harmless
 from hitui.factory import build_services
 
 
@@ -20,5 +21,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     services = build_services(arguments.workspace)
     for job in services.jobs.stop(arguments.jobs):
-        print(f"job {job.id}: {job.request.config}, {job.word}")
+        print(harmless(f"job {job.id}: {job.request.config}, {job.word}"))
     return 0

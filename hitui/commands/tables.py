@@ -6,12 +6,15 @@ import time
 from collections.abc import Sequence
 from datetime import datetime
 
+from hitui.commands.saying import harmless
+
 RIGHT = ">"
 LEFT = "<"
 
 
 def lines_of(header: Sequence[str], rows: Sequence[Sequence[str]], sides: str) -> list[str]:
     """Header and rows as lines; `sides` has `<` or `>` for each column."""
+    rows = [[harmless(cell) for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
     return [
         "  ".join(

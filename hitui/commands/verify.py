@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 
+from hitui.commands.saying import harmless, warn
 from hitui.factory import build_services
 from hitui.services.verification import Verdict, listed, verify
 
@@ -24,12 +24,14 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps([_as_object(verdict) for verdict in verdicts], indent=2, ensure_ascii=False))
     else:
         for verdict in verdicts:
-            print("\n".join(_lines(verdict)))
+            print("\n".join(map(harmless, _lines(verdict))))
     for problem in catalogue.problems:
-        print(f"hitui: {problem}", file=sys.stderr)
+        warn(problem)
     broken = [verdict.state.name for verdict in verdicts if not verdict.whole]
     if broken:
-        print(f"hitui: not whole: {', '.join(broken)}; `hitui rerun` runs what is pending", file=sys.stderr)
+        pending = any(verdict.state.pending for verdict in verdicts)
+        mend = "; `hitui rerun` runs what is pending" if pending else ""
+        warn(f"not whole: {', '.join(broken)}{mend}")
     return 1 if broken else 0
 
 

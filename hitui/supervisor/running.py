@@ -26,6 +26,10 @@ def run(workspace: str) -> int:
     """Supervises until it is told to end. Returns the exit status."""
     paths = RuntimePaths.of(Path(workspace))
     try:
+        workspace.encode()
+    except UnicodeEncodeError:
+        return _refuse(f"{workspace}: the folder's name is no UTF-8 text; rename it to run anything in it")
+    try:
         private_folder(paths.state)
         private_folder(paths.runtime.parent)
         private_folder(paths.runtime)
@@ -118,8 +122,8 @@ def _refuse(reason: str) -> int:
 def _say(line: str) -> None:
     """One line to whoever started this; standard output is closed then, so that nobody waits for more."""
     with contextlib.suppress(OSError):
-        sys.stdout.write(line + "\n")
-        sys.stdout.flush()
+        sys.stdout.buffer.write(f"{line}\n".encode("utf-8", "backslashreplace"))
+        sys.stdout.buffer.flush()
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 1)
     os.close(nothing)

@@ -45,7 +45,14 @@ _ERRORS: dict[str, type[HituiError]] = {
 
 
 def encode(value: Mapping[str, object]) -> bytes:
-    return msgspec.json.encode(value) + b"\n"
+    """Raises LaunchError for a name of a file that is no text: neither JSON nor the store can carry it."""
+    try:
+        return msgspec.json.encode(value) + b"\n"
+    except UnicodeEncodeError as error:
+        start = max(error.object.rfind("/", 0, error.start), error.object.rfind("\n", 0, error.start)) + 1
+        raise LaunchError(
+            f"{error.object[start : error.end + 20]}: the name is no UTF-8 text; rename the folder"
+        ) from error
 
 
 def decode(line: bytes) -> dict[str, Any]:

@@ -369,3 +369,48 @@ def test_every_listing_ends_quietly_when_nobody_reads(sandbox: Sandbox, workspac
     process = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, env=sandbox.env)
     os.close(writer)
     assert (process.returncode, process.stderr) == (0, b"")
+
+
+EVIL = "text_html\n\x1b[2Jwhole"
+
+
+def test_names_do_nothing_to_a_terminal_and_stay_on_their_line(
+    sandbox: Sandbox, workspace: Path, output: Path
+) -> None:
+    output.rename(output.with_name(EVIL))
+    for words in (
+        ["ls"],
+        ["verify", f"g/{EVIL}"],
+        ["verify", "g/missing"],
+        ["rerun", f"g/{EVIL}"],
+        ["ids", "x\x1b[2J"],
+    ):
+        run = sandbox.hitui(*words)
+        assert "\x1b" not in run.stdout + run.stderr
+    assert any("text_html\\x0a␛[2Jwhole" in line for line in sandbox.hitui("ls").stdout.splitlines())
+
+
+def test_a_folder_whose_name_is_no_text_is_listed_and_refused(
+    sandbox: Sandbox, workspace: Path, output: Path
+) -> None:
+    name = os.fsdecode(b"text_html_\xff")
+    output.rename(output.with_name(name))
+    sandbox.settings('[runner.demo]\nengine = "demo"\n')
+    for env in ({"LC_ALL": "C.UTF-8"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}):
+        listed = sandbox.hitui("ls", env=env)
+        assert listed.returncode == 0
+        assert "text_html_\\xff" in listed.stdout
+    for words in (["rerun", f"g/{name}"], ["init", "--force"]):
+        refused = sandbox.hitui(*words)
+        assert refused.returncode == 1
+        assert "no UTF-8 text; rename" in refused.stderr
+        assert len(refused.stderr.splitlines()) == 1
+
+
+def test_in_a_workspace_whose_name_is_no_text_nothing_runs(sandbox: Sandbox, workspace: Path) -> None:
+    sandbox.settings('[runner.demo]\nengine = "demo"\n')
+    sandbox.workspace = workspace.rename(workspace.with_name(os.fsdecode(b"w\xff")))
+    refused = sandbox.hitui("rerun", "text_html")
+    assert refused.returncode == 1
+    assert "no UTF-8 text; rename" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
