@@ -161,7 +161,7 @@ def _gpu_row(gpu: Gpu, reason: str | None) -> tuple[str, ...]:
     # A MIG device stands behind its GPU, so of its name only the profile is new.
     name = gpu.name.removeprefix("NVIDIA ") if gpu.mig_index is None else gpu.name[gpu.name.find("MIG ") :]
     name = name if len(name) <= _NAME_WIDTH else name[: _NAME_WIDTH - 1] + "…"
-    if gpu.error is not None and gpu.memory_total is None:
+    if gpu.error is not None and gpu.silent:
         return (gpu.label, name, gpu.error)
     used, total = _gib(gpu.memory_used), _gib(gpu.memory_total)
     return (

@@ -15,6 +15,8 @@ class GpuProcess:
     user: str | None = None
     """None: no such pid here (another container) or not readable."""
     command: str | None = None
+    session: int | None = None
+    """Its session's id, which is the pid of a job's runner for whatever that runner started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,11 @@ class Gpu:
     error: str | None = None
     """Why the driver does not answer for it (`lost: …`), or which values it failed to give; what stands
     before the first colon is the short form. None: all is well."""
+
+    @property
+    def silent(self) -> bool:
+        """The driver gives nothing of it; with an `error` alone, some value could not be read."""
+        return self.error is not None and self.memory_total is None
 
     @property
     def label(self) -> str:

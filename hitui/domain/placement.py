@@ -107,7 +107,7 @@ def hindrance(
     """
     if gpu.index in rules.exclude:
         return "is excluded"
-    if gpu.error is not None:
+    if gpu.silent:
         return "does not answer"
     if gpu.mig_enabled:
         return "is in MIG mode"
@@ -119,6 +119,8 @@ def hindrance(
         return "does not say its free memory"
     if gpu.memory_free < needed:
         return f"has {gibibytes(gpu.memory_free)}"
+    if gpu.utilization is None and gpu.error is not None:
+        return "does not say how busy it is"
     if gpu.utilization is not None and gpu.utilization > rules.max_utilization:
         return f"is {gpu.utilization}% busy"
     return ""

@@ -101,7 +101,7 @@ def _spans(gpu: Gpu, view: GpuView, layout: _Layout) -> Iterator[Span]:
     name = text.gpu_name(gpu.name) if gpu.mig_index is None else "└ " + text.gpu_name(gpu.name)
     yield (" " + text.fit_right(gpu.label, layout.label) + " ", "strong" if gpu.mig_index is None else "")
     yield (text.fit(name, layout.name) + "  ", "dim")
-    if gpu.error:
+    if gpu.error and gpu.silent:
         yield ("! " + (gpu.error if ":" in gpu.error else f"lost: {gpu.error}"), "bad")
         if job is not None:
             yield (f"   #{job.id} {short_name(job.request.config)} was here", "warn")
@@ -121,6 +121,8 @@ def _spans(gpu: Gpu, view: GpuView, layout: _Layout) -> Iterator[Span]:
         yield ("  " + text.sparkline(view.history.get(gpu.uuid, ()), layout.history), "accent")
     yield ("   ", "")
     yield from _held_by(gpu, job, view)
+    if gpu.error:
+        yield (f" · ! {gpu.error}", "warn")
 
 
 def _number(value: int | None, unit: str, width: int) -> str:
@@ -153,11 +155,11 @@ def _held_by(gpu: Gpu, job: Job | None, view: GpuView) -> Iterator[Span]:
 
 
 def _others(gpu: Gpu, job: Job | None) -> str:
-    """Processes that are not the job's, by user, most memory first: `user1 60 G, user2 7.4 G`."""
+    """Processes that are not of the job's session, by user, most memory first: `user1 60 G, user2 7.4 G`."""
     own = None if job is None or isinstance(job.state, Queued) else getattr(job.state, "pid", None)
     by_user: dict[str, int] = {}
     for process in gpu.processes:
-        if process.pid != own:
+        if own is None or own not in (process.pid, process.session):
             user = process.user or f"pid {process.pid}"
             by_user[user] = by_user.get(user, 0) + (process.memory or 0)
     ordered = sorted(by_user.items(), key=lambda entry: (-entry[1], entry[0]))
@@ -178,7 +180,7 @@ def _excluded_line(excluded: Sequence[Gpu], layout: _Layout, width: int) -> Line
         spans.append(
             (f"   {text.gigabytes(used)}/{text.gigabytes(total)} G in use by others   g shows them", "dim")
         )
-    lost = [gpu.label for gpu in whole if gpu.error]
+    lost = [gpu.label for gpu in whole if gpu.silent]
     if lost:
         spans.append((f"   ! {', '.join(lost)} lost", "bad"))
     return fit_line(tuple(spans), width)
@@ -199,6 +201,6 @@ def gpu_title(view: GpuView) -> Line:
         free = sum(
             1 for gpu in snapshot.gpus if view.jobs.holder_of(gpu.uuid) is None and not view.hindrance(gpu)
         )
-        if snapshot.gpus:
+        if snapshot.gpus and snapshot.error is None:
             parts.append(((f"{free} of {len(snapshot.gpus)} free for jobs", "dim"),))
     return joined(parts, (" · ", "rule"))

@@ -30,7 +30,7 @@ class Utilisations:
             self._since = snapshot.taken_at
         for gpu in snapshot.gpus:
             self._cells.setdefault(gpu.uuid, deque(maxlen=CELLS))
-            if gpu.utilization is not None and gpu.error is None:
+            if gpu.utilization is not None:
                 self._collected.setdefault(gpu.uuid, []).append(gpu.utilization)
 
     def _close_cells(self) -> None:

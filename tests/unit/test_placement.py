@@ -26,6 +26,8 @@ RULES = GpuRules(exclude=frozenset(), max_utilization=10, hold=10.0)
 
 
 def gpu(index: int, free: float | None = 80, busy: int | None = 0, **values: object) -> Gpu:
+    if values.get("error") == "lost":
+        return Gpu(index=index, uuid=f"GPU-{index}", name="test", error="lost")
     plain = Gpu(
         index=index,
         uuid=f"GPU-{index}",
@@ -53,7 +55,7 @@ gpus = st.builds(
     st.integers(0, 7),
     st.one_of(st.none(), st.floats(0, 80)),
     st.one_of(st.none(), st.integers(0, 100)),
-    error=st.one_of(st.none(), st.none(), st.just("lost")),
+    error=st.sampled_from([None, None, "lost", "temperature not read"]),
     mig_enabled=st.sampled_from([False, False, True]),
 )
 machines = st.lists(gpus, unique_by=lambda each: each.index, max_size=8).map(
@@ -78,7 +80,8 @@ def test_what_is_placed_on_keeps_every_rule(
         assert uuid not in held
         assert uuid not in locked
         assert chosen.index not in asked.exclude
-        assert chosen.error is None
+        assert not chosen.silent
+        assert chosen.error is None or chosen.utilization is not None
         assert not chosen.mig_enabled
         assert chosen.memory_free is not None
         assert chosen.memory_free >= needed
@@ -216,3 +219,11 @@ def test_a_driver_that_does_not_answer_proves_nothing_absent() -> None:
 
 def test_sizes() -> None:
     assert [gibibytes(20 * GIB), gibibytes(int(12.4 * GIB)), gibibytes(0)] == ["20 GiB", "12.4 GiB", "0 GiB"]
+
+
+def test_a_value_that_fails_holds_a_gpu_back_only_where_the_rules_need_it() -> None:
+    without_temperature = gpu(0, error="temperature not read (Unknown Error)")
+    assert hindrance(without_temperature, 20 * GIB, RULES, {}) == ""
+    without_utilisation = gpu(0, busy=None, error="utilisation not read (Unknown Error)")
+    assert hindrance(without_utilisation, 20 * GIB, RULES, {}) == "does not say how busy it is"
+    assert hindrance(gpu(0, busy=None), 20 * GIB, RULES, {}) == ""

@@ -86,6 +86,20 @@ def test_other_peoples_processes_on_our_gpu_are_named() -> None:
     assert plain(line).endswith("▶ text_html #14 · user9 9 G, pid 6")
 
 
+def test_what_a_runner_started_is_of_its_job() -> None:
+    worker = replace(process(4712, 30.0, "me"), session=4711)
+    shared = gpu(2, 50.0, 90, processes=(process(4711, 10.0, "me"), worker, process(5, 9.0, "user9")))
+    (line,) = gpu_lines(view(GpuSnapshot(NOON, "nvml", (shared,)), jobs()), 140)
+    assert plain(line).endswith("▶ text_html #14 · user9 9 G")
+
+
+def test_a_value_that_fails_hides_no_others() -> None:
+    partly = gpu(1, 7.5, 3, temperature=None, error="temperature: not read (Unknown Error)")
+    (line,) = gpu_lines(view(GpuSnapshot(NOON, "nvml", (partly,))), 140)
+    assert "7.5/80 G" in plain(line)
+    assert plain(line).endswith("free for jobs · ! temperature: not read (Unknown Error)")
+
+
 def test_where_a_job_was_when_its_gpu_was_lost() -> None:
     lost = Gpu(2, "GPU-00000002", "NVIDIA A800", error="the driver no longer answers for it")
     (line,) = gpu_lines(view(GpuSnapshot(NOON, "nvml", (lost,)), jobs()), 120)

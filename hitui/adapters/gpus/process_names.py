@@ -7,6 +7,7 @@ command.
 
 from __future__ import annotations
 
+import os
 import pwd
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -81,6 +82,14 @@ class ProcessNames:
         return printable(text.decode(errors="replace"))[:COMMAND_LENGTH]
 
 
+def session_of(pid: int) -> int | None:
+    """The session's id; None when no such pid is here."""
+    try:
+        return os.getsid(pid)
+    except OSError:
+        return None
+
+
 def printable(text: str) -> str:
     """Control characters replaced by spaces: a process writes its own command line, escapes included."""
     return "".join(character if character.isprintable() else " " for character in text)
@@ -101,5 +110,8 @@ def merged(
                 kinds[pid].append(kind)
             known = memory.get(pid)
             memory[pid] = held if known is None else max(known, held or 0)
-    described = [GpuProcess(pid, memory[pid], "+".join(kinds[pid]), *names.describe(pid)) for pid in kinds]
+    described = [
+        GpuProcess(pid, memory[pid], "+".join(kinds[pid]), *names.describe(pid), session_of(pid))
+        for pid in kinds
+    ]
     return tuple(sorted(described, key=lambda process: (-(process.memory or 0), process.pid)))

@@ -21,7 +21,7 @@ from typing import TypeVar
 
 import msgspec
 
-from hitui.adapters.gpus.process_names import ProcessNames
+from hitui.adapters.gpus.process_names import ProcessNames, session_of
 from hitui.adapters.processes import Process, alive
 from hitui.domain.gpus import Gpu, GpuProcess, GpuSnapshot
 
@@ -118,7 +118,13 @@ class SimulatedSource:
             for process in entry.processes
         ]
         processes += [
-            GpuProcess(claim.pid, claim.memory[entry.uuid], "compute", *self._names.describe(claim.pid))
+            GpuProcess(
+                claim.pid,
+                claim.memory[entry.uuid],
+                "compute",
+                *self._names.describe(claim.pid),
+                session_of(claim.pid),
+            )
             for claim in ours
         ]
         return dataclasses.replace(
