@@ -21,9 +21,10 @@ from hitui.settings import Settings
 from hitui.supervisor.client import SupervisorClient, Watch
 from hitui.supervisor.needs import gpu_rules, needed_bytes
 
-RETRY_SECONDS = (1.0, 2.0, 5.0, 15.0, 30.0)
-"""How long to wait before the next try to reach a supervisor, the last one for ever."""
-REVIVE_SECONDS = 5.0
+RETRY_SECONDS = 2.0
+"""How soon it is looked again whether a supervisor answers: another command may have started one."""
+REVIVE_SECONDS = (5.0, 15.0, 30.0, 60.0)
+"""How long one that dies as soon as it is started is left alone, the last one for ever."""
 
 
 class Workspace(Protocol):
@@ -47,7 +48,9 @@ class JobsService:
         self._closed = threading.Event()
         self._nudge = threading.Event()
         self._watch: Watch | None = None
-        self._revived_at = -REVIVE_SECONDS
+        self._told = False
+        self._revived_at = -REVIVE_SECONDS[-1]
+        self._revivals = 0
         self._thread: threading.Thread | None = None
 
     @property
@@ -173,7 +176,6 @@ class JobsService:
         return needed_bytes(self._settings, states[request.config].config)
 
     def _follow(self, publish: Callable[[JobsSnapshot], None]) -> None:
-        tries = 0
         while not self._closed.is_set():
             self._nudge.clear()
             heard = False
@@ -181,27 +183,29 @@ class JobsService:
                 self._watch = self._client.open_watch()
                 for snapshot in self._watch:
                     heard = True
+                    self._revivals = 0
                     self._publish(publish, snapshot)
             except OSError:
                 heard = False
             self._watch = None
             if self._closed.is_set():
                 return
-            tries = 0 if heard else tries + 1
-            if self._revive(publish):
-                continue
-            self._nudge.wait(RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)])
+            if not heard and not self._revive(publish):
+                self._nudge.wait(RETRY_SECONDS)
 
     def _revive(self, publish: Callable[[JobsSnapshot], None]) -> bool:
         """No supervisor answers: shows what the store holds, and starts one if a job has not ended."""
         try:
             known = self._client.last_known()
-            self._publish(publish, known)
+            if known != self._latest or not self._told:
+                self._publish(publish, known)
             active = any(job.active for job in known.jobs)
             # One that dies as soon as it is started is not started again and again.
-            if not active or time.monotonic() - self._revived_at < REVIVE_SECONDS:
+            patience = REVIVE_SECONDS[min(self._revivals, len(REVIVE_SECONDS) - 1)]
+            if not active or time.monotonic() - self._revived_at < patience:
                 return False
             self._revived_at = time.monotonic()
+            self._revivals += 1
             self._client.start(self._settings.root)
         except HituiError:
             # It is tried again; commands say what is wrong.
@@ -210,6 +214,7 @@ class JobsService:
 
     def _publish(self, publish: Callable[[JobsSnapshot], None], snapshot: JobsSnapshot) -> None:
         self._latest = snapshot
+        self._told = True
         if not self._closed.is_set():
             publish(snapshot)
 

@@ -104,7 +104,8 @@ def test_a_second_workspace_leaves_a_locked_gpu_alone(
     other = Control(tmp_path / "other", 6, 0.02)
     try:
         waiting = other.submit("answer", gpus=("0",))
-        assert other.waits_for(waiting).endswith("GPU 0 is locked by another hitui")
+        locked = "GPU 0 is locked by another hitui"
+        eventually(lambda: other.waits_for(waiting).endswith(locked), locked)
         # The lock is the runner's: it stands although nobody supervises it.
         kill(here.supervisor())
         kill(here.launcher(first))
