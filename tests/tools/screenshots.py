@@ -41,12 +41,15 @@ def running(app: Dashboard) -> int:
     return sum(1 for job, progress in app.progress.items() if job in active and (progress.done or 0) >= 3)
 
 
-async def take(workspace: Path, pictures: Path, size: tuple[int, int], prefix: str) -> None:
+async def take(
+    workspace: Path, pictures: Path, size: tuple[int, int], wanted: tuple[str, ...], prefix: str = ""
+) -> None:
     services = build_services(str(workspace))
     app = Dashboard(services)
 
     def picture(name: str) -> None:
-        # The first picture of a size goes without a name of its own.
+        if name not in wanted:
+            return
         path = pictures / f"{prefix}{name}.svg"
         path.write_text(app.export_screenshot(title="hitui"), encoding="utf-8")
         print(path)  # noqa: T201 - a command
@@ -97,8 +100,8 @@ def main() -> int:
         lively = LivelyGpus(gpus)
         lively.start()
         try:
-            asyncio.run(take(workspace, pictures, WIDE, ""))
-            asyncio.run(take(workspace, pictures, SMALL, "small-"))
+            asyncio.run(take(workspace, pictures, WIDE, ("launch", "main", "config", "help")))
+            asyncio.run(take(workspace, pictures, SMALL, ("main",), "small-"))
         finally:
             lively.close()
             client = SupervisorClient(build_services(str(workspace)).paths)

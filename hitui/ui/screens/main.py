@@ -292,7 +292,7 @@ class MainScreen(FullScreen):
         self._launch("Start or resume", self._chosen())
 
     def action_rerun_all(self) -> None:
-        rows = [row for row in self.table.rows if row.state.pending]
+        rows = [row for row in self.table.rows if row.state.pending and row.state.unit == "tasks"]
         if not rows:
             self.dashboard.tell("nothing is pending in the configs that are shown")
             return
