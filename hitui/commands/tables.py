@@ -8,9 +8,6 @@ from datetime import datetime
 
 from hitui.commands.saying import harmless
 
-RIGHT = ">"
-LEFT = "<"
-
 
 def lines_of(header: Sequence[str], rows: Sequence[Sequence[str]], sides: str) -> list[str]:
     """Header and rows as lines; `sides` has `<` or `>` for each column."""

@@ -138,18 +138,6 @@ def held_seconds(history: GpuHistory, uuid: str, needed: int, rules: GpuRules) -
     return None if since is None or latest is None else latest.taken_at - since
 
 
-def free_for_jobs(
-    gpu: Gpu,
-    needed: int,
-    rules: GpuRules,
-    claims: Mapping[str, int],
-    history: GpuHistory | None = None,
-    locked: Collection[str] = (),
-) -> bool:
-    """Whether a job could start on it; without a history, as far as this one moment tells."""
-    return not (hindrance(gpu, needed, rules, claims, locked) or _hold_left(gpu, needed, rules, history))
-
-
 def place(
     snapshot: GpuSnapshot,
     needed: int,

@@ -67,14 +67,22 @@ class Outcome:
     """How long the task took (`ProcessingTime`); None where the file does not say."""
 
 
-def newest(known: Outcome | None, later: Outcome) -> Outcome:
-    """Of two results for one task, the one that counts.
+def what_counts(
+    readings: Iterable[tuple[Mapping[TaskId, float | None], Mapping[TaskId, str]]],
+) -> tuple[dict[TaskId, float | None], dict[TaskId, str]]:
+    """Of the results of several files, older ones first, those that count.
 
-    A success is never replaced by an error; otherwise the later result wins.
+    Each reading, and what is returned: seconds of the answered tasks by id, and texts of the failed ones. A
+    success is never replaced by an error; otherwise the later result wins.
     """
-    if known is not None and known.error is None and later.error is not None:
-        return known
-    return later
+    answered: dict[TaskId, float | None] = {}
+    failed: dict[TaskId, str] = {}
+    for answers, errors in readings:
+        answered.update(answers)
+        failed.update(errors)
+    for task in failed.keys() & answered.keys():
+        del failed[task]
+    return answered, failed
 
 
 class TaskStatus(str, Enum):

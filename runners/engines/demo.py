@@ -31,32 +31,10 @@ table = pd.read_excel("table.xlsx")
 table.select_dtypes("number").head(5).plot()
 plt.show()"""
 _WORD = re.compile(r"[^\W_]+")
-_COMMON = frozenset(
-    [
-        "the",
-        "a",
-        "an",
-        "of",
-        "in",
-        "and",
-        "or",
-        "to",
-        "is",
-        "was",
-        "were",
-        "are",
-        "for",
-        "which",
-        "what",
-        "how",
-        "many",
-        "by",
-        "on",
-        "at",
-        "from",
-        "with",
-    ]
-)
+_COMMON = frozenset((
+    "the", "a", "an", "of", "in", "and", "or", "to", "is", "was", "were", "are", "for", "which", "what",
+    "how", "many", "by", "on", "at", "from", "with",
+))  # fmt: skip
 
 
 class DemoEngine(Engine):

@@ -12,7 +12,7 @@ from hitui.domain.tasks import (
     Question,
     TaskStatus,
     classify_prediction,
-    newest,
+    what_counts,
     select_pending,
     task_states,
 )
@@ -44,18 +44,18 @@ def test_an_error_is_a_prediction_that_starts_with_it(
     assert classify_prediction(prediction) is error_class
 
 
-OUTCOMES = st.builds(
-    Outcome, error=st.one_of(st.none(), st.sampled_from(ErrorClass)), seconds=st.floats(0, 10)
-)
-
-
-@given(st.lists(OUTCOMES, min_size=1))
-def test_a_success_is_never_replaced_by_an_error_else_the_later_wins(history: list[Outcome]) -> None:
-    known: Outcome | None = None
-    for outcome in history:
-        known = newest(known, outcome)
-    answers = [outcome for outcome in history if outcome.error is None]
-    assert known == (answers[-1] if answers else history[-1])
+@given(st.lists(st.tuples(st.integers(1, 3), st.one_of(st.floats(0, 10), st.text(max_size=3)))))
+def test_a_success_is_never_replaced_by_an_error_else_the_later_wins(
+    history: list[tuple[int, float | str]],
+) -> None:
+    """A number is an answer's seconds, a text an error's."""
+    readings = [({}, {task: told}) if isinstance(told, str) else ({task: told}, {}) for task, told in history]
+    answered, failed = what_counts(readings)
+    for task in {task for task, _ in history}:
+        told = [what for known, what in history if known == task]
+        answers = [what for what in told if not isinstance(what, str)]
+        assert answered.get(task) == (answers[-1] if answers else None)
+        assert failed.get(task) == (None if answers else told[-1])
 
 
 def test_blocked_is_for_what_has_no_answer_and_lacks_a_file() -> None:

@@ -37,6 +37,7 @@ from hitui.domain.tasks import (
     TaskStatus,
     classify_prediction,
     task_states,
+    what_counts,
 )
 
 RESULT_NAME = re.compile(r"(checkpoint(_\w+)?\.json|results.*\.jsonl?)")
@@ -90,13 +91,7 @@ class RealHiTBenchReader:
             from_report = self._read_report(config, problems)
             if from_report is not None:
                 return from_report
-        answered: dict[TaskId, float | None] = {}
-        failed: dict[TaskId, str] = {}
-        for _, _, reading in usable:
-            answered.update(reading.answered)
-            failed.update(reading.errors)
-        for task in failed.keys() & answered.keys():
-            del failed[task]
+        answered, failed = what_counts((reading.answered, reading.errors) for _, _, reading in usable)
         newest = max((signature[2] for _, signature, _ in usable), default=None)
         return self._reading(
             config,
