@@ -12,9 +12,9 @@ from hitui.domain.tasks import (
     Question,
     TaskStatus,
     classify_prediction,
-    what_counts,
     select_pending,
     task_states,
+    what_counts,
 )
 
 
