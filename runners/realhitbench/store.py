@@ -83,7 +83,8 @@ class ResultStore:
             return
         path = self._folder / SNAPSHOT
         try:
-            self._keep_foreign_snapshot(path)
+            if not self._keep_foreign_snapshot(path):
+                return
             results = list(self._known.values())
             answered = [result["id"] for result in results if not is_error(result)]
             _replace(
@@ -147,16 +148,19 @@ class ResultStore:
         merge(self._known, results)
         self._unsaved = bool(results) and (self._own_snapshot is None or before != self._known)
 
-    def _keep_foreign_snapshot(self, path: Path) -> None:
-        """Copies a `checkpoint.json` that we did not write, and takes in what it holds."""
+    def _keep_foreign_snapshot(self, path: Path) -> bool:
+        """Copies a `checkpoint.json` that we did not write, and takes in what it holds.
+
+        False: it must stay, because it cannot be read: a snapshot in its place would hide its answers.
+        """
         if not path.exists() or _identity(path) == self._own_snapshot:
-            return
+            return True
         try:
             results, ours = load_results(path)
         except Unreadable:
-            results, ours = [], False
+            return False
         if ours:
-            return
+            return True
         newer = dict(self._known)
         self._known.clear()
         merge(self._known, results)
@@ -170,9 +174,9 @@ class ResultStore:
                 with partial.open("rb") as file:
                     os.fsync(file.fileno())
                 partial.rename(copy)
-                return
+                return True
             if _same_content(copy, path):
-                return
+                return True
             number += 1
 
 

@@ -199,8 +199,11 @@ def test_a_foreign_checkpoint_is_copied_once_and_taken_in(runner: Runner, benchm
         "results.jsonl",
     ]
 
-    checkpoint.write_bytes(b'{"results": [{"id": 1, "Pre')
+    torn = b'{"results": [{"id": 1, "Pre'
+    checkpoint.write_bytes(torn)
     ended = runner.run("--ids", "2")
     assert f"warning: {checkpoint}: is half written or no JSON" in ended.stderr
-    assert (runner.output / "checkpoint.json.before-hitui-2").read_bytes() == b'{"results": [{"id": 1, "Pre'
+    # What cannot be read may hold answers: nothing takes its place, and the journal has the new ones.
+    assert checkpoint.read_bytes() == torn
+    assert [result["id"] for result in runner.journal] == [2, 4, 5, 6, 2]
     assert (runner.output / "checkpoint.json.before-hitui").read_bytes() == original

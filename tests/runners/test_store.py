@@ -89,6 +89,22 @@ def test_unreadable_files_are_named_left_alone_and_the_rest_counts(
     assert {name: (tmp_path / name).read_bytes() for name in contents} == contents
 
 
+def test_a_checkpoint_too_large_to_be_read_keeps_its_place(
+    tmp_path: Path, warnings: Warnings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(results, "MAX_BYTES", 1000)
+    foreign = json.dumps({"results": [result(1)], "processed_ids": [1]}).encode() + b" " * 1000
+    (tmp_path / "checkpoint.json").write_bytes(foreign)
+    store = ResultStore(tmp_path, warnings)
+    store.append(result(2))
+    store.save_snapshot()
+    store.close()
+
+    assert (tmp_path / "checkpoint.json").read_bytes() == foreign
+    assert [json.loads(line)["id"] for line in (tmp_path / "results.jsonl").read_text().splitlines()] == [2]
+    assert len(warnings) == 1
+
+
 @pytest.mark.parametrize("torn", [b'{"id": 3, "Pred', b"\x00\x00", b'{"id": 3, "Prediction": "\xc3'])
 def test_a_torn_last_line_is_dropped(tmp_path: Path, warnings: Warnings, torn: bytes) -> None:
     whole = b"".join(json.dumps(result(n)).encode() + b"\n" for n in (1, 2))
