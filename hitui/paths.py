@@ -83,6 +83,6 @@ def find_workspace(start: Path) -> tuple[Path, Path | None]:
     start = start.resolve()
     for folder in (start, *start.parents):
         candidate = folder / SETTINGS_NAME
-        if candidate.is_file():
+        if os.path.lexists(candidate):
             return folder, candidate
     return start, None

@@ -24,6 +24,19 @@ else:
     import tomli as tomllib
 
 ENGINES = ("transformers", "demo")
+PLACEHOLDERS = (
+    "name",
+    "modality",
+    "format",
+    "ids",
+    "ids_file",
+    "output",
+    "questions",
+    "data",
+    "model",
+    "gpus",
+)
+"""What a runner's `command` may hold in braces."""
 CONFIG_KINDS = ("realhitbench", "hf_trainer", "line_count", "file_set")
 
 _SIZE_UNITS = {"B": 1}
@@ -167,8 +180,13 @@ def load_settings(root: Path, file: Path | None) -> Settings:
     """Settings of the workspace `root`. Raises SettingsError with file, key and mend."""
     if file is None:
         return Settings(root=root)
+    if not file.is_file():
+        raise SettingsError(
+            f"{file}: is no regular file, or leads nowhere; put the settings there, or remove it"
+        )
     try:
-        data = tomllib.loads(file.read_text(encoding="utf-8"))
+        # Editors on other systems put a byte order mark before the text.
+        data = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise SettingsError(f"{file}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -184,7 +202,7 @@ def load_settings(root: Path, file: Path | None) -> Settings:
         runners=parsed.runner,
         configs=tuple(itertools.chain(parsed.config, _unfold(parsed.matrix))),
     )
-    _check(file, settings)
+    _check(file, settings, parsed.matrix)
     return settings
 
 
@@ -226,12 +244,19 @@ def _refuse_unknown(file: Path, section: str, table: object, struct: type[msgspe
             )
 
 
-def _nearest(key: str, known: tuple[str, ...]) -> str:
+def _near(key: str, known: tuple[str, ...]) -> str | None:
+    """The known name that was most likely meant; None: none is near."""
     # Only a mistake needs it, and the screen's first paint waits for the settings.
     import difflib
 
-    close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else "known are " + ", ".join(sorted(known))
+    return next(iter(difflib.get_close_matches(key, known, n=1, cutoff=0.5)), None)
+
+
+def _nearest(key: str, known: tuple[str, ...]) -> str:
+    near = _near(key, known)
+    if near is not None:
+        return f"did you mean {near!r}?"
+    return "known are " + ", ".join(sorted(known)) if known else "there is none yet"
 
 
 def _readable(message: str) -> str:
@@ -260,7 +285,7 @@ def _unfold(matrices: dict[str, MatrixSettings]) -> list[ConfigSettings]:
     return configs
 
 
-def _check(file: Path, settings: Settings) -> None:
+def _check(file: Path, settings: Settings, matrices: dict[str, MatrixSettings]) -> None:
     def refuse(where: str, what: str) -> None:
         raise SettingsError(f"{file}: {where}: {what}")
 
@@ -280,6 +305,8 @@ def _check(file: Path, settings: Settings) -> None:
         parse_duration(settings.gpus.hold)
     except ValueError as error:
         refuse("[gpus] hold", str(error))
+    if any(index < 0 for index in settings.gpus.exclude):
+        refuse("[gpus] exclude", f"indices from 0 on are expected, not {min(settings.gpus.exclude)}")
     if not 0 <= settings.gpus.max_utilization <= 100:
         refuse(
             "[gpus] max_utilization",
@@ -297,6 +324,25 @@ def _check(file: Path, settings: Settings) -> None:
         if runner.engine == "transformers" and runner.model is None:
             refuse(where, "engine 'transformers' needs model, the folder of the model")
         size(f"{where} min_free", runner.min_free)
+        for key in ("max_input_tokens", "max_new_tokens"):
+            number = getattr(runner, key)
+            if number is not None and number < 1:
+                refuse(f"{where} {key}", f"a number from 1 on is expected, not {number}")
+        for argument in runner.command or ():
+            for name in re.findall(r"\{([a-z_]+)\}", argument):
+                # Braces may mean something to the program; only what looks like a slip is refused.
+                if name not in PLACEHOLDERS and _near(name, PLACEHOLDERS):
+                    refuse(f"{where} command", f"{{{name}}} is not known; {_nearest(name, PLACEHOLDERS)}")
+    for group, matrix in matrices.items():
+        where = f"[matrix.{group}]"
+        for modality in matrix.modality:
+            one_of(f"{where} modality", modality, MODALITIES)
+        for table_format in matrix.format:
+            one_of(f"{where} format", table_format, TABLE_FORMATS)
+        if not matrix.modality:
+            refuse(where, "modality is empty; name one of " + ", ".join(MODALITIES))
+        if not matrix.format and set(matrix.modality) != {"image"}:
+            refuse(where, "format is needed for text and mix; name some of " + ", ".join(TABLE_FORMATS))
     known_runners = tuple(settings.runners)
     one_of("[workspace] runner", settings.workspace.runner, known_runners)
     seen: set[str] = set()

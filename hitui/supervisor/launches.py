@@ -25,21 +25,9 @@ from hitui.domain.placement import GpuRules
 from hitui.domain.tasks import TaskId, select_pending
 from hitui.errors import LaunchError, NoSuchName
 from hitui.paths import find_workspace
-from hitui.settings import RunnerSettings, Settings, load_settings
+from hitui.settings import PLACEHOLDERS, RunnerSettings, Settings, load_settings
 from hitui.supervisor.needs import gpu_rules, needed_bytes
 
-PLACEHOLDERS = (
-    "name",
-    "modality",
-    "format",
-    "ids",
-    "ids_file",
-    "output",
-    "questions",
-    "data",
-    "model",
-    "gpus",
-)
 _PLACEHOLDER = re.compile(r"\{(" + "|".join(PLACEHOLDERS) + r")\}")
 
 

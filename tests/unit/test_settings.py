@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from hitui.errors import SettingsError
+from hitui.paths import find_workspace
 from hitui.settings import load_settings, parse_duration, parse_size
 
 
@@ -84,6 +85,20 @@ def test_the_outline_of_the_interfaces_is_accepted(tmp_path: Path) -> None:
         ("[[config]]\nname = '../a'\n", "a name may not"),
         ("[[config]]\nname = 'a'\nmodality = 'txt'\n", "did you mean 'text'?"),
         ("[gpus\n", "is not valid TOML"),
+        ("[gpus]\nexclude = [-1]\n", "[gpus] exclude: indices from 0 on are expected, not -1"),
+        ("[matrix.g]\nmodality = ['video']\n", "[matrix.g] modality: 'video' is not known"),
+        ("[matrix.g]\nmodality = ['text']\nformat = ['htm']\n", "did you mean 'html'?"),
+        ("[matrix.g]\nmodality = ['text']\n", "[matrix.g]: format is needed for text and mix"),
+        ("[matrix.g]\nmodality = []\n", "[matrix.g]: modality is empty"),
+        (
+            "[runner.a]\nengine = 'demo'\nmax_input_tokens = -5\n",
+            "max_input_tokens: a number from 1 on is expected",
+        ),
+        (
+            "[runner.a]\ncommand = ['x', '{formt}']\n",
+            "[runner.a] command: {formt} is not known; did you mean 'format'?",
+        ),
+        ("[[config]]\nname = 'a'\nrunner = 'zz'\n", "'zz' is not known; there is none yet"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(tmp_path: Path, text: str, expected: str) -> None:
@@ -108,3 +123,22 @@ def test_sizes_and_times_carry_units() -> None:
     for text in ("10", "ten s", "", "5s later"):
         with pytest.raises(ValueError, match="time"):
             parse_duration(text)
+
+
+def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
+    file = tmp_path / "hitui.toml"
+    file.write_bytes(b"\xef\xbb\xbf[gpus]\nexclude = [5]\n")
+    assert load_settings(tmp_path, file).gpus.exclude == [5]
+
+
+def test_braces_that_mean_something_to_the_program_are_left_alone(tmp_path: Path) -> None:
+    file = write(tmp_path, "[runner.a]\ncommand = ['python', '-c', 'print(f\"{zebra}\")']\n")
+    assert load_settings(tmp_path, file).runners["a"].command == ["python", "-c", 'print(f"{zebra}")']
+
+
+def test_settings_that_lead_nowhere_are_refused_and_not_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "hitui.toml").symlink_to("/nonexistent")
+    root, file = find_workspace(tmp_path)
+    assert root == tmp_path
+    with pytest.raises(SettingsError, match="leads nowhere"):
+        load_settings(root, file)
