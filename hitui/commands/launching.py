@@ -13,7 +13,6 @@ from hitui.domain.configs import Config
 from hitui.domain.jobs import Ended, Ending, Job, JobRequest, JobsSnapshot, Queued, Running
 from hitui.domain.progress import JobProgress
 from hitui.domain.tasks import TaskId, TaskStatus, select_pending
-from hitui.errors import LaunchError, NoSuchName
 from hitui.factory import Services
 
 PROGRESS_SECONDS = 5.0
@@ -72,7 +71,7 @@ def launch(
         requests.append(request)
     if not requests:
         return 0
-    jobs, refusals = _submit(services, [[request] for request in requests] if each else [requests])
+    jobs, refusals = services.jobs.submit_each(requests) if each else (services.jobs.submit(requests), ())
     for job in jobs:
         count = tasks[job.request.config]
         many = "" if count is None else f", {_tasks(len(count))}"
@@ -88,20 +87,6 @@ def launch(
     for line in failures:
         warn(line)
     return 1 if failures or refusals else 0
-
-
-def _submit(services: Services, groups: Sequence[Sequence[JobRequest]]) -> tuple[list[Job], list[str]]:
-    """The jobs of each group that was taken, and why others were not. Of a single group that is raised."""
-    jobs: list[Job] = []
-    refusals = []
-    for group in groups:
-        try:
-            jobs += services.jobs.submit(group)
-        except (LaunchError, NoSuchName) as error:
-            if len(groups) == 1:
-                raise
-            refusals.append(str(error))
-    return jobs, refusals
 
 
 def _failure(catalogue: Catalogue, job: Job, ids: tuple[TaskId, ...] | None) -> str | None:

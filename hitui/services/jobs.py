@@ -15,7 +15,7 @@ from hitui.domain.gpus import GpuSnapshot
 from hitui.domain.jobs import Job, JobRequest, JobsSnapshot
 from hitui.domain.launches import LaunchPlan, PlannedLaunch
 from hitui.domain.placement import GpuRules, gpus_for_jobs, never_enough, place
-from hitui.errors import HituiError, SupervisorError
+from hitui.errors import HituiError, LaunchError, NoSuchName, SupervisorError
 from hitui.paths import RuntimePaths
 from hitui.settings import Settings
 from hitui.supervisor.client import SupervisorClient, Watch
@@ -100,6 +100,20 @@ class JobsService:
         """
         self.ensure_supervisor()
         return self._client.submit(requests, _environment())
+
+    def submit_each(self, requests: Sequence[JobRequest]) -> tuple[tuple[Job, ...], tuple[str, ...]]:
+        """Queues the requests that can be: their jobs, and a line for each that was refused.
+
+        Raises SupervisorError when there is no one to ask.
+        """
+        jobs: list[Job] = []
+        refusals = []
+        for request in requests:
+            try:
+                jobs += self.submit([request])
+            except (LaunchError, NoSuchName) as error:
+                refusals.append(str(error))
+        return tuple(jobs), tuple(refusals)
 
     def stop(self, job_ids: Sequence[int]) -> tuple[Job, ...]:
         """Asks jobs to stop; a second time, without grace. Raises NoSuchName or SupervisorError."""

@@ -200,12 +200,17 @@ class Dashboard(App[int]):
 
     def _submit(self, plan: LaunchPlan) -> None:
         requests = tuple(launch.request for launch in plan.startable)
-        self._work(lambda: self.post_message(messages.JobsSubmitted(self.services.jobs.submit(requests))))
+        self._work(
+            lambda: self.post_message(messages.JobsSubmitted(*self.services.jobs.submit_each(requests)))
+        )
 
     def on_jobs_submitted(self, message: messages.JobsSubmitted) -> None:
-        self.tell(
-            "queued " + ", ".join(f"#{job.id} {short_name(job.request.config)}" for job in message.jobs)
-        )
+        for refusal in message.refusals:
+            self.tell(refusal, "error")
+        if message.jobs:
+            self.tell(
+                "queued " + ", ".join(f"#{job.id} {short_name(job.request.config)}" for job in message.jobs)
+            )
 
     def on_stop_wanted(self, message: messages.StopWanted) -> None:
         from hitui.ui.screens.question import Question

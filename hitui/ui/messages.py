@@ -67,9 +67,10 @@ class PlanReady(Message):
 
 
 class JobsSubmitted(Message):
-    def __init__(self, jobs: Sequence[Job]) -> None:
+    def __init__(self, jobs: Sequence[Job], refusals: Sequence[str]) -> None:
         super().__init__()
         self.jobs = tuple(jobs)
+        self.refusals = tuple(refusals)
 
 
 class StopAsked(Message):

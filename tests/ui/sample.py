@@ -177,6 +177,7 @@ class Jobs(Source):
     submitted: list[JobRequest] = field(default_factory=list)
     stopped: list[int] = field(default_factory=list)
     error: Exception | None = None
+    refusals: tuple[str, ...] = ()
 
     def plan(
         self, requests: Sequence[JobRequest], workspace: WorkspaceValue, gpus: GpuSnapshot
@@ -200,11 +201,12 @@ class Jobs(Source):
             )
         return LaunchPlan(tuple(launches))
 
-    def submit(self, requests: Sequence[JobRequest]) -> tuple[Job, ...]:
+    def submit_each(self, requests: Sequence[JobRequest]) -> tuple[tuple[Job, ...], tuple[str, ...]]:
         if self.error is not None:
             raise self.error
         self.submitted += requests
-        return tuple(Job(20 + number, request, NOON, Queued()) for number, request in enumerate(requests))
+        jobs = tuple(Job(20 + number, request, NOON, Queued()) for number, request in enumerate(requests))
+        return jobs, self.refusals
 
     def stop(self, job_ids: Sequence[int]) -> tuple[Job, ...]:
         self.stopped += job_ids

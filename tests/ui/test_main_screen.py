@@ -109,6 +109,17 @@ async def test_capital_r_asks_for_all_that_match_the_filter() -> None:
         assert [request.config for request in services.jobs.submitted] == ["qwen3vl_resize_pic/mix_html"]
 
 
+async def test_what_is_refused_is_told_beside_what_is_queued() -> None:
+    services = sample.services()
+    services.jobs.refusals = ("g/b: [runner.b] model: /models/gone does not exist; correct the path",)
+    async with Dashboard(services).run_test(size=WIDE, notifications=True) as pilot:
+        await shown(pilot, "25 to rerun")
+        await pilot.press("R")
+        await shown(pilot, "in all configs")
+        await pilot.press("enter")
+        await shown(pilot, "/models/gone does not exist", "queued #20 ")
+
+
 async def test_x_asks_first_and_then_stops_the_job() -> None:
     services = sample.services()
     async with Dashboard(services).run_test(size=WIDE, notifications=True) as pilot:
