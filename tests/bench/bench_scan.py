@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hitui.adapters.checkpoints.catalogue import Catalogue
-from hitui.adapters.checkpoints.realhitbench import result_files
+from hitui.adapters.checkpoints.result_listing import result_files
 from hitui.adapters.checkpoints.results_file import read_results_file
 from hitui.services.workspace import WorkspaceService
 from hitui.settings import Settings

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hitui.adapters.checkpoints.catalogue import Catalogue
-from hitui.adapters.checkpoints.realhitbench import result_files
+from hitui.adapters.checkpoints.result_listing import result_files
 from hitui.adapters.checkpoints.results_file import read_results_file
 from hitui.cli import main
 from hitui.domain.tasks import ERROR_PREFIX, TaskStatus

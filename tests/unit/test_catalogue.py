@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -179,9 +181,77 @@ def test_where_nothing_can_be_read_nothing_is_pending(workspace: Path, folder: P
     assert reading.tasks == ()
 
 
-def test_a_pipe_of_that_name_is_not_waited_for(workspace: Path, folder: Path) -> None:
+def dangle(path: Path) -> None:
+    path.symlink_to("/nonexistent/mount/results.json")
+
+
+def loop(path: Path) -> None:
+    path.symlink_to(path.name)
+
+
+def listen(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        here = Path.cwd()
+        # Names of sockets may be only 107 bytes long.
+        os.chdir(path.parent)
+        try:
+            listener.bind(path.name)
+        finally:
+            os.chdir(here)
+
+
+NO_FILES = [
+    (dangle, "is a link to /nonexistent/mount/results.json, which is not there"),
+    (loop, "is a link to results.json, Too many levels of symbolic links"),
+    (Path.mkdir, "is a folder with the name of a results file"),
+    (os.mkfifo, "is a pipe (FIFO) with the name of a results file"),
+    (listen, "is a socket with the name of a results file"),
+]
+
+
+@pytest.mark.parametrize("with_report", [False, True])
+@pytest.mark.parametrize(("take", "said"), NO_FILES)
+def test_what_has_the_name_of_a_results_file_and_is_none_holds_its_config_back(
+    workspace: Path, folder: Path, take: Callable[[Path], object], said: str, with_report: bool
+) -> None:
+    folder.mkdir(parents=True)
+    take(folder / "results.json")
+    if with_report:
+        (folder / "skip_ids.json").write_text(json.dumps(TestReport.REPORT))
+    state = read(workspace).state
+    (problem,) = state.problems
+    assert problem.startswith(f"result/g/mix_html/results.json: {said}")
+    assert state.unread_files == 1
+    assert state.hides_answers
+    assert with_report or state.condition is ConfigCondition.UNREADABLE
+
+
+@pytest.mark.parametrize(("take", "said"), NO_FILES)
+def test_what_takes_the_place_of_a_results_file_keeps_what_was_read_of_it(
+    workspace: Path, folder: Path, take: Callable[[Path], object], said: str
+) -> None:
+    path = write_results(folder / "results.json", [answer(1), answer(2)])
+    write_results(folder / "checkpoint.json", [answer(3)])
+    catalogue = Catalogue(Settings(root=workspace))
+    config = catalogue.find("mix_html")
+    assert catalogue.read(config).state.done == 3
+    path.rename(folder / "aside")
+    take(path)
+    assert catalogue.changed(config)
+    state = catalogue.read(config).state
+    (problem,) = state.problems
+    assert problem.startswith(f"result/g/mix_html/results.json: {said}")
+    assert problem.endswith("(what was read of it before still counts)")
+    assert (state.done, state.unread_files) == (3, 0)
+    path.rmdir() if path.is_dir() else path.unlink()
+    (folder / "aside").rename(path)
+    state = catalogue.read(config).state
+    assert (state.done, state.problems) == (3, ())
+
+
+def test_a_report_that_is_a_pipe_is_not_waited_for(workspace: Path, folder: Path) -> None:
     write_results(folder / "results.json", [answer(1)])
-    os.mkfifo(folder / "checkpoint.json")
+    os.mkfifo(folder / "skip_ids.json")
     assert read(workspace).state.done == 1
 
 

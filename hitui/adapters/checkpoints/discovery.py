@@ -17,7 +17,7 @@ from hitui.adapters.checkpoints.inputs import SUBFOLDERS, is_data_folder
 from hitui.adapters.checkpoints.naming import bare_location, modality_and_format, short_names
 from hitui.adapters.checkpoints.questions import looks_like_questions
 from hitui.adapters.checkpoints.reading import Signature, signature_of
-from hitui.adapters.checkpoints.realhitbench import is_result_file
+from hitui.adapters.checkpoints.result_listing import is_result_file
 from hitui.adapters.files.look import is_file
 from hitui.domain.configs import MODALITIES, TABLE_FORMATS, Config
 
@@ -94,10 +94,11 @@ class Walker:
                 files.append(entry.name)
         if "pyvenv.cfg" in files:
             return []
-        if any(is_result_file(name) for name in files) or skip_ids.NAME in files:
+        # A folder that has taken a results file's name is said where the config is read.
+        if any(is_result_file(entry.name) for entry in listed) or skip_ids.NAME in files:
             found.result_folders.append(folder)
             self._result_folders.add(folder)
-        if skip_ids.NAME in files:
+        if skip_ids.NAME in files and is_file(folder / skip_ids.NAME):
             found.reports.append(folder / skip_ids.NAME)
         checkpoints = [name for name in subfolders if CHECKPOINT_FOLDER.fullmatch(name)]
         is_checkpoint = CHECKPOINT_FOLDER.fullmatch(folder.name) is not None

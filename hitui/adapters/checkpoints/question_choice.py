@@ -17,7 +17,7 @@ from hitui.adapters.checkpoints.discovery import Found
 from hitui.adapters.checkpoints.inputs import is_data_folder
 from hitui.adapters.checkpoints.questions import QuestionList, looks_like_questions, read_questions
 from hitui.adapters.checkpoints.reading import UnreadableFile
-from hitui.adapters.checkpoints.realhitbench import result_files
+from hitui.adapters.checkpoints.result_listing import result_files
 from hitui.adapters.checkpoints.results_file import LARGE
 from hitui.adapters.checkpoints.skip_ids import read_report
 from hitui.adapters.files.look import is_dir, is_file

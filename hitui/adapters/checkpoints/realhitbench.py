@@ -7,10 +7,6 @@ read instead. A file that cannot be read any more counts with what was read of i
 
 from __future__ import annotations
 
-import contextlib
-import os
-import re
-import stat
 import statistics
 import threading
 from collections import Counter
@@ -26,6 +22,7 @@ from hitui.adapters.checkpoints.reading import (
     Signature,
     UnreadableFile,
 )
+from hitui.adapters.checkpoints.result_listing import is_result_file, later, list_files
 from hitui.adapters.checkpoints.results_file import read_results_file
 from hitui.domain.configs import Config, ConfigState
 from hitui.domain.tasks import (
@@ -39,14 +36,6 @@ from hitui.domain.tasks import (
     task_states,
     what_counts,
 )
-
-RESULT_NAME = re.compile(r"(checkpoint(_\w+)?\.json|results.*\.jsonl?)")
-"""Files of results, as a whole match: checkpoint.json, checkpoint_batch.json, results_20260203.json, …"""
-
-
-def is_result_file(name: str) -> bool:
-    return RESULT_NAME.fullmatch(name) is not None
-
 
 _Parsed = tuple[Signature, FileReading | None, tuple[str, ...]]
 """Of a file: as it was when it was read, its results, and what was wrong with it."""
@@ -65,30 +54,45 @@ class RealHiTBenchReader:
         questions, inputs = self._context.questions, self._context.inputs
         return (
             config,
-            tuple(result_files(config.folders)),
-            _report_files(config.folders),
+            list_files(config.folders, is_result_file),
+            _list_reports(config.folders),
             (questions.path, id(questions)) if questions else None,
             (inputs.folder, inputs.version) if inputs else None,
         )
 
     def read(self, config: Config) -> Reading:
-        unlisted: list[tuple[str, str]] = []
-        files = _files(config.folders, is_result_file, unlisted)
+        listed, unlisted, no_files = list_files(config.folders, is_result_file)
+        files = list(listed)
         for folder, _ in unlisted:
             files += [(path, known[0]) for path, known in self._known_in(folder)]
-        files.sort(key=_later)
+        without_reading = sum(not self._known_in(folder) for folder, _ in unlisted)
+        lines_on_no_files = []
+        for path, wrong in no_files:
+            earlier = self._earlier(path)
+            if earlier is None:
+                without_reading += 1
+                lines_on_no_files.append(f"{self._context.shown(path)}: {wrong}")
+                continue
+            files.append((path, earlier[0]))
+            lines_on_no_files.append(
+                f"{self._context.shown(path)}: {wrong} (what was read of it before still counts)"
+            )
+        files.sort(key=later)
         readings = [(path, signature, *self._reading_of(path, signature)) for path, signature in files]
-        problems = tuple(
-            f"{self._context.shown(folder)}: cannot be listed: {reason}; make it readable"
-            for folder, reason in unlisted
-        ) + tuple(
-            f"{self._context.shown(path)}: {problem}" for path, _, _, lines in readings for problem in lines
+        problems = (
+            *(
+                f"{self._context.shown(folder)}: cannot be listed: {reason}; make it readable"
+                for folder, reason in unlisted
+            ),
+            *lines_on_no_files,
+            *(f"{self._context.shown(path)}: {line}" for path, _, _, lines in readings for line in lines),
         )
         usable = [
             (path, signature, reading) for path, signature, reading, _ in readings if reading is not None
         ]
+        unread_files = len(readings) - len(usable) + without_reading
         if not usable:
-            from_report = self._read_report(config, problems)
+            from_report = self._read_report(config, problems, unread_files)
             if from_report is not None:
                 return from_report
         answered, failed = what_counts((reading.answered, reading.errors) for _, _, reading in usable)
@@ -103,9 +107,7 @@ class RealHiTBenchReader:
             repeated={
                 self._context.shown(path): reading.repeated for path, _, reading in usable if reading.repeated
             },
-            unread_files=len(readings)
-            - len(usable)
-            + sum(not self._known_in(folder) for folder, _ in unlisted),
+            unread_files=unread_files,
         )
 
     def _reading_of(self, path: str, signature: Signature) -> tuple[FileReading | None, tuple[str, ...]]:
@@ -128,6 +130,12 @@ class RealHiTBenchReader:
         with self._lock:
             self._parsed[path] = (signature, reading, problems)
         return reading, problems
+
+    def _earlier(self, path: str) -> _Parsed | None:
+        """What was read of a file before, if it was of use."""
+        with self._lock:
+            known = self._parsed.get(path)
+        return known if known is not None and known[1] is not None else None
 
     def _known_in(self, folder: str) -> list[tuple[str, _Parsed]]:
         with self._lock:
@@ -218,9 +226,9 @@ class RealHiTBenchReader:
             return lambda question: ()
         return inputs.absent(config.modality, config.table_format)
 
-    def _read_report(self, config: Config, problems: tuple[str, ...]) -> Reading | None:
+    def _read_report(self, config: Config, problems: tuple[str, ...], unread_files: int) -> Reading | None:
         """The config by its `skip_ids.json`, the newest one that can be read; None without one."""
-        for path, signature in reversed(_report_files(config.folders)):
+        for path, signature in reversed(_list_reports(config.folders)):
             try:
                 report = skip_ids.read_report(Path(path))
             except UnreadableFile as error:
@@ -234,7 +242,7 @@ class RealHiTBenchReader:
                 answered: dict[TaskId, float | None] = {
                     task: None for task in questions.by_id if task not in out
                 }
-                return self._reading(config, answered, failed, updated, source, problems, {})
+                return self._reading(config, answered, failed, updated, source, problems, {}, unread_files)
             absent = set(report.categorized.file_dependency_issues)
             missing = sum(task not in absent for task in report.skip_ids)
             state = ConfigState(
@@ -249,50 +257,17 @@ class RealHiTBenchReader:
                 updated=updated,
                 source=source,
                 problems=problems,
+                unread_files=unread_files,
             )
             return Reading(state, _tasks_of_report(report))
         if problems:
             # Nothing could be read though something is there: no count is true, and nothing may be rerun.
-            return Reading(ConfigState(config, scanned=True, problems=problems))
+            return Reading(ConfigState(config, scanned=True, problems=problems, unread_files=unread_files))
         return None
 
 
-def result_files(folders: Sequence[str]) -> list[tuple[str, Signature]]:
-    """The result files in `folders`, those that count less first: by modification time, then path."""
-    return _files(folders, is_result_file)
-
-
-def _report_files(folders: Sequence[str]) -> tuple[tuple[str, Signature], ...]:
-    return tuple(_files(folders, lambda name: name == skip_ids.NAME))
-
-
-def _files(
-    folders: Sequence[str],
-    wanted: Callable[[str], bool],
-    unlisted: list[tuple[str, str]] | None = None,
-) -> list[tuple[str, Signature]]:
-    """Wanted regular files; folders that are there but cannot be listed go to `unlisted`, with the reason."""
-    found: dict[str, Signature] = {}
-    for folder in folders:
-        try:
-            with os.scandir(folder) as entries:
-                paths = [entry.path for entry in entries if wanted(entry.name)]
-            for path in paths:
-                with contextlib.suppress(FileNotFoundError):
-                    status = Path(path).stat()
-                    # Only regular files: opening a pipe of that name would wait for ever.
-                    if stat.S_ISREG(status.st_mode):
-                        found[path] = (status.st_ino, status.st_size, status.st_mtime_ns)
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        except OSError as error:
-            if unlisted is not None:
-                unlisted.append((folder, error.strerror or str(error)))
-    return sorted(found.items(), key=_later)
-
-
-def _later(file: tuple[str, Signature]) -> tuple[int, str]:
-    return file[1][2], file[0]
+def _list_reports(folders: Sequence[str]) -> tuple[tuple[str, Signature], ...]:
+    return list_files(folders, lambda name: name == skip_ids.NAME).files
 
 
 def _class_of(prediction: str) -> ErrorClass:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from fnmatch import fnmatch
 
 from hitui.adapters.checkpoints import skip_ids
-from hitui.adapters.checkpoints.realhitbench import is_result_file
+from hitui.adapters.checkpoints.result_listing import is_result_file
 from hitui.settings import Settings
 
 _TRAINER_FILES = {"trainer_state.json", "trainer_log.jsonl"}
