@@ -291,6 +291,21 @@ class TestQuestionList:
         assert catalogue.read(catalogue.find("mix_html")).state.total is None
         assert f"{workspace}/data/qestions.json: no such file" in catalogue.problems[0]
 
+    @pytest.mark.parametrize("content", ['{"queries": []}', "[]", '{"queries": [{"FileName": "x"}]}'])
+    def test_one_without_questions_makes_nothing_whole(
+        self, workspace: Path, folder: Path, content: str
+    ) -> None:
+        write_results(folder / "results.json", [answer(2)])
+        (workspace / "data" / "questions.json").write_text(content)
+        toml = workspace / "hitui.toml"
+        toml.write_text('[workspace]\nquestions = "data/questions.json"\n')
+        catalogue = Catalogue(load_settings(workspace, toml))
+        state = catalogue.read(catalogue.find("mix_html")).state
+        assert (state.total, state.done, state.pending) == (None, 1, 0)
+        assert state.condition is ConfigCondition.UNCOUNTED
+        (problem,) = catalogue.problems
+        assert problem.startswith("data/questions.json: holds no questions")
+
     def test_one_that_breaks_keeps_what_was_read(self, workspace: Path, folder: Path) -> None:
         write_results(folder / "results.json", [answer(2)])
         catalogue = Catalogue(Settings(root=workspace))

@@ -102,6 +102,7 @@ def _question(entry: dict[str, Any]) -> Question:
 
 
 def _collect(path: Path, questions: Iterable[Question], problems: tuple[str, ...]) -> QuestionList:
+    """Raises UnreadableFile when there are no questions."""
     listed = tuple(questions)
     by_id = {question.id: question for question in reversed(listed)}
     if len(by_id) != len(listed):
@@ -112,4 +113,10 @@ def _collect(path: Path, questions: Iterable[Question], problems: tuple[str, ...
             f"{len(twice)} ids stand more than once ({named}): the first of each counts; remove the others",
         )
         listed = tuple(question for question in listed if by_id[question.id] is question)
+    if not listed:
+        # With a total of 0 every config would be called whole.
+        which = "questions with an id" if problems else "questions"
+        raise UnreadableFile(
+            f"holds no {which}: put a whole copy there, or name the question list as `[workspace] questions`"
+        )
     return QuestionList(path, listed, by_id, problems)
