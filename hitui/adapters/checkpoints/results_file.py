@@ -15,6 +15,7 @@ import io
 import json
 import mmap
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -38,6 +39,11 @@ _kept = threading.local()
 
 _MEND = "it is cut off or still being written; if that stays, put a copy back or move it away"
 
+_MEND_DAMAGED = "it is damaged or something else; put a copy back, or move it away"
+
+_PLACE = re.compile(r"\(byte (\d+)\)")
+"""In the messages of msgspec about malformed JSON; it says none where the text is only cut off."""
+
 
 class _Result(msgspec.Struct, gc=False):
     id: TaskId
@@ -51,6 +57,7 @@ class _Results(msgspec.Struct, gc=False):
 
 _decode_object = msgspec.json.Decoder(_Results).decode
 _decode_list = msgspec.json.Decoder(list[_Result]).decode
+_skip_value = msgspec.json.Decoder(msgspec.Raw).decode
 _decode_reading = msgspec.msgpack.Decoder(FileReading).decode
 
 
@@ -95,8 +102,29 @@ def parse_results(content: bytes | memoryview | mmap.mmap) -> FileReading:
     except (msgspec.DecodeError, RecursionError):
         if bytes(content[-64:]).rstrip()[-1:] not in (b"}", b"]"):
             # The usual case of a file that is being written; the tolerant way is slow on a huge one.
-            raise UnreadableFile(f"is not whole JSON (it has no end): {_MEND}") from None
+            raise _refuse_without_end(content) from None
         return _parse_tolerantly(bytes(content))
+
+
+def _refuse_without_end(content: bytes | memoryview | mmap.mmap) -> UnreadableFile:
+    """What is wrong with a text that does not end as an object or a list does: one pass, nothing built."""
+    try:
+        _skip_value(content)
+    except msgspec.DecodeError as error:
+        found = _PLACE.search(str(error))
+        place = int(found[1]) if found else None
+        if place is not None and not _is_python_number(bytes(content[place : place + len("Infinity")])):
+            return UnreadableFile(f"is not JSON text at byte {place}: {_MEND_DAMAGED}")
+    except RecursionError:
+        pass
+    else:
+        return UnreadableFile(f"is JSON, but no object or list of results: {_MEND_DAMAGED}")
+    return UnreadableFile(f"is not whole JSON (it has no end): {_MEND}")
+
+
+def _is_python_number(text: bytes) -> bool:
+    """Whether NaN or Infinity, or what a cut left of them, stands there: only Python's JSON has them."""
+    return any(text.startswith(word) or word.startswith(text) for word in (b"NaN", b"Infinity"))
 
 
 def _reduce(results: list[_Result]) -> FileReading:
@@ -124,7 +152,7 @@ def _parse_tolerantly(content: bytes) -> FileReading:
     except json.JSONDecodeError as error:
         raise UnreadableFile(f"is not whole JSON (line {error.lineno}: {error.msg}): {_MEND}") from error
     except UnicodeDecodeError as error:
-        raise UnreadableFile(f"is not UTF-8 text (byte {error.start}): {_MEND}") from error
+        raise UnreadableFile(f"is not UTF-8 text (byte {error.start}): {_MEND_DAMAGED}") from error
     except (RecursionError, ValueError) as error:
         raise UnreadableFile(f"holds JSON that cannot be read ({error}): {_MEND}") from error
     entries = data.get("results") if isinstance(data, dict) else data
