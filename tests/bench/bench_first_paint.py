@@ -31,7 +31,7 @@ def main() -> None:
         env = {**os.environ, "XDG_STATE_HOME": str(folder / "state"), "XDG_RUNTIME_DIR": str(folder / "run")}
         programs = {
             "bare Textual application": ([sys.executable, "-c", BARE], b"first paint"),
-            "hitui": ([sys.executable, "-m", "hitui", "-w", str(workspace)], b"Configs"),
+            "hitui": ([str(Path(sys.executable).with_name("hitui")), "-w", str(workspace)], b"Configs"),
         }
         times: dict[str, list[float]] = {name: [] for name in programs}
         for _ in range(ROUNDS):
