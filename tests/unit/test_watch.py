@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import queue
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,32 @@ def test_folders_that_come_and_go_are_followed(tmp_path: Path, watcher: Watcher,
     assert watcher.watch([tmp_path, tmp_path / "never there", tmp_path / "never there either"])
     (tmp_path / "results.json").touch()
     said.wait_for(tmp_path)
+
+
+def test_a_folder_that_another_replaced_is_watched_anew(tmp_path: Path, watcher: Watcher, said: Said) -> None:
+    root, folder = tmp_path / "w", tmp_path / "w" / "g"
+    folder.mkdir(parents=True)
+    watcher.watch([root, folder])
+    root.rename(tmp_path / "elsewhere")
+    shutil.copytree(tmp_path / "elsewhere", root)
+    watcher.watch([root, folder])
+    (folder / "results.json").touch()
+    said.wait_for(folder)
+
+
+def test_a_folder_that_was_removed_and_made_again_is_watched_anew(
+    tmp_path: Path, watcher: Watcher, said: Said
+) -> None:
+    folder = tmp_path / "g"
+    folder.mkdir()
+    watcher.watch([tmp_path, folder])
+    folder.rmdir()
+    said.wait_for(tmp_path)
+    # Often with the inode of the removed one.
+    folder.mkdir()
+    watcher.watch([tmp_path, folder])
+    (folder / "results.json").touch()
+    said.wait_for(folder)
 
 
 MOUNTS = """\

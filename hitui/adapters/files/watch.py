@@ -17,7 +17,7 @@ from typing import Any
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 
-from hitui.adapters.files.look import is_dir
+from hitui.adapters.files.look import Identity, identity_of, is_dir
 
 POLL_SECONDS = 1.0
 _MOST_WATCHES = 400
@@ -52,7 +52,8 @@ class Watcher:
         self._observer: Any = None
         self._poller: _Poller | None = None
         self._handler = _Handler(on_change, relevant)
-        self._watches: dict[Path, Any] = {}
+        self._watches: dict[Path, tuple[Any, Identity | None]] = {}
+        """Folder → its watch, and which folder that path was when the watch began."""
 
     @property
     def polls(self) -> bool:
@@ -62,9 +63,13 @@ class Watcher:
     def watch(self, folders: Iterable[Path]) -> bool:
         """From now on watches these folders, each by itself, not what lies deeper in them.
 
-        True when some were added: what came into them before that moment was not said.
+        A folder that another one has replaced is watched anew: a watch stays with the folder that it began
+        with, wherever that went. True when some were added: what came into them before that moment was not
+        said.
         """
         wanted = tuple(dict.fromkeys(folders))
+        if self._poller is None:
+            self._drop_replaced()
         added = not set(wanted) <= self._watches.keys()
         if self._poller is None and not self._observe(wanted):
             self._stop_observer()
@@ -94,15 +99,28 @@ class Watcher:
                 self._observer.daemon = True
                 self._observer.start()
             for folder in self._watches.keys() - set(folders):
-                # Of a removed folder watchdog has given the watch up already.
-                with contextlib.suppress(KeyError):
-                    self._observer.unschedule(self._watches.pop(folder))
+                self._unwatch(folder)
             for folder in new:
+                # Before the watch begins: if it is replaced in between, the next call sees it.
+                identity = identity_of(folder)
                 with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
-                    self._watches[folder] = self._observer.schedule(self._handler, str(folder))
+                    self._watches[folder] = self._observer.schedule(self._handler, str(folder)), identity
         except OSError:
             return False
         return True
+
+    def _drop_replaced(self) -> None:
+        """Gives up the watches of folders that went, though another of that name may be there now."""
+        # A new folder often gets the inode of the one that was just removed, so the events count as well.
+        gone = self._handler.take_gone()
+        for folder, (_, identity) in tuple(self._watches.items()):
+            if str(folder) in gone or identity_of(folder) != identity:
+                self._unwatch(folder)
+
+    def _unwatch(self, folder: Path) -> None:
+        # Of a removed folder watchdog has given the watch up already.
+        with contextlib.suppress(KeyError):
+            self._observer.unschedule(self._watches.pop(folder)[0])
 
     def _stop_observer(self) -> None:
         observer, self._observer = self._observer, None
@@ -116,12 +134,23 @@ class _Handler(FileSystemEventHandler):
     def __init__(self, on_change: Callable[[frozenset[Path]], None], relevant: Relevant) -> None:
         self._on_change = on_change
         self._relevant = relevant
+        self._lock = threading.Lock()
+        self._gone: set[str] = set()
+
+    def take_gone(self) -> set[str]:
+        """Folders that were removed or renamed since the last call."""
+        with self._lock:
+            gone, self._gone = self._gone, set()
+        return gone
 
     def on_any_event(self, event: FileSystemEvent) -> None:
         if event.event_type in _IGNORED_EVENTS:
             return
         if event.is_directory and event.event_type == "modified":
             return
+        if event.is_directory and event.event_type in ("deleted", "moved"):
+            with self._lock:
+                self._gone.add(os.fsdecode(event.src_path))
         paths = [Path(os.fsdecode(path)) for path in (event.src_path, event.dest_path) if path]
         folders = frozenset(path.parent for path in paths if event.is_directory or self._relevant(path.name))
         if folders:
