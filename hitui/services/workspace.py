@@ -27,7 +27,7 @@ PUBLISH_SECONDS = 0.1
 _SETTLE_SECONDS = 0.1
 _LOOK_AGAIN_SECONDS = 30.0
 _DISCOVER_SECONDS = 1.0
-_INPUTS_SECONDS = 2.0
+_INPUTS_SECONDS = 1.0
 _READERS = 4
 _MOST_LOOKS = 4
 
@@ -115,6 +115,10 @@ class WorkspaceService:
 
     def _follow(self, changed: frozenset[Path] | None) -> None:
         now = time.monotonic()
+        if self.catalogue.roots_changed():
+            # inotify says nothing of a folder above whose place is taken by another, and nothing is sure now.
+            self._rediscover()
+            return
         if now - self._inputs_at > _INPUTS_SECONDS:
             self._inputs_at = now
             if self.catalogue.refresh_inputs():

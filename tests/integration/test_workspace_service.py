@@ -217,3 +217,37 @@ def test_changes_come_by_looking_where_inotify_is_blind(
     write_results(workspace / "result" / "h" / "mix_csv" / "checkpoint.json", [answer(1)])
     screen.wait_for("h/mix_csv", lambda state: state.done == 1)
     service.close()
+
+
+def test_a_workspace_that_goes_keeps_its_rows_and_is_watched_again_when_one_is_there(
+    workspace: Path,
+    screen: Screen,
+    service: WorkspaceService,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    def rows() -> list[tuple[str, int | None, int, int]]:
+        return [(state.name, state.total, state.done, state.errors) for state in screen.last.configs]
+
+    before = rows()
+    aside = tmp_path_factory.mktemp("aside") / "workspace"
+    results = "result/g/text_html_3/results.jsonl"
+    for number, put_back in enumerate((aside.rename, lambda there: shutil.copytree(aside, there))):
+        workspace.rename(aside)
+        eventually(lambda: any(str(workspace) in problem for problem in screen.last.problems))
+        eventually(lambda: all(state.problems for state in screen.last.configs))
+        assert rows() == before
+        put_back(workspace)
+        eventually(lambda: not screen.last.problems)
+        screen.wait_for("g/text_html_3", lambda state: not state.problems)
+        assert rows() == before
+        append_lines(workspace / results, [answer(3 + number)])
+        screen.wait_for("g/text_html_3", lambda state, done=2 + number: state.done == done)  # type: ignore[misc]
+        before = rows()
+    # The contents alone replaced by a fresh copy.
+    for entry in workspace.iterdir():
+        shutil.rmtree(entry)
+    shutil.copytree(aside, workspace, dirs_exist_ok=True)
+    screen.wait_for("g/text_html_3", lambda state: state.done == 2 and state.total == 5)
+    append_lines(workspace / results, [answer(5)])
+    screen.wait_for("g/text_html_3", lambda state: state.done == 3)
+    assert service.latest.problems == ()

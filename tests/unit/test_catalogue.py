@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -463,3 +464,110 @@ def test_a_folder_that_can_no_longer_be_listed_keeps_what_was_read(
     state = catalogue.read(config).state
     assert state.done == 2
     assert state.problems == ("result/g/mix_html: cannot be listed: Permission denied; make it readable",)
+
+
+class TestLoss:
+    """Of a folder or file that all rows depend on: what was read of it goes on to count."""
+
+    SETTINGS = (
+        '[workspace]\nresults = ["result"]\nquestions = "data/questions.json"\ndata = "data"\n'
+        '[[config]]\nname = "g/mix_html"\n'
+    )
+
+    @pytest.fixture
+    def aside(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        return tmp_path_factory.mktemp("aside") / "workspace"
+
+    @pytest.fixture(params=["declared", "discovered"])
+    def catalogue(self, request: pytest.FixtureRequest, workspace: Path, folder: Path) -> Catalogue:
+        write_results(folder / "results.json", [answer(1), failure(2)], config={"modality": "mix_html"})
+        write_results(folder.with_name("image") / "checkpoint.json", [answer(3)])
+        (workspace / "data" / "html" / "table9.html").unlink()
+        toml = workspace / "hitui.toml"
+        if request.param == "declared":
+            toml.write_text(self.SETTINGS)
+        settings = load_settings(workspace, toml) if toml.exists() else Settings(root=workspace)
+        catalogue = Catalogue(settings)
+        assert [config.name for config in catalogue.configs] == ["g/image", "g/mix_html"]
+        for config in catalogue.configs:
+            catalogue.read(config)
+        return catalogue
+
+    @pytest.mark.parametrize("lost", [".", "result", "data", "data/questions.json"])
+    def test_keeps_counts_and_is_named_until_it_is_back(
+        self, catalogue: Catalogue, workspace: Path, aside: Path, lost: str
+    ) -> None:
+        if lost == "result" and not catalogue.settings.workspace.results:
+            pytest.skip("a folder that nothing names may be removed")
+        configs = catalogue.configs
+        path = workspace / lost
+        path.rename(aside)
+        for refresh in (catalogue.refresh_inputs, catalogue.refresh, catalogue.refresh):
+            refresh()
+            assert catalogue.configs == configs
+            state = catalogue.read(catalogue.find("mix_html")).state
+            assert counts(state) == (1, 1, 7, 1)
+            assert counts(catalogue.read(catalogue.find("image")).state) == (1, 0, 9, 0)
+        assert any(
+            problem.startswith((f"{path}: ", f"{lost}: ")) and "still count" in problem
+            for problem in catalogue.problems
+        )
+        assert not catalogue.refresh_inputs()
+        assert not catalogue.roots_changed()
+        # Where results are written cannot be written to either.
+        assert state.hides_answers is (lost in (".", "result"))
+        aside.rename(path)
+        if lost in (".", "result"):
+            assert catalogue.roots_changed()
+        else:
+            assert catalogue.refresh_inputs()
+        catalogue.refresh()
+        state = catalogue.read(catalogue.find("mix_html")).state
+        assert (counts(state), state.problems, state.hides_answers) == ((1, 1, 7, 1), (), False)
+        assert catalogue.problems == ()
+
+    def test_a_copy_in_its_place_is_read(self, catalogue: Catalogue, workspace: Path, aside: Path) -> None:
+        workspace.rename(aside)
+        catalogue.refresh()
+        shutil.copytree(aside, workspace)
+        write_results(workspace / "result" / "g" / "mix_html" / "results.json", [answer(4), answer(5)])
+        catalogue.refresh()
+        assert counts(catalogue.read(catalogue.find("mix_html")).state) == (2, 0, 7, 1)
+
+    def test_a_config_that_was_removed_before_does_not_come_back(
+        self, catalogue: Catalogue, workspace: Path, aside: Path
+    ) -> None:
+        shutil.rmtree(workspace / "result" / "g" / "image")
+        catalogue.refresh()
+        assert [config.name for config in catalogue.configs] == ["g/mix_html"]
+        workspace.rename(aside)
+        catalogue.refresh()
+        assert [config.name for config in catalogue.configs] == ["g/mix_html"]
+
+    def test_what_was_never_read_is_held_back(self, workspace: Path, folder: Path, aside: Path) -> None:
+        write_results(folder / "results.json", [answer(1)])
+        catalogue = Catalogue(Settings(root=workspace))
+        config = catalogue.find("mix_html")
+        workspace.rename(aside)
+        state = catalogue.read(config).state
+        assert state.condition is ConfigCondition.UNREADABLE
+        assert state.hides_answers
+        assert str(workspace) in state.problems[0]
+
+    def test_a_renamed_question_list_counts_and_another_one_does_not(
+        self, workspace: Path, folder: Path
+    ) -> None:
+        write_results(folder / "results.json", [answer(1)])
+        catalogue = Catalogue(Settings(root=workspace))
+        config = catalogue.find("mix_html")
+        assert catalogue.read(config).state.total == 10
+        used = workspace / "data" / "questions.json"
+        used.rename(workspace / "data" / "kept")
+        other = write_questions(workspace / "data" / "other.json", range(1, 4))
+        catalogue.refresh()
+        assert catalogue.read(config).state.total == 10
+        other.unlink()
+        (workspace / "data" / "kept").rename(workspace / "data" / "renamed.json")
+        catalogue.refresh()
+        assert catalogue.questions_file == workspace / "data" / "renamed.json"
+        assert catalogue.problems == ()

@@ -25,8 +25,8 @@ from hitui.adapters.checkpoints.reading import (
     UnreadableFile,
     signature_of,
 )
-from hitui.adapters.files.look import is_dir
-from hitui.domain.configs import Config
+from hitui.adapters.files.look import Identity, can_be_listed, identity_of, is_dir, is_file
+from hitui.domain.configs import Config, ConfigState
 from hitui.errors import NoSuchName
 from hitui.settings import ConfigSettings, Settings
 
@@ -51,8 +51,11 @@ class Catalogue:
         self._questions_signature: Signature | None = None
         self._visited: tuple[Path, ...] = ()
         self._refreshed = False
+        self._lost: tuple[Path, ...] = ()
+        self._roots: dict[Path, Identity | None] = {}
         self._readers: dict[str, Reader] = {}
         self._readings: dict[str, tuple[Hashable, Reading]] = {}
+        self._before_loss: dict[str, Reading | None] = {}
         self._config_locks: dict[str, threading.Lock] = {}
 
     @property
@@ -103,28 +106,32 @@ class Catalogue:
     def refresh(self) -> None:
         """Discovers again: configs, question list, dataset."""
         with self._lock:
+            self._roots = self._identities()
             results, elsewhere = self._walk()
+            self._lost = tuple(dict.fromkeys((*results.lost, *elsewhere.lost)))
             configs = self._join(self._walker.configs(results))
             question_file, problems = choose_question_file(self.settings, elsewhere, configs)
+            if self._keeps_questions(question_file):
+                question_file, problems = self._questions_file, ()
             self._load_questions(question_file)
             folder, data_problems = choose_data_folder(self.settings, elsewhere, question_file)
-            known = self._context.inputs
-            if folder is None:
-                self._context.inputs = None
-            elif known is not None and known.folder == folder:
-                known.refresh()
-            else:
-                self._context.inputs = InputFiles(folder)
+            data_problems = self._use_data(folder) or data_problems
             self._configs = configs
             self._visited = tuple(results.visited)
             self._problems = (
                 *results.problems,
+                *self._absent_root(),
                 *problems,
                 *self._question_problems,
                 *data_problems,
                 *self._absent_inputs(configs),
             )
             self._refreshed = True
+
+    def roots_changed(self) -> bool:
+        """Whether workspace or results folders came, went or became others since `refresh`; stats only."""
+        with self._lock:
+            return self._identities() != self._roots
 
     def refresh_inputs(self) -> bool:
         """Looks whether question list or dataset changed (a few stats); True when they did."""
@@ -179,11 +186,19 @@ class Catalogue:
                 reader = self._readers[config.kind] = make_reader(config.kind, self._context)
             lock = self._config_locks.setdefault(config.name, threading.Lock())
         with lock:
-            fingerprint = reader.fingerprint(config)
+            fingerprint = self._fingerprint(reader, config)
             known = self._readings.get(config.name)
             if known is not None and known[0] == fingerprint:
                 return known[1]
             reading = reader.read(config)
+            lost = self._lost_above(config)
+            if lost is not None:
+                # Asked after reading: it may have gone meanwhile.
+                fingerprint = (config, lost)
+                before = self._before_loss.setdefault(config.name, known[1] if known is not None else None)
+                reading = self._without_folder(config, lost, before)
+            else:
+                self._before_loss.pop(config.name, None)
             self._readings[config.name] = (fingerprint, reading)
             return reading
 
@@ -191,7 +206,36 @@ class Catalogue:
         """Whether `read` would give something new; stats and listings only."""
         with self._lock:
             reader, known = self._readers.get(config.kind), self._readings.get(config.name)
-        return reader is None or known is None or reader.fingerprint(config) != known[0]
+        return reader is None or known is None or self._fingerprint(reader, config) != known[0]
+
+    def _fingerprint(self, reader: Reader, config: Config) -> Hashable:
+        lost = self._lost_above(config)
+        return (config, lost) if lost is not None else reader.fingerprint(config)
+
+    def _lost_above(self, config: Config) -> Path | None:
+        """The workspace or results folder above the config that was listed before and cannot be now."""
+        for root in sorted(self._walker.roots):
+            above = f"{root}/"
+            if any(f"{folder}/".startswith(above) for folder in config.folders) and not can_be_listed(root):
+                return root
+        return None
+
+    def _without_folder(self, config: Config, lost: Path, before: Reading | None) -> Reading:
+        """What was read before, held back: what lies there now is not known, and nothing can be written."""
+        line = f"{lost}: is not there any more, or cannot be listed; bring it back"
+        if before is None:
+            return Reading(ConfigState(config, scanned=True, problems=(line,), unread_files=1))
+        state = replace(
+            before.state,
+            config=config,
+            problems=(f"{line} (what was read below it before still counts)", *before.state.problems),
+            unread_files=before.state.unread_files + 1,
+        )
+        return Reading(state, lambda: before.tasks, before.repeated, before.unknown)
+
+    def _identities(self) -> dict[Path, Identity | None]:
+        folders = [self.settings.root, *map(self.settings.path, self.settings.workspace.results)]
+        return {folder: identity_of(folder) if can_be_listed(folder) else None for folder in folders}
 
     def _walk(self) -> tuple[Found, Found]:
         """What lies below the results folders, and what lies in the workspace besides."""
@@ -206,6 +250,34 @@ class Catalogue:
         elsewhere = self._walker.walk([self.settings.root], data, depth=_CANDIDATE_DEPTH)
         elsewhere.reports = [*results.reports, *elsewhere.reports]
         return results, elsewhere
+
+    def _keeps_questions(self, chosen: Path | None) -> bool:
+        """Whether the list in use goes on to count though it is gone: unless it was renamed or extended."""
+        known = self._context.questions
+        if known is None or chosen == known.path or is_file(known.path):
+            return False
+        if chosen is None or self._lost:
+            return True
+        try:
+            return not read_questions(chosen).by_id.keys() >= known.by_id.keys()
+        except UnreadableFile:
+            return True
+
+    def _use_data(self, folder: Path | None) -> tuple[str, ...]:
+        """Takes the dataset of `folder`, unless the one in use is gone and nothing takes its place."""
+        known = self._context.inputs
+        if known is not None:
+            known.refresh()
+            if known.gone and (folder is None or folder == known.folder or self._lost):
+                return (
+                    f"{self.shown(known.folder)}: is not there any more, or cannot be listed "
+                    "(the files that it had before still count); bring it back",
+                )
+        if folder is None:
+            self._context.inputs = None
+        elif known is None or known.folder != folder:
+            self._context.inputs = InputFiles(folder)
+        return ()
 
     def _load_questions(self, file: Path | None) -> None:
         signature = signature_of(file) if file else None
@@ -227,6 +299,13 @@ class Catalogue:
             return
         self._context.questions = questions
         self._question_problems = tuple(f"{self.shown(file)}: {problem}" for problem in questions.problems)
+
+    def _absent_root(self) -> tuple[str, ...]:
+        root = self.settings.root
+        if self._roots[root] is not None or not self.settings.workspace.results:
+            return ()
+        kept = " (what was read below it before still counts)" if self._refreshed else ""
+        return (f"{root}: is not there, or cannot be listed{kept}; bring it back",)
 
     def _absent_inputs(self, configs: tuple[Config, ...]) -> tuple[str, ...]:
         inputs = self._context.inputs
@@ -260,7 +339,7 @@ class Catalogue:
         rest = {}
         for config in discovered:
             folders = tuple(folder for folder in config.folders if folder not in taken)
-            left = any(is_dir(folder) for folder in folders)
+            left = any(is_dir(folder) or self._is_lost(folder) for folder in folders)
             if left and config.name not in declared:
                 rest[config.name] = replace(
                     config,
@@ -268,6 +347,9 @@ class Catalogue:
                     runner=self.settings.default_runner if _answers(config.kind) else None,
                 )
         return tuple(sorted((*declared.values(), *rest.values()), key=lambda config: config.name))
+
+    def _is_lost(self, folder: str) -> bool:
+        return any(Path(folder).is_relative_to(lost) for lost in self._lost)
 
     def _declare(self, entry: ConfigSettings, found: Config | None) -> Config:
         settings = self.settings

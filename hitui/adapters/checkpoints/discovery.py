@@ -18,7 +18,7 @@ from hitui.adapters.checkpoints.naming import bare_location, modality_and_format
 from hitui.adapters.checkpoints.questions import looks_like_questions
 from hitui.adapters.checkpoints.reading import Signature, signature_of
 from hitui.adapters.checkpoints.result_listing import is_result_file
-from hitui.adapters.files.look import is_file
+from hitui.adapters.files.look import can_be_listed, is_file
 from hitui.domain.configs import MODALITIES, TABLE_FORMATS, Config
 
 TRAINER_STATE = "trainer_state.json"
@@ -42,13 +42,19 @@ class Found:
     visited: list[Path] = field(default_factory=list)
     """Every folder that was listed: what has to be watched."""
     problems: list[str] = field(default_factory=list)
+    lost: list[Path] = field(default_factory=list)
+    """Folders that were listed before and cannot be now; what was found below them is listed above still."""
 
 
 class Walker:
     """Walks again and again; remembers what the heads of files said while those do not change."""
 
     def __init__(self) -> None:
-        self._result_folders: set[Path] = set()
+        self.roots: set[Path] = set()
+        """Where walks began that could list it."""
+        self._result_folders: list[Path] = []
+        self._trainer_folders: list[Path] = []
+        self._texts: dict[Path, tuple[str, ...]] = {}
         self._heads: dict[Path, tuple[Signature, bool]] = {}
         self._metadata: dict[Path, tuple[Signature, tuple[str, ...]]] = {}
 
@@ -57,7 +63,8 @@ class Walker:
         found = Found()
         seen: set[tuple[int, int]] = set()
         skip = {str(path) for path in excluded}
-        todo = [(root, 0) for root in reversed(list(roots))]
+        roots = list(roots)
+        todo = [(root, 0) for root in reversed(roots)]
         while todo:
             folder, level = todo.pop()
             try:
@@ -69,19 +76,41 @@ class Walker:
                     listed = sorted(entries, key=lambda entry: entry.name)
             except FileNotFoundError:
                 if level == 0:
-                    found.problems.append(f"{folder}: no such folder; correct `[workspace] results`")
+                    self._miss(folder, "no such folder", "correct `[workspace] results`", found)
                 continue
             except OSError as error:
-                found.problems.append(f"{folder}: cannot be listed: {error.strerror}; make it readable")
-                if folder in self._result_folders:
-                    # Its row stays: what was read of it before still counts.
-                    found.result_folders.append(folder)
+                self._miss(folder, f"cannot be listed: {error.strerror}", "make it readable", found)
                 continue
+            if level == 0:
+                self.roots.add(folder)
             found.visited.append(folder)
             below = self._look(folder, listed, found)
             if depth is None or level < depth:
                 todo += [(folder / name, level + 1) for name in reversed(below)]
+        for root in roots:
+            # It went while it was walked: what was not found below it may be there.
+            if root in found.visited and not can_be_listed(root):
+                self._miss(root, "no such folder", "correct `[workspace] results`", found)
+        found.result_folders = list(dict.fromkeys(found.result_folders))
+        found.trainer_folders = list(dict.fromkeys(found.trainer_folders))
+        if depth is None:
+            self._result_folders, self._trainer_folders = found.result_folders, found.trainer_folders
         return found
+
+    def _miss(self, folder: Path, wrong: str, mend: str, found: Found) -> None:
+        """A folder that cannot be listed. Rows below it stay: what was read of them before still counts."""
+        results, trainers = (
+            sorted(known for known in all_known if known.is_relative_to(folder))
+            for all_known in (self._result_folders, self._trainer_folders)
+        )
+        found.result_folders += results
+        found.trainer_folders += trainers
+        if folder in self.roots or results or trainers:
+            found.lost.append(folder)
+            wrong += " any more" if wrong.startswith("no ") else ""
+            wrong += " (what was read below it before still counts)"
+            mend = "bring it back (is its disk mounted?) or " + mend
+        found.problems.append(f"{folder}: {wrong}; {mend}")
 
     def _look(self, folder: Path, listed: list[os.DirEntry[str]], found: Found) -> list[str]:
         """Notes what lies in one folder; returns the names of the subfolders to enter."""
@@ -97,7 +126,6 @@ class Walker:
         # A folder that has taken a results file's name is said where the config is read.
         if any(is_result_file(entry.name) for entry in listed) or skip_ids.NAME in files:
             found.result_folders.append(folder)
-            self._result_folders.add(folder)
         if skip_ids.NAME in files and is_file(folder / skip_ids.NAME):
             found.reports.append(folder / skip_ids.NAME)
         checkpoints = [name for name in subfolders if CHECKPOINT_FOLDER.fullmatch(name)]
@@ -176,7 +204,7 @@ class Walker:
         try:
             names = sorted(entry.name for entry in folder.iterdir() if is_result_file(entry.name))
         except OSError:
-            return ()
+            return self._texts.get(folder, ())
         for name in names:
             path = folder / name
             signature = signature_of(path)
@@ -186,6 +214,7 @@ class Walker:
             if known is None or known[0] != signature:
                 known = self._metadata[path] = (signature, _metadata_texts(path))
             texts += known[1]
+        self._texts[folder] = texts
         return texts
 
 

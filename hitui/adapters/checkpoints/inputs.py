@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Hashable
 from pathlib import Path
 
+from hitui.adapters.files.look import can_be_listed
 from hitui.domain.tasks import Question
 
 TABLE_ENDINGS = {"html": ".html", "csv": ".csv", "latex": ".txt", "markdown": ".md", "json": ".json"}
@@ -28,6 +29,8 @@ class InputFiles:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.gone = False
+        """Whether the folder was listed before and cannot be now; what it held then still counts."""
         self._names: dict[str, frozenset[str]] = {}
         self._times: dict[str, int | None] = {}
         self.refresh()
@@ -43,6 +46,7 @@ class InputFiles:
 
     def refresh(self) -> bool:
         """Lists again what changed; True when anything did."""
+        names, times = dict(self._names), dict(self._times)
         changed = False
         for name in SUBFOLDERS:
             path = self.folder / name
@@ -50,15 +54,20 @@ class InputFiles:
                 time: int | None = path.stat().st_mtime_ns
             except OSError:
                 time = None
-            if name in self._times and self._times[name] == time:
+            if name in times and times[name] == time:
                 continue
             changed = True
             try:
-                self._names[name] = _names_in(path) if time is not None else frozenset()
+                names[name] = _names_in(path) if time is not None else frozenset()
             except OSError:
-                self._names[name], time = frozenset(), None
-            self._times[name] = time
-        return changed
+                names[name], time = frozenset(), None
+            times[name] = time
+        # Looked at last: whatever seemed absent because the whole folder went is then left as it was.
+        was_gone, self.gone = self.gone, bool(self._times) and not can_be_listed(self.folder)
+        if self.gone:
+            return not was_gone
+        self._names, self._times = names, times
+        return changed or was_gone
 
     def absent(self, modality: str | None, table_format: str | None) -> Callable[[Question], tuple[str, ...]]:
         """Says for a question which of the files that this modality and format need are not there.
