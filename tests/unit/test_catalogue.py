@@ -526,6 +526,21 @@ class TestLoss:
         assert (counts(state), state.problems, state.hides_answers) == ((1, 1, 7, 1), (), False)
         assert catalogue.problems == ()
 
+    def test_what_lies_in_the_workspace_outside_the_results_folders_keeps_its_counts(
+        self, workspace: Path, aside: Path
+    ) -> None:
+        (workspace / "result").mkdir()
+        append_lines(workspace / "runs" / "out.jsonl", [answer(1), answer(2)])
+        toml = workspace / "hitui.toml"
+        toml.write_text(f'{self.SETTINGS}[[config]]\nname = "lines"\nkind = "line_count"\noutput = "runs"\n')
+        catalogue = Catalogue(load_settings(workspace, toml))
+        assert catalogue.read(catalogue.find("lines")).state.done == 2
+        workspace.rename(aside)
+        catalogue.refresh()
+        state = catalogue.read(catalogue.find("lines")).state
+        assert state.done == 2
+        assert str(workspace) in state.problems[0]
+
     def test_a_copy_in_its_place_is_read(self, catalogue: Catalogue, workspace: Path, aside: Path) -> None:
         workspace.rename(aside)
         catalogue.refresh()

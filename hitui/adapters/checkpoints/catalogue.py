@@ -53,6 +53,7 @@ class Catalogue:
         self._refreshed = False
         self._lost: tuple[Path, ...] = ()
         self._roots: dict[Path, Identity | None] = {}
+        self._seen_roots: set[Path] = set()
         self._readers: dict[str, Reader] = {}
         self._readings: dict[str, tuple[Hashable, Reading]] = {}
         self._before_loss: dict[str, Reading | None] = {}
@@ -107,6 +108,7 @@ class Catalogue:
         """Discovers again: configs, question list, dataset."""
         with self._lock:
             self._roots = self._identities()
+            self._seen_roots |= {root for root, identity in self._roots.items() if identity is not None}
             results, elsewhere = self._walk()
             self._lost = tuple(dict.fromkeys((*results.lost, *elsewhere.lost)))
             configs = self._join(self._walker.configs(results))
@@ -214,7 +216,7 @@ class Catalogue:
 
     def _lost_above(self, config: Config) -> Path | None:
         """The workspace or results folder above the config that was listed before and cannot be now."""
-        for root in sorted(self._walker.roots):
+        for root in sorted(self._seen_roots):
             above = f"{root}/"
             if any(f"{folder}/".startswith(above) for folder in config.folders) and not can_be_listed(root):
                 return root

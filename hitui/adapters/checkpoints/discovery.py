@@ -50,8 +50,7 @@ class Walker:
     """Walks again and again; remembers what the heads of files said while those do not change."""
 
     def __init__(self) -> None:
-        self.roots: set[Path] = set()
-        """Where walks began that could list it."""
+        self._roots: set[Path] = set()
         self._result_folders: list[Path] = []
         self._trainer_folders: list[Path] = []
         self._texts: dict[Path, tuple[str, ...]] = {}
@@ -82,7 +81,7 @@ class Walker:
                 self._miss(folder, f"cannot be listed: {error.strerror}", "make it readable", found)
                 continue
             if level == 0:
-                self.roots.add(folder)
+                self._roots.add(folder)
             found.visited.append(folder)
             below = self._look(folder, listed, found)
             if depth is None or level < depth:
@@ -105,7 +104,7 @@ class Walker:
         )
         found.result_folders += results
         found.trainer_folders += trainers
-        if folder in self.roots or results or trainers:
+        if folder in self._roots or results or trainers:
             found.lost.append(folder)
             wrong += " any more" if wrong.startswith("no ") else ""
             wrong += " (what was read below it before still counts)"
