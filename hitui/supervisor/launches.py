@@ -96,9 +96,14 @@ class Launches:
         reading = catalogue.read(config)
         _check_readable(reading)
         if reading.state.total is None and _needs_ids(runner):
+            listed = catalogue.questions_file
             raise LaunchError(
                 f"{config.name}: there is no question list to say what is pending; "
-                "name it as [workspace] questions in hitui.toml"
+                + (
+                    f"{listed} gives none, mend it"
+                    if listed
+                    else "name it as [workspace] questions in hitui.toml"
+                )
             )
         resolved = replace(request, config=config.name, ids=_known_ids(request, reading))
         # What is wrong with the command is said now and not after hours in the queue.

@@ -264,5 +264,7 @@ def test_what_is_wrong_with_results_that_count_is_said_before_they_are_run(here:
 def test_with_an_empty_question_list_nothing_runs(here: Control) -> None:
     (here.root / "questions.json").write_text('{"queries": []}')
     done = hitui(here, "rerun", "answer", "--wait")
-    assert (done.returncode, done.stdout) == (0, "g/answer: nothing is pending\n")
-    assert here.ended(here.submit("answer")).reason == "nothing to do: no task of it is pending"
+    assert (done.returncode, done.stdout) == (1, "")
+    line = f"hitui: g/answer: there is no question list to say what is pending; {here.root}/questions.json gives none"
+    assert done.stderr.startswith(line)
+    assert listed(here) == []

@@ -493,12 +493,16 @@ class TestLoss:
             catalogue.read(config)
         return catalogue
 
-    @pytest.mark.parametrize("lost", [".", "result", "data", "data/questions.json"])
+    # Of discovered results the folder `result` is named nowhere: it may be removed like any other.
+    @pytest.mark.parametrize(
+        ("catalogue", "lost"),
+        [("declared", lost) for lost in (".", "result", "data", "data/questions.json")]
+        + [("discovered", lost) for lost in (".", "data", "data/questions.json")],
+        indirect=["catalogue"],
+    )
     def test_keeps_counts_and_is_named_until_it_is_back(
         self, catalogue: Catalogue, workspace: Path, aside: Path, lost: str
     ) -> None:
-        if lost == "result" and not catalogue.settings.workspace.results:
-            pytest.skip("a folder that nothing names may be removed")
         configs = catalogue.configs
         path = workspace / lost
         path.rename(aside)
