@@ -9,6 +9,21 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from hitui.adapters.checkpoints.catalogue import Catalogue, Reading
+from hitui.domain.configs import ConfigState
+from hitui.domain.tasks import Task, TaskStatus
+from hitui.settings import Settings
+
+REPORT: dict[str, Any] = {
+    "metadata": {"modality": "mix", "format": "html"},
+    "statistics": {"total_tasks": 10, "completed": 8, "success": 7, "error": 1, "missing": 2},
+    "skip_ids": [4, 5],
+    "error_ids": [6],
+    "skip_reasons": {"4": "Missing source file(s): table4.html", "5": "Incomplete run"},
+    "categorized": {"file_dependency_issues": [4], "incomplete_runs": [5]},
+}
+"""A `skip_ids.json` of ten tasks."""
+
 TOO_LARGE = "[ERROR] OOM: Text too large (99999 tokens)"
 
 
@@ -94,3 +109,16 @@ def write_trainer_state(folder: Path, step: int, of: int = 100) -> None:
 def write_safetensors(path: Path) -> None:
     header = json.dumps({"weight": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}).encode()
     path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(16))
+
+
+def read(workspace: Path, name: str = "g/mix_html") -> Reading:
+    catalogue = Catalogue(Settings(root=workspace))
+    return catalogue.read(catalogue.find(name))
+
+
+def counts(state: ConfigState) -> tuple[int, int, int, int]:
+    return state.done, state.errors, state.missing, state.blocked
+
+
+def with_status(tasks: tuple[Task, ...], status: TaskStatus) -> list[object]:
+    return [task.id for task in tasks if task.status is status]
