@@ -19,8 +19,13 @@ def run(arguments: argparse.Namespace) -> int:
     Raises HituiError where the workspace or its settings cannot be used, or there is no terminal.
     """
     services = build_services(arguments.workspace)
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise HituiError("the dashboard needs a terminal; `hitui ls` and `hitui jobs` print without one")
+    require_terminal()
     from hitui.ui.app import run_dashboard
 
     return run_dashboard(services)
+
+
+def require_terminal() -> None:
+    """Raises HituiError where there is no terminal to paint on, rather than waiting for one for ever."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise HituiError("the dashboard needs a terminal; `hitui ls` and `hitui jobs` print without one")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hitui.adapters.gpus import SIMULATED_VARIABLE, make_source
 from hitui.adapters.gpus.monitor import GpuMonitor
+from hitui.commands.dashboard import require_terminal
 from hitui.demo.gpus import LivelyGpus
 from hitui.demo.workspace import MARK, create_workspace
 from hitui.factory import build_services
@@ -28,6 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    if not arguments.no_screen:
+        require_terminal()
     folder = Path(arguments.folder) if arguments.folder else state_home() / "demo"
     if arguments.fresh or not (folder / MARK).is_file():
         create_workspace(folder)

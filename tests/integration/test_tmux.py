@@ -170,3 +170,9 @@ def test_suspending_gives_the_terminal_back_and_takes_it_again(tmux: Tmux, sandb
     tmux.shows("16 to rerun")
     tmux.keys("Down")
     tmux.shows("▸  demo_pic/mix_csv")
+
+
+def test_the_demo_without_a_terminal_says_so_and_does_not_wait(sandbox: Sandbox) -> None:
+    demo = sandbox.hitui("demo", "--folder", str(sandbox.workspace / "demo"))
+    assert demo.returncode == 1
+    assert demo.stderr.startswith("hitui: the dashboard needs a terminal")
