@@ -7,8 +7,9 @@ SQLite's write-ahead log and sockets do not work.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 SETTINGS_NAME = "hitui.toml"
 
@@ -39,8 +40,7 @@ def _temporary_folder() -> Path:
     return Path(tempfile.gettempdir())
 
 
-@dataclass(frozen=True, slots=True)
-class RuntimePaths:
+class RuntimePaths(msgspec.Struct, frozen=True):
     """The runtime files of one workspace."""
 
     state: Path

@@ -14,8 +14,9 @@ import random
 import struct
 import zipfile
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 SUFFIXES = {"html": "html", "csv": "csv", "latex": "txt", "markdown": "md", "json": "json"}
 """Table format → ending of its files, as the benchmark lays them out."""
@@ -34,8 +35,7 @@ _PLACES = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(msgspec.Struct, frozen=True):
     name: str
     """Stem of its files."""
     title: str

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import Enum
+
+import msgspec
 
 from hitui.domain.tasks import ErrorClass
 
@@ -14,8 +15,7 @@ MANY_BLOCKED = 0.1
 """Above this share of blocked tasks a config is not called whole: its inputs are not here."""
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
+class Config(msgspec.Struct, frozen=True):
     """What to run, on what, and where its results lie."""
 
     name: str
@@ -48,8 +48,7 @@ class ConfigCondition(str, Enum):
     UNCOUNTED = "uncounted"
 
 
-@dataclass(frozen=True, slots=True)
-class ConfigState:
+class ConfigState(msgspec.Struct, frozen=True):
     """One config as its files stand. The counts are exclusive: done + errors + missing + blocked = total."""
 
     config: Config
@@ -75,7 +74,7 @@ class ConfigState:
     """Result files or folders that are there and were never read: they may hold answers."""
     seconds_per_task: float | None = None
     """Median of the stored times of the answered tasks; None where none is stored."""
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
     """Things worth saying that are no problem: which trainer checkpoint is used, …"""
 
     @property

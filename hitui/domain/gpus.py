@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class GpuProcess:
+class GpuProcess(msgspec.Struct, frozen=True):
     pid: int
     memory: int | None
     """Bytes; None: the driver does not say."""
@@ -19,8 +18,7 @@ class GpuProcess:
     """Its session's id, which is the pid of a job's runner for whatever that runner started."""
 
 
-@dataclass(frozen=True, slots=True)
-class Gpu:
+class Gpu(msgspec.Struct, frozen=True):
     """One GPU, or one MIG device of one. A value that the driver does not give is None."""
 
     index: int
@@ -57,8 +55,7 @@ class Gpu:
         return str(self.index) if self.mig_index is None else f"{self.index}:{self.mig_index}"
 
 
-@dataclass(frozen=True, slots=True)
-class GpuSnapshot:
+class GpuSnapshot(msgspec.Struct, frozen=True):
     """All GPUs at one moment."""
 
     taken_at: float

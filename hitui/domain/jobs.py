@@ -9,14 +9,14 @@ Each state carries only the data of that state; each ending has a name.
 from __future__ import annotations
 
 import signal as signals
-from dataclasses import dataclass
 from enum import Enum
+
+import msgspec
 
 from hitui.domain.tasks import ErrorClass, TaskId
 
 
-@dataclass(frozen=True, slots=True)
-class JobRequest:
+class JobRequest(msgspec.Struct, frozen=True):
     """What someone asked for."""
 
     config: str
@@ -47,37 +47,32 @@ class Ending(str, Enum):
     """The runner asked for it (exit status 75); a new job took its place."""
 
 
-@dataclass(frozen=True, slots=True)
-class Queued:
+class Queued(msgspec.Struct, frozen=True):
     waits_for: str = ""
     """One line: what must come about before it starts."""
 
 
-@dataclass(frozen=True, slots=True)
-class Starting:
+class Starting(msgspec.Struct, frozen=True):
     gpus: tuple[str, ...]
     """UUIDs that the job holds."""
     since: float
 
 
-@dataclass(frozen=True, slots=True)
-class Running:
+class Running(msgspec.Struct, frozen=True):
     gpus: tuple[str, ...]
     pid: int
     """Of the runner, which leads a session of its own."""
     started_at: float
 
 
-@dataclass(frozen=True, slots=True)
-class Stopping:
+class Stopping(msgspec.Struct, frozen=True):
     gpus: tuple[str, ...]
     pid: int | None
     started_at: float | None
     asked_at: float
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(msgspec.Struct, frozen=True):
     ending: Ending
     ended_at: float
     reason: str = ""
@@ -94,8 +89,7 @@ class Ended:
 JobState = Queued | Starting | Running | Stopping | Ended
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(msgspec.Struct, frozen=True):
     id: int
     request: JobRequest
     created_at: float
@@ -132,8 +126,7 @@ class Job:
                 return ending.value
 
 
-@dataclass(frozen=True, slots=True)
-class JobsSnapshot:
+class JobsSnapshot(msgspec.Struct, frozen=True):
     """All jobs at one moment, oldest first."""
 
     jobs: tuple[Job, ...] = ()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from hitui.domain.jobs import JobRequest
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedLaunch:
+class PlannedLaunch(msgspec.Struct, frozen=True):
     """One request and what it would do now."""
 
     request: JobRequest
@@ -24,8 +23,7 @@ class PlannedLaunch:
     """Why it cannot start at all (no runner, nothing pending, already running); None: it can."""
 
 
-@dataclass(frozen=True, slots=True)
-class LaunchPlan:
+class LaunchPlan(msgspec.Struct, frozen=True):
     launches: tuple[PlannedLaunch, ...]
 
     @property

@@ -9,7 +9,8 @@ A GPU in MIG mode is never free itself; its MIG devices are.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from hitui.domain.gpus import Gpu, GpuSnapshot
 
@@ -17,8 +18,7 @@ BREAK_SECONDS = 5.0
 """Two samples further apart than this say nothing of the time between them: the hold starts again."""
 
 
-@dataclass(frozen=True, slots=True)
-class GpuRules:
+class GpuRules(msgspec.Struct, frozen=True):
     """What the settings ask of every GPU."""
 
     exclude: frozenset[int] = frozenset()
@@ -29,8 +29,7 @@ class GpuRules:
     """Seconds."""
 
 
-@dataclass(frozen=True, slots=True)
-class GpuHistory:
+class GpuHistory(msgspec.Struct, frozen=True):
     """The samples that a hold time looks back on, oldest first, without a break between them."""
 
     samples: tuple[GpuSnapshot, ...] = ()
@@ -58,8 +57,7 @@ class GpuHistory:
         return GpuHistory(samples[first:])
 
 
-@dataclass(frozen=True, slots=True)
-class Placement:
+class Placement(msgspec.Struct, frozen=True):
     """Either the GPUs to start on, or what to wait for."""
 
     gpus: tuple[str, ...] = ()

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+
+import msgspec
+from msgspec.structs import replace
 
 RATE_WINDOW = 300.0
 """Seconds that a rate looks back."""
 
 
-@dataclass(frozen=True, slots=True)
-class JobProgress:
+class JobProgress(msgspec.Struct, frozen=True):
     """Progress of one running job. Nothing is guessed: what is not known is None."""
 
     phase: str = ""
@@ -27,8 +28,7 @@ class JobProgress:
     """Where it is read from: `events`, or `log` for a tqdm line."""
 
 
-@dataclass(frozen=True, slots=True)
-class EventTally:
+class EventTally(msgspec.Struct, frozen=True):
     """What the event lines so far come to."""
 
     phase: str = ""

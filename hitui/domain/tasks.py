@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
+
+import msgspec
 
 TaskId = int | str
 
@@ -55,8 +56,7 @@ def classify_prediction(prediction: object) -> ErrorClass | None:
     return ErrorClass.OTHER
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """The newest result of one task, as far as it decides the task's state."""
 
     error: ErrorClass | None
@@ -92,8 +92,7 @@ class TaskStatus(str, Enum):
     BLOCKED = "blocked"
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(msgspec.Struct, frozen=True):
     """One entry of a question list, as far as states and estimates need it."""
 
     id: TaskId
@@ -102,8 +101,7 @@ class Question:
     question_type: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(msgspec.Struct, frozen=True):
     """One task of one config and why it is in its state."""
 
     id: TaskId

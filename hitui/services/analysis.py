@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+
+import msgspec
 
 from hitui.adapters.checkpoints import skip_ids
 from hitui.adapters.checkpoints.catalogue import Catalogue
@@ -14,8 +15,7 @@ from hitui.adapters.files.look import is_dir
 from hitui.domain.configs import Config, ConfigState
 
 
-@dataclass(frozen=True, slots=True)
-class Analysis:
+class Analysis(msgspec.Struct, frozen=True):
     """The report on one config."""
 
     state: ConfigState

@@ -11,10 +11,11 @@ import platform
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from enum import Enum
 from importlib import metadata
 from pathlib import Path
+
+import msgspec
 
 from hitui.adapters.files.watch import inotify_sees
 from hitui.domain.gpus import GpuSnapshot
@@ -38,8 +39,7 @@ class Level(str, Enum):
     """Something that hitui is for will not work."""
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(msgspec.Struct, frozen=True):
     """One line."""
 
     name: str

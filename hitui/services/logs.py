@@ -14,8 +14,9 @@ import re
 import threading
 import unicodedata
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from hitui.adapters.files.tail import CHUNK, OVERLAP, LogFile, RawLine
 
@@ -28,8 +29,7 @@ TAB = 8
 _SGR = re.compile(r"\x1b\[[0-9;:]*m")
 
 
-@dataclass(frozen=True, slots=True)
-class LogLine:
+class LogLine(msgspec.Struct, frozen=True):
     start: int
     """Byte offset of the line in the file: its identity while the file grows."""
     text: str
@@ -38,8 +38,7 @@ class LogLine:
     """What was left out, in words; empty when nothing was."""
 
 
-@dataclass(frozen=True, slots=True)
-class LogWindow:
+class LogWindow(msgspec.Struct, frozen=True):
     """What is to be seen of a log now."""
 
     path: str

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from hitui.adapters.checkpoints.catalogue import Catalogue
 from hitui.domain.configs import Config
@@ -36,8 +37,7 @@ hold     = "10s"             # both for this long without a break
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Proposal:
+class Proposal(msgspec.Struct, frozen=True):
     text: str
     found: tuple[str, ...]
     """One line for each kind of thing that was found."""

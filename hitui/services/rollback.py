@@ -13,8 +13,9 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from hitui.adapters.files.atomic import COPY_SUFFIX
 from hitui.adapters.files.look import is_file
@@ -28,8 +29,7 @@ _MARK_AT_MOST = 4096
 """The mark is the last key of a snapshot."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rollback:
+class Rollback(msgspec.Struct, frozen=True):
     """What a rollback did."""
 
     kept_in: Path | None

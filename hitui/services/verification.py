@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from hitui.adapters.checkpoints.reading import Reading
 from hitui.domain.configs import ConfigState
@@ -12,8 +13,7 @@ from hitui.domain.tasks import TaskId, TaskStatus
 _MOST_IDS = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True):
     """What was found of one config."""
 
     state: ConfigState

@@ -11,9 +11,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+
+import msgspec
+from msgspec.structs import replace
 
 from hitui.adapters.checkpoints.catalogue import Catalogue
 from hitui.adapters.checkpoints.relevance import relevant_names
@@ -32,8 +34,7 @@ _READERS = 4
 _MOST_LOOKS = 4
 
 
-@dataclass(frozen=True, slots=True)
-class WorkspaceSnapshot:
+class WorkspaceSnapshot(msgspec.Struct, frozen=True):
     """All configs at one moment."""
 
     configs: tuple[ConfigState, ...] = ()

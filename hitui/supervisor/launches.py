@@ -13,8 +13,10 @@ import re
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+import msgspec
+from msgspec.structs import replace
 
 from hitui.adapters.checkpoints.catalogue import Catalogue, Reading
 from hitui.adapters.executors import open_executor
@@ -31,8 +33,7 @@ from hitui.supervisor.needs import gpu_rules, needed_bytes
 _PLACEHOLDER = re.compile(r"\{(" + "|".join(PLACEHOLDERS) + r")\}")
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(msgspec.Struct, frozen=True):
     """What to execute for a job, and with what."""
 
     argv: tuple[str, ...]

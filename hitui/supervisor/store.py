@@ -14,8 +14,10 @@ import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+import msgspec
+from msgspec.structs import replace
 
 from hitui.domain.jobs import (
     Ended,
@@ -65,8 +67,7 @@ CREATE TABLE gpu_claims (
 """
 
 
-@dataclass(frozen=True, slots=True)
-class End:
+class End(msgspec.Struct, frozen=True):
     """All that is recorded of a job's end, the time it started apart."""
 
     ending: Ending

@@ -7,7 +7,6 @@ something changed.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -103,7 +102,7 @@ def job_to_wire(job: Job) -> dict[str, object]:
         "request": request_to_wire(job.request),
         "created_at": job.created_at,
         "state": name,
-        "detail": {field.name: getattr(job.state, field.name) for field in dataclasses.fields(job.state)},
+        "detail": msgspec.structs.asdict(job.state),
         "log": job.log,
         "events": job.events,
         "task_count": job.task_count,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from hitui.domain.configs import ConfigCondition, ConfigState
 from hitui.domain.jobs import Ended, Queued
@@ -18,8 +19,7 @@ MARK_CELLS = 3
 """The cursor's mark, the sign of a row that needs someone, a gap."""
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(msgspec.Struct, frozen=True):
     key: str
     title: str
     minimum: int
@@ -156,8 +156,7 @@ TIGHT = ("errors", "missing", "blocked")
 FLEXIBLE = ("name", "progress", "state")
 
 
-@dataclass(frozen=True, slots=True)
-class ColumnPlace:
+class ColumnPlace(msgspec.Struct, frozen=True):
     column: Column
     start: int
     width: int

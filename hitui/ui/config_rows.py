@@ -6,7 +6,8 @@ Pure: values in, values out. What needs a person says so with `!` and in words; 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from hitui.domain.configs import ConfigCondition, ConfigState
 from hitui.domain.gpus import GpuSnapshot
@@ -20,8 +21,7 @@ STALLED_SECONDS = 600.0
 _CALLS_FOR_SOMEONE = (Ending.FAILED, Ending.LOST, Ending.NOT_STARTED)
 
 
-@dataclass(frozen=True, slots=True)
-class StateWords:
+class StateWords(msgspec.Struct, frozen=True):
     """The state column: in full, shortened, and what it is about."""
 
     long: str
@@ -31,8 +31,7 @@ class StateWords:
     """True: it needs a person."""
 
 
-@dataclass(frozen=True, slots=True)
-class ConfigRow:
+class ConfigRow(msgspec.Struct, frozen=True):
     state: ConfigState
     words: StateWords
     job: Job | None = None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from hitui.domain.gpus import Gpu, GpuSnapshot
 from hitui.domain.jobs import Job, JobsSnapshot, Queued
@@ -15,8 +16,7 @@ FOLD_FROM = 2
 """So many excluded GPUs and more share one line."""
 
 
-@dataclass(frozen=True, slots=True)
-class GpuView:
+class GpuView(msgspec.Struct, frozen=True):
     """What is known for the strip at one moment."""
 
     snapshot: GpuSnapshot | None
@@ -32,8 +32,7 @@ class GpuView:
         return hindrance(gpu, self.needed, self.rules, {})
 
 
-@dataclass(frozen=True, slots=True)
-class _Layout:
+class _Layout(msgspec.Struct, frozen=True):
     label: int
     name: int
     bar: int

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
 from hitui.adapters.gpus.nvml import NvmlSource
@@ -89,8 +89,8 @@ def test_a_value_that_is_not_given_is_none_and_no_fault(
 ) -> None:
     nvml_driver.write(TWO_GPUS + f"gpu 0 {directive}\n")
     gpu, other = read(source).gpus
-    values = dataclasses.asdict(gpu)
-    expected = {name for name, value in dataclasses.asdict(other).items() if value is None}
+    values = msgspec.structs.asdict(gpu)
+    expected = {name for name, value in msgspec.structs.asdict(other).items() if value is None}
     assert {name for name, value in values.items() if value is None} == expected | set(fields)
 
 
@@ -114,7 +114,7 @@ def test_one_failing_call_is_named_and_the_other_values_stand(
     gpu, other = read(source).gpus
     assert gpu.error == f"{what}: not read (Unknown Error)"
     changes = dict.fromkeys(fields)
-    assert gpu == dataclasses.replace(before, error=gpu.error, **changes)
+    assert gpu == msgspec.structs.replace(before, error=gpu.error, **changes)
     assert other == other_before
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from hitui.domain.jobs import JobsSnapshot
 from hitui.ui.app import Dashboard

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from hitui.domain.gpus import GpuSnapshot
 from hitui.domain.jobs import Ended, Ending, JobRequest, JobsSnapshot, Running

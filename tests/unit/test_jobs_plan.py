@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from hitui.domain.configs import Config, ConfigState
 from hitui.domain.gpus import Gpu, GpuSnapshot

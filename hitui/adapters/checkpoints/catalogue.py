@@ -8,8 +8,9 @@ from __future__ import annotations
 import difflib
 import threading
 from collections.abc import Hashable
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from hitui.adapters.checkpoints import make_reader
 from hitui.adapters.checkpoints.discovery import Found, Walker

@@ -13,7 +13,6 @@ import os
 import re
 import threading
 from collections.abc import Hashable
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -43,8 +42,7 @@ _decode_state = msgspec.json.Decoder(_TrainerState).decode
 _decode_log_line = msgspec.json.Decoder(_LogLine).decode
 
 
-@dataclass(frozen=True, slots=True)
-class _Steps:
+class _Steps(msgspec.Struct, frozen=True):
     step: int
     of: int
     path: Path

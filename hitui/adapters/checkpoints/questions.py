@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,7 @@ from hitui.adapters.checkpoints.results_file import id_of
 from hitui.domain.tasks import Question, TaskId
 
 
-@dataclass(frozen=True, slots=True)
-class QuestionList:
+class QuestionList(msgspec.Struct, frozen=True):
     """All questions of one file, each id once."""
 
     path: Path

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
+
 from hitui.adapters.processes import Process
 
 
-@dataclass(frozen=True, slots=True)
-class Launch:
+class Launch(msgspec.Struct, frozen=True):
     """All that is needed to start one runner."""
 
     folder: Path
@@ -38,8 +38,7 @@ class Standing(Enum):
     """It ran, and nothing of it lives; how it ended may be on record."""
 
 
-@dataclass(frozen=True, slots=True)
-class ExitRecord:
+class ExitRecord(msgspec.Struct, frozen=True):
     """How a runner ended, as its launcher saw it."""
 
     status: int | None
@@ -53,8 +52,7 @@ class ExitRecord:
     """Processes of its tree that not even SIGKILL ended."""
 
 
-@dataclass(frozen=True, slots=True)
-class RunnerRecord:
+class RunnerRecord(msgspec.Struct, frozen=True):
     process: Process
     started_at: float
 

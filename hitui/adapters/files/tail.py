@@ -11,8 +11,9 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 CHUNK = 1024 * 1024
 """Bytes a read while newlines are looked for."""
@@ -22,8 +23,7 @@ HEAD = 4 * 1024
 FIRST_CHUNK = 64 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class RawLine:
+class RawLine(msgspec.Struct, frozen=True):
     """One line of a file, without its newline."""
 
     start: int

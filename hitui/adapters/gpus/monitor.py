@@ -8,10 +8,11 @@ which `taken_at` dates.
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 import time
 from collections.abc import Callable
+
+from msgspec.structs import replace
 
 from hitui.adapters.gpus.base import GpuSource
 from hitui.domain.gpus import GpuSnapshot
@@ -70,7 +71,7 @@ class GpuMonitor:
             once._changed.wait_for(lambda: once._reads > 0, timeout)
             if once._reads:
                 return once._snapshot
-            return dataclasses.replace(once._snapshot, taken_at=time.time(), error=_no_answer(timeout))
+            return replace(once._snapshot, taken_at=time.time(), error=_no_answer(timeout))
 
     def close(self) -> None:
         """Ends both threads; a reader that is stuck ends when the driver lets it."""
@@ -87,7 +88,7 @@ class GpuMonitor:
         waited = time.monotonic() - self._asked_at
         if waited < self._stuck_after:
             return self._snapshot
-        return dataclasses.replace(self._snapshot, error=_no_answer(waited))
+        return replace(self._snapshot, error=_no_answer(waited))
 
     def _read_all(self, times: int | None = None) -> None:
         """The reader: one call into the source at a time, noted before and after."""

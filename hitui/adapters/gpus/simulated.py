@@ -13,13 +13,13 @@ its memory back as with a real driver. Both files are replaced atomically by who
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import time
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from hitui.adapters.gpus.process_names import ProcessNames, session_of
 from hitui.adapters.processes import Process, alive
@@ -127,7 +127,7 @@ class SimulatedSource:
             )
             for claim in ours
         ]
-        return dataclasses.replace(
+        return replace(
             gpu,
             memory_total=entry.memory_total,
             memory_used=used,
