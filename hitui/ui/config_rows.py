@@ -196,3 +196,16 @@ def matches(row: ConfigRow, wanted: str) -> bool:
     """Every word of the filter stands in the name or in the state, case aside."""
     hay = f"{row.name} {row.words.long}".lower()
     return all(word in hay for word in wanted.lower().split())
+
+
+def match_rank(row: ConfigRow, wanted: str) -> int:
+    """How well a row that matches does so; smaller is better.
+
+    0: a word of the filter is the name or its last parts, as commands take a config by `text_html`;
+    1: the name ends with a word; 2: anything else.
+    """
+    name = f"/{row.name.lower()}"
+    words = wanted.lower().split()
+    if any(name.endswith(f"/{word.lstrip('/')}") for word in words):
+        return 0
+    return 1 if any(name.endswith(word) for word in words) else 2

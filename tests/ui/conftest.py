@@ -34,6 +34,10 @@ def screen_text(pilot: Pilot[int]) -> str:
     return "\n".join("".join(segment.text for segment in strip).rstrip() for strip in strips)
 
 
+def line_with(pilot: Pilot[int], text: str) -> str:
+    return next(line for line in screen_text(pilot).splitlines() if text in line)
+
+
 async def shown(pilot: Pilot[int], *texts: str) -> None:
     """Waits until each of the texts is on the screen."""
     for text in texts:

@@ -13,7 +13,7 @@ from textual.message import Message
 
 from hitui.ui import text
 from hitui.ui.columns import COLUMNS, ColumnPlace, place_columns
-from hitui.ui.config_rows import ConfigRow, matches
+from hitui.ui.config_rows import ConfigRow, match_rank, matches
 from hitui.ui.line import Line, Span, fit_line, width_of
 from hitui.ui.theme import role_styles
 from hitui.ui.widgets.line_view import LineView
@@ -60,6 +60,8 @@ class ConfigTable(LineView, can_focus=True):
         self.sorted_by: str | None = None
         self.descending = False
         self._selected: str | None = None
+        self._chosen: str | None = None
+        """Where the cursor was put last, before a filter moved it."""
         self._places: tuple[ColumnPlace, ...] = ()
         self._cells: dict[str, tuple[ConfigRow, tuple[ColumnPlace, ...], Line]] = {}
 
@@ -78,11 +80,18 @@ class ConfigTable(LineView, can_focus=True):
         self._arrange()
 
     def show_matching(self, wanted: str) -> None:
-        """Only rows that match; empty: all."""
+        """Only rows that match; empty: all. The cursor goes to the best match, the order stays."""
         if wanted != self.wanted:
+            if not self.wanted:
+                self._chosen = self._selected
             self.wanted = wanted
-            self._arrange()
-            self.post_message(self.Sorted())
+            self._rearrange(self._best_match() if wanted else self._selected or self._chosen)
+
+    def _best_match(self) -> str | None:
+        """Where the cursor stood before the filter if nothing matches better, else the first of the best."""
+        ranks = {row.name: match_rank(row, self.wanted) for row in self._arranged()}
+        best = [name for name, rank in ranks.items() if rank == min(ranks.values())]
+        return self._chosen if self._chosen in best else next(iter(best), None)
 
     def select(self, name: str) -> None:
         index = next((index for index, row in enumerate(self.rows) if row.name == name), None)
@@ -95,29 +104,41 @@ class ConfigTable(LineView, can_focus=True):
 
     def action_reverse(self) -> None:
         self.descending = not self.descending
-        self._arrange()
-        self.post_message(self.Sorted())
+        self._rearrange()
 
     def sort(self, key: str | None) -> None:
         self.sorted_by = key
         self.descending = key in STARTS_DESCENDING
-        self._arrange()
-        self.post_message(self.Sorted())
+        self._rearrange()
 
-    def _arrange(self) -> None:
-        before = self.selected
-        index_before = self.cursor
+    def _rearrange(self, to: str | None = None) -> None:
+        """Order or filter changed because someone wished it: the cursor must be in sight."""
+        self._arrange(to)
+        self.post_message(self.Sorted())
+        # The height may change with the number of rows.
+        self.call_after_refresh(self._show_cursor)
+
+    def _arranged(self) -> list[ConfigRow]:
+        """Rows that match, in their order."""
         rows = [row for row in self.all_rows if matches(row, self.wanted)]
         column = next((column for column in COLUMNS if column.key == self.sorted_by), None)
         if column is not None:
             rows.sort(key=column.order)
         if self.descending:
             rows.reverse()
-        self.rows = rows
+        return rows
+
+    def _arrange(self, to: str | None = None) -> None:
+        """Puts the rows in order, and the cursor on `to` where a name is given."""
+        before = self.selected
+        index_before = self.cursor
+        self.rows = self._arranged()
+        if to is not None:
+            self._selected = to
         if self.cursor is None:
             # What the cursor stood on is gone: it stays at the same height.
-            near = min(index_before or 0, len(rows) - 1)
-            self._selected = rows[near].name if rows else None
+            near = min(index_before or 0, len(self.rows) - 1)
+            self._selected = self.rows[near].name if self.rows else None
         self.rebuild()
         if self.selected != before:
             self.post_message(self.Selected(self.selected))
@@ -183,13 +204,8 @@ class ConfigTable(LineView, can_focus=True):
 
     def _put_cursor(self, index: int) -> None:
         before = self.cursor
-        self._selected = self.rows[index].name
-        visible = self.size.height - self.fixed_lines
-        top = round(self.scroll_y)
-        if index < top:
-            self.scroll_to(y=index, animate=False, immediate=True)
-        elif visible > 0 and index >= top + visible:
-            self.scroll_to(y=index - visible + 1, animate=False, immediate=True)
+        self._selected = self._chosen = self.rows[index].name
+        self._bring_into_sight(index)
         if before != index:
             for changed in (before, index):
                 if changed is not None and changed + 1 < len(self.lines):
@@ -197,10 +213,21 @@ class ConfigTable(LineView, can_focus=True):
                     self.repaint(changed + 1)
             self.post_message(self.Selected(self.selected))
 
+    def _bring_into_sight(self, index: int) -> None:
+        visible = self.size.height - self.fixed_lines
+        top = round(self.scroll_y)
+        if index < top:
+            self.scroll_to(y=index, animate=False, immediate=True)
+        elif visible > 0 and index >= top + visible:
+            self.scroll_to(y=index - visible + 1, animate=False, immediate=True)
+
     def resized(self) -> None:
+        self._show_cursor()
+
+    def _show_cursor(self) -> None:
         cursor = self.cursor
         if cursor is not None:
-            self._put_cursor(cursor)
+            self._bring_into_sight(cursor)
 
     def on_click(self, event: events.Click) -> None:
         if event.y < self.fixed_lines:
