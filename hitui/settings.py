@@ -7,15 +7,15 @@ file. Settings are values that are handed on, never a global.
 
 from __future__ import annotations
 
-import itertools
 import re
 import sys
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
 from hitui.domain.configs import MODALITIES, TABLE_FORMATS
+from hitui.domain.units import parse_duration, parse_size
 from hitui.errors import SettingsError
 
 if sys.version_info >= (3, 11):
@@ -25,25 +25,10 @@ else:
 
 ENGINES = ("transformers", "demo")
 PLACEHOLDERS = (
-    "name",
-    "modality",
-    "format",
-    "ids",
-    "ids_file",
-    "output",
-    "questions",
-    "data",
-    "model",
-    "gpus",
-)
+    "name", "modality", "format", "ids", "ids_file", "output", "questions", "data", "model", "gpus"
+)  # fmt: skip
 """What a runner's `command` may hold in braces."""
 CONFIG_KINDS = ("realhitbench", "hf_trainer", "line_count", "file_set")
-
-_SIZE_UNITS = {"B": 1}
-for _power, _letter in enumerate("KMGT", start=1):
-    _SIZE_UNITS[f"{_letter}B"] = 1000**_power
-    _SIZE_UNITS[f"{_letter}iB"] = 1024**_power
-_TIME_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 class WorkspaceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -138,7 +123,7 @@ class Settings(msgspec.Struct, frozen=True):
     """Declared ones, matrices unfolded."""
 
     def path(self, text: str) -> Path:
-        """A path of the file, made absolute."""
+        """A path of the file, made absolute. Raises RuntimeError for `~USER` without such a user."""
         expanded = Path(text).expanduser()
         return expanded if expanded.is_absolute() else self.root / expanded
 
@@ -159,39 +144,25 @@ class Settings(msgspec.Struct, frozen=True):
         return self.gpus.min_free_bytes
 
 
-def parse_size(text: str) -> int:
-    """Bytes of `20GiB`, `500MB`, `1.5 TiB`. Raises ValueError without a known unit."""
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?i?B)\s*", text)
-    if match is None or match[2] not in _SIZE_UNITS:
-        raise ValueError(f"a size with its unit is expected, such as 20GiB or 500MB, not {text!r}")
-    return int(float(match[1]) * _SIZE_UNITS[match[2]])
-
-
-def parse_duration(text: str) -> float:
-    """Seconds of `10s`, `1h30m`, `2 min`. Raises ValueError without units."""
-    parts = re.findall(r"(\d+(?:\.\d+)?)\s*(ms|min|[smhd])", text)
-    rest = re.sub(r"(\d+(?:\.\d+)?)\s*(ms|min|[smhd])", "", text)
-    if not parts or rest.strip():
-        raise ValueError(f"a time with its unit is expected, such as 10s or 1h30m, not {text!r}")
-    return sum(float(number) * _TIME_UNITS[unit] for number, unit in parts)
-
-
 def load_settings(root: Path, file: Path | None) -> Settings:
     """Settings of the workspace `root`. Raises SettingsError with file, key and mend."""
     if file is None:
         return Settings(root=root)
-    if not file.is_file():
-        raise SettingsError(
-            f"{file}: is no regular file, or leads nowhere; put the settings there, or remove it"
-        )
     try:
+        if not file.is_file():
+            raise SettingsError(
+                f"{file}: is no regular file, or leads nowhere; put the settings there, or remove it"
+            )
         # Editors on other systems put a byte order mark before the text.
         data = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise SettingsError(f"{file}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise SettingsError(f"{file}: is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError as error:
+        raise SettingsError(f"{file}: is not valid TOML: it is nested too deep") from error
+    except ValueError as error:
+        # TOMLDecodeError is one; a number of thousands of digits is refused by `int` itself.
         raise SettingsError(f"{file}: is not valid TOML: {error}") from error
     parsed = _convert(file, data)
     settings = Settings(
@@ -200,37 +171,54 @@ def load_settings(root: Path, file: Path | None) -> Settings:
         workspace=parsed.workspace,
         gpus=parsed.gpus,
         runners=parsed.runner,
-        configs=tuple(itertools.chain(parsed.config, _unfold(parsed.matrix))),
+        configs=tuple(config for _, config in _named_configs(parsed)),
     )
-    _check(file, settings, parsed.matrix)
+    _check(file, settings, parsed)
     return settings
-
-
-_T = TypeVar("_T", bound=msgspec.Struct)
 
 
 def _convert(file: Path, data: dict[str, Any]) -> _File:
     _refuse_unknown(file, "", data, _File)
-    sections: tuple[tuple[str, type[msgspec.Struct]], ...] = (
-        ("workspace", WorkspaceSettings),
-        ("gpus", GpuSettings),
-    )
-    for section, struct in sections:
-        _refuse_unknown(file, section, data.get(section), struct)
-    for section, struct in (("runner", RunnerSettings), ("matrix", MatrixSettings)):
-        table = data.get(section)
-        if isinstance(table, dict):
-            for name, entry in table.items():
-                _refuse_unknown(file, f"{section}.{name}", entry, struct)
-    entries = data.get("config")
-    if isinstance(entries, list):
-        for number, entry in enumerate(entries, start=1):
-            named = entry.get("name") if isinstance(entry, dict) else None
-            _refuse_unknown(file, f"config {named or f'number {number}'}", entry, ConfigSettings)
-    try:
-        return msgspec.convert(data, _File)
-    except msgspec.ValidationError as error:
-        raise SettingsError(f"{file}: {_readable(str(error))}") from error
+    for where, table, kind, written in _tables(data):
+        if kind is not list:
+            _refuse_unknown(file, where, table, kind)
+        try:
+            msgspec.convert(table, kind)
+        except msgspec.ValidationError as error:
+            mend = f"; write {written}" if kind is list or not isinstance(table, dict) else ""
+            raise SettingsError(f"{file}: [{where}]{_readable(str(error))}{mend}") from error
+        for key, value in table.items():
+            if _holds_nul(value):
+                raise SettingsError(f"{file}: [{where}] {key}: holds a NUL character, as no file's name can")
+    return msgspec.convert(data, _File)
+
+
+def _tables(data: dict[str, Any]) -> list[tuple[str, Any, Any, str]]:
+    """Each table of the file: its name in messages, the table, what it must be, how such a one is written."""
+    tables: list[tuple[str, Any, Any, str]] = [
+        (section, data[section], kind, f"[{section}]")
+        for section, kind in (("workspace", WorkspaceSettings), ("gpus", GpuSettings))
+        if section in data
+    ]
+    for section, kind, name in (("runner", RunnerSettings, "NAME"), ("matrix", MatrixSettings, "GROUP")):
+        named = data.get(section, {})
+        own = named if isinstance(named, dict) else {"": named}
+        tables += [
+            (f"{section}.{key}".strip("."), entry, kind, f"[{section}.{name}]") for key, entry in own.items()
+        ]
+    entries = data.get("config", [])
+    if not isinstance(entries, list):
+        return [*tables, ("config", entries, list, "[[config]]")]
+    for number, entry in enumerate(entries, start=1):
+        called = (entry.get("name") if isinstance(entry, dict) else None) or f"number {number}"
+        tables.append((f"config {called}", entry, ConfigSettings, "[[config]]"))
+    return tables
+
+
+def _holds_nul(value: object) -> bool:
+    if isinstance(value, dict):
+        return any(map(_holds_nul, (*value, *value.values())))
+    return any(map(_holds_nul, value)) if isinstance(value, list) else "\0" in str(value)
 
 
 def _refuse_unknown(file: Path, section: str, table: object, struct: type[msgspec.Struct]) -> None:
@@ -259,33 +247,47 @@ def _nearest(key: str, known: tuple[str, ...]) -> str:
     return "known are " + ", ".join(sorted(known)) if known else "there is none yet"
 
 
+_WORDS = {
+    "int": "a whole number",
+    "float": "a fraction",
+    "str": "a text",
+    "array": "a list",
+    "object": "a table",
+}
+_EXAMPLES = {"hold": ' (such as "10s")', "min_free": ' (such as "20GiB")'}
+
+
 def _readable(message: str) -> str:
-    """`Expected `int`, got `str` - at `$.gpus.max_utilization`` with the key put first."""
-    match = re.fullmatch(r"(.*?)(?: - at `\$\.?(.*)`)?", message, re.DOTALL)
-    if match is None or not match[2]:
-        return message
-    return f"{match[2].replace('[...]', '')}: {match[1][0].lower()}{match[1][1:]}"
+    """`Expected `int`, got `str` - at `$.exclude[0]`` in this file's words, the key put first."""
+    what, _, place = message.partition(" - at `$")
+    key = place.strip(".`").replace("[...]", "")
+    lacking = re.search("missing required field (`.*`)", what)
+    if lacking is not None:
+        return f": {lacking[1]} is needed"
+    expected, got = re.findall(r"`(\w+)", what)
+    wanted = f"{_WORDS[expected]} is expected{_EXAMPLES.get(key, '')}"
+    return f"{' ' if key else ''}{key}: {wanted}, not {_WORDS.get(got, f'a {got}')}"
 
 
-def _unfold(matrices: dict[str, MatrixSettings]) -> list[ConfigSettings]:
-    configs = []
-    for group, matrix in matrices.items():
+def _named_configs(parsed: _File) -> list[tuple[str, ConfigSettings]]:
+    """All configs, matrices unfolded, each with its name in messages."""
+    named = [(f"[[config]] {config.name!r}", config) for config in parsed.config]
+    for group, matrix in parsed.matrix.items():
         for modality in matrix.modality:
             formats: list[str | None] = [None] if modality == "image" else list(matrix.format)
-            configs += [
-                ConfigSettings(
+            for table_format in formats:
+                config = ConfigSettings(
                     name=f"{group}/{modality}" + (f"_{table_format}" if table_format else ""),
                     runner=matrix.runner,
                     modality=modality,
                     format=table_format,
                     min_free=matrix.min_free,
                 )
-                for table_format in formats
-            ]
-    return configs
+                named.append((f"[matrix.{group}] {config.name!r}", config))
+    return named
 
 
-def _check(file: Path, settings: Settings, matrices: dict[str, MatrixSettings]) -> None:
+def _check(file: Path, settings: Settings, parsed: _File) -> None:
     def refuse(where: str, what: str) -> None:
         raise SettingsError(f"{file}: {where}: {what}")
 
@@ -300,6 +302,18 @@ def _check(file: Path, settings: Settings, matrices: dict[str, MatrixSettings]) 
             except ValueError as error:
                 refuse(where, str(error))
 
+    def paths(where: str, *texts: str | None) -> None:
+        for text in texts:
+            if text is not None and not text.strip():
+                refuse(where, "the path is empty; `.` is this folder")
+            try:
+                settings.path(text or "")
+            except RuntimeError:
+                refuse(where, f"{text}: whose home is meant? There is no such user")
+
+    paths("[workspace] results", *settings.workspace.results)
+    paths("[workspace] questions", settings.workspace.questions)
+    paths("[workspace] data", settings.workspace.data)
     size("[gpus] min_free", settings.gpus.min_free)
     try:
         parse_duration(settings.gpus.hold)
@@ -318,8 +332,15 @@ def _check(file: Path, settings: Settings, matrices: dict[str, MatrixSettings]) 
             refuse(
                 where, "either engine (ours) or command (yours, a list of arguments) is needed, and not both"
             )
-        if runner.command is not None and not runner.command:
-            refuse(where, "command is empty; name the program and its arguments")
+        if runner.command is not None:
+            if not any(runner.command[:1]):
+                refuse(where, "command is empty; name the program and its arguments")
+            paths(f"{where} command", runner.command[0])
+        for key in ("python", "model", "prompts", "cwd"):
+            paths(f"{where} {key}", getattr(runner, key))
+        for variable in runner.env:
+            if not variable or "=" in variable:
+                refuse(f"{where} env", f"{variable!r} is no name of a variable")
         one_of(f"{where} engine", runner.engine, ENGINES)
         if runner.engine == "transformers" and runner.model is None:
             refuse(where, "engine 'transformers' needs model, the folder of the model")
@@ -333,7 +354,7 @@ def _check(file: Path, settings: Settings, matrices: dict[str, MatrixSettings]) 
                 # Braces may mean something to the program; only what looks like a slip is refused.
                 if name not in PLACEHOLDERS and _near(name, PLACEHOLDERS):
                     refuse(f"{where} command", f"{{{name}}} is not known; {_nearest(name, PLACEHOLDERS)}")
-    for group, matrix in matrices.items():
+    for group, matrix in parsed.matrix.items():
         where = f"[matrix.{group}]"
         for modality in matrix.modality:
             one_of(f"{where} modality", modality, MODALITIES)
@@ -346,8 +367,8 @@ def _check(file: Path, settings: Settings, matrices: dict[str, MatrixSettings]) 
     known_runners = tuple(settings.runners)
     one_of("[workspace] runner", settings.workspace.runner, known_runners)
     seen: set[str] = set()
-    for config in settings.configs:
-        where = f"[[config]] {config.name!r}"
+    outputs: dict[Path, str] = {}
+    for where, config in _named_configs(parsed):
         if config.name in seen:
             refuse(where, "two configs have this name; rename one")
         seen.add(config.name)
@@ -358,3 +379,22 @@ def _check(file: Path, settings: Settings, matrices: dict[str, MatrixSettings]) 
         one_of(f"{where} modality", config.modality, MODALITIES)
         one_of(f"{where} format", config.format, TABLE_FORMATS)
         size(f"{where} min_free", config.min_free)
+        paths(f"{where} folders", *config.folders)
+        paths(f"{where} output", config.output)
+        if config.output is not None and config.kind == "realhitbench":
+            other = outputs.setdefault(settings.path(config.output), config.name)
+            if other != config.name:
+                refuse(f"{where} output", f"{other!r} writes there too; give each a folder of its own")
+        if config.total is not None and config.total < 1:
+            refuse(f"{where} total", f"a number from 1 on is expected, not {config.total}")
+        if config.pattern is not None and not _is_glob(config.pattern):
+            refuse(
+                f"{where} pattern",
+                f"a glob below the folder is expected, such as *.jsonl, not {config.pattern!r}",
+            )
+
+
+def _is_glob(pattern: str) -> bool:
+    """Whether `Path.glob` takes it."""
+    parts = pattern.split("/")
+    return bool(parts[0]) and all(part == "**" or "**" not in part for part in parts)

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from hitui.domain.units import parse_duration, parse_size
 from hitui.errors import SettingsError
 from hitui.paths import find_workspace
-from hitui.settings import load_settings, parse_duration, parse_size
+from hitui.settings import load_settings
 
 
 def write(folder: Path, text: str) -> Path:
@@ -69,7 +70,28 @@ def test_the_outline_of_the_interfaces_is_accepted(tmp_path: Path) -> None:
             "[[config]]\nname = 'a/b'\nformt = 'csv'\n",
             "[config a/b] unknown key 'formt'; did you mean 'format'?",
         ),
-        ("[gpus]\nmax_utilization = 'ten'\n", "gpus.max_utilization: expected `int`, got `str`"),
+        (
+            "[gpus]\nmax_utilization = 'ten'\n",
+            "[gpus] max_utilization: a whole number is expected, not a text",
+        ),
+        ("[gpus]\nhold = 10\n", '[gpus] hold: a text is expected (such as "10s"), not a whole number'),
+        (
+            "[gpus]\nmin_free = 20\n",
+            '[gpus] min_free: a text is expected (such as "20GiB"), not a whole number',
+        ),
+        ("[gpus]\nexclude = 5\n", "[gpus] exclude: a list is expected, not a whole number"),
+        ("[gpus]\nexclude = [1.5]\n", "[gpus] exclude[0]: a whole number is expected, not a fraction"),
+        ("[runner.a]\ncommand = 'x'\n", "[runner.a] command: a list is expected, not a text"),
+        ("[runner.a]\nengine = 'demo'\nenv = {A = 5}\n", "[runner.a] env: a text is expected"),
+        (
+            "[runner]\nengine = 'demo'\n",
+            "[runner.engine]: a table is expected, not a text; write [runner.NAME]",
+        ),
+        ("[[matrix]]\n", "[matrix]: a table is expected, not a list; write [matrix.GROUP]"),
+        ("[config]\nname = 'a'\n", "[config]: a list is expected, not a table; write [[config]]"),
+        ("[[config]]\nname = 'a'\n[[config]]\nformat = 'csv'\n", "[config number 2]: `name` is needed"),
+        ("[matrix.g]\n", "[matrix.g]: `modality` is needed"),
+        ("gpus = 5\n", "[gpus]: a table is expected, not a whole number"),
         (
             "[gpus]\nmax_utilization = 300\n",
             "[gpus] max_utilization: a percentage from 0 to 100 is expected, not 300",
@@ -99,6 +121,46 @@ def test_the_outline_of_the_interfaces_is_accepted(tmp_path: Path) -> None:
             "[runner.a] command: {formt} is not known; did you mean 'format'?",
         ),
         ("[[config]]\nname = 'a'\nrunner = 'zz'\n", "'zz' is not known; there is none yet"),
+        ("[gpus]\nmin_free = '" + "9" * 400 + "GiB'\n", "[gpus] min_free: a size"),
+        ("[gpus]\nhold = '" + "9" * 400 + "s'\n", "[gpus] hold: a time"),
+        ("x = " + "[" * 9000, "is not valid TOML: it is nested too deep"),
+        ("x = " + "9" * 9000, "is not valid TOML: "),
+        ("[workspace]\nresults = ['~no-such-user/x']\n", "[workspace] results: ~no-such-user/x: whose home"),
+        ("[workspace]\nquestions = ''\n", "[workspace] questions: the path is empty; `.` is this folder"),
+        ("[runner.a]\nengine = 'transformers'\nmodel = ''\n", "[runner.a] model: the path is empty"),
+        ("[runner.a]\ncommand = ['~no-such-user/x']\n", "[runner.a] command: ~no-such-user/x: whose home"),
+        ("[runner.a]\ncommand = ['']\n", "[runner.a]: command is empty"),
+        (
+            "[runner.a]\ncommand = ['x']\nenv = {'A=B' = 'x'}\n",
+            "[runner.a] env: 'A=B' is no name of a variable",
+        ),
+        ('[runner.a]\ncommand = ["a\\u0000"]\n', "[runner.a] command: holds a NUL character"),
+        ('[[config]]\nname = "a\\u0000"\n', "holds a NUL character"),
+        (
+            "[[config]]\nname = 'a'\noutput = '~no-such-user'\n",
+            "[[config]] 'a' output: ~no-such-user: whose home",
+        ),
+        (
+            "[[config]]\nname = 'a'\nkind = 'file_set'\ntotal = -5\n",
+            "'a' total: a number from 1 on is expected, not -5",
+        ),
+        (
+            "[[config]]\nname = 'a'\nkind = 'file_set'\npattern = '/x/*'\n",
+            "'a' pattern: a glob below the folder",
+        ),
+        ("[[config]]\nname = 'a'\nkind = 'file_set'\npattern = ''\n", "'a' pattern: a glob below the folder"),
+        (
+            "[[config]]\nname = 'a'\nkind = 'file_set'\npattern = '**x'\n",
+            "'a' pattern: a glob below the folder",
+        ),
+        (
+            "[[config]]\nname = 'a'\noutput = 'r/x'\n[[config]]\nname = 'b'\noutput = './r/x'\n",
+            "[[config]] 'b' output: 'a' writes there too; give each a folder of its own",
+        ),
+        (
+            "[matrix.g]\nmodality = ['text', 'text']\nformat = ['csv']\n",
+            "[matrix.g] 'g/text_csv': two configs have this name",
+        ),
     ],
 )
 def test_what_cannot_be_meant_is_refused(tmp_path: Path, text: str, expected: str) -> None:
@@ -115,6 +177,7 @@ def test_sizes_and_times_carry_units() -> None:
     assert parse_size("20GiB") == 20 * 2**30
     assert parse_size("1.5 TB") == 1_500_000_000_000
     assert parse_size("0B") == 0
+    assert parse_size("20000000000B") == 2 * 10**10
     assert parse_duration("1h30m") == 5400
     assert parse_duration("250ms") == 0.25
     for text in ("20", "20G", "GiB", "-1GiB"):
