@@ -10,6 +10,8 @@ from msgspec.structs import replace
 
 RATE_WINDOW = 300.0
 """Seconds that a rate looks back."""
+_LATEST = 1e12
+"""Seconds since the epoch; JSON may hold whole numbers that no float can."""
 
 
 class JobProgress(msgspec.Struct, frozen=True):
@@ -60,7 +62,7 @@ class EventTally(msgspec.Struct, frozen=True):
                     tally = replace(tally, phase="end", exit_status=_count(event.get("exit"), None))
             elif kind == "task":
                 time = event.get("time")
-                if isinstance(time, (int, float)):
+                if isinstance(time, (int, float)) and abs(time) < _LATEST:
                     times.append(float(time))
         return replace(tally, task_times=tuple(times[-1000:]))
 
@@ -102,8 +104,8 @@ def eta_of(done: int | None, total: int | None, rate: float | None) -> float | N
 
 
 _TQDM = re.compile(
-    r"\|\s*(?P<done>\d+)/(?P<total>\d+)\s+"
-    r"\[(?P<elapsed>[\d:]+)<(?P<left>[\d:]+|\?),\s*(?P<speed>[\d.]+|\?)\s*(?P<unit>[^\s,\]]*)"
+    r"\|\s*(?P<done>\d{1,15})/(?P<total>\d{1,15})\s+"
+    r"\[[\d:]{1,20}<(?P<left>[\d:]{1,20}|\?),\s*(?P<speed>\d+(?:\.\d+)?|\?)(?!\.)\s*(?P<unit>[^\s,\]]*)"
 )
 
 

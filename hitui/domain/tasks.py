@@ -31,12 +31,17 @@ class ErrorClass(str, Enum):
 _ERROR_PATTERNS: tuple[tuple[ErrorClass, re.Pattern[str]], ...] = (
     (ErrorClass.TEXT_TOO_LARGE, re.compile(r"text too large", re.IGNORECASE)),
     (ErrorClass.IMAGE_TOO_LARGE, re.compile(r"image too large", re.IGNORECASE)),
-    (ErrorClass.IMAGE_OVER_LIMIT, re.compile(r"image size \(\d+ pixels\) exceeds limit", re.IGNORECASE)),
+    (
+        ErrorClass.IMAGE_OVER_LIMIT,
+        re.compile(r"image size \(\d+ pixels\) exceeds limit|DecompressionBomb", re.IGNORECASE),
+    ),
     (ErrorClass.NO_FINAL_ANSWER, re.compile(r"final answer", re.IGNORECASE)),
     (
         ErrorClass.INPUT_NOT_FOUND,
         re.compile(
-            r"no such file|file not found|not found:|does not exist|missing (source|input) file",
+            # The number and the exception's name stay where the message is in another language.
+            r"no such file|file not found|not found:|does not exist|missing (source|input) file"
+            r"|\[Errno 2\]|FileNotFoundError",
             re.IGNORECASE,
         ),
     ),

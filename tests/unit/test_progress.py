@@ -56,7 +56,7 @@ def test_event_lines_become_progress() -> None:
 
 
 keys = st.sampled_from(["event", "time", "done", "total", "errors", "exit", "phase"])
-values = st.sampled_from([None, True, -1, 3, 0.5, "", "progress", "end", "task", "phase", [], {}])
+values = st.sampled_from([None, True, -1, 3, 0.5, 10**400, "", "progress", "end", "task", "phase", [], {}])
 
 
 @given(st.lists(st.dictionaries(keys, values), max_size=6))
@@ -103,6 +103,17 @@ def test_bars_of_tqdm(text: str, expected: tuple[int, int, float | None, float |
 
 def test_text_without_a_bar_is_no_progress() -> None:
     assert parse_tqdm("3/17 files | done [ok]") is None
+
+
+@given(st.text(alphabet="|/[]<,:?.0123456789 its\n", max_size=40).map(lambda text: f"|1/2 [0:1<0:1, {text}"))
+def test_rubbish_that_begins_like_a_bar_breaks_nothing(text: str) -> None:
+    parse_tqdm(text)
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, ".", "1.2.3"])
+def test_numbers_that_are_none_are_no_progress(number: str) -> None:
+    assert parse_tqdm(f"|{number}/2 [00:01<00:01, {number}it/s]") is None
+    assert parse_tqdm(f"|1/2 [{number}:01<{number}:01, {number}it/s]") is None
 
 
 def test_a_tail_has_no_escapes(tmp_path: Path) -> None:
