@@ -94,6 +94,19 @@ def test_hidden_folders_environments_and_the_dataset_are_not_entered(tmp_path: P
     assert names_in(tmp_path) == ["g/text_html"]
 
 
+def test_results_sorted_into_a_folder_a_format_are_no_dataset(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "data", ["table1"])
+    formats = ("csv", "html", "json", "latex", "markdown")
+    for name in formats:
+        folder = write_results(tmp_path / "result" / "text" / name / "results.json", [answer(1)]).parent
+        (folder / "aggregate_metrics.csv").touch()
+    catalogue = Catalogue(Settings(root=tmp_path))
+    assert [(config.name, config.modality, config.table_format) for config in catalogue.configs] == [
+        (f"text/{name}", "text", name) for name in formats
+    ]
+    assert catalogue.data_folder == tmp_path / "data"
+
+
 def test_shards_reruns_and_merges_are_one_config_and_equal_names_elsewhere_are_not(tmp_path: Path) -> None:
     group = tmp_path / "result" / "g"
     for folder in ("mix_json_merged/mix_json_shard0", "mix_json_shard1", "mix_json_sc", "mix_json_merged"):
@@ -157,6 +170,21 @@ def test_a_results_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
     catalogue = Catalogue(load_settings(tmp_path, tmp_path / "hitui.toml"))
     assert catalogue.configs == ()
     assert catalogue.problems == (f"{tmp_path}/gone: no such folder; correct `[workspace] results`",)
+
+
+def test_declared_paths_of_the_wrong_kind_are_said(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "other").touch()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "hitui.toml").write_text(
+        '[workspace]\nresults = ["file"]\nquestions = "folder"\ndata = "other"\n'
+    )
+    assert Catalogue(load_settings(tmp_path, tmp_path / "hitui.toml")).problems == (
+        f"{tmp_path}/file: is no folder; correct `[workspace] results`",
+        f"{tmp_path}/folder: is no file; correct `[workspace] questions` in {tmp_path}/hitui.toml",
+        f"{tmp_path}/other: is no folder, so no task counts as blocked; "
+        f"correct `[workspace] data` in {tmp_path}/hitui.toml",
+    )
 
 
 class TestQuestionChoice:

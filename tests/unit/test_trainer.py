@@ -52,6 +52,21 @@ def test_the_log_may_be_ahead_of_the_checkpoints(tmp_path: Path, run: Path) -> N
     assert (state.done, state.source) == (60, "runs/translator/trainer_log.jsonl")
 
 
+def test_a_log_whose_losses_are_no_numbers_still_says_its_steps(tmp_path: Path, run: Path) -> None:
+    write_trainer_checkpoint(run, 50)
+    (run / "trainer_log.jsonl").write_text('{"current_steps": 70, "total_steps": 100, "loss": NaN}\n')
+    assert state_of(tmp_path).done == 70
+
+
+@pytest.mark.parametrize("step", ["Infinity", "NaN", "null", '"x"', "1" * 5000])
+def test_a_step_that_is_no_number_is_a_problem(tmp_path: Path, run: Path, step: str) -> None:
+    run.mkdir(parents=True)
+    (run / "trainer_state.json").write_text(f'{{"global_step": {step}}}')
+    state = state_of(tmp_path)
+    assert state.condition is ConfigCondition.UNREADABLE
+    assert "trainer_state.json: is no whole trainer state" in state.problems[0]
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [

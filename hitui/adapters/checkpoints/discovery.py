@@ -77,6 +77,9 @@ class Walker:
                 if level == 0:
                     self._miss(folder, "no such folder", "correct `[workspace] results`", found)
                 continue
+            except NotADirectoryError:
+                self._miss(folder, "is no folder", "correct `[workspace] results`", found)
+                continue
             except OSError as error:
                 self._miss(folder, f"cannot be listed: {error.strerror}", "make it readable", found)
                 continue

@@ -26,6 +26,8 @@ STATE_NAME = "trainer_state.json"
 LOG_NAME = "trainer_log.jsonl"
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 _LOG_TAIL = 64 * 1024
+_NO_NUMBERS = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+"""What comes of JSON that is cut off, of another shape, or whose step is infinite."""
 
 
 class _TrainerState(msgspec.Struct):
@@ -137,12 +139,10 @@ class TrainerReader:
         except OSError:
             return []
         for line in reversed(lines):
-            try:
-                last = _decode_log_line(line)
-            except msgspec.DecodeError:
-                # Evaluation lines have no steps, and the last line may still be being written.
-                continue
-            return [_Steps(last.current_steps, last.total_steps, path, status.st_mtime)]
+            last = _read_log_line(line)
+            # Evaluation lines have no steps, and the last line may still be being written.
+            if last is not None:
+                return [_Steps(last.current_steps, last.total_steps, path, status.st_mtime)]
         return []
 
     def _resume_notes(self, newest_first: list[Path]) -> tuple[str, ...]:
@@ -207,8 +207,21 @@ def _read_state(path: Path) -> _TrainerState | str:
         # Python writes NaN losses, which are no JSON.
         data = json.loads(content)
         return _TrainerState(int(data["global_step"]), int(data.get("max_steps") or 0))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except _NO_NUMBERS:
         return "is no whole trainer state: still being written, or cut off; an older checkpoint counts"
+
+
+def _read_log_line(line: bytes) -> _LogLine | None:
+    """None for a line without steps, or one that is no JSON."""
+    try:
+        return _decode_log_line(line)
+    except msgspec.DecodeError:
+        pass
+    try:
+        data = json.loads(line)
+        return _LogLine(int(data["current_steps"]), int(data.get("total_steps") or 0))
+    except _NO_NUMBERS:
+        return None
 
 
 def _listing(folder: Path) -> Hashable:

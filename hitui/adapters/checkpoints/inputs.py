@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Hashable
 from pathlib import Path
 
+from hitui.adapters.checkpoints.result_listing import is_result_file
 from hitui.adapters.files.look import can_be_listed
 from hitui.domain.tasks import Question
 
@@ -104,15 +105,20 @@ def _names_in(folder: Path) -> frozenset[str]:
 
 
 def is_data_folder(folder: Path, subfolders: set[str]) -> bool:
-    """Whether at least two of `folder`'s subfolders are those of the dataset and hold its files."""
+    """Whether at least two of `folder`'s subfolders are those of the dataset and hold its files.
+
+    Results may be sorted into folders of the same names, with a CSV of metrics or a JSON file in each.
+    """
     found = 0
     for name in SUBFOLDERS.keys() & subfolders:
         try:
             with os.scandir(folder / name) as entries:
-                first = itertools.islice(entries, _ENTRIES_LOOKED_AT)
-                found += any(entry.name.endswith(SUBFOLDERS[name]) for entry in first)
+                first = [entry.name for entry in itertools.islice(entries, _ENTRIES_LOOKED_AT)]
         except OSError:
             continue
+        found += any(entry.endswith(SUBFOLDERS[name]) for entry in first) and not any(
+            map(is_result_file, first)
+        )
         if found == 2:
             return True
     return False

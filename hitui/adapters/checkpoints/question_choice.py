@@ -20,7 +20,7 @@ from hitui.adapters.checkpoints.reading import UnreadableFile
 from hitui.adapters.checkpoints.result_listing import result_files
 from hitui.adapters.checkpoints.results_file import LARGE
 from hitui.adapters.checkpoints.skip_ids import read_report
-from hitui.adapters.files.look import is_dir, is_file
+from hitui.adapters.files.look import identity_of, is_dir, is_file
 from hitui.domain.configs import Config
 from hitui.domain.tasks import TaskId
 from hitui.settings import Settings
@@ -50,7 +50,8 @@ def choose_question_file(
         path = settings.path(declared)
         if is_file(path):
             return path, ()
-        return None, (f"{path}: no such file; correct `[workspace] questions` in {settings.file}",)
+        wrong = "is no file" if identity_of(path) else "no such file"
+        return None, (f"{path}: {wrong}; correct `[workspace] questions` in {settings.file}",)
     named = _named_by_reports(settings.root, found.reports)
     if named is not None:
         return named, ()
@@ -69,9 +70,9 @@ def choose_data_folder(
         path = settings.path(declared)
         if is_dir(path):
             return path, ()
+        wrong = "is no folder" if identity_of(path) else "no such folder"
         return None, (
-            f"{path}: no such folder, so no task counts as blocked; "
-            f"correct `[workspace] data` in {settings.file}",
+            f"{path}: {wrong}, so no task counts as blocked; correct `[workspace] data` in {settings.file}",
         )
     if questions_file is not None:
         for folder in (questions_file.parent, questions_file.parent.parent):
