@@ -25,6 +25,7 @@ REPORT: dict[str, Any] = {
 """A `skip_ids.json` of ten tasks."""
 
 TOO_LARGE = "[ERROR] OOM: Text too large (99999 tokens)"
+NO_ANSWER = "[ERROR] Failed to get proper final answer"
 
 
 def answer(task: int | str, text: str = "[Final Answer]: 7", seconds: float = 2.0) -> dict[str, Any]:
@@ -86,6 +87,23 @@ def write_dataset(folder: Path, names: Iterable[str]) -> Path:
         for name in names:
             (folder / subfolder / f"{name}.{ending}").touch()
     return folder
+
+
+def write_workspace(root: Path) -> Path:
+    """Eight questions and two configs below `result/g`: `image` is whole, `text_html` is not.
+
+    Of that 1 and 2 are answered, 3, 4 and 5 failed, 6 and 7 are missing; 8 lacks its table.
+    """
+    write_questions(root / "data" / "questions.json", range(1, 9))
+    write_dataset(root / "data", [f"table{number}" for number in range(1, 9)])
+    (root / "data" / "html" / "table8.html").unlink()
+    write_results(
+        root / "result" / "g" / "text_html" / "results.json",
+        [answer(1), answer(2), failure(3), failure(4), failure(5, NO_ANSWER)],
+        config={"modality": "text", "format": "html"},
+    )
+    write_results(root / "result" / "g" / "image" / "results.json", [answer(task) for task in range(1, 9)])
+    return root
 
 
 def write_trainer_checkpoint(folder: Path, step: int, of: int = 100) -> Path:

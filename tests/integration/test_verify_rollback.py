@@ -1,0 +1,138 @@
+"""verify and rollback as a user runs them."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.tools.results import answer, append_lines, failure, write_results, write_workspace
+from tests.tools.sandbox import Sandbox
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    return write_workspace(tmp_path / "workspace")
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path, workspace: Path) -> Iterator[Sandbox]:
+    with Sandbox(tmp_path, workspace) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def output(workspace: Path) -> Path:
+    return workspace / "result" / "g" / "text_html"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+class TestVerify:
+    def test_whole_and_not_whole(self, sandbox: Sandbox) -> None:
+        assert sandbox.hitui("verify", "image").returncode == 0
+        run = sandbox.hitui("verify", "image", "text_html")
+        assert run.returncode == 1
+        assert run.stdout.splitlines() == [
+            "g/image: whole, 8 of 8 tasks done",
+            "g/text_html: not whole, 2 of 8 tasks done",
+            "  3 failed: 3, 4, 5",
+            "  2 without a result: 6, 7",
+            "  1 blocked, an input file is absent: 8",
+        ]
+        assert sandbox.hitui("verify", "nothing").returncode == 3
+
+    def test_what_is_blocked_is_no_defect(self, sandbox: Sandbox, output: Path) -> None:
+        append_lines(output / "results.jsonl", [answer(task) for task in range(3, 8)])
+        (verdict,) = json.loads(sandbox.hitui("verify", "text_html", "--json").stdout)
+        assert (verdict["whole"], verdict["blocked"]) == (True, [8])
+
+    def test_twice_and_unknown_ids(self, sandbox: Sandbox, output: Path) -> None:
+        append_lines(
+            output / "results.jsonl", [*(answer(task) for task in range(3, 8)), answer(4), answer(77)]
+        )
+        run = sandbox.hitui("verify", "text_html")
+        assert run.returncode == 1
+        assert "  1 not in the question list: 77" in run.stdout
+        assert "  1 more than once in result/g/text_html/results.jsonl: 4" in run.stdout
+
+    def test_a_retry_in_the_journal_is_not_twice(self, sandbox: Sandbox, output: Path) -> None:
+        append_lines(output / "results.jsonl", [failure(3), *(answer(task) for task in range(3, 8))])
+        assert sandbox.hitui("verify", "text_html").returncode == 0
+
+    def test_an_unreadable_file(self, sandbox: Sandbox, workspace: Path) -> None:
+        (workspace / "result" / "g" / "image" / "results.json").write_text("{")
+        run = sandbox.hitui("verify", "image")
+        assert run.returncode == 1
+        assert "is not whole JSON" in run.stdout
+
+
+class TestRollback:
+    def test_brings_the_snapshot_back_and_keeps_ours(self, sandbox: Sandbox, output: Path) -> None:
+        before = contents(output)
+        theirs = write_results(output / "checkpoint.json", [answer(1), failure(3)]).read_bytes()
+        shutil.copyfile(output / "checkpoint.json", output / "checkpoint.json.before-hitui")
+        ours = write_results(
+            output / "checkpoint.json", [answer(1), answer(3)], written_by="hitui"
+        ).read_bytes()
+        journal = append_lines(output / "results.jsonl", [answer(3)]).read_bytes()
+        run = sandbox.hitui("rollback", "text_html")
+        assert run.returncode == 0, run.stderr
+        now = contents(output)
+        (folder,) = {Path(name).parent.name for name in now if "/" in name}
+        assert re.fullmatch(r"\.hitui-rolled-back-\d{8}T\d{6}Z", folder)
+        assert now == {
+            **before,
+            "checkpoint.json": theirs,
+            f"{folder}/checkpoint.json": ours,
+            f"{folder}/results.jsonl": journal,
+        }
+        assert [row["done"] for row in sandbox.json("ls")] == [8, 2]
+        assert "nothing to roll back" in sandbox.hitui("rollback", "text_html").stdout
+        assert contents(output) == now
+
+    def test_a_snapshot_of_ours_where_there_was_none(self, sandbox: Sandbox, output: Path) -> None:
+        before = contents(output)
+        results = [answer(task) for task in range(400)]
+        (output / "checkpoint.json").write_text(
+            json.dumps({"results": results, "processed_ids": [], "written_by": "hitui"})
+        )
+        append_lines(output / "results.jsonl", [answer(3)])
+        assert sandbox.hitui("rollback", "text_html").returncode == 0
+        assert {name: content for name, content in contents(output).items() if "/" not in name} == before
+
+    def test_a_foreign_checkpoint_alone_is_not_touched(self, sandbox: Sandbox, output: Path) -> None:
+        write_results(output / "checkpoint.json", [answer(1)])
+        before = contents(output)
+        assert "nothing to roll back" in sandbox.hitui("rollback", "text_html").stdout
+        assert contents(output) == before
+
+    def test_is_refused_while_a_runner_writes(self, sandbox: Sandbox, output: Path) -> None:
+        journal = append_lines(output / "results.jsonl", [answer(3)])
+        before = contents(output)
+        with journal.open() as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            run = sandbox.hitui("rollback", "text_html")
+        assert run.returncode == 1
+        assert "a runner is writing it; stop that first" in run.stderr
+        assert contents(output) == before
+
+    def test_is_refused_while_a_job_is_on_it(self, sandbox: Sandbox, output: Path) -> None:
+        sandbox.settings('[gpus]\nhold = "0s"\n[runner.demo]\nengine = "demo"\n')
+        before = contents(output)
+        started = sandbox.hitui("rerun", "text_html", env={"HITUI_DEMO_SECONDS": "60"})
+        assert started.returncode == 0, started.stderr
+        run = sandbox.hitui("rollback", "text_html")
+        assert run.returncode == 1
+        assert re.search(r"g/text_html: job 1 is \w+ on it; `hitui stop 1` first", run.stderr)
+        row = sandbox.json("ls")[1]
+        assert (row["job"], row["state"] in ("queued", "starting", "running")) == (1, True)
+        assert {"gpus", "rate", "eta_seconds"} <= row.keys()
+        assert before.items() <= contents(output).items()
