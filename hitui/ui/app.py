@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import PurePath
 from typing import TYPE_CHECKING, ClassVar
 
@@ -24,21 +25,21 @@ from textual.worker import Worker, WorkerState
 
 from hitui.domain.gpus import GpuSnapshot
 from hitui.domain.jobs import Ended, Ending, Job, JobRequest, JobsSnapshot, Queued
-from hitui.domain.launches import LaunchPlan
-from hitui.domain.placement import GpuRules
-from hitui.domain.progress import JobProgress
 from hitui.errors import HituiError
-from hitui.ui import messages
-from hitui.ui.gpu_lines import short_name
+from hitui.ui import messages, text
 from hitui.ui.history import QuietJobs, Utilisations
 from hitui.ui.plain import WithoutColour, wants_no_colour
 from hitui.ui.screens.main import MainScreen
-from hitui.ui.services import Services, Workspace
 from hitui.ui.theme import THEMES
 
 if TYPE_CHECKING:
     from textual.command import Provider
     from textual.driver import Driver
+
+    from hitui.domain.launches import LaunchPlan
+    from hitui.domain.placement import GpuRules
+    from hitui.domain.progress import JobProgress
+    from hitui.ui.services import Services, Workspace
 
 
 LEAVE_SECONDS = 5.0
@@ -79,9 +80,7 @@ class Dashboard(App[int]):
         self.services = services
         self.utilisations = Utilisations()
         self.quiet = QuietJobs()
-        gpus = services.settings.gpus
-        self.gpu_rules = GpuRules(frozenset(gpus.exclude), gpus.max_utilization, gpus.hold_seconds)
-        self.gpu_memory_needed = gpus.min_free_bytes
+        self.gpu_memory_needed = services.settings.gpus.min_free_bytes
         self._services_started = threading.Event()
         self._heard_of_jobs = False
         for theme in THEMES.values():
@@ -96,6 +95,13 @@ class Dashboard(App[int]):
             # Textual turns colours into greys; the wish is for none at all.
             self.no_color = True
             self._filters.append(WithoutColour())
+
+    @cached_property
+    def gpu_rules(self) -> GpuRules:
+        from hitui.domain.placement import GpuRules
+
+        gpus = self.services.settings.gpus
+        return GpuRules(frozenset(gpus.exclude), gpus.max_utilization, gpus.hold_seconds)
 
     def get_theme(self, theme_name: str) -> Theme | None:
         """A theme by its name; Textual asks several times for each line that it paints."""
@@ -157,14 +163,14 @@ class Dashboard(App[int]):
                 good = job.state.ending in (Ending.SUCCEEDED, Ending.STOPPED, Ending.REQUEUED)
                 reason = f": {job.state.reason}" if job.state.reason else ""
                 self.tell(
-                    f"#{job.id} {short_name(job.request.config)}: {job.state.ending.value}{reason}",
+                    f"#{job.id} {text.short_name(job.request.config)}: {job.state.ending.value}{reason}",
                     "information" if good else "error",
                 )
 
-    def tell(self, text: str, severity: str = "information") -> None:
+    def tell(self, line: str, severity: str = "information") -> None:
         """A line that goes away by itself. Text comes from files and drivers: never read as markup."""
         self.notify(
-            text,
+            line,
             severity="error"
             if severity == "error"
             else "warning"
@@ -209,7 +215,8 @@ class Dashboard(App[int]):
             self.tell(refusal, "error")
         if message.jobs:
             self.tell(
-                "queued " + ", ".join(f"#{job.id} {short_name(job.request.config)}" for job in message.jobs)
+                "queued "
+                + ", ".join(f"#{job.id} {text.short_name(job.request.config)}" for job in message.jobs)
             )
 
     def on_stop_wanted(self, message: messages.StopWanted) -> None:
@@ -229,7 +236,7 @@ class Dashboard(App[int]):
 
     def on_stop_asked(self, message: messages.StopAsked) -> None:
         for job in message.jobs:
-            self.tell(f"asked #{job.id} {short_name(job.request.config)} to stop")
+            self.tell(f"asked #{job.id} {text.short_name(job.request.config)} to stop")
 
     def _work(self, work: Callable[[], object]) -> None:
         """Something that may wait for the supervisor; its errors end up in `on_worker_state_changed`."""

@@ -103,7 +103,7 @@ def _spans(gpu: Gpu, view: GpuView, layout: _Layout) -> Iterator[Span]:
     if gpu.error and gpu.silent:
         yield ("! " + (gpu.error if ":" in gpu.error else f"lost: {gpu.error}"), "bad")
         if job is not None:
-            yield (f"   #{job.id} {short_name(job.request.config)} was here", "warn")
+            yield (f"   #{job.id} {text.short_name(job.request.config)} was here", "warn")
         return
     used, total = gpu.memory_used, gpu.memory_total
     if used is not None and total:
@@ -132,7 +132,7 @@ def _held_by(gpu: Gpu, job: Job | None, view: GpuView) -> Iterator[Span]:
     others = _others(gpu, job)
     if job is not None:
         yield ("▶ ", "running")
-        yield (f"{short_name(job.request.config)} #{job.id}", "strong")
+        yield (f"{text.short_name(job.request.config)} #{job.id}", "strong")
         if others:
             yield (" · " + others, "warn")
         return
@@ -183,11 +183,6 @@ def _excluded_line(excluded: Sequence[Gpu], layout: _Layout, width: int) -> Line
     if lost:
         spans.append((f"   ! {', '.join(lost)} lost", "bad"))
     return fit_line(tuple(spans), width)
-
-
-def short_name(config: str) -> str:
-    """The last part of a config's name, as jobs are spoken of."""
-    return config.rsplit("/", 1)[-1]
 
 
 def gpu_title(view: GpuView) -> Line:

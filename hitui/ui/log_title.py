@@ -8,7 +8,6 @@ from hitui.domain.gpus import GpuSnapshot
 from hitui.services.logs import LogWindow
 from hitui.ui import text
 from hitui.ui.config_rows import ConfigRow, gpu_words
-from hitui.ui.gpu_lines import short_name
 from hitui.ui.line import Line, joined
 
 
@@ -19,7 +18,7 @@ def log_title(row: ConfigRow | None, window: LogWindow, gpus: GpuSnapshot | None
     parts: list[Line] = []
     job = row.job
     if job is not None and job.log:
-        parts.append(((f"#{job.id} {short_name(row.name)}", "title"),))
+        parts.append(((f"#{job.id} {text.short_name(row.name)}", "title"),))
         labels = {gpu.uuid: gpu.label for gpu in gpus.gpus} if gpus is not None else {}
         if job.gpus:
             parts.append(((gpu_words(job, labels), ""),))
@@ -31,7 +30,7 @@ def log_title(row: ConfigRow | None, window: LogWindow, gpus: GpuSnapshot | None
         if progress is not None and progress.errors:
             parts.append(((text.count(progress.errors, "error"), "bad"),))
     else:
-        parts.append(((short_name(row.name), "title"),))
+        parts.append(((text.short_name(row.name), "title"),))
         if window.path:
             parts.append(((f"from {Path(window.path).name}", "dim"),))
     return joined(parts, (" · ", "rule")), log_place(window)

@@ -5,17 +5,20 @@ Snapshots coalesce: a newer one takes the place of one that still waits in the q
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from textual.message import Message
 
-from hitui.domain.gpus import GpuSnapshot
-from hitui.domain.jobs import Job, JobRequest, JobsSnapshot
-from hitui.domain.launches import LaunchPlan
-from hitui.domain.progress import JobProgress
-from hitui.domain.tasks import Task
-from hitui.services.logs import LogWindow
-from hitui.ui.services import Workspace
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from hitui.domain.gpus import GpuSnapshot
+    from hitui.domain.jobs import Job, JobRequest, JobsSnapshot
+    from hitui.domain.launches import LaunchPlan
+    from hitui.domain.progress import JobProgress
+    from hitui.domain.tasks import Task
+    from hitui.services.logs import LogWindow
+    from hitui.ui.services import Workspace
 
 
 class Snapshot(Message):

@@ -162,3 +162,8 @@ def moment(epoch: float, now: float) -> str:
     then = time.localtime(epoch)
     same_day = then[:3] == time.localtime(now)[:3]
     return time.strftime("%H:%M" if same_day else "%Y-%m-%d %H:%M", then)
+
+
+def short_name(config: str) -> str:
+    """The last part of a config's name, as jobs are spoken of."""
+    return config.rsplit("/", 1)[-1]

@@ -8,7 +8,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
 from hitui.ui import text
-from hitui.ui.gpu_lines import short_name
 from hitui.ui.line import Line, joined
 from hitui.ui.log_title import log_place
 from hitui.ui.messages import LogChanged
@@ -64,7 +63,7 @@ class LogScreen(FullScreen):
         window = self.log_view.window
         # The end of a path tells more than its start.
         shown_path = text.fit_tail(self._path, max(20, self.size.width - 60)).rstrip()
-        parts: list[Line] = [((short_name(self._config), "title"),), ((shown_path, "dim"),)]
+        parts: list[Line] = [((text.short_name(self._config), "title"),), ((shown_path, "dim"),)]
         if window.size:
             parts.append(((text.size_text(window.size), "dim"),))
         if window.searched:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import events
@@ -11,15 +12,9 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
 from hitui.domain.jobs import JobRequest
-from hitui.services.logs import newest_log
 from hitui.ui import text
-from hitui.ui.config_rows import ConfigRow, config_rows
-from hitui.ui.gpu_lines import GpuView, gpu_title
-from hitui.ui.line import Line, joined
-from hitui.ui.log_title import log_title
 from hitui.ui.messages import LaunchWanted, LogChanged, LogFound, StopWanted
 from hitui.ui.screens.base import FullScreen, MoreRoom
-from hitui.ui.summary import summary_line
 from hitui.ui.widgets.config_table import ConfigTable
 from hitui.ui.widgets.gpu_strip import GpuStrip
 from hitui.ui.widgets.header import Header
@@ -29,6 +24,9 @@ from hitui.ui.widgets.rule import Rule
 
 if TYPE_CHECKING:
     from textual.widgets import Input
+
+    from hitui.ui.board import Board
+    from hitui.ui.config_rows import ConfigRow
 
 LEAST_LOG_LINES = 3
 FIXED_LINES = 5
@@ -109,13 +107,31 @@ class MainScreen(FullScreen):
         yield KeyLine([binding for binding in self.BINDINGS if isinstance(binding, Binding)])
 
     def on_mount(self) -> None:
+        # Only the frame is there for the first paint; what data need is loaded behind it.
+        self.gpu_rule.show((("GPUs", "title"),))
+        self.config_rule.show((("Configs", "title"),))
+        self.log_rule.show((("Log", "title"),))
+        self.header.show(self._workspace_name, (), text.clock(time.time()))
+        self.call_after_refresh(self._show_data)
+
+    @cached_property
+    def _board(self) -> Board:
+        from hitui.ui.board import Board
+
+        return Board(self.dashboard)
+
+    @property
+    def _workspace_name(self) -> str:
+        root = self.dashboard.services.settings.root
+        return root.name or str(root)
+
+    def _show_data(self) -> None:
         app = self.dashboard
+        self._mount_filter()
         self.watch(app, "gpu_snapshot", self._show_gpus)
         self.watch(app, "workspace_snapshot", self._show_configs)
         self.watch(app, "jobs_snapshot", self._show_jobs)
         self.watch(app, "progress", self._show_configs)
-        # Not for the first paint: importing and mounting it takes a moment.
-        self.call_after_refresh(self._mount_filter)
         self.set_interval(SECONDS_PER_TICK, self._show_configs)
 
     def resized(self, width: int, height: int) -> None:
@@ -125,7 +141,6 @@ class MainScreen(FullScreen):
     def _title_both(self) -> None:
         self._title_gpus()
         self._title_configs()
-        self._show_header()
 
     def _lay_out(self) -> None:
         """GPUs take what they need up to a third, configs what they need, the log the rest."""
@@ -140,7 +155,7 @@ class MainScreen(FullScreen):
             self.table.styles.height = table
 
     def _show_gpus(self) -> None:
-        view = self._gpu_view()
+        view = self._board.gpu_view(self._unfolded)
         lines_before = len(self.gpu_strip.lines)
         self.gpu_strip.show(view)
         if len(self.gpu_strip.lines) != lines_before:
@@ -149,79 +164,33 @@ class MainScreen(FullScreen):
             self.call_after_refresh(self._title_both)
         self._title_gpus()
 
-    def _gpu_view(self) -> GpuView:
-        app = self.dashboard
-        return GpuView(
-            app.gpu_snapshot,
-            app.jobs_snapshot,
-            app.gpu_rules,
-            app.gpu_memory_needed,
-            app.utilisations.by_gpu(),
-            self._unfolded,
-        )
-
     def _title_gpus(self) -> None:
         more = self.gpu_strip.hidden_below
-        self.gpu_rule.show(gpu_title(self._gpu_view()), ((f"{more} more ↓", "dim"),) if more else ())
+        self.gpu_rule.show(
+            self._board.gpu_title(self._unfolded), ((f"{more} more ↓", "dim"),) if more else ()
+        )
 
     def _show_jobs(self) -> None:
         self._show_gpus()
         self._show_configs()
 
     def _show_configs(self) -> None:
-        app = self.dashboard
-        workspace = app.workspace_snapshot
-        now = time.monotonic()
-        states = workspace.configs if workspace is not None else ()
-        self._rows = config_rows(
-            states, app.jobs_snapshot, app.progress, app.gpu_snapshot, app.quiet.seconds(now)
-        )
+        self._rows = self._board.rows()
         count_before = len(self.table.rows)
-        self.table.show(self._rows, self._empty_text())
+        self.table.show(self._rows, self._board.empty_text())
         if len(self.table.rows) != count_before:
             self._lay_out()
             self.call_after_refresh(self._title_both)
         self._title_configs()
-        self._show_header()
         self._show_log(self.table.selected)
 
-    def _empty_text(self) -> tuple[str, ...]:
-        workspace = self.dashboard.workspace_snapshot
-        settings = self.dashboard.services.settings
-        if workspace is None or (workspace.scanning and not workspace.configs):
-            return ("looking for results …",)
-        where = ", ".join(settings.workspace.results) or str(settings.root)
-        return (
-            f"no results found below {where}",
-            "press i to name the folders that hold them, or `hitui demo` to see how it looks",
-            *workspace.problems,
-        )
-
     def _title_configs(self) -> None:
-        table = self.table
-        parts: list[Line] = [(("Configs", "title"),)]
-        if table.wanted:
-            parts.append((("/", "key"), (table.wanted, "strong")))
-            parts.append(((f"{len(table.rows)} of {len(table.all_rows)}", "dim"),))
-        elif table.all_rows:
-            parts.append(((str(len(table.all_rows)), "dim"),))
-        if table.sorted_by is not None:
-            parts.append(((f"by {table.sorted_by}", "dim"),))
-        workspace = self.dashboard.workspace_snapshot
-        right: Line = ()
-        if workspace is not None and workspace.problems:
-            right = (("! ", "bad"), (workspace.problems[0], "warn"))
-        elif workspace is not None and workspace.scanning:
-            right = (("reading …", "dim"),)
-        more = table.hidden_below
-        if more:
-            right = (*right, ("  " if right else "", ""), (f"{more} more ↓", "dim"))
-        self.config_rule.show(joined(parts, (" ── ", "rule")), right)
+        self.config_rule.show(*self._board.config_title(self.table))
+        self._show_header()
 
     def _show_header(self) -> None:
-        settings = self.dashboard.services.settings
-        summary = summary_line(self._rows, self.dashboard.jobs_snapshot, wide=self.size.width >= 100)
-        self.header.show(settings.root.name or str(settings.root), summary, text.clock(time.time()))
+        summary = self._board.summary(self._rows, wide=self.size.width >= 100)
+        self.header.show(self._workspace_name, summary, text.clock(time.time()))
 
     def on_config_table_selected(self, message: ConfigTable.Selected) -> None:
         self._show_log(message.row)
@@ -245,13 +214,18 @@ class MainScreen(FullScreen):
             self.log_view.reader.open("", "looking for a log …")
             folders, name = row.state.config.folders, row.name
             self.run_worker(
-                lambda: self.post_message(LogFound(name, newest_log(folders))),
+                lambda: self._find_log(name, folders),
                 thread=True,
                 group="find-log",
                 exclusive=True,
                 exit_on_error=False,
             )
         self._title_log()
+
+    def _find_log(self, config: str, folders: tuple[str, ...]) -> None:
+        from hitui.services.logs import newest_log
+
+        self.post_message(LogFound(config, newest_log(folders)))
 
     def on_log_found(self, message: LogFound) -> None:
         row = self.table.selected
@@ -271,8 +245,7 @@ class MainScreen(FullScreen):
         self._title_log()
 
     def _title_log(self) -> None:
-        left, right = log_title(self.table.selected, self.log_view.window, self.dashboard.gpu_snapshot)
-        self.log_rule.show(left, right)
+        self.log_rule.show(*self._board.log_title(self.table.selected, self.log_view.window))
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         self._mark_focus()

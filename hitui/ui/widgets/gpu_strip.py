@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from hitui.ui.gpu_lines import GpuView, gpu_lines
 from hitui.ui.line import Line
 from hitui.ui.widgets.line_view import LineView
+
+if TYPE_CHECKING:
+    from hitui.ui.gpu_lines import GpuView
 
 
 class GpuStrip(LineView, can_focus=True):
@@ -19,4 +22,8 @@ class GpuStrip(LineView, can_focus=True):
         self.rebuild()
 
     def build(self, width: int) -> Sequence[Line]:
-        return gpu_lines(self._view, width) if self._view is not None else []
+        if self._view is None:
+            return []
+        from hitui.ui.gpu_lines import gpu_lines
+
+        return gpu_lines(self._view, width)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from functools import cached_property
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import events
 from textual.binding import Binding, BindingType
 
-from hitui.services.logs import LogLine, LogReader, LogWindow
 from hitui.ui.line import Line, Span
 from hitui.ui.messages import LogChanged
 from hitui.ui.widgets.line_view import LineView
+
+if TYPE_CHECKING:
+    from hitui.services.logs import LogLine, LogReader, LogWindow
 
 WHEEL_LINES = 3
 SIDE_STEP = 16
@@ -34,11 +37,28 @@ class LogView(LineView, can_focus=True):
 
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id)
-        self.reader = LogReader()
-        self.window = LogWindow("")
+        self._window: LogWindow | None = None
+        self._reading = False
         self._shift = 0
 
+    @cached_property
+    def reader(self) -> LogReader:
+        from hitui.services.logs import LogReader
+
+        return LogReader()
+
+    @property
+    def window(self) -> LogWindow:
+        """What is shown."""
+        return self._window if self._window is not None else self.reader.latest
+
     def on_mount(self) -> None:
+        # There is nothing to read before the first paint.
+        self.call_after_refresh(self._start_reader)
+
+    def _start_reader(self) -> None:
+        self._reading = True
+        self.reader.resize(max(1, self.size.height))
         self.reader.start(self._window_changed)
 
     def _window_changed(self, window: LogWindow) -> None:
@@ -48,17 +68,18 @@ class LogView(LineView, can_focus=True):
         self.reader.close()
 
     def resized(self) -> None:
-        self.reader.resize(max(1, self.size.height))
+        if self._reading:
+            self.reader.resize(max(1, self.size.height))
 
     def on_log_changed(self, message: LogChanged) -> None:
         """Shows the new window; the message goes on to the screen, which words the title."""
-        self.window = message.window
+        self._window = message.window
         self.rebuild()
 
     def build(self, width: int) -> Sequence[Line]:
-        window = self.window
-        lines = [self._line(line, window) for line in window.lines]
-        if window.note and not lines:
+        window = self._window
+        lines = [self._line(line, window) for line in window.lines] if window is not None else []
+        if window is not None and window.note and not lines:
             lines.append(((f"   {window.note}", "dim"),))
         missing = self.size.height - len(lines)
         # A fixed number of lines, so that growth changes only those that differ.

@@ -1,0 +1,87 @@
+"""What the main screen says of the newest snapshots: rows of configs, the GPUs, and the titles between them.
+
+Apart from the screen, which is painted before anything is known: what only data need is loaded behind that.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from hitui.ui.config_rows import ConfigRow, config_rows
+from hitui.ui.gpu_lines import GpuView, gpu_title
+from hitui.ui.line import Line, joined
+from hitui.ui.log_title import log_title
+from hitui.ui.summary import summary_line
+
+if TYPE_CHECKING:
+    from hitui.services.logs import LogWindow
+    from hitui.ui.app import Dashboard
+    from hitui.ui.widgets.config_table import ConfigTable
+
+
+class Board:
+    """Reads the app's newest values; keeps none of its own."""
+
+    def __init__(self, app: Dashboard) -> None:
+        self._app = app
+
+    def gpu_view(self, unfolded: bool) -> GpuView:
+        app = self._app
+        return GpuView(
+            app.gpu_snapshot,
+            app.jobs_snapshot,
+            app.gpu_rules,
+            app.gpu_memory_needed,
+            app.utilisations.by_gpu(),
+            unfolded,
+        )
+
+    def gpu_title(self, unfolded: bool) -> Line:
+        return gpu_title(self.gpu_view(unfolded))
+
+    def rows(self) -> list[ConfigRow]:
+        app = self._app
+        states = app.workspace_snapshot.configs if app.workspace_snapshot is not None else ()
+        quiet = app.quiet.seconds(time.monotonic())
+        return config_rows(states, app.jobs_snapshot, app.progress, app.gpu_snapshot, quiet)
+
+    def empty_text(self) -> tuple[str, ...]:
+        """What stands in the place of the table where there is no config: one line or several."""
+        workspace = self._app.workspace_snapshot
+        settings = self._app.services.settings
+        if workspace is None or (workspace.scanning and not workspace.configs):
+            return ("looking for results …",)
+        where = ", ".join(settings.workspace.results) or str(settings.root)
+        return (
+            f"no results found below {where}",
+            "press i to name the folders that hold them, or `hitui demo` to see how it looks",
+            *workspace.problems,
+        )
+
+    def config_title(self, table: ConfigTable) -> tuple[Line, Line]:
+        """Left and right of the rule above the configs: how many, of which, in what order; what is wrong."""
+        parts: list[Line] = [(("Configs", "title"),)]
+        if table.wanted:
+            parts.append((("/", "key"), (table.wanted, "strong")))
+            parts.append(((f"{len(table.rows)} of {len(table.all_rows)}", "dim"),))
+        elif table.all_rows:
+            parts.append(((str(len(table.all_rows)), "dim"),))
+        if table.sorted_by is not None:
+            parts.append(((f"by {table.sorted_by}", "dim"),))
+        workspace = self._app.workspace_snapshot
+        right: Line = ()
+        if workspace is not None and workspace.problems:
+            right = (("! ", "bad"), (workspace.problems[0], "warn"))
+        elif workspace is not None and workspace.scanning:
+            right = (("reading …", "dim"),)
+        more = table.hidden_below
+        if more:
+            right = (*right, ("  " if right else "", ""), (f"{more} more ↓", "dim"))
+        return joined(parts, (" ── ", "rule")), right
+
+    def summary(self, rows: list[ConfigRow], *, wide: bool) -> Line:
+        return summary_line(rows, self._app.jobs_snapshot, wide=wide)
+
+    def log_title(self, row: ConfigRow | None, window: LogWindow) -> tuple[Line, Line]:
+        return log_title(row, window, self._app.gpu_snapshot)
