@@ -127,6 +127,11 @@ class Settings(msgspec.Struct, frozen=True):
         expanded = Path(text).expanduser()
         return expanded if expanded.is_absolute() else self.root / expanded
 
+    def shown(self, path: Path | str) -> str:
+        """A path as messages show it: relative to the workspace where it lies in it."""
+        path = Path(path)
+        return str(path.relative_to(self.root) if path.is_relative_to(self.root) else path)
+
     @property
     def default_runner(self) -> str | None:
         if self.workspace.runner is not None:
@@ -227,9 +232,8 @@ def _refuse_unknown(file: Path, section: str, table: object, struct: type[msgspe
     known = struct.__struct_fields__
     for key in table:
         if key not in known:
-            raise SettingsError(
-                f"{file}: {f'[{section}] ' if section else ''}unknown key {key!r}; {_nearest(key, known)}"
-            )
+            where = f"[{section}] " if section else ""
+            raise SettingsError(f"{file}: {where}unknown key {key!r}; {_nearest(key, known)}")
 
 
 def _near(key: str, known: tuple[str, ...]) -> str | None:
@@ -321,17 +325,13 @@ def _check(file: Path, settings: Settings, parsed: _File) -> None:
         refuse("[gpus] hold", str(error))
     if any(index < 0 for index in settings.gpus.exclude):
         refuse("[gpus] exclude", f"indices from 0 on are expected, not {min(settings.gpus.exclude)}")
-    if not 0 <= settings.gpus.max_utilization <= 100:
-        refuse(
-            "[gpus] max_utilization",
-            f"a percentage from 0 to 100 is expected, not {settings.gpus.max_utilization}",
-        )
+    percent = settings.gpus.max_utilization
+    if not 0 <= percent <= 100:
+        refuse("[gpus] max_utilization", f"a percentage from 0 to 100 is expected, not {percent}")
     for name, runner in settings.runners.items():
         where = f"[runner.{name}]"
         if (runner.engine is None) == (runner.command is None):
-            refuse(
-                where, "either engine (ours) or command (yours, a list of arguments) is needed, and not both"
-            )
+            refuse(where, "either engine (ours) or command (yours, a list) is needed, and not both")
         if runner.command is not None:
             if not any(runner.command[:1]):
                 refuse(where, "command is empty; name the program and its arguments")

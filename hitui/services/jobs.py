@@ -7,7 +7,6 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Protocol
 
 from hitui.domain.configs import ConfigState
@@ -159,7 +158,8 @@ class JobsService:
             # GPUs that this very plan gives to requests before this one have no job's number yet.
             where = where.replace("is held by job 0", "is taken by the request before")
         refused = self._refusal(state, count) or never_enough(gpus, needed, rules, request.gpus) or None
-        return PlannedLaunch(request, count, where, seconds, self._shown(state.config.output), refused)
+        writes = self._settings.shown(state.config.output)
+        return PlannedLaunch(request, count, where, seconds, writes, refused)
 
     def _refusal(self, state: ConfigState, count: int | None) -> str:
         running = self._latest.active_for(state.name)
@@ -178,13 +178,6 @@ class JobsService:
         if count == 0:
             return f"nothing is pending, {state.blocked} blocked" if state.blocked else "nothing is pending"
         return ""
-
-    def _shown(self, folder: str) -> str:
-        """A folder as a person in the workspace would name it."""
-        path = Path(folder)
-        return (
-            str(path.relative_to(self._settings.root)) if path.is_relative_to(self._settings.root) else folder
-        )
 
     def _needed(self, request: JobRequest, states: dict[str, ConfigState]) -> int:
         return needed_bytes(self._settings, states[request.config].config)

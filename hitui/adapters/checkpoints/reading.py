@@ -84,10 +84,7 @@ class ReadContext:
 
     def shown(self, path: Path | str) -> str:
         """A path as messages show it: relative to the workspace where it lies in it."""
-        try:
-            return str(Path(path).relative_to(self.settings.root))
-        except ValueError:
-            return str(path)
+        return self.settings.shown(path)
 
 
 class Reader(Protocol):
