@@ -6,6 +6,7 @@ import contextlib
 import os
 import select
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -116,10 +117,16 @@ class SupervisorClient:
         Raises SupervisorError when the store cannot be read.
         """
         try:
-            if self._paths.database.stat().st_size == 0:
-                # It was made and never filled, as a crash or a full disk leaves it; the next supervisor does.
-                return JobsSnapshot()
-        except OSError:
+            status = self._paths.database.stat()
+        except FileNotFoundError:
+            return JobsSnapshot()
+        except OSError as error:
+            raise SupervisorError(
+                f"{self._paths.database}: the jobs cannot be read there: {error.strerror};"
+                " set XDG_STATE_HOME to a local folder that is yours"
+            ) from error
+        if stat.S_ISREG(status.st_mode) and status.st_size == 0:
+            # It was made and never filled, as a crash or a full disk leaves it; the next supervisor does.
             return JobsSnapshot()
         import sqlite3
 

@@ -13,14 +13,18 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+
+from msgspec.structs import replace
 
 from hitui.adapters import processes
 from hitui.adapters.events import EventFile, read_tail
 from hitui.adapters.executors import open_executor
 from hitui.adapters.executors.base import ExitRecord, Launch, LaunchedJob, Standing
-from hitui.domain.jobs import Ending, Job, Queued, Running, Stopping, decide_ending, one_line
-from hitui.errors import HituiError
+from hitui.domain.jobs import Ending, Job, Queued, Running, Starting, Stopping, decide_ending, one_line
+from hitui.errors import LaunchError
 from hitui.paths import RuntimePaths
 from hitui.supervisor.store import End, Store
 from hitui.supervisor.trouble import note_error
@@ -30,6 +34,7 @@ STOP_GRACE = 10.0
 MOST_TRIES = 3
 """How often a job is queued again whose launcher died before it executed the runner."""
 RETRY_SECONDS = 5.0
+"""How soon something is tried again that the disk refused."""
 
 
 class Keeper:
@@ -40,8 +45,10 @@ class Keeper:
         self._paths = paths
         self._changed = changed
         self._launched: dict[int, LaunchedJob] = {}
-        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
         self._tries: dict[int, int] = {}
+        self._unsaved_stops: dict[int, float] = {}
+        """When a job was asked to stop, by id, for as long as the store could not take it down."""
 
     def marker(self, job_id: int) -> str:
         """Value of HITUI_JOB: the workspace's digest and the job."""
@@ -55,12 +62,17 @@ class Keeper:
                 continue
             try:
                 self._take_over(job, boot)
-            except HituiError as error:
-                # One job that cannot be taken over must not keep the supervisor from the others.
-                self._store.end(job.id, End(Ending.LOST, str(error)))
+            except (OSError, sqlite3.Error):
+                # One job that cannot be taken over now must not keep the supervisor from the others.
+                note_error()
+                self._begin(self._surely(partial(self._take_over, job, boot)))
 
     def _take_over(self, job: Job, boot: str) -> None:
-        executor = open_executor(job.request.executor)
+        try:
+            executor = open_executor(job.request.executor)
+        except LaunchError as error:
+            self._store.end(job.id, End(Ending.LOST, str(error)))
+            return
         folder = self._paths.job(job.id)
         if self._store.boot(job.id) != boot:
             self._end(job, executor.recorded(folder), "the machine was restarted while it ran")
@@ -74,21 +86,40 @@ class Keeper:
             self._never_ran(job)
 
     def launch(self, job: Job, launch: Launch, locks: Sequence[int]) -> None:
-        """Starts the runner of a job that is `starting` in the store. Raises LaunchError."""
-        self._follow(job, open_executor(job.request.executor).start(launch, locks))
+        """Starts the runner of a job that is `starting` in the store; where it cannot be started, ends the job."""
+        try:
+            launched = open_executor(job.request.executor).start(launch, locks)
+        except LaunchError as error:
+            end = End(Ending.NOT_STARTED, str(error))
+            self._begin(self._surely(lambda: self._store.end(job.id, end)))
+        else:
+            self._follow(job, launched)
 
     def stop(self, job: Job) -> None:
-        """Asks a launched job to stop; asked again, without grace."""
+        """Asks a launched job, as `shown`, to stop; one that is stopping, without grace."""
         again = isinstance(job.state, Stopping)
         try:
             self._store.stopping(job.id)
-        finally:
-            # On a full disk the wish cannot be kept; it is done all the same.
-            self._ask_to_stop(job.id, now=again)
+        except sqlite3.Error:
+            # On a full disk it is done all the same, and remembered until the store can take it down.
+            note_error()
+            self._unsaved_stops.setdefault(job.id, time.time())
+            self._begin(self._surely(lambda: self._store.stopping(job.id)))
+        self._ask_to_stop(job.id, now=again)
+
+    def shown(self, job: Job) -> Job:
+        """A job of the store as it stands, with a stop that the store does not know of yet."""
+        asked_at = self._unsaved_stops.get(job.id)
+        match job.state:
+            case Starting(gpus) if asked_at is not None:
+                return replace(job, state=Stopping(gpus, None, None, asked_at))
+            case Running(gpus, pid, started_at) if asked_at is not None:
+                return replace(job, state=Stopping(gpus, pid, started_at, asked_at))
+        return job
 
     async def close(self) -> None:
         """Follows nothing any more; the jobs go on."""
-        tasks = list(self._tasks.values())
+        tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -96,27 +127,41 @@ class Keeper:
     def _ask_to_stop(self, job_id: int, *, now: bool) -> None:
         launched = self._launched.get(job_id)
         if launched is not None:
-            task = asyncio.create_task(launched.stop(now=now))
-            # The loop itself holds tasks only weakly.
-            self._tasks[-job_id] = task
-            task.add_done_callback(lambda _: self._tasks.pop(-job_id, None))
+            self._begin(launched.stop(now=now))
+
+    def _begin(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.create_task(work)
+        # The loop itself holds tasks only weakly.
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _follow(self, job: Job, launched: LaunchedJob) -> None:
         self._launched[job.id] = launched
-        self._tasks[job.id] = asyncio.create_task(self._see_through(job, launched))
+        self._begin(self._see_through(job, launched))
 
     async def _see_through(self, job: Job, launched: LaunchedJob) -> None:
+        while True:
+            try:
+                await self._to_its_end(job, launched)
+            except Exception:  # noqa: BLE001 - a job that nobody follows would hold its GPUs for ever
+                note_error()
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                break
+        self._launched.pop(job.id, None)
+        self._unsaved_stops.pop(job.id, None)
+
+    async def _to_its_end(self, job: Job, launched: LaunchedJob) -> None:
         runner = await launched.begun()
         if runner is not None:
             await self._surely(lambda: self._store.begun(job.id, runner.process.pid, runner.started_at))
         record = await launched.ended()
         current = self._store.job(job.id)
         if record is None and runner is None:
+            self._tries[job.id] = self._tries.get(job.id, 0) + 1
             await self._surely(lambda: self._never_ran(current))
         else:
             await self._surely(lambda: self._end(current, record, "launcher and runner were killed"))
-        self._launched.pop(job.id, None)
-        self._tasks.pop(job.id, None)
 
     async def _surely(self, change: Callable[[], object]) -> None:
         """Writes to the store, again and again while the disk is full."""
@@ -130,21 +175,24 @@ class Keeper:
                 break
         self._changed()
 
+    def _stop_asked(self, job: Job) -> bool:
+        return job.id in self._unsaved_stops or self._store.stop_asked(job.id)
+
     def _never_ran(self, job: Job) -> None:
         """Nothing was executed for this job: back into the queue, unless it was to stop or keeps failing."""
-        self._tries[job.id] = self._tries.get(job.id, 0) + 1
-        if self._store.stop_asked(job.id):
+        tries = self._tries.get(job.id, 0)
+        if self._stop_asked(job):
             self._store.end(job.id, End(Ending.STOPPED, "on request, before it ran"))
-        elif self._tries[job.id] >= MOST_TRIES:
+        elif tries >= MOST_TRIES:
             said = one_line(read_tail(self._paths.job(job.id) / "log"))
-            reason = f"its launcher died {self._tries[job.id]} times" + (f": {said}" if said else "")
+            reason = f"its launcher died {tries} times" + (f": {said}" if said else "")
             self._store.end(job.id, End(Ending.NOT_STARTED, reason))
         else:
             self._store.unstart(job.id)
 
     def _end(self, job: Job, record: ExitRecord | None, otherwise: str) -> None:
         """Ends a job by its launcher's record, else by the runner's own `end` line, else as lost."""
-        stop_asked = self._store.stop_asked(job.id)
+        stop_asked = self._stop_asked(job)
         last_words = one_line(read_tail(job.log)) if job.log else ""
         if record is not None:
             ending, reason = decide_ending(

@@ -115,7 +115,9 @@ class Server:
 
     def _snapshot(self, ended: int | None = ENDED_JOBS) -> JobsSnapshot:
         waits = self._scheduler.waits
-        jobs = tuple(with_wait(job, waits.get(job.id, "")) for job in self._store.jobs(ended))
+        jobs = tuple(
+            with_wait(self._keeper.shown(job), waits.get(job.id, "")) for job in self._store.jobs(ended)
+        )
         return JobsSnapshot(jobs, os.getpid())
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -201,14 +203,19 @@ class Server:
         return jobs
 
     def _stop(self, ids: list[int]) -> tuple[Job, ...]:
-        jobs = [self._store.job(job_id) for job_id in ids]
+        jobs = [self._job(job_id) for job_id in ids]
+        # First those that run: a full disk refuses to end the others, and must not keep these from stopping.
+        for job in jobs:
+            if not isinstance(job.state, (Queued, Ended)):
+                self._keeper.stop(job)
         for job in jobs:
             if isinstance(job.state, Queued):
                 self._store.end(job.id, End(Ending.STOPPED, "on request, before it started"))
-            elif not isinstance(job.state, Ended):
-                self._keeper.stop(job)
         self._changed()
-        return tuple(self._store.job(job_id) for job_id in ids)
+        return tuple(map(self._job, ids))
+
+    def _job(self, job_id: int) -> Job:
+        return self._keeper.shown(self._store.job(job_id))
 
     async def _watch(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         news = asyncio.Event()

@@ -86,6 +86,8 @@ class Store:
         """Raises SupervisorError when the file cannot be used or was written by a newer hitui."""
         self.path = path
         try:
+            if path.exists() and not path.is_file():
+                raise SupervisorError(f"{path}: is no file; move it away to begin anew")
             if read_only:
                 self._database = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None)
             else:

@@ -1,0 +1,220 @@
+"""A state disk that takes nothing more while jobs run, and a job store that is none."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from hitui.adapters import processes
+from hitui.adapters.executors.base import Launch
+from hitui.adapters.executors.local import LocalExecutor
+from hitui.adapters.processes import Process
+from hitui.domain.jobs import Ended, Ending, Job, JobRequest, Queued, Starting, Stopping
+from hitui.errors import SupervisorError
+from hitui.paths import RuntimePaths
+from hitui.supervisor.keeper import Keeper
+from hitui.supervisor.store import Store
+from tests.tools.control import Control, control, kill
+from tests.tools.eventually import eventually
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Control]:
+    with control(tmp_path, monkeypatch) as made:
+        yield made
+
+
+@contextmanager
+def no_room_for(process: Process) -> Iterator[None]:
+    """Every write of this process to a file fails, as on a full disk."""
+    soft, hard = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_jobs_that_were_stopped_on_a_full_disk_are_recorded_as_stopped(here: Control) -> None:
+    asked = [here.submit("hang"), here.submit("stubborn")]
+    runners = [here.running(job_id).pid for job_id in asked]
+    here.told("hang", "main")
+    here.told("stubborn", "main")
+    with no_room_for(here.supervisor()):
+        told = here.client.stop(asked)
+        assert [type(job.state) for job in told] == [Stopping, Stopping]
+        # It is remembered, so the second wish is one without grace.
+        again = here.client.stop(asked)
+        assert [type(job.state) for job in again] == [Stopping, Stopping]
+        eventually(lambda: not any(map(processes.find_process, runners)), "both runners have ended")
+        assert [type(job.state) for job in here.client.jobs().jobs] == [Stopping, Stopping]
+    assert [here.ended(job_id).ending for job_id in asked] == [Ending.STOPPED, Ending.STOPPED]
+
+
+def test_on_a_full_disk_a_stop_reaches_those_that_run_though_one_that_waits_cannot_be_ended(
+    here: Control,
+) -> None:
+    running = here.submit("hang", gpus=("0",))
+    runner = here.running(running)
+    here.told("hang", "main")
+    waiting = here.submit("answer", gpus=("0",))
+    here.waits_for(waiting)
+    with no_room_for(here.supervisor()):
+        with pytest.raises(SupervisorError, match=r"state\.db: the jobs cannot be kept there"):
+            here.client.stop([waiting, running])
+        eventually(lambda: processes.find_process(runner.pid) is None, "the runner has ended")
+        assert isinstance(here.job(waiting).state, Queued)
+    assert here.ended(running).ending is Ending.STOPPED
+
+
+def test_a_wish_to_stop_is_kept_as_soon_as_there_is_room(here: Control) -> None:
+    job_id = here.submit("stubborn")
+    main = here.told("stubborn", "main")
+    here.running(job_id)
+    launcher = here.launcher(job_id)
+    with no_room_for(here.supervisor()):
+        here.client.stop([job_id])
+    eventually(lambda: isinstance(here.job(job_id).state, Stopping), "the store has it")
+    kill(here.supervisor())
+    kill(launcher)
+    kill(main)
+    here.service.ensure_supervisor()
+    assert here.ended(job_id).ending is Ending.STOPPED
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder"])
+def test_a_store_that_is_no_file_is_named(here: Control, kind: str) -> None:
+    here.paths.state.mkdir(parents=True)
+    if kind == "pipe":
+        os.mkfifo(here.paths.database)
+    else:
+        here.paths.database.mkdir()
+    complaint = rf"^{here.paths.database}: is no file; move it away to begin anew$"
+    with pytest.raises(SupervisorError, match=complaint):
+        here.service.read_once()
+    with pytest.raises(SupervisorError, match=complaint):
+        here.service.ensure_supervisor()
+    if kind == "pipe":
+        here.paths.database.unlink()
+    else:
+        here.paths.database.rmdir()
+
+
+class Kept:
+    """A keeper in this process, with a store that can be made to take nothing."""
+
+    def __init__(self, folder: Path) -> None:
+        self.paths = RuntimePaths(folder / "state", folder / "runtime")
+        self.paths.state.mkdir()
+        self.store = Store(self.paths.database)
+        self._news = asyncio.Event()
+        self.keeper = Keeper(self.store, self.paths, self._news.set)
+        self.refusals = 0
+
+    def full(self, full: bool) -> None:
+        self.store._database.execute(f"PRAGMA query_only = {int(full)}")
+
+    def starting(self, config: str, boot: str | None = None) -> Job:
+        """A job that is claimed and about to be launched; its folder is there."""
+        (job,) = self.store.submit([JobRequest(config)], {})
+        folder = self.paths.job(job.id)
+        folder.mkdir(parents=True)
+        log, events = folder / "log", folder / "events.jsonl"
+        return self.store.start(
+            job.id,
+            [f"GPU-{job.id}"],
+            boot or processes.boot_id(),
+            log=log,
+            events=events,
+            task_count=None,
+        )
+
+    def launch_of(self, job: Job, *argv: str) -> Launch:
+        folder = self.paths.job(job.id)
+        marker = self.keeper.marker(job.id)
+        return Launch(folder, marker, argv, {"HITUI_JOB": marker}, folder, folder / "log", 1.0)
+
+    def refused(self) -> None:
+        self.refusals += 1
+        self._news.set()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Returns once it holds; looked at after every change and every refusal."""
+        while not condition():
+            await asyncio.wait_for(self._news.wait(), 30)
+            self._news.clear()
+
+    async def ended(self, job: Job) -> Ended:
+        await self.until(lambda: isinstance(self.store.job(job.id).state, Ended))
+        state = self.store.job(job.id).state
+        assert isinstance(state, Ended)
+        return state
+
+
+@pytest.fixture
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kept]:
+    monkeypatch.setattr("hitui.supervisor.keeper.RETRY_SECONDS", 0.05)
+    made = Kept(tmp_path)
+    monkeypatch.setattr("hitui.supervisor.keeper.note_error", made.refused)
+    yield made
+    made.store.close()
+
+
+def test_a_job_that_cannot_be_launched_on_a_full_disk_gives_its_gpu_back_later(kept: Kept) -> None:
+    async def scene() -> Ended:
+        job = kept.starting("a")
+        (kept.paths.job(job.id) / "spec.json").mkdir()
+        kept.full(True)
+        kept.keeper.launch(job, kept.launch_of(job, sys.executable), [])
+        await kept.until(lambda: kept.refusals > 1)
+        assert kept.store.claims() == {f"GPU-{job.id}": job.id}
+        kept.full(False)
+        return await kept.ended(job)
+
+    state = asyncio.run(scene())
+    assert state.ending is Ending.NOT_STARTED
+    assert "spec.json: Is a directory" in state.reason
+    assert kept.store.claims() == {}
+
+
+def test_a_supervisor_that_comes_back_to_a_full_disk_takes_over_what_it_can(kept: Kept) -> None:
+    async def scene() -> tuple[Ended, Ended]:
+        over, alive = kept.starting("over", boot="before"), kept.starting("alive")
+        launched = LocalExecutor().start(
+            kept.launch_of(alive, sys.executable, "-c", "import sys; sys.exit(3)"), []
+        )
+        await launched.begun()
+        kept.full(True)
+        kept.keeper.recover()
+        await kept.until(lambda: kept.refusals > 3)
+        kept.full(False)
+        states = await kept.ended(over), await kept.ended(alive)
+        # Its other owner, which in earnest would be gone by now, must not leave a zombie.
+        await launched.ended()
+        await kept.keeper.close()
+        return states
+
+    over, alive = asyncio.run(scene())
+    assert over.ending is Ending.LOST
+    assert (alive.ending, alive.exit_status) == (Ending.FAILED, 3)
+
+
+def test_a_full_disk_is_no_launcher_that_died_again(kept: Kept) -> None:
+    async def scene() -> None:
+        job = kept.starting("a")
+        kept.full(True)
+        kept.keeper.recover()
+        await kept.until(lambda: kept.refusals > 5)
+        kept.full(False)
+        await kept.until(lambda: not isinstance(kept.store.job(job.id).state, Starting))
+        assert isinstance(kept.store.job(job.id).state, Queued)
+        await kept.keeper.close()
+
+    asyncio.run(scene())
