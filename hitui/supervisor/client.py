@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hitui.adapters.events import read_tail
 from hitui.adapters.processes import JOB_VARIABLE
 from hitui.domain.jobs import Job, JobRequest, JobsSnapshot, one_line
 from hitui.errors import SupervisorError
@@ -49,6 +50,7 @@ class SupervisorClient:
         log = self._paths.supervisor_log
         try:
             with log.open("ab") as stderr:
+                before = stderr.tell()
                 process = subprocess.Popen(
                     [sys.executable, "-m", "hitui.supervisor", str(workspace)],
                     stdin=subprocess.DEVNULL,
@@ -65,14 +67,15 @@ class SupervisorClient:
         with process:
             assert process.stdout is not None
             said = _first_line(process.stdout.fileno(), START_SECONDS)
-        word, _, rest = said.partition(" ")
+        word, _, rest = (said or "").partition(" ")
         if word == "ready":
             return int(rest)
         if word == "refused":
             raise SupervisorError(rest)
-        last = one_line(_tail(log))
-        what = "took too long to start" if said == "" and not last else "did not start"
-        raise SupervisorError(f"the supervisor {what}{f': {last}' if last else ''}; see {log}")
+        if said is None:
+            raise SupervisorError(f"the supervisor took too long to start; see {log}")
+        last = one_line(_written_since(log, before))
+        raise SupervisorError(f"the supervisor did not start{f': {last}' if last else ''}; see {log}")
 
     def status(self) -> dict[str, Any]:
         """`pid`, `version`, `workspace` and how many jobs are `active`."""
@@ -207,13 +210,13 @@ def _outside_of_jobs() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in (JOB_VARIABLE, "HITUI_EVENTS")}
 
 
-def _first_line(descriptor: int, timeout: float) -> str:
-    """The first line of a pipe; empty when it was closed without one or `timeout` seconds passed."""
+def _first_line(descriptor: int, timeout: float) -> str | None:
+    """The first line of a pipe; empty when it was closed without one, None when `timeout` seconds passed."""
     deadline = time.monotonic() + timeout
     text = b""
-    while b"\n" not in text and (left := deadline - time.monotonic()) > 0:
-        if not select.select([descriptor], [], [], left)[0]:
-            break
+    while b"\n" not in text:
+        if not select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            return None
         chunk = os.read(descriptor, 4096)
         if not chunk:
             break
@@ -222,8 +225,9 @@ def _first_line(descriptor: int, timeout: float) -> str:
     return line.decode("utf-8", "replace") if newline else ""
 
 
-def _tail(path: Path) -> str:
+def _written_since(path: Path, offset: int) -> str:
+    """The end of what stands behind `offset` bytes of a file; empty when it cannot be read."""
     try:
-        return path.read_text(encoding="utf-8", errors="replace")[-4096:]
+        return read_tail(path, max(0, min(4096, path.stat().st_size - offset)))
     except OSError:
         return ""

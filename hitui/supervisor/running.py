@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from hitui.adapters.executors.locks import try_lock
-from hitui.errors import HituiError
+from hitui.errors import HituiError, SupervisorError
 from hitui.paths import RuntimePaths
 from hitui.supervisor.client import SupervisorClient, socket_address
 from hitui.supervisor.folders import private_folder
@@ -21,9 +21,15 @@ from hitui.supervisor.server import Server
 from hitui.supervisor.store import Store
 from hitui.supervisor.trouble import disk_trouble
 
+PATIENCE_SECONDS = 15.0
+"""How long one that finds the lock held waits for its holder to answer or to end; less than whoever
+started it waits."""
+
 
 def run(workspace: str) -> int:
     """Supervises until it is told to end. Returns the exit status."""
+    # Another one may ask for the socket before there is a loop to hear it.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     paths = RuntimePaths.of(Path(workspace))
     try:
         workspace.encode()
@@ -33,9 +39,9 @@ def run(workspace: str) -> int:
         private_folder(paths.state)
         private_folder(paths.runtime.parent)
         private_folder(paths.runtime)
-        lock = try_lock(paths.supervisor_lock)
+        lock = _lock_or_reach(paths)
         if lock is None:
-            return _reach_the_other(paths)
+            return 0
         _write_pid(paths.supervisor_lock)
         store = Store(paths.database)
         listener = open_socket(paths.socket)
@@ -85,15 +91,24 @@ async def _serve(launches: Launches, paths: RuntimePaths, store: Store, listener
     await server.serve(listener)
 
 
-def _reach_the_other(paths: RuntimePaths, patience: float = 5.0) -> int:
-    """Another one holds the lock: it answers, or it is asked to open its socket anew."""
+def _lock_or_reach(paths: RuntimePaths) -> int | None:
+    """The lock, or None once another one that holds it answers, which is then said.
+
+    One that does not answer is asked to open its socket anew. Raises SupervisorError when it neither does
+    that nor ends.
+    """
     client = SupervisorClient(paths)
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + PATIENCE_SECONDS
     asked = False
-    while time.monotonic() < deadline:
-        if client.answers():
+    while (lock := try_lock(paths.supervisor_lock)) is None:
+        with contextlib.suppress(SupervisorError):
             _say(f"ready {client.status()['pid']}")
-            return 0
+            return None
+        if time.monotonic() > deadline:
+            raise SupervisorError(
+                f"{paths.supervisor_lock}: another supervisor holds it and does not answer; end process"
+                f" {_read_pid(paths.supervisor_lock) or 'that holds it'}, the jobs go on"
+            )
         pid = _read_pid(paths.supervisor_lock)
         if not asked and pid is not None and not paths.socket.exists():
             # The lock is held, so what is written in it is the pid of its living holder.
@@ -101,7 +116,7 @@ def _reach_the_other(paths: RuntimePaths, patience: float = 5.0) -> int:
                 os.kill(pid, signal.SIGHUP)
             asked = True
         time.sleep(0.05)
-    return _refuse(f"{paths.supervisor_lock}: another supervisor holds it and does not answer")
+    return lock
 
 
 def _write_pid(path: Path) -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sqlite3
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from hitui.adapters import processes
+from hitui.adapters.executors.locks import try_lock
 from hitui.domain.jobs import Ended, Ending, JobRequest, JobsSnapshot, Queued
 from hitui.errors import LaunchError, NoSuchName, SettingsError, SupervisorError
+from hitui.supervisor import client
 from tests.tools.control import HEAD, Control, control, environment_of, kill
 from tests.tools.eventually import eventually
 
@@ -212,6 +217,39 @@ def test_a_second_supervisor_is_harmless(here: Control) -> None:
     assert here.paths.socket.parent.stat().st_mode & 0o777 == 0o700
 
 
+def test_one_that_waits_for_another_takes_over_when_that_ends(here: Control) -> None:
+    here.paths.state.mkdir(parents=True)
+    other = try_lock(here.paths.supervisor_lock)
+    assert other is not None
+    here.paths.supervisor_lock.write_text(f"{os.getpid()}\n")
+    waits = threading.Event()
+    before = signal.signal(signal.SIGHUP, lambda *_: waits.set())
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            started = pool.submit(here.service.ensure_supervisor)
+            # It asks the holder of the lock, which is this test, to open its socket anew.
+            eventually(waits.is_set, "the second one waits")
+            os.close(other)
+            assert started.result() == here.supervisor().pid
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_one_that_is_asked_to_open_its_socket_before_it_has_one_goes_on(here: Control) -> None:
+    here.service.ensure_supervisor()
+    here.client.shut_down()
+    in_use = sqlite3.connect(here.paths.database, isolation_level=None)
+    in_use.execute("PRAGMA locking_mode = EXCLUSIVE")
+    in_use.execute("BEGIN EXCLUSIVE")
+    here.paths.supervisor_lock.write_text("")
+    with ThreadPoolExecutor(1) as pool:
+        started = pool.submit(here.service.ensure_supervisor)
+        pid = int(eventually(here.paths.supervisor_lock.read_text, "it holds the lock"))
+        os.kill(pid, signal.SIGHUP)
+        in_use.close()
+        assert started.result() == pid
+
+
 def test_a_stale_socket_is_replaced(here: Control) -> None:
     first = here.service.ensure_supervisor()
     kill(here.supervisor())
@@ -226,6 +264,19 @@ def test_a_supervisor_that_cannot_start_says_why(here: Control) -> None:
     database.close()
     with pytest.raises(SupervisorError, match=r"state\.db: was written by a newer hitui \(version 99"):
         here.service.ensure_supervisor()
+
+
+def test_a_slow_start_is_not_blamed_on_what_the_log_says_of_an_earlier_one(
+    here: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here.paths.state.mkdir(parents=True)
+    here.paths.supervisor_log.write_text("trouble of yesterday\n")
+    monkeypatch.setattr(client, "START_SECONDS", 0.0)
+    with pytest.raises(
+        SupervisorError, match=r"^the supervisor took too long to start; see .*supervisor\.log$"
+    ):
+        here.service.ensure_supervisor()
+    eventually(here.client.answers, "it is there in the end")
 
 
 def test_watchers_hear_of_every_change(here: Control) -> None:
