@@ -71,7 +71,7 @@ class Launches:
         settings = self.settings()
         known = self._catalogue
         if known is None or known[0] is not settings:
-            known = (settings, Catalogue(settings, kept_readings_home()))
+            known = (settings, Catalogue(settings))
             known[1].refresh()
             self._catalogue = known
         return known[1]
