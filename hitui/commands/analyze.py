@@ -8,7 +8,7 @@ import json
 import msgspec
 
 from hitui.adapters.checkpoints.skip_ids import write_report
-from hitui.commands.saying import warn
+from hitui.commands.saying import harmless, warn
 from hitui.commands.tables import lines_of
 from hitui.errors import HituiError
 from hitui.factory import build_services
@@ -44,6 +44,11 @@ def run(arguments: argparse.Namespace) -> int:
     failed = not analyses
     if arguments.write:
         for analysis in analyses:
+            if analysis.state.hides_answers:
+                line = "no report written: a file of its results cannot be read, and may hold answers"
+                warn(f"{analysis.state.name}: {line}")
+                failed = True
+                continue
             failed |= not _write(analysis, quiet=arguments.json)
     return int(failed)
 
@@ -56,7 +61,7 @@ def _write(analysis: Analysis, quiet: bool) -> bool:
         return False
     if not quiet:
         kept = f" (the one before is kept as {copy.name})" if copy else ""
-        print(f"wrote {analysis.path}{kept}")
+        print(harmless(f"wrote {analysis.path}{kept}"))
     return True
 
 

@@ -37,9 +37,11 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         for task in chosen:
             error_class = task.error.value if task.error else "-"
-            print(f"{task.id}\t{task.status.value}\t{error_class}\t{_one_line(task.reason)}")
+            print(f"{_one_line(str(task.id))}\t{task.status.value}\t{error_class}\t{_one_line(task.reason)}")
     for problem in (*catalogue.problems, *reading.state.problems):
         warn(problem)
+    if reading.state.unit != "tasks":
+        warn(f"{reading.state.name}: counts {reading.state.unit}, not tasks: there are no ids to list")
     return 0
 
 
@@ -65,5 +67,5 @@ def _as_object(task: Task) -> dict[str, object]:
 
 
 def _one_line(text: str) -> str:
-    """Error texts come from programs: what could move the cursor or break the line is made visible."""
+    """Ids and error texts come from programs: what could move the cursor or break the line is made visible."""
     return "".join(letter if letter.isprintable() else " " if letter in "\r\n\t" else "�" for letter in text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from hitui.adapters.checkpoints.catalogue import Catalogue
@@ -24,7 +25,8 @@ def run(arguments: argparse.Namespace) -> int:
     if not root.is_dir():
         raise WorkspaceError(f"{root}: is not a folder; give the workspace's folder with -w")
     file = root / SETTINGS_NAME
-    if file.exists() and not arguments.force:
+    # A link that leads nowhere is there as well.
+    if os.path.lexists(file) and not arguments.force:
         raise WorkspaceError(f"{file}: is there already; edit it, or replace it with --force")
     catalogue = Catalogue(Settings(root=root))
     proposal = propose(catalogue)

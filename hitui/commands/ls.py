@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from typing import Any
 
 from hitui.commands.saying import warn
@@ -35,15 +34,25 @@ def run(arguments: argparse.Namespace) -> int:
     elif rows:
         print("\n".join(_table(rows)))
     problems = [*snapshot.problems, *(problem for state in snapshot.configs for problem in state.problems)]
+    if not rows:
+        problems.append(
+            f"{services.settings.root}: no results found below it; give the folder that holds them with -w, "
+            "or name it as `[workspace] results` in hitui.toml"
+        )
+    elif _lacks_questions(services) and any(state.config.kind == "realhitbench" for state, _ in rows):
+        problems.append(
+            f"{services.settings.root}: no question list found, so no total is known; "
+            "name it as `[workspace] questions` in hitui.toml"
+        )
     for problem in problems:
         warn(problem)
-    if not rows:
-        print(
-            f"hitui: {services.settings.root}: no results found below it; give the folder that holds them with -w, "
-            "or name it as `[workspace] results` in hitui.toml",
-            file=sys.stderr,
-        )
     return 0
+
+
+def _lacks_questions(services: Services) -> bool:
+    """Whether none was found; of one that is named and not there, the workspace's problems tell."""
+    declared = services.settings.workspace.questions
+    return declared is None and services.workspace.catalogue.questions_file is None
 
 
 def as_object(state: ConfigState, job: Job | None, progress: JobProgress | None) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
@@ -13,6 +14,9 @@ from hitui.adapters.checkpoints.catalogue import Catalogue
 from hitui.adapters.checkpoints.skip_ids import SkipReport
 from hitui.adapters.files.look import is_dir
 from hitui.domain.configs import Config, ConfigState
+
+_AND_MORE = re.compile(r" and \d+ more$")
+"""How `ConfigState.source` ends where several files were read."""
 
 
 class Analysis(msgspec.Struct, frozen=True):
@@ -27,8 +31,8 @@ class Analysis(msgspec.Struct, frozen=True):
 def analyze(catalogue: Catalogue, configs: Iterable[Config] | None = None) -> tuple[Analysis, ...]:
     """Reports on every config that has tasks and results (of `configs`, or all).
 
-    Not on those whose files cannot be read, or of which only an earlier report is there: a report made of
-    them would say less than what is there.
+    Not on those of whose files none can be read, or of which only an earlier report is there: a report made
+    of them would say less than what is there.
     """
     now = datetime.now().astimezone().isoformat()
     analyses = []
@@ -45,7 +49,7 @@ def analyze(catalogue: Catalogue, configs: Iterable[Config] | None = None) -> tu
         group, _, _ = config.name.rpartition("/")
         questions = catalogue.questions_file
         metadata = skip_ids.Metadata(
-            result_file=state.source.split(" and ")[0],
+            result_file=_AND_MORE.sub("", state.source),
             config=group or config.name,
             modality=config.modality,
             format=config.table_format,

@@ -19,6 +19,7 @@ from tests.tools.results import (
     answer,
     append_lines,
     failure,
+    write_questions,
     write_results,
     write_trainer_checkpoint,
     write_workspace,
@@ -105,6 +106,15 @@ class TestLs:
         assert "no results found below it" in run.stderr
         assert sandbox.json("ls") == []
 
+    def test_totals_that_nobody_knows_are_explained(self, sandbox: Sandbox, workspace: Path) -> None:
+        (workspace / "data" / "questions.json").unlink()
+        run = sandbox.hitui("ls")
+        assert re.search(r"^g/image +8/\? +0 +0 +0 +0 +uncounted ", run.stdout, re.MULTILINE)
+        assert run.stderr == (
+            f"hitui: {workspace}: no question list found, so no total is known; "
+            "name it as `[workspace] questions` in hitui.toml\n"
+        )
+
     def test_a_refused_settings_file(self, sandbox: Sandbox) -> None:
         sandbox.settings("[workspace]\nresult = []\n")
         run = sandbox.hitui("ls")
@@ -134,6 +144,17 @@ class TestIds:
         append_lines(output / "results.jsonl", [failure(3, "[ERROR] \x1b[2J\nx")])
         run = sandbox.hitui("ids", "text_html", "--errors")
         assert "3\terror\tother\t[ERROR] �[2J x\n" in run.stdout
+
+    def test_an_id_cannot_move_the_cursor_or_break_the_line(self, sandbox: Sandbox, workspace: Path) -> None:
+        write_questions(workspace / "data" / "questions.json", ["a\x1b[2J\nb\tc", 2])
+        run = sandbox.hitui("ids", "image", "--blocked")
+        assert run.stdout.splitlines() == ["a�[2J b c\tblocked\t-\tmissing file: tablea�[2J b c.png"]
+
+    def test_what_has_no_tasks_says_so(self, sandbox: Sandbox, workspace: Path) -> None:
+        write_trainer_checkpoint(workspace / "runs" / "translator", 50)
+        run = sandbox.hitui("ids", "translator")
+        assert (run.returncode, run.stdout) == (0, "")
+        assert run.stderr == "hitui: runs/translator: counts steps, not tasks: there are no ids to list\n"
 
     def test_no_such_config(self, sandbox: Sandbox) -> None:
         run = sandbox.hitui("ids", "text_htlm")
@@ -201,6 +222,25 @@ class TestAnalyze:
         assert f"{output}/skip_ids.json: cannot be written: Is a directory" in run.stderr
         assert (output.parent / "image" / "skip_ids.json").is_file()
 
+    def test_no_report_is_written_of_a_part(self, sandbox: Sandbox, output: Path) -> None:
+        """What an unreadable file answers would be called missing, and that report would stay."""
+        (output / "checkpoint.json").write_text('{"results": [{"id"')
+        run = sandbox.hitui("analyze", "--write")
+        assert run.returncode == 1
+        lines = run.stderr.splitlines()
+        assert lines[0].startswith("hitui: result/g/text_html/checkpoint.json: is not whole JSON")
+        assert lines[1:] == [
+            "hitui: g/text_html: no report written: a file of its results cannot be read, and may hold answers"
+        ]
+        assert not (output / "skip_ids.json").exists()
+        assert (output.parent / "image" / "skip_ids.json").is_file()
+
+    def test_the_result_file_is_named_whole(self, sandbox: Sandbox, workspace: Path) -> None:
+        folder = workspace / "result" / "black and white" / "text_csv"
+        write_results(folder / "results.json", [answer(1)])
+        metadata = sandbox.json("analyze", "text_csv")["black and white/text_csv"]["metadata"]
+        assert metadata["result_file"] == "result/black and white/text_csv/results.json"
+
     def test_nothing_to_report_on(self, sandbox: Sandbox, workspace: Path) -> None:
         shutil.rmtree(workspace / "result")
         run = sandbox.hitui("analyze")
@@ -235,6 +275,13 @@ class TestInit:
         assert (workspace / "hitui.toml").read_text() == "# mine\n"
         assert sandbox.hitui("init", "--force").returncode == 0
         assert "[[config]]" in (workspace / "hitui.toml").read_text()
+
+    def test_a_link_that_leads_nowhere_is_not_replaced(self, sandbox: Sandbox, workspace: Path) -> None:
+        (workspace / "hitui.toml").symlink_to("/nonexistent/settings.toml")
+        run = sandbox.hitui("init")
+        assert run.returncode == 1
+        assert "is there already" in run.stderr
+        assert (workspace / "hitui.toml").is_symlink()
 
     def test_an_empty_folder_says_what_it_could_not_tell(self, sandbox: Sandbox, workspace: Path) -> None:
         shutil.rmtree(workspace)
