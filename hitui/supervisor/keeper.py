@@ -202,6 +202,11 @@ class Keeper:
                 stop_asked=stop_asked,
                 last_words=last_words,
             )
+            if ending is Ending.SUCCEEDED and record.outlived:
+                reason = (
+                    f"ended {record.outlived} of its processes that outlived the runner;"
+                    " a runner must not go into the background"
+                )
             if record.left:
                 reason = f"{reason}; {record.left} of its processes hang in the kernel".removeprefix("; ")
             self._store.end(

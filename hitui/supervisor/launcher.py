@@ -7,10 +7,11 @@ atomically:
     spec.json      read: argv, environment, cwd, log, marker, grace (seconds)
     launcher.json  written first: pid, start_time
     runner.json    written by the runner's process before it becomes the runner: pid, start_time, started
-    exit.json      status, signal, error, started, ended, peak_memory (bytes), swept, left
+    exit.json      status, signal, error, started, ended, peak_memory (bytes), swept, outlived, left
 
 `exit.json` is written as soon as the runner has ended and again, with `swept`, once nothing of its process
-tree is left. SIGTERM stops the job: SIGTERM to the tree, the grace, SIGKILL. SIGINT cuts the grace short.
+tree is left; `outlived` counts the processes that had to be ended for that though nobody asked for a stop,
+`left` those that would not end. SIGTERM stops the job: SIGTERM to the tree, the grace, SIGKILL. SIGINT cuts the grace short.
 Standard output is closed when the runner has been started, which is how the supervisor hears of it. The
 locks on job and GPUs are inherited descriptors: they stand for as long as launcher or runner live.
 """
@@ -31,6 +32,8 @@ if __name__ == "__main__":
 from hitui.adapters import processes
 
 SAMPLE_SECONDS = 2.0
+OUTLIVE_SECONDS = 0.5
+"""How long helpers of a runner have to see that it has ended, and to end by themselves."""
 LEFTOVER_GRACE = 3.0
 """Seconds that processes which outlive their runner have between SIGTERM and SIGKILL."""
 PR_SET_CHILD_SUBREAPER = 36
@@ -56,11 +59,13 @@ class Launcher:
         self.ended = False
         self.hurry = False
         self.stopping = False
+        self.stop_asked = False
         self.record: dict[str, Any] = {
             "status": None,
             "signal": None,
             "error": None,
             "swept": False,
+            "outlived": 0,
             "left": 0,
         }
         self.peak = 0
@@ -80,6 +85,7 @@ class Launcher:
                 self._sample()
                 next_sample = time.monotonic() + SAMPLE_SECONDS
             self._pause(SAMPLE_SECONDS)
+        self.record["outlived"] = self._outlived()
         left = self._end_tree(float(self.spec["grace"]) if self.stopping else LEFTOVER_GRACE)
         # The sum over the tree is sampled; the runner's own highest the kernel knows, in KiB.
         usage = os.wait4(self.runner, os.WNOHANG)[2]
@@ -155,9 +161,9 @@ class Launcher:
         information = signal.sigtimedwait(SIGNALS, seconds)
         number = information.si_signo if information else 0
         if number == signal.SIGTERM:
-            self.stopping = True
+            self.stopping = self.stop_asked = True
         elif number == signal.SIGINT:
-            self.stopping = self.hurry = True
+            self.stopping = self.stop_asked = self.hurry = True
         self._take_note_of_the_end()
         for pid in processes.children(os.getpid()):
             if pid != self.runner:
@@ -184,15 +190,21 @@ class Launcher:
         self.record["peak_memory"] = self.peak or None
         self._write_record()
 
-    def _end_tree(self, grace: float) -> int:
+    def _members(self) -> set[processes.Process]:
         own = processes.find_process(os.getpid())
-        roots = [own] if own else []
-        return processes.end_all(
-            lambda: processes.members(self.spec["marker"], roots, [self.runner]),
-            grace,
-            pause=self._pause,
-            hurry=lambda: self.hurry,
-        )
+        return processes.members(self.spec["marker"], [own] if own else [], [self.runner])
+
+    def _outlived(self) -> int:
+        """How many processes go on although the runner has ended and nobody asked for a stop."""
+        deadline = time.monotonic() + OUTLIVE_SECONDS
+        while not self.stop_asked and (living := self._members()):
+            if time.monotonic() > deadline:
+                return len(living)
+            self._pause(0.02)
+        return 0
+
+    def _end_tree(self, grace: float) -> int:
+        return processes.end_all(self._members, grace, pause=self._pause, hurry=lambda: self.hurry)
 
     def _sample(self) -> None:
         self.peak = max(self.peak, sum(map(processes.resident_bytes, processes.children(os.getpid()))))

@@ -114,17 +114,6 @@ def test_what_a_killed_runner_leaves_is_ended_before_its_gpu_is_free(here: Contr
     assert here.ended(job_id).ending is Ending.LOST
 
 
-def test_a_stop_ends_processes_that_ignore_it(here: Control) -> None:
-    job_id = here.submit("stubborn")
-    main, child = here.told("stubborn", "main"), here.told("stubborn", "child")
-    here.running(job_id)
-    here.client.stop([job_id])
-    state = here.ended(job_id)
-    assert (state.ending, state.signal) == (Ending.STOPPED, signal.SIGKILL)
-    assert gone(main)
-    assert gone(child)
-
-
 def test_asked_twice_a_stop_has_no_grace(here: Control) -> None:
     job_id = here.submit("stubborn")
     main, child = here.told("stubborn", "main"), here.told("stubborn", "child")
@@ -149,17 +138,25 @@ def test_a_stop_ends_a_process_that_made_itself_a_daemon(here: Control) -> None:
 def test_what_a_runner_leaves_behind_is_ended_with_it(here: Control) -> None:
     job_id = here.submit("leave")
     child = here.told("leave", "child")
-    assert here.ended(job_id).ending is Ending.SUCCEEDED
+    state = here.ended(job_id)
+    assert state.ending is Ending.SUCCEEDED
+    assert state.reason == (
+        "ended 1 of its processes that outlived the runner; a runner must not go into the background"
+    )
     assert gone(child)
 
 
 def test_a_stop_that_the_supervisor_did_not_outlive_is_carried_on(here: Control) -> None:
-    job_id = here.submit("stubborn")
-    main = here.told("stubborn", "main")
+    job_id = here.submit("hang")
+    main = here.told("hang", "main")
     here.running(job_id)
+    launcher = here.launcher(job_id)
+    # Nothing comes of the wish before both are killed.
+    processes.send(launcher, signal.SIGSTOP)
     here.client.stop([job_id])
     kill(here.supervisor())
-    kill(here.launcher(job_id))
+    kill(launcher)
+    assert not gone(main)
     here.service.ensure_supervisor()
     assert here.ended(job_id).ending is Ending.STOPPED
     assert gone(main)

@@ -48,6 +48,8 @@ class ExitRecord(msgspec.Struct, frozen=True):
     ended_at: float
     peak_memory: int | None
     """Bytes, the whole process tree, sampled; None: it ended before the first sample."""
+    outlived: int
+    """Processes of its tree that went on when it had ended, and were ended then; 0 after a stop."""
     left: int
     """Processes of its tree that not even SIGKILL ended."""
 

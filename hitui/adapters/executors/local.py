@@ -40,6 +40,7 @@ class _ExitFile(msgspec.Struct):
     ended: float
     swept: bool
     left: int
+    outlived: int = 0
     peak_memory: int | None = None
 
 
@@ -100,7 +101,7 @@ class LocalJob:
         self._child = launcher
 
     async def begun(self) -> RunnerRecord | None:
-        if self._child is not None and self._child.stdout is not None:
+        if self._child is not None and self._child.stdout is not None and not self._child.stdout.closed:
             # End of file: the runner is being executed, or the launcher is gone.
             await _readable(self._child.stdout.fileno())
             self._child.stdout.close()
@@ -198,7 +199,7 @@ def _read(path: Path, kind: type[_T]) -> _T | None:
     """None: there is no such file, or it is not what a launcher writes."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind)
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, ValueError, RecursionError):
         return None
 
 
@@ -209,6 +210,7 @@ def _record(exit_file: _ExitFile) -> ExitRecord:
         error=exit_file.error,
         ended_at=exit_file.ended,
         peak_memory=exit_file.peak_memory,
+        outlived=exit_file.outlived,
         left=exit_file.left,
     )
 

@@ -74,7 +74,8 @@ def release(descriptors: list[int]) -> None:
 
 
 def _open(path: Path, mode: int) -> int:
-    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+    # Not to wait for a writer, where someone laid a pipe into the folder that all users share.
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
         return os.open(path, flags)
     except FileNotFoundError:

@@ -1,0 +1,121 @@
+"""The local executor with real launchers and runners, without a supervisor: what it records, how it stops."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from hitui.adapters import processes
+from hitui.adapters.executors.base import ExitRecord, Launch, LaunchedJob
+from hitui.adapters.executors.local import LocalExecutor
+from hitui.adapters.executors.locks import is_locked, lock_gpus, release
+from hitui.adapters.processes import JOB_VARIABLE
+from tests.tools.eventually import eventually
+
+T = TypeVar("T")
+STUBBORN = """
+import os, pathlib, signal
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+name = "child" if os.fork() == 0 else "main"
+path = pathlib.Path(name + ".new")
+path.write_text(str(os.getpid()))
+path.rename(name)
+while True:
+    signal.pause()
+"""
+"""Ignores SIGTERM, as its child does; both write who they are."""
+DAEMON = """
+import os, pathlib, signal
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        os.execve("/bin/sleep", ["sleep", "1000"], {})
+    os._exit(0)
+os.wait()
+"""
+"""Leaves a process behind that has a session of its own, no parent and an empty environment."""
+TRACKER = """
+import os
+reading, writing = os.pipe()
+if os.fork() == 0:
+    os.close(writing)
+    os.read(reading, 1)
+"""
+"""Has a helper that ends by itself as soon as it sees that the runner has ended."""
+
+
+def launched(folder: Path, program: str, grace: float = 0.2) -> LaunchedJob:
+    marker = f"{folder.name}:1"
+    environment = {**os.environ, JOB_VARIABLE: marker}
+    argv = (sys.executable, "-c", program)
+    return LocalExecutor().start(Launch(folder, marker, argv, environment, folder, folder / "log", grace), [])
+
+
+def seen_through(
+    folder: Path, program: str, between: Callable[[LaunchedJob], Awaitable[None]] | None = None
+) -> ExitRecord:
+    """How a job ended; `between` is awaited once its runner runs."""
+
+    async def scene() -> ExitRecord | None:
+        job = launched(folder, program)
+        assert await job.begun() is not None
+        if between is not None:
+            await between(job)
+        return await job.ended()
+
+    record = asyncio.run(asyncio.wait_for(scene(), 60))
+    assert record is not None
+    assert not processes.members(f"{folder.name}:1")
+    return record
+
+
+def test_a_stop_ends_processes_that_ignore_it(tmp_path: Path) -> None:
+    async def stop(job: LaunchedJob) -> None:
+        await asyncio.to_thread(eventually, (tmp_path / "child").exists)
+        await asyncio.to_thread(eventually, (tmp_path / "main").exists)
+        await job.stop()
+
+    record = seen_through(tmp_path, STUBBORN, stop)
+    assert (record.signal, record.status, record.left, record.outlived) == (signal.SIGKILL, None, 0, 0)
+    for name in ("main", "child"):
+        assert processes.find_process(int((tmp_path / name).read_text())) is None
+
+
+def test_what_outlives_its_runner_is_counted_and_ended(tmp_path: Path) -> None:
+    record = seen_through(tmp_path, DAEMON)
+    assert (record.status, record.outlived, record.left) == (0, 1, 0)
+
+
+def test_a_helper_that_ends_with_its_runner_is_not_counted(tmp_path: Path) -> None:
+    record = seen_through(tmp_path, TRACKER)
+    assert (record.status, record.outlived) == (0, 0)
+
+
+@pytest.mark.parametrize("text", ['{"pid": "\udcff"}', "[" * 100_000, "", "{}"])
+def test_a_record_that_no_launcher_wrote_counts_as_none(tmp_path: Path, text: str) -> None:
+    (tmp_path / "exit.json").write_bytes(text.encode("utf-8", "surrogateescape"))
+    assert LocalExecutor().recorded(tmp_path) is None
+
+
+def test_a_pipe_in_the_place_of_a_lock_holds_nobody_up(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "GPU-1.lock")
+    held, taken = lock_gpus(tmp_path, ("GPU-1",))
+    assert taken is None
+    assert is_locked(tmp_path / "GPU-1.lock")
+    release(held)
+    assert not is_locked(tmp_path / "GPU-1.lock")
+
+
+def test_what_the_launcher_writes_is_for_its_owner_alone(tmp_path: Path) -> None:
+    seen_through(tmp_path, "pass")
+    for name in ("spec.json", "launcher.json", "runner.json", "exit.json"):
+        assert (tmp_path / name).stat().st_mode & 0o777 == 0o600, name
+        assert isinstance(json.loads((tmp_path / name).read_text()), dict)
