@@ -1,15 +1,42 @@
-"""The processor of a vision-language model, also where torchvision is not installed.
+"""The processor of a vision-language model, also where torchvision is not installed, or is broken.
 
 `AutoProcessor` builds the part for videos too, which needs torchvision; nothing here has videos. Where that
-fails, the model's own processor class is built without it (seen with Qwen3-VL in transformers 5.23).
+fails, the model's own processor class is built without it, and pictures are prepared by Pillow.
 """
 
 from __future__ import annotations
 
 import importlib
 import json
+import sys
 from pathlib import Path
 from typing import Any
+
+from hitui_runners.output import warn
+
+
+def hide_broken_torchvision() -> None:
+    """Makes a torchvision that cannot be imported look as if it were not installed. Call it before transformers
+    is imported, which takes any that is installed for one that works.
+
+    The usual one was built for another torch: `operator torchvision::nms does not exist`.
+    """
+    try:
+        importlib.import_module("torchvision")
+    except ModuleNotFoundError as error:
+        if error.name == "torchvision":
+            return
+        _hide_torchvision(error)
+    except Exception as error:  # noqa: BLE001  (whatever native libraries raise)
+        _hide_torchvision(error)
+
+
+def _hide_torchvision(error: Exception) -> None:
+    warn(
+        f"torchvision cannot be imported: {' '.join(str(error).split())[:200]}; going on without it, install the one "
+        "that belongs to this torch"
+    )
+    sys.modules["torchvision"] = None  # type: ignore[assignment]  # how Python marks what cannot be imported
 
 
 def load_processor(folder: Path) -> Any:
@@ -26,8 +53,10 @@ def load_processor(folder: Path) -> Any:
 
 
 def _without_video(folder: Path) -> Any:
-    from transformers import AutoImageProcessor, AutoTokenizer
+    from transformers import AutoTokenizer
 
+    # Not the one of the package itself: in 5.5 that asks for torchvision before it looks for what works without.
+    images = importlib.import_module("transformers.models.auto.image_processing_auto").AutoImageProcessor
     base = _processor_class(folder)
 
     class WithoutVideo(base):  # type: ignore[misc, valid-type]
@@ -44,7 +73,7 @@ def _without_video(folder: Path) -> Any:
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
     return WithoutVideo(
-        image_processor=AutoImageProcessor.from_pretrained(folder),
+        image_processor=images.from_pretrained(folder),
         tokenizer=tokenizer,
         chat_template=_chat_template(folder) or tokenizer.chat_template,
     )

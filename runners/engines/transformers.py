@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hitui_runners.engines.base import Engine, Prompt, Reply, TaskFailed, image_too_large, text_too_large
-from hitui_runners.engines.processors import load_processor
+from hitui_runners.engines.processors import hide_broken_torchvision, load_processor
 from hitui_runners.engines.truncation import TokenizedTable, note
 from hitui_runners.errors import RunnerError
 from hitui_runners.output import say
@@ -65,11 +65,16 @@ class TransformersEngine(Engine):
 
     def load(self) -> None:
         try:
+            import accelerate  # noqa: F401  (loading on GPUs needs it, and telling what an out-of-memory is)
             import torch
+
+            hide_broken_torchvision()
             from transformers import AutoModelForImageTextToText, GenerationConfig
-        except ImportError as error:
+        except Exception as error:
+            # ImportError where one is absent; a broken one raises whatever its native libraries do.
             raise RunnerError(
-                f"{sys.executable}: cannot run models: {error}; install torch, transformers, accelerate and pillow there"
+                f"{sys.executable}: cannot run models: {_one_line(error)}; "
+                "install torch, transformers, accelerate and pillow there"
             ) from error
         on_gpu = torch.cuda.is_available()
         say(f"Loading {self._folder} on {_devices(torch)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -330,3 +331,54 @@ def test_a_broken_model_folder_is_one_line(tiny_model: Path, tmp_path: Path, bro
 
     assert str(refused.value).startswith(f"{tmp_path}: the model cannot be loaded: ")
     assert "\n" not in str(refused.value)
+
+
+def broken_package(folder: Path, name: str, error: str) -> None:
+    """A package that looks installed to whoever asks, and cannot be imported."""
+    (folder / name).mkdir(parents=True)
+    (folder / name / "__init__.py").write_text(f"raise {error}\n")
+    metadata = folder / f"{name}-9.9.dist-info" / "METADATA"
+    metadata.parent.mkdir()
+    metadata.write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 9.9\n")
+
+
+def test_a_torchvision_that_cannot_be_imported_is_named_and_done_without(
+    runner: Runner, tiny_model: Path, tmp_path: Path
+) -> None:
+    broken_package(
+        tmp_path / "broken", "torchvision", "RuntimeError('operator torchvision::nms does not exist')"
+    )
+    runner.env = {"PYTHONPATH": str(tmp_path / "broken")}
+    options = ("--model", tiny_model, "--max-new-tokens", "8", "--ids", "1")
+    ended = runner.run(*options, engine="transformers", modality="mix")
+
+    assert ended.returncode == 0, ended.stderr
+    assert [result["id"] for result in runner.journal] == [1]
+    assert (
+        "warning: torchvision cannot be imported: operator torchvision::nms does not exist; going on without it"
+        in ended.stderr
+    )
+
+
+@pytest.mark.parametrize(
+    ("package", "error", "said"),
+    [
+        (
+            "torch",
+            "OSError('libcudart.so: cannot open shared object file')",
+            "libcudart.so: cannot open shared object file",
+        ),
+        ("accelerate", "ImportError('no accelerate')", "no accelerate"),
+    ],
+)
+def test_a_broken_library_is_one_line(
+    runner: Runner, tiny_model: Path, tmp_path: Path, package: str, error: str, said: str
+) -> None:
+    broken_package(tmp_path / "broken", package, error)
+    runner.env = {"PYTHONPATH": str(tmp_path / "broken")}
+    ended = runner.run("--model", tiny_model, engine="transformers")
+
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines() == [
+        f"error: {sys.executable}: cannot run models: {said}; install torch, transformers, accelerate and pillow there"
+    ]

@@ -1,13 +1,18 @@
-"""A Qwen3-VL with random weights, small enough for tests, on disk like a real one.
+"""A Qwen3-VL with random weights, small enough for tests, on disk in the layout of the published ones.
 
 The tokenizer is trained on made-up table rows; the weights are scaled up, since at their usual scale every
 answer of an untrained model is the same. What it says is noise: tests look at how it is asked, not at answers.
+The settings are written by hand, with the names that the published models carry since transformers 4.57: every
+later version reads those, while what a version saves by itself an earlier one may not read.
 """
 
 from __future__ import annotations
 
+import copy
+import json
 import random
 from pathlib import Path
+from typing import Any
 
 SPECIAL_TOKENS = (
     "<|endoftext|>",
@@ -31,19 +36,60 @@ CHAT_TEMPLATE = """{%- for message in messages -%}
 {% endfor -%}
 {%- if add_generation_prompt %}<|im_start|>assistant
 {% endif %}"""
+PROCESSOR = "Qwen3VLProcessor"
 
 
 def build(folder: Path, seed: int = 0) -> Path:
-    """Saves model, tokenizer and image processor into `folder`; about 250 thousand parameters, a second."""
+    """Saves the model into `folder`; about 250 thousand parameters, a second. Needs transformers from 4.57 on."""
     import torch
-    from transformers import Qwen2VLImageProcessorPil as ImageProcessor
     from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
-    tokenizer = _tokenizer()
-    special = {token: tokenizer.convert_tokens_to_ids(token) for token in SPECIAL_TOKENS}
-    config = Qwen3VLConfig(
-        text_config={
-            "vocab_size": len(tokenizer),
+    tokenizer = _trained_tokenizer()
+    config = _config(
+        tokenizer.get_vocab_size(), {name: tokenizer.token_to_id(name) for name in SPECIAL_TOKENS}
+    )
+    torch.manual_seed(seed)
+    # A copy: the class changes the names of what it is given.
+    model = Qwen3VLForConditionalGeneration(Qwen3VLConfig(**copy.deepcopy(config)))
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if weight.dim() >= 2:
+                weight.mul_(8 if "embed_tokens" in name or "lm_head" in name else 4)
+    model.save_pretrained(folder)
+    _write(folder / "config.json", {"architectures": ["Qwen3VLForConditionalGeneration"], **config})
+    # As the real model's generation settings: a runner that wants greedy answers must override them.
+    _write(
+        folder / "generation_config.json",
+        {
+            "eos_token_id": [config["text_config"]["eos_token_id"], config["text_config"]["pad_token_id"]],
+            "pad_token_id": config["text_config"]["pad_token_id"],
+            "do_sample": True,
+            "temperature": 0.7,
+            "top_p": 0.8,
+            "top_k": 20,
+        },
+    )
+    _write_tokenizer(folder, tokenizer)
+    pixels = {"patch_size": 16, "temporal_patch_size": 2, "merge_size": 2}
+    pixels |= {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    pixels |= {"size": {"shortest_edge": 32 * 32, "longest_edge": 512 * 512}}
+    _write(
+        folder / "preprocessor_config.json",
+        {"processor_class": PROCESSOR, "image_processor_type": "Qwen2VLImageProcessorFast", **pixels},
+    )
+    _write(
+        folder / "video_preprocessor_config.json",
+        {"processor_class": PROCESSOR, "video_processor_type": "Qwen3VLVideoProcessor", **pixels},
+    )
+    return folder
+
+
+def _config(vocabulary: int, ids: dict[str, int]) -> dict[str, Any]:
+    return {
+        "model_type": "qwen3_vl",
+        "text_config": {
+            "model_type": "qwen3_vl_text",
+            "vocab_size": vocabulary,
             "hidden_size": 64,
             "intermediate_size": 128,
             "num_hidden_layers": 2,
@@ -51,17 +97,14 @@ def build(folder: Path, seed: int = 0) -> Path:
             "num_key_value_heads": 2,
             "head_dim": 16,
             "max_position_embeddings": 262144,
-            "rope_parameters": {
-                "rope_type": "default",
-                "rope_theta": 5e6,
-                "mrope_section": [4, 2, 2],
-                "mrope_interleaved": True,
-            },
-            "eos_token_id": special["<|im_end|>"],
-            "bos_token_id": special["<|endoftext|>"],
-            "pad_token_id": special["<|endoftext|>"],
+            "rope_theta": 5000000,
+            "rope_scaling": {"rope_type": "default", "mrope_section": [4, 2, 2], "mrope_interleaved": True},
+            "eos_token_id": ids["<|im_end|>"],
+            "bos_token_id": ids["<|endoftext|>"],
+            "pad_token_id": ids["<|endoftext|>"],
         },
-        vision_config={
+        "vision_config": {
+            "model_type": "qwen3_vl",
             "depth": 2,
             "hidden_size": 32,
             "intermediate_size": 64,
@@ -73,41 +116,16 @@ def build(folder: Path, seed: int = 0) -> Path:
             "num_position_embeddings": 256,
             "deepstack_visual_indexes": [0],
         },
-        image_token_id=special["<|image_pad|>"],
-        video_token_id=special["<|video_pad|>"],
-        vision_start_token_id=special["<|vision_start|>"],
-        vision_end_token_id=special["<|vision_end|>"],
-        tie_word_embeddings=False,
-    )
-    torch.manual_seed(seed)
-    model = Qwen3VLForConditionalGeneration(config)
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            if weight.dim() >= 2:
-                weight.mul_(8 if "embed_tokens" in name or "lm_head" in name else 4)
-    model.generation_config.eos_token_id = special["<|im_end|>"]
-    model.generation_config.pad_token_id = special["<|endoftext|>"]
-    # As the real model's generation settings: a runner that wants greedy answers must override them.
-    model.generation_config.do_sample = True
-    model.generation_config.temperature = 0.7
-    model.generation_config.top_p = 0.8
-    model.generation_config.top_k = 20
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    ImageProcessor(
-        patch_size=16,
-        temporal_patch_size=2,
-        merge_size=2,
-        size={"shortest_edge": 32 * 32, "longest_edge": 512 * 512},
-        image_mean=[0.5, 0.5, 0.5],
-        image_std=[0.5, 0.5, 0.5],
-    ).save_pretrained(folder)
-    return folder
+        "image_token_id": ids["<|image_pad|>"],
+        "video_token_id": ids["<|video_pad|>"],
+        "vision_start_token_id": ids["<|vision_start|>"],
+        "vision_end_token_id": ids["<|vision_end|>"],
+        "tie_word_embeddings": False,
+    }
 
 
-def _tokenizer():  # type: ignore[no-untyped-def]
+def _trained_tokenizer():  # type: ignore[no-untyped-def]
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
 
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.NFC()
@@ -125,20 +143,33 @@ def _tokenizer():  # type: ignore[no-untyped-def]
         show_progress=False,
     )
     tokenizer.train_from_iterator(_rows(), trainer)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        eos_token="<|im_end|>",
-        pad_token="<|endoftext|>",
-        padding_side="left",
-        extra_special_tokens={
-            "image_token": "<|image_pad|>",
-            "video_token": "<|video_pad|>",
-            "vision_start_token": "<|vision_start|>",
-            "vision_end_token": "<|vision_end|>",
+    return tokenizer
+
+
+def _write_tokenizer(folder: Path, tokenizer) -> None:  # type: ignore[no-untyped-def]
+    """The tokenizer's own file, its parts in two older ones, and the chat template, as the real model has them."""
+    tokenizer.save(str(folder / "tokenizer.json"))
+    tokenizer.model.save(str(folder))
+    ids = {name: tokenizer.token_to_id(name) for name in SPECIAL_TOKENS}
+    plain = {"lstrip": False, "normalized": False, "rstrip": False, "single_word": False, "special": True}
+    _write(
+        folder / "tokenizer_config.json",
+        {
+            "tokenizer_class": "Qwen2Tokenizer",
+            "add_prefix_space": False,
+            "added_tokens_decoder": {str(ids[name]): {"content": name, **plain} for name in SPECIAL_TOKENS},
+            "additional_special_tokens": list(SPECIAL_TOKENS[1:]),
+            "eos_token": "<|im_end|>",
+            "pad_token": "<|endoftext|>",
+            "model_max_length": 262144,
+            "chat_template": CHAT_TEMPLATE,
         },
-        chat_template=CHAT_TEMPLATE,
-        model_max_length=262144,
     )
+    _write(folder / "chat_template.json", {"chat_template": CHAT_TEMPLATE})
+
+
+def _write(path: Path, value: dict[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=2), encoding="utf-8")
 
 
 def _rows() -> list[str]:
