@@ -17,6 +17,7 @@ from pathlib import Path
 
 import msgspec
 
+from hitui.adapters.files.look import identity_of, is_dir
 from hitui.adapters.files.watch import inotify_sees
 from hitui.domain.gpus import GpuSnapshot
 from hitui.paths import RuntimePaths, gpu_lock_home
@@ -166,8 +167,8 @@ def examine_watching(inotify: Path = _INOTIFY) -> Iterator[Finding]:
 
 
 def nearest_folder(path: Path) -> Path:
-    """`path`, or the nearest folder above it that exists."""
-    while not path.exists() and path != path.parent:
+    """`path`, or the nearest folder above it that exists and can be looked at."""
+    while identity_of(path) is None and path != path.parent:
         path = path.parent
     return path
 
@@ -183,7 +184,7 @@ def space_left(folder: Path) -> int | None:
 def _folder(name: str, path: Path, mend: str) -> Finding:
     """Whether a folder that must be local can be written, or made."""
     folder = nearest_folder(path)
-    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+    if not is_dir(folder) or not os.access(folder, os.W_OK | os.X_OK):
         return fail(name, f"{path} cannot be written", mend)
     if not inotify_sees(folder):
         return fail(name, f"{path} lies on a network file system, where locks and databases fail", mend)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hitui.adapters.checkpoints.catalogue import Catalogue
+from hitui.adapters.files.look import identity_of, is_dir, is_file
 from hitui.adapters.files.watch import inotify_sees
 from hitui.services.health import LOW_SPACE, Finding, fail, ok, space_left, warn
 from hitui.settings import RunnerSettings, Settings
@@ -18,6 +19,7 @@ MODEL_LIBRARIES = ("torch", "transformers", "accelerate")
 """What the engine `transformers` imports, in the runner's environment."""
 ASK_SECONDS = 30.0
 """How long a runner's Python may take to say what it has."""
+_ABSENT = "is not there, or out of reach"
 _ASK = (
     "import importlib.util as u, sys; print('%d.%d' % sys.version_info[:2], *[m for m in sys.argv[1:] "
     "if u.find_spec(m) is None])"
@@ -77,8 +79,8 @@ def examine_runners(settings: Settings) -> Iterator[Finding]:
 def _examine_runner(settings: Settings, name: str, runner: RunnerSettings) -> Iterator[Finding]:
     for key in ("cwd", "prompts"):
         path = getattr(runner, key)
-        if path is not None and not settings.path(path).exists():
-            yield fail(name, f"{key}: {settings.path(path)} does not exist", "correct the path")
+        if path is not None and identity_of(settings.path(path)) is None:
+            yield fail(name, f"{key}: {settings.path(path)} {_ABSENT}", "correct the path")
     if runner.command is not None:
         cwd = settings.path(runner.cwd) if runner.cwd is not None else settings.root
         yield _program(name, runner.command[0], cwd)
@@ -100,9 +102,9 @@ def _program(name: str, program: str, cwd: Path) -> Finding:
 
 
 def _model(name: str, folder: Path) -> Finding:
-    if not folder.is_dir():
-        return fail(name, f"model: {folder} does not exist", "correct the path, or download the model there")
-    if not (folder / "config.json").is_file():
+    if not is_dir(folder):
+        return fail(name, f"model: {folder} {_ABSENT}", "correct the path, or download the model there")
+    if not is_file(folder / "config.json"):
         return fail(name, f"model: {folder} has no config.json", "name the folder of a model")
     return ok(name, f"model {folder}")
 

@@ -31,10 +31,10 @@ def workspace(tmp_path: Path) -> Iterator[Path]:
         path.chmod(0o755)
 
 
-def hitui(workspace: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def hitui(workspace: Path, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
     command = [*AS_ANYONE, sys.executable, "-m", "hitui", "-w", str(workspace), *words]
     state = workspace.parent / "state"
-    env = {**os.environ, "XDG_STATE_HOME": str(state), "XDG_RUNTIME_DIR": str(state)}
+    env = {**os.environ, "XDG_STATE_HOME": str(state), "XDG_RUNTIME_DIR": str(state), **env}
     return subprocess.run(command, capture_output=True, text=True, env=env)
 
 
@@ -79,6 +79,21 @@ def test_a_folder_that_may_be_listed_but_not_entered(workspace: Path) -> None:
     assert found["g/text_csv"]["done"] == 1
     assert (found["g/text_html"]["state"], found["g/text_html"]["pending"]) == ("unreadable", 0)
     assert "Traceback" not in run.stderr
+
+
+def test_doctor_names_what_it_may_not_look_at(workspace: Path) -> None:
+    locked = workspace / "locked"
+    (locked / "model").mkdir(parents=True)
+    (workspace / "hitui.toml").write_text(
+        '[runner.a]\nengine = "transformers"\nmodel = "locked/model"\nprompts = "locked/prompts"\n'
+    )
+    locked.chmod(0o000)
+    run = hitui(workspace, "doctor", "--json", XDG_STATE_HOME=str(locked / "state"))
+    assert "Traceback" not in run.stderr
+    failed = [found["what"] for found in json.loads(run.stdout)["checks"] if found["level"] == "fail"]
+    for name in ("model", "prompts"):
+        assert f"{name}: {locked}/{name} is not there, or out of reach" in failed
+    assert any(what.startswith(f"{locked}/state/hitui/") and "cannot be written" in what for what in failed)
 
 
 def test_a_read_only_workspace_is_read_and_a_write_is_refused_in_one_line(workspace: Path) -> None:

@@ -134,7 +134,7 @@ def test_a_runner_with_everything_in_place_is_well(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("runner", "words"),
     [
-        (RunnerSettings(engine="transformers", model="absent"), "does not exist"),
+        (RunnerSettings(engine="transformers", model="absent"), "is not there"),
         (RunnerSettings(engine="transformers", model="empty"), "has no config.json"),
         (RunnerSettings(engine="demo", python="/absent/python"), "No such file or directory"),
         (RunnerSettings(engine="demo", python="true"), "is no Python"),
