@@ -59,7 +59,7 @@ def _events(lines: bytes) -> list[dict[str, object]]:
     for line in lines.splitlines():
         try:
             event = msgspec.json.decode(line)
-        except msgspec.MsgspecError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(event, dict):
             found.append(event)

@@ -58,7 +58,7 @@ def decode(line: bytes) -> dict[str, Any]:
     """Raises ValueError for what is no JSON object."""
     try:
         value = msgspec.json.decode(line)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise ValueError(str(error)) from error
     if not isinstance(value, dict):
         raise ValueError("a JSON object is expected")

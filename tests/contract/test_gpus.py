@@ -269,6 +269,17 @@ def test_a_claim_counts_as_long_as_its_process_lives(tmp_path: Path, monkeypatch
     assert (gpu.memory_used, gpu.utilization, gpu.processes) == (0, 30, ())
 
 
+@pytest.mark.parametrize("content", [b'{"driver": "\xff", "gpus": []}', b"[" * 100_000])
+def test_a_description_that_no_decoder_takes_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    monkeypatch.setenv("HITUI_SIMULATED_GPUS", str(tmp_path))
+    (tmp_path / "gpus.json").write_bytes(content)
+    error = make_source("simulated").read().error
+    assert error is not None
+    assert error.startswith(f"{tmp_path / 'gpus.json'}: ")
+
+
 def test_a_claim_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HITUI_SIMULATED_GPUS", str(tmp_path))
     (tmp_path / "gpus.json").write_text('{"gpus": []}')

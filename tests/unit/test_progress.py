@@ -78,6 +78,17 @@ def test_a_file_of_events_is_read_on_and_a_torn_line_waits(tmp_path: Path) -> No
     assert events.read().done == 1
 
 
+@pytest.mark.parametrize(
+    "line",
+    [b'{"event": "phase", "phase": "\xff"}', b"[" * 60_000, b'{"event": ' + b"[" * 60_000],
+    ids=["no-text", "deep", "deeper"],
+)
+def test_a_line_that_no_decoder_takes_is_passed_over(tmp_path: Path, line: bytes) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(line + b'\n{"time": 1, "event": "progress", "done": 3, "total": 6, "errors": 0}\n')
+    assert EventFile(str(path)).read().done == 3
+
+
 def test_a_line_too_long_for_an_event_is_passed_over(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     path.write_bytes(b"x" * 3_000_000 + b'\n{"time": 1, "event": "progress", "done": 3}\n')

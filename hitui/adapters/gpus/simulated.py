@@ -147,5 +147,5 @@ def _decoded(file: Path, kind: type[_T]) -> _T:
         raise _Unreadable(
             f"{file}: cannot be read ({error.strerror}); {FOLDER_VARIABLE} names its folder"
         ) from error
-    except msgspec.DecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise _Unreadable(f"{file}: {error}; mend it, or remove it if it is a claim") from error
