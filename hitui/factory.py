@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hitui.errors import WorkspaceError
-from hitui.paths import RuntimePaths, find_workspace
+from hitui.paths import RuntimePaths, find_workspace, kept_readings_home
 from hitui.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Services:
     def workspace(self) -> WorkspaceService:
         from hitui.services.workspace import WorkspaceService
 
-        return WorkspaceService(self.settings)
+        return WorkspaceService(self.settings, kept_readings_home())
 
     @cached_property
     def gpus(self) -> GpuMonitor:

@@ -19,6 +19,16 @@ def state_home() -> Path:
     return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "hitui"
 
 
+def cache_home() -> Path:
+    """`$XDG_CACHE_HOME/hitui`, by default `~/.cache/hitui`: what may be removed at any time."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hitui"
+
+
+def kept_readings_home() -> Path:
+    """Folder of what was read of results files, of all workspaces."""
+    return cache_home() / "readings"
+
+
 def runtime_home() -> Path:
     """`$XDG_RUNTIME_DIR/hitui`; without that variable a folder of this user in the temporary folder."""
     runtime = os.environ.get("XDG_RUNTIME_DIR")

@@ -48,8 +48,8 @@ class WorkspaceSnapshot(msgspec.Struct, frozen=True):
 class WorkspaceService:
     """Live after `start`; without it, `scan_once` reads everything in the caller's thread."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.catalogue = Catalogue(settings)
+    def __init__(self, settings: Settings, keep_readings_in: Path | None = None) -> None:
+        self.catalogue = Catalogue(settings, keep_readings_in)
         self._settings = settings
         self._states: dict[str, ConfigState] = {}
         self._latest = WorkspaceSnapshot()

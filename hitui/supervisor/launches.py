@@ -26,7 +26,7 @@ from hitui.domain.jobs import JobRequest
 from hitui.domain.placement import GpuRules
 from hitui.domain.tasks import TaskId, select_pending
 from hitui.errors import LaunchError, NoSuchName
-from hitui.paths import find_workspace
+from hitui.paths import find_workspace, kept_readings_home
 from hitui.settings import PLACEHOLDERS, RunnerSettings, Settings, load_settings
 from hitui.supervisor.needs import gpu_rules, needed_bytes
 
@@ -71,7 +71,7 @@ class Launches:
         settings = self.settings()
         known = self._catalogue
         if known is None or known[0] is not settings:
-            known = (settings, Catalogue(settings))
+            known = (settings, Catalogue(settings, kept_readings_home()))
             known[1].refresh()
             self._catalogue = known
         return known[1]

@@ -35,7 +35,12 @@ def main() -> None:
         folder = Path(temporary)
         workspace = real_or_made_up_workspace(folder / "workspace")
         compileall.compile_dir(Path(hitui.__file__).parent, quiet=1)
-        env = {**os.environ, "XDG_STATE_HOME": str(folder / "state"), "XDG_RUNTIME_DIR": str(folder / "run")}
+        env = {
+            **os.environ,
+            "XDG_CACHE_HOME": str(folder / "cache"),
+            "XDG_STATE_HOME": str(folder / "state"),
+            "XDG_RUNTIME_DIR": str(folder / "run"),
+        }
         programs = {
             "bare Textual application": ([sys.executable, "-c", BARE], b"first paint"),
             "hitui": ([str(Path(sys.executable).with_name("hitui")), "-w", str(workspace)], b"Configs"),

@@ -34,6 +34,7 @@ def main() -> None:
         gpus.write_text(SERVER)
         env = {
             **os.environ,
+            "XDG_CACHE_HOME": str(folder / "cache"),
             "XDG_STATE_HOME": str(folder / "state"),
             "XDG_RUNTIME_DIR": str(folder / "run"),
             "NVML_SIM_FILE": str(gpus),

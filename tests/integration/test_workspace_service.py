@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hitui.adapters.checkpoints import realhitbench
+from hitui.adapters.checkpoints import results_file
 from hitui.adapters.files import watch
 from hitui.domain.configs import ConfigState
 from hitui.services.workspace import WorkspaceService, WorkspaceSnapshot
@@ -73,13 +73,13 @@ def service(workspace: Path, screen: Screen) -> Iterator[WorkspaceService]:
 
 def test_rows_are_there_before_they_are_read(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gate = threading.Event()
-    original = realhitbench.read_results_file
+    original = results_file.read_results_file
 
     def waiting(path: Path) -> object:
         assert gate.wait(20)
         return original(path)
 
-    monkeypatch.setattr(realhitbench, "read_results_file", waiting)
+    monkeypatch.setattr(results_file, "read_results_file", waiting)
     screen = Screen()
     service = WorkspaceService(Settings(root=workspace))
     service.start(screen)
@@ -104,9 +104,9 @@ def test_a_replaced_checkpoint_shows_and_only_it_is_read(
     workspace: Path, screen: Screen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[Path] = []
-    original = realhitbench.read_results_file
+    original = results_file.read_results_file
     monkeypatch.setattr(
-        realhitbench, "read_results_file", lambda path: (read.append(path), original(path))[1]
+        results_file, "read_results_file", lambda path: (read.append(path), original(path))[1]
     )
     path = workspace / "result" / "g" / "text_html_5" / "results.json"
     part = write_results(path.with_name("part"), [answer(1), answer(2), answer(3), answer(4)])
@@ -154,14 +154,14 @@ def test_a_rescan_finds_what_no_event_told(
 def test_a_reader_that_breaks_is_a_problem_of_one_row(
     workspace: Path, screen: Screen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = realhitbench.read_results_file
+    original = results_file.read_results_file
 
     def broken(path: Path) -> object:
         if path.parent.name == "text_html_4":
             raise ZeroDivisionError("a defect")
         return original(path)
 
-    monkeypatch.setattr(realhitbench, "read_results_file", broken)
+    monkeypatch.setattr(results_file, "read_results_file", broken)
     service = WorkspaceService(Settings(root=workspace))
     service.start(screen)
     eventually(lambda: screen.snapshots and not screen.last.scanning)

@@ -88,6 +88,7 @@ def main() -> int:
         gpus = folder / "gpus"
         os.environ.update(
             {
+                "XDG_CACHE_HOME": str(folder / "cache"),
                 "XDG_STATE_HOME": str(folder / "state"),
                 "XDG_RUNTIME_DIR": str(folder / "run"),
                 "HITUI_GPU_LOCKS": str(folder / "locks"),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hitui.adapters.checkpoints import realhitbench
+from hitui.adapters.checkpoints import results_file
 from hitui.adapters.checkpoints.catalogue import Catalogue
 from hitui.domain.configs import ConfigCondition
 from hitui.domain.tasks import ErrorClass, TaskStatus
@@ -104,9 +104,9 @@ def test_nothing_unchanged_is_parsed_twice(
     one = write_results(folder / "results_1.json", [answer(1)])
     write_results(folder / "results_2.json", [answer(2)])
     parsed: list[Path] = []
-    original = realhitbench.read_results_file
+    original = results_file.read_results_file
     monkeypatch.setattr(
-        realhitbench, "read_results_file", lambda path: (parsed.append(path), original(path))[1]
+        results_file, "read_results_file", lambda path: (parsed.append(path), original(path))[1]
     )
     catalogue = Catalogue(Settings(root=workspace))
     config = catalogue.find("mix_html")

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from hitui.adapters.checkpoints import make_reader
 from hitui.adapters.checkpoints.discovery import Found, Walker
 from hitui.adapters.checkpoints.inputs import SUBFOLDERS, InputFiles
+from hitui.adapters.checkpoints.kept_readings import KeptReadings
 from hitui.adapters.checkpoints.naming import modality_and_format
 from hitui.adapters.checkpoints.question_choice import choose_data_folder, choose_question_file
 from hitui.adapters.checkpoints.questions import QuestionList, read_questions
@@ -40,9 +41,10 @@ _CANDIDATE_DEPTH = 3
 class Catalogue:
     """The configs of one workspace. `refresh` discovers; `read` reads one config."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, keep_readings_in: Path | None = None) -> None:
+        """`keep_readings_in`: a folder for what was read of large files, for the next process; None: nowhere."""
         self.settings = settings
-        self._context = ReadContext(settings)
+        self._context = ReadContext(settings, KeptReadings(keep_readings_in).read)
         self._walker = Walker()
         self._lock = threading.RLock()
         self._configs: tuple[Config, ...] = ()

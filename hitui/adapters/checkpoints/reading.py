@@ -74,8 +74,10 @@ class FileReading(msgspec.Struct, frozen=True):
 class ReadContext:
     """What the readers of one workspace share."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, read_results: Callable[[Path], FileReading]) -> None:
         self.settings = settings
+        self.read_results = read_results
+        """Reads one JSON file of results; raises UnreadableFile."""
         self.questions: QuestionList | None = None
         """None: no question list was found, so totals are unknown."""
         self.inputs: InputFiles | None = None

@@ -23,7 +23,6 @@ from hitui.adapters.checkpoints.reading import (
     UnreadableFile,
 )
 from hitui.adapters.checkpoints.result_listing import is_result_file, later, list_files
-from hitui.adapters.checkpoints.results_file import read_results_file
 from hitui.domain.configs import Config, ConfigState
 from hitui.domain.tasks import (
     ErrorClass,
@@ -121,7 +120,7 @@ class RealHiTBenchReader:
             return known[1], known[2]
         try:
             reading: FileReading | None
-            reading = journal.read() if journal else read_results_file(Path(path))
+            reading = journal.read() if journal else self._context.read_results(Path(path))
             problems = reading.problems
         except UnreadableFile as error:
             reading, problems = (known[1] if known is not None else None), (str(error),)
