@@ -201,7 +201,7 @@ def _read_state(path: Path) -> _TrainerState | str:
         return f"cannot be read: {error.strerror}"
     try:
         return _decode_state(content)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         pass
     try:
         # Python writes NaN losses, which are no JSON.
@@ -215,7 +215,7 @@ def _read_log_line(line: bytes) -> _LogLine | None:
     """None for a line without steps, or one that is no JSON."""
     try:
         return _decode_log_line(line)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         pass
     try:
         data = json.loads(line)

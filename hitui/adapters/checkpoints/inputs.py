@@ -73,7 +73,8 @@ class InputFiles:
     def absent(self, modality: str | None, table_format: str | None) -> Callable[[Question], tuple[str, ...]]:
         """Says for a question which of the files that this modality and format need are not there.
 
-        In the order image, table, workbook. An unknown modality needs nothing that could be checked.
+        In the order image, table, workbook. An unknown modality, or a question that names no table, needs
+        nothing that could be checked.
         """
         images = self._names[IMAGES] if modality in ("image", "mix") else None
         ending = TABLE_ENDINGS.get(table_format or "", "")
@@ -84,7 +85,9 @@ class InputFiles:
 
         def absent(question: Question) -> tuple[str, ...]:
             stem = question.file_name
-            names = []
+            names: list[str] = []
+            if not stem:
+                return ()
             if images is not None and stem + IMAGE_ENDING not in images:
                 names.append(stem + IMAGE_ENDING)
             if tables is not None and stem + ending not in tables:

@@ -140,7 +140,7 @@ def _answered_pairs(configs: Sequence[Config]) -> Iterable[tuple[TaskId, str]]:
                 continue
             try:
                 results = _decode_entries(Path(path).read_bytes()).results
-            except (OSError, msgspec.DecodeError, RecursionError):
+            except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 continue
             yield from ((entry.id, entry.FileName) for entry in results)
             left -= 1

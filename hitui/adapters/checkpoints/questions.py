@@ -55,7 +55,7 @@ def read_questions(path: Path) -> QuestionList:
             entries = _decode_list(content)
         else:
             entries = _decode_object(content).queries
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _read_tolerantly(path, content)
     return _collect(path, (Question(entry.id, entry.FileName, entry.QuestionType) for entry in entries), ())
 
@@ -73,6 +73,8 @@ def looks_like_questions(path: Path) -> bool:
 def _read_tolerantly(path: Path, content: bytes) -> QuestionList:
     try:
         data = json.loads(content)
+    except UnicodeDecodeError as error:
+        raise UnreadableFile(f"is not UTF-8 text (byte {error.start}): save it as UTF-8") from error
     except (ValueError, RecursionError) as error:
         raise UnreadableFile(f"is not whole JSON ({error}): put a whole copy there") from error
     entries = data.get("queries") if isinstance(data, dict) else data
@@ -111,6 +113,13 @@ def _collect(path: Path, questions: Iterable[Question], problems: tuple[str, ...
             f"{len(twice)} ids stand more than once ({named}): the first of each counts; remove the others",
         )
         listed = tuple(question for question in listed if by_id[question.id] is question)
+    without_table = [question.id for question in listed if not question.file_name]
+    if without_table:
+        named = ", ".join(map(str, without_table[:5])) + (", …" if len(without_table) > 5 else "")
+        problems += (
+            f"{len(without_table)} questions without FileName (id {named}): "
+            "whether its files are here cannot be told; name its table",
+        )
     if not listed:
         # With a total of 0 every config would be called whole.
         which = "questions with an id" if problems else "questions"

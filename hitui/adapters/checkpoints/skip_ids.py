@@ -65,10 +65,17 @@ _decode = msgspec.json.Decoder(SkipReport).decode
 def read_report(path: Path) -> SkipReport:
     """Raises UnreadableFile, with a line that does not name the file."""
     try:
-        return _decode(path.read_bytes())
+        content = path.read_bytes()
     except OSError as error:
         raise UnreadableFile(f"cannot be read: {error.strerror}") from error
-    except msgspec.DecodeError as error:
+    try:
+        return _decode(content)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass
+    try:
+        # A byte order mark, NaN and lone surrogates are no JSON; Python's module reads them all the same.
+        return msgspec.convert(json.loads(content), SkipReport)
+    except (ValueError, msgspec.ValidationError, RecursionError) as error:
         raise UnreadableFile(
             f"is no report of missing tasks ({error}): write it anew with `hitui analyze --write`"
         ) from error
@@ -126,7 +133,8 @@ def write_report(path: Path, report: SkipReport) -> Path | None:
 
 
 def _text(data: Any) -> bytes:
-    return json.dumps(data, indent=2, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n"
+    # What UTF-8 cannot say, a lone surrogate, is escaped in Python as it is in JSON.
+    return json.dumps(data, indent=2, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
 
 
 def _is_ours(content: bytes) -> bool:

@@ -41,19 +41,31 @@ def keep_copy_once(path: Path) -> Path | None:
 
     Another copy of the same content is not made; where the copy differs, the next free of
     NAME.before-hitui-2, -3, … is taken. Returns the copy, or None when it was there already.
+
+    Raises WorkspaceError when it cannot be read or written.
     """
+    content = _read(path)
     number = 1
     while True:
         copy = path.with_name(path.name + COPY_SUFFIX + (f"-{number}" if number > 1 else ""))
-        if not copy.exists():
+        if not os.path.lexists(copy):
             break
-        if copy.read_bytes() == path.read_bytes():
+        if _read(copy) == content:
             return None
         number += 1
-    write_atomically(copy, path.read_bytes())
+    write_atomically(copy, content)
     with contextlib.suppress(OSError):
         shutil.copystat(path, copy)
     return copy
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise WorkspaceError(
+            f"{path}: cannot be read: {error.strerror}; nothing was changed, make it readable or move it away"
+        ) from error
 
 
 def _mode_for(path: Path) -> int:
