@@ -12,7 +12,7 @@ from pathlib import Path
 from hitui.adapters.checkpoints.catalogue import Catalogue
 from hitui.adapters.gpus import open_source
 from hitui.adapters.gpus.monitor import GpuMonitor
-from hitui.errors import SettingsError
+from hitui.errors import SettingsError, SupervisorError
 from hitui.paths import RuntimePaths, find_workspace
 from hitui.services import health, health_workspace
 from hitui.services.health import Finding, Level
@@ -63,9 +63,23 @@ def _examine(start: Path) -> Iterator[Finding]:
     yield from health_workspace.examine_runners(settings)
     paths = RuntimePaths.of(root)
     yield from health.examine_state(paths)
-    if SupervisorClient(paths).answers():
+    client = SupervisorClient(paths)
+    yield from _examine_store(client, paths)
+    if client.answers():
         yield health.ok("supervisor", "runs")
     else:
         yield health.ok("supervisor", "none runs; the first job starts one")
     yield from health.examine_watching()
     yield from health.examine_terminal(os.environ, sys.stdout.isatty())
+
+
+def _examine_store(client: SupervisorClient, paths: RuntimePaths) -> Iterator[Finding]:
+    """The file in which the supervisor keeps its jobs, once there is one."""
+    try:
+        client.check_store()
+    except SupervisorError as error:
+        what, _, mend = str(error).partition("; ")
+        yield health.fail("job store", what, mend)
+    else:
+        if paths.database.exists():
+            yield health.ok("job store", str(paths.database))

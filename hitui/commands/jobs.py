@@ -8,10 +8,12 @@ from datetime import datetime
 from typing import Any
 
 from hitui.commands.launching import progress_line
-from hitui.commands.saying import harmless
+from hitui.commands.saying import warn
+from hitui.commands.tables import iso_time, lines_of
 from hitui.domain.jobs import Ended, Job, Queued, Running, Starting, Stopping
 from hitui.domain.placement import gpus_for_jobs
 from hitui.domain.progress import JobProgress
+from hitui.errors import SupervisorError
 from hitui.factory import Services, build_services
 from hitui.services.progress import read_progress
 
@@ -26,10 +28,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     services = build_services(arguments.workspace)
+    status = 0
     snapshot = services.jobs.read_once(every=arguments.all)
     if snapshot.supervisor_pid is None and any(job.active for job in snapshot.jobs):
         # Only a supervisor can find out what became of them.
-        services.jobs.ensure_supervisor()
+        try:
+            services.jobs.ensure_supervisor()
+        except SupervisorError as error:
+            warn(error)
+            status = 1
         snapshot = services.jobs.read_once(every=arguments.all)
     jobs = list(snapshot.jobs)
     if not arguments.all:
@@ -41,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
         _print_table(services, jobs)
     else:
         print("no jobs; `hitui run CONFIG` starts one")
-    return 0
+    return status
 
 
 def as_object(job: Job) -> dict[str, Any]:
@@ -56,9 +63,9 @@ def as_object(job: Job) -> dict[str, Any]:
         "state": job.word,
         "gpus": list(job.gpus),
         "pid": pid,
-        "created": _iso(job.created_at),
-        "started": _iso(_started(job)),
-        "ended": _iso(ended.ended_at if ended else None),
+        "created": iso_time(job.created_at),
+        "started": iso_time(_started(job)),
+        "ended": iso_time(ended.ended_at if ended else None),
         "exit_status": ended.exit_status if ended else None,
         "signal": ended.signal if ended else None,
         "peak_memory": ended.peak_memory if ended else None,
@@ -84,7 +91,7 @@ def _print_table(services: Services, jobs: list[Job]) -> None:
     labels = {}
     if any(job.active and job.gpus for job in jobs):
         labels = {gpu.uuid: gpu.label for gpu in gpus_for_jobs(services.gpus.read_once(2.0))}
-    rows = [("job", "config", "state", "GPU", "tasks", "started", "")]
+    rows = []
     for job in jobs:
         gpus = ", ".join(labels.get(uuid, uuid[:12]) for uuid in job.gpus) if job.active else ""
         started = _started(job)
@@ -99,13 +106,8 @@ def _print_table(services: Services, jobs: list[Job]) -> None:
                 _remark(job),
             )
         )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = [
-            cell.rjust(width) if number in (0, 4) else cell.ljust(width)
-            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        print(harmless("  ".join(cells).rstrip()))
+    header = ("job", "config", "state", "GPU", "tasks", "started", "")
+    print("\n".join(lines_of(header, rows, "><<<><<")))
 
 
 def _remark(job: Job) -> str:
@@ -128,7 +130,3 @@ def _started(job: Job) -> float | None:
             return started
         case _:
             return None
-
-
-def _iso(time: float | None) -> str | None:
-    return None if time is None else datetime.fromtimestamp(time).astimezone().isoformat(timespec="seconds")

@@ -10,7 +10,7 @@ import os
 import sys
 import time
 
-from hitui.domain.jobs import Job
+from hitui.domain.jobs import Job, Starting
 from hitui.errors import NoSuchName, WorkspaceError
 from hitui.factory import Services, build_services
 from hitui.services.logs import display_text
@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
             asked = time.monotonic()
         # What an ended job has written is all there, so one more look after its end reads the rest.
         ended = not job.active
-        offset = _copy(job.log, offset, harmless)
+        offset = _copy(job, offset, harmless)
         if not arguments.follow or ended:
             return 0
         time.sleep(POLL_SECONDS)
@@ -56,18 +56,23 @@ def _find(services: Services, job_id: int) -> Job:
     return job
 
 
-def _copy(path: str, offset: int, harmless: bool) -> int:
-    """Prints what stands behind `offset`, and returns where that ended."""
-    if not path:
+def _copy(job: Job, offset: int, harmless: bool) -> int:
+    """Prints what stands behind `offset` in the job's log, and returns where that ended."""
+    if not job.log:
         return offset
     try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
-        return offset
+        descriptor = os.open(job.log, os.O_RDONLY)
+    except FileNotFoundError as error:
+        if isinstance(job.state, Starting):
+            return offset
+        raise WorkspaceError(f"{job.log}: the log of job {job.id} is not there any more") from error
     except OSError as error:
-        raise WorkspaceError(f"{path}: cannot be read: {error.strerror}") from error
+        raise WorkspaceError(f"{job.log}: cannot be read: {error.strerror}") from error
     try:
         while chunk := os.pread(descriptor, _CHUNK, offset):
+            if harmless and len(chunk) == _CHUNK:
+                # More follows: what is printed ends with a line, not in the midst of a character.
+                chunk = chunk[: chunk.rfind(b"\n") + 1] or chunk
             offset += len(chunk)
             if harmless:
                 sys.stdout.write(printable(chunk))

@@ -8,6 +8,7 @@ import sys
 from hitui.commands.launching import add_launch_arguments, launch
 from hitui.domain.jobs import JobRequest
 from hitui.domain.tasks import ErrorClass
+from hitui.errors import WorkspaceError
 from hitui.factory import build_services
 
 
@@ -31,11 +32,15 @@ def run(arguments: argparse.Namespace) -> int:
     catalogue = services.workspace.catalogue
     if arguments.all:
         jobs = services.jobs.read_once()
-        configs = [
-            config
-            for config in catalogue.configs
-            if config.runner is not None and jobs.active_for(config.name) is None
-        ]
+        runnable = [config for config in catalogue.configs if config.runner is not None]
+        if not runnable:
+            raise WorkspaceError(
+                "no config has a runner; add a [runner.NAME] to hitui.toml and name it as [workspace] runner,"
+                " or as the config's own"
+            )
+        configs = [config for config in runnable if jobs.active_for(config.name) is None]
+        if not configs:
+            print("every config that has a runner has a job already; `hitui jobs` lists them")
     else:
         configs = list(dict.fromkeys(catalogue.find(name) for name in arguments.configs))
     error_class = None if arguments.error_class is None else ErrorClass(arguments.error_class)

@@ -144,6 +144,18 @@ class SupervisorClient:
         finally:
             store.close()
 
+    def check_store(self) -> None:
+        """Raises SupervisorError when the store cannot be used or is damaged; harmless where there is none."""
+        if not os.path.lexists(self._paths.database):
+            return
+        from hitui.supervisor.store import Store
+
+        store = Store(self._paths.database, read_only=True)
+        try:
+            store.check()
+        finally:
+            store.close()
+
     def _connect(self, timeout: float) -> socket.socket:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:

@@ -29,6 +29,7 @@ from hitui.domain.jobs import (
     Running,
     Starting,
     Stopping,
+    one_line,
 )
 from hitui.errors import LaunchError, NoSuchName, SupervisorError
 from hitui.supervisor.trouble import disk_trouble
@@ -122,6 +123,17 @@ class Store:
 
     def close(self) -> None:
         self._database.close()
+
+    def check(self) -> None:
+        """Looks at every page of the file. Raises SupervisorError when one is damaged."""
+        try:
+            found = str(self._database.execute("PRAGMA quick_check(1)").fetchone()[0])
+        except sqlite3.Error as error:
+            raise SupervisorError(disk_trouble(self.path, error)) from error
+        if found != "ok":
+            raise SupervisorError(
+                disk_trouble(self.path, sqlite3.DatabaseError(f"it is damaged: {one_line(found)}"))
+            )
 
     def jobs(self, ended: int | None = None) -> tuple[Job, ...]:
         """All active jobs and the last `ended` others (None: all of them), oldest first."""

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from hitui.domain.jobs import Ended, Ending
-from tests.tools.control import Control, control, kill
+from tests.tools.control import HEAD, Control, control, kill
 from tests.tools.eventually import eventually
 
 
@@ -167,11 +167,10 @@ def test_a_piped_log_is_byte_for_byte_and_a_followed_one_ends_with_its_job(here:
     assert hitui(here, "logs", "1", "-f").stdout == plain.stdout
 
 
-def test_to_a_terminal_a_log_can_do_nothing(here: Control) -> None:
-    here.ended(here.submit("fail"))
+def shown_on_a_terminal(here: Control, *words: str) -> bytes:
     parent, child = pty.openpty()
-    done = subprocess.run(
-        [sys.executable, "-m", "hitui", "-w", str(here.root), "logs", "1"], stdout=child, timeout=60
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hitui", "-w", str(here.root), *words], stdout=child, stdin=subprocess.DEVNULL
     )
     os.close(child)
     shown = b""
@@ -180,8 +179,82 @@ def test_to_a_terminal_a_log_can_do_nothing(here: Control) -> None:
         while chunk := os.read(parent, 4096):
             shown += chunk
     os.close(parent)
-    assert done.returncode == 0
-    assert shown == b"model.safetensors: no such file\\x07\r\n"
+    assert process.wait(60) == 0
+    return shown
+
+
+def test_to_a_terminal_a_log_can_do_nothing(here: Control) -> None:
+    here.ended(here.submit("fail"))
+    assert shown_on_a_terminal(here, "logs", "1") == b"model.safetensors: no such file\\x07\r\n"
+
+
+def test_no_character_is_torn_where_a_long_log_is_read_in_pieces(here: Control) -> None:
+    here.ended(here.submit("fail"))
+    lines = ["é" * 500] * 200
+    Path(here.job(1).log).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    assert shown_on_a_terminal(here, "logs", "1").decode().splitlines() == lines
+
+
+def test_a_log_that_was_removed_is_said(here: Control) -> None:
+    here.ended(here.submit("fail"))
+    log = Path(here.job(1).log)
+    log.unlink()
+    for words in (["logs", "1"], ["logs", "1", "-f"]):
+        done = hitui(here, *words)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr == f"hitui: {log}: the log of job 1 is not there any more\n"
+
+
+def test_jobs_are_listed_although_no_supervisor_can_be_started(here: Control) -> None:
+    here.running(here.submit("hang"))
+    kill(here.supervisor())
+    # Something else stands in the place of its folder of sockets.
+    aside = here.paths.runtime.with_name("aside")
+    here.paths.runtime.rename(aside)
+    here.paths.runtime.touch()
+    done = hitui(here, "jobs")
+    here.paths.runtime.unlink()
+    aside.rename(here.paths.runtime)
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[1].split()[:3] == ["1", "g/hang", "running"]
+    assert done.stderr.startswith(f"hitui: {here.paths.runtime}: ")
+    assert len(done.stderr.splitlines()) == 1
+    assert hitui(here, "jobs").returncode == 0
+
+
+def test_a_rerun_of_all_says_why_there_is_none(here: Control) -> None:
+    (here.root / "hitui.toml").write_text(
+        HEAD + '[[config]]\nname = "g/answer"\nmodality = "text"\nformat = "html"\n'
+    )
+    done = hitui(here, "rerun", "--all")
+    assert done.returncode == 1
+    assert done.stderr == (
+        "hitui: no config has a runner; add a [runner.NAME] to hitui.toml and name it as [workspace] runner,"
+        " or as the config's own\n"
+    )
+
+
+def test_doctor_looks_at_the_store_of_jobs(here: Control) -> None:
+    assert "job store" not in hitui(here, "doctor").stdout
+    here.ended(here.submit("fail"))
+    here.client.shut_down()
+    assert f"ok    job store: {here.paths.database}\n" in hitui(here, "doctor").stdout
+    content = bytearray(here.paths.database.read_bytes())
+    content[4096:] = bytes(len(content) - 4096)
+    good = here.paths.database.read_bytes()
+    here.paths.database.write_bytes(content)
+    sick = hitui(here, "doctor")
+    assert sick.returncode == 1
+    line = f"FAIL  job store: {here.paths.database}: the jobs cannot be kept there: it is damaged: "
+    (said,) = [each for each in sick.stdout.splitlines() if each.startswith(line)]
+    assert said.endswith(" -> move it away to begin anew")
+    here.paths.database.unlink()
+    os.mkfifo(here.paths.database)
+    assert (
+        f"FAIL  job store: {here.paths.database}: is no file -> move it away" in hitui(here, "doctor").stdout
+    )
+    here.paths.database.unlink()
+    here.paths.database.write_bytes(good)
 
 
 def test_supervisor_start_status_stop(here: Control) -> None:
