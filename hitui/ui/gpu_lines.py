@@ -78,7 +78,7 @@ def _layout(gpus: Sequence[Gpu], width: int) -> _Layout:
     labels = max(len(gpu.label) for gpu in gpus)
     widest = max(len(f"{_memory(gpu)}") for gpu in gpus)
     if width < 100:
-        return _Layout(max(2, labels), min(8, max(map(len, names))), 10, widest, 0)
+        return _Layout(max(2, labels), min(9, max(map(len, names))), 10, widest, 0)
     spare = width - 100
     return _Layout(
         label=max(2, labels),

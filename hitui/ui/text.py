@@ -123,6 +123,13 @@ def fit_tail(text: str, width: int) -> str:
     return set_cell_size("…" + kept, width)
 
 
+def wrapped(line: str, width: int) -> list[str]:
+    """The text in lines of at most `width` cells."""
+    import textwrap
+
+    return textwrap.wrap(line, max(10, width)) or [""]
+
+
 def gpu_name(name: str) -> str:
     """The model alone: `NVIDIA A800-SXM4-80GB` → `A800`, `NVIDIA GeForce RTX 4090` → `RTX 4090`."""
     short = re.sub(r"\b(NVIDIA|GeForce|Tesla|Quadro|Graphics|GPU)\b", "", name)

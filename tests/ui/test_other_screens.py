@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
+from hitui.domain.jobs import JobsSnapshot
 from hitui.ui.app import Dashboard
 from tests.ui import sample
 from tests.ui.conftest import gone, screen_text, shown, until
@@ -138,3 +140,52 @@ async def test_tasks_that_cannot_be_read_are_said_and_nothing_breaks() -> None:
         await shown(pilot, "Permission denied: 'results.json'")
         await pilot.press("escape")
         await until(pilot, lambda: "━ Configs" in screen_text(pilot))
+
+
+async def test_the_detail_tells_each_thing_once_and_names_folders_from_the_workspace() -> None:
+    failed = sample.jobs().jobs[0]
+    reason = "exit status 1: no space left there"
+    state = replace(failed.state, reason=reason)
+    states = tuple(
+        replace(
+            known, config=replace(known.config, output=f"/made-up/RealHiTBench/result/{known.config.name}")
+        )
+        for known in sample.configs()
+    )
+    services = sample.services(states=states, known_jobs=JobsSnapshot((replace(failed, state=state),)))
+    async with Dashboard(services).run_test(size=SIZE, notifications=True) as pilot:
+        await shown(pilot, "! failed #13")
+        await pilot.press(*["down"] * 5, "enter")
+        await shown(pilot, "! #13 failed", "#13 failed at", reason)
+        assert screen_text(pilot).count(reason) == 1
+        assert "writes to   result/qwen3vl_text/text_csv" in screen_text(pilot)
+
+
+async def test_the_detail_shows_which_part_has_the_keys() -> None:
+    async with Dashboard(sample.services()).run_test(size=SIZE, notifications=True) as pilot:
+        await shown(pilot, "▶ GPU 2 #14")
+        await pilot.press("enter")
+        await shown(pilot, "━ Tasks", "─ qwen3vl_text/text_html")
+        await pilot.press("tab")
+        await shown(pilot, "─ Tasks", "━ qwen3vl_text/text_html")
+
+
+async def test_a_help_that_is_longer_than_the_screen_scrolls_to_its_end() -> None:
+    async with Dashboard(sample.services()).run_test(size=(80, 24), notifications=True) as pilot:
+        await shown(pilot, "▶ GPU 2 #14")
+        await pilot.press("question_mark")
+        await shown(pilot, "this screen")
+        await pilot.press("end")
+        await shown(pilot, "a failed, lost or stalled job, an ", "Tab goes on", "Space  page down")
+        assert "…" not in "".join(line[2:-2] for line in screen_text(pilot).splitlines()[1:-1])
+        await pilot.press("home")
+        await shown(pilot, "this screen")
+
+
+async def test_help_names_the_keys_of_lists_too() -> None:
+    async with Dashboard(sample.services()).run_test(size=(100, 60), notifications=True) as pilot:
+        await shown(pilot, "▶ GPU 2 #14")
+        await pilot.press("enter")
+        await shown(pilot, "Tasks · not done: 3")
+        await pilot.press("question_mark")
+        await shown(pilot, "in the facts", "in the tasks", "↓ j", "PgDn")

@@ -6,6 +6,10 @@ import itertools
 
 import pytest
 from msgspec.structs import replace
+from rich.color import Color as RichColor
+from rich.color import ColorSystem
+from textual.color import Color
+from textual.theme import Theme
 
 from hitui.domain.gpus import Gpu, GpuSnapshot
 from hitui.domain.jobs import (
@@ -26,6 +30,7 @@ from hitui.ui.config_rows import ConfigRow, config_rows, estimated_end, state_wo
 from hitui.ui.gpu_lines import GpuView, gpu_lines, gpu_title
 from hitui.ui.history import SECONDS_PER_CELL, QuietJobs, Utilisations
 from hitui.ui.line import Line, width_of
+from hitui.ui.theme import THEMES
 from tests.ui.sample import GIB, NOON, config, configs, gpu, jobs, process, server
 
 NO_JOBS = JobsSnapshot()
@@ -217,3 +222,17 @@ def test_a_job_is_quiet_since_it_last_got_on() -> None:
     assert quiet.seconds(230.0) == {7: 30.0}
     quiet.observe(JobsSnapshot(), {}, 240.0)
     assert quiet.seconds(250.0) == {}
+
+
+@pytest.mark.parametrize("theme", THEMES.values(), ids=THEMES)
+@pytest.mark.parametrize("part", ["background", "surface", "rule", "muted", "faint", "cursor"])
+def test_greys_stay_grey_in_256_colours(theme: Theme, part: str) -> None:
+    """As tmux has them: a nearly grey colour would be taken for the nearest of 216, a teal or a navy blue."""
+    grey = Color.parse(theme.variables.get(part) or str(getattr(theme, part)))
+    over = Color.parse(theme.background)
+    # Below a dialog all is mixed with the background.
+    for colour in (grey, over.blend(grey, 0.4)):
+        number = colour.rich_color.downgrade(ColorSystem.EIGHT_BIT).number
+        assert number is not None
+        red, green, blue = Color.from_rich_color(RichColor.from_ansi(number)).rgb
+        assert max(red, green, blue) - min(red, green, blue) <= 8, (part, colour.hex)

@@ -18,7 +18,6 @@ from hitui.ui.config_rows import ConfigRow, config_rows
 from hitui.ui.line import Line, joined
 from hitui.ui.messages import LaunchWanted, StopWanted, TasksRead
 from hitui.ui.screens.base import FullScreen, MoreRoom
-from hitui.ui.screens.launch_dialog import wrapped
 from hitui.ui.widgets.key_line import KeyLine
 from hitui.ui.widgets.line_view import LineView
 from hitui.ui.widgets.rule import Rule
@@ -45,13 +44,14 @@ class Facts(LineView, can_focus=True):
     def __init__(self) -> None:
         super().__init__(id="facts")
         self._row: ConfigRow | None = None
+        self._root = ""
 
-    def show(self, row: ConfigRow | None) -> None:
-        self._row = row
+    def show(self, row: ConfigRow | None, root: str) -> None:
+        self._row, self._root = row, root
         self.rebuild()
 
     def build(self, width: int) -> Sequence[Line]:
-        return [] if self._row is None else fact_lines(self._row, width)
+        return [] if self._row is None else fact_lines(self._row, self._root, width)
 
 
 class TaskList(LineView, can_focus=True):
@@ -110,12 +110,22 @@ class DetailScreen(FullScreen):
         for name in ("workspace_snapshot", "jobs_snapshot", "progress"):
             self.watch(self.dashboard, name, self._show)
 
+    def on_descendant_focus(self) -> None:
+        self._mark_focus()
+
+    def on_descendant_blur(self) -> None:
+        self._mark_focus()
+
+    def _mark_focus(self) -> None:
+        self.rule.show_focus(self.facts.has_focus)
+        self.task_rule.show_focus(self.task_list.has_focus)
+
     def resized(self, width: int, height: int) -> None:
         self._lay_out()
 
     def _lay_out(self) -> None:
-        lines = fact_lines(self._row, self.size.width) if self._row is not None else []
-        self.facts.styles.height = max(1, min(len(lines), self.size.height // 2))
+        count = len(self.facts.build(self.size.width))
+        self.facts.styles.height = max(1, min(count, self.size.height // 2))
 
     def _show(self) -> None:
         app = self.dashboard
@@ -126,7 +136,7 @@ class DetailScreen(FullScreen):
         )
         self._row = rows[0] if rows else None
         self.rule.show(((self._config, "title"),))
-        self.facts.show(self._row)
+        self.facts.show(self._row, str(app.services.settings.root))
         self._lay_out()
         if states and states[0] is not self._read_for:
             self._read_for = states[0]
@@ -192,11 +202,11 @@ class DetailScreen(FullScreen):
         self.dismiss()
 
 
-def fact_lines(row: ConfigRow, width: int) -> list[Line]:
-    """The facts of one config; long values go on below their start."""
+def fact_lines(row: ConfigRow, root: str, width: int) -> list[Line]:
+    """The facts of one config of the workspace at `root`; long values go on below their start."""
     state = row.state
     total = "unknown" if state.total is None else str(state.total)
-    facts: list[tuple[str, str, str]] = [("state", row.words.long, row.words.style)]
+    facts: list[tuple[str, str, str]] = [("state", _state_words(row), row.words.style)]
     facts.append(
         (
             state.unit,
@@ -218,14 +228,23 @@ def fact_lines(row: ConfigRow, width: int) -> list[Line]:
     if state.updated is not None:
         facts.append(("changed", text.moment(state.updated, time.time()), ""))
     facts.append(("read from", state.source or "nothing", ""))
-    facts.append(("writes to", state.config.output, ""))
+    facts.append(("writes to", state.config.output.removeprefix(f"{root}/"), ""))
     facts += [("note", note, "") for note in state.notes]
     facts += [("! problem", problem, "warn") for problem in state.problems]
     lines: list[Line] = []
     for label, value, style in facts:
-        for number, part in enumerate(wrapped(value, width - 14)):
+        for number, part in enumerate(text.wrapped(value, width - 14)):
             lines.append((("  " + text.fit(label if number == 0 else "", 11) + " ", "dim"), (part, style)))
     return lines
+
+
+def _state_words(row: ConfigRow) -> str:
+    """The state without what a line of its own says below: why the job failed, what the problem is."""
+    words = row.words.long
+    reason = row.job.state.reason if row.job is not None and isinstance(row.job.state, Ended) else ""
+    for told in (*row.state.problems, reason):
+        words = words.removesuffix(told).rstrip(": ")
+    return words if words != "!" else f"! {text.count(len(row.state.problems), 'problem')}"
 
 
 def _job_words(row: ConfigRow) -> str:

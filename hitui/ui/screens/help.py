@@ -10,8 +10,9 @@ from textual.screen import Screen
 from hitui.ui import text
 from hitui.ui.line import Line
 from hitui.ui.screens.dialog import Dialog
-from hitui.ui.widgets.key_line import shown_key
+from hitui.ui.widgets.key_line import shown_keys
 
+KEY_CELLS = 12
 SIGNS: tuple[tuple[str, str], ...] = (
     ("▸", "the selected config"),
     ("!", "needs a person: a failed, lost or stalled job, an unreadable file, a lost GPU"),
@@ -43,14 +44,23 @@ class HelpScreen(Dialog):
         for title, bindings in self._groups:
             lines += [((title, "dim"),)] if not lines else [(), ((title, "dim"),)]
             for binding in bindings:
-                key = text.fit(shown_key(binding), 10)
-                told = binding.tooltip or binding.description
-                lines.append((("  " + key, "key"), (told, "")))
+                lines += _entry(shown_keys(binding), binding.tooltip or binding.description, width)
         lines += [(), (("signs", "dim"),)]
-        lines += [(("  " + text.fit(sign, 10), "key"), (meaning, "")) for sign, meaning in SIGNS]
+        for sign, meaning in SIGNS:
+            lines += _entry(sign, meaning, width)
         return lines
 
 
+def _entry(key: str, told: str, width: int) -> list[Line]:
+    """A key or sign and what it means, which goes on below its start."""
+    label = KEY_CELLS + 2
+    return [
+        (("  " + text.fit(key if number == 0 else "", KEY_CELLS), "key"), (part, ""))
+        for number, part in enumerate(text.wrapped(told, width - label))
+    ]
+
+
 def _own(node: object) -> list[Binding]:
-    bindings = vars(type(node)).get("BINDINGS", [])
+    """The bindings of the nearest class that has any; what Textual binds everywhere is left out."""
+    bindings = next(vars(kind)["BINDINGS"] for kind in type(node).__mro__ if "BINDINGS" in vars(kind))
     return [binding for binding in bindings if isinstance(binding, Binding)]

@@ -64,7 +64,9 @@ class LaunchDialog(Dialog):
             lines.append(() if lines else (("Nothing can start now.", "warn"),))
             for launch in refused:
                 lines.append((("! ", "bad"), (launch.request.config, "strong")))
-                lines += [(("    " + part, "warn"),) for part in wrapped(launch.refused or "", width - 4)]
+                lines += [
+                    (("    " + part, "warn"),) for part in text.wrapped(launch.refused or "", width - 4)
+                ]
         if plan.startable:
             lines += [(), _total(plan)]
         return lines
@@ -73,9 +75,11 @@ class LaunchDialog(Dialog):
 def _widths(launches: Sequence[PlannedLaunch], width: int) -> tuple[int, int]:
     """Cells of the name and of the place."""
     room = width - TASKS_CELLS - ABOUT_CELLS - 3 * GAP
-    name = min(max(6, *(len(launch.request.config) for launch in launches)), room * 3 // 5)
-    where = min(max(5, *(len(_where(launch)) for launch in launches)), room - name)
-    return name, max(5, where)
+    name = max(6, *(len(launch.request.config) for launch in launches))
+    where = max(5, *(len(_where(launch)) for launch in launches))
+    # Where both are long, either is cut.
+    name = min(name, max(room - where, room * 3 // 5))
+    return name, min(where, room - name)
 
 
 def _row(cells: tuple[str, str, str, str], styles: tuple[str, ...], name: int, where: int) -> Line:
@@ -123,10 +127,3 @@ def _total(plan: LaunchPlan) -> Line:
     if len(work) == len(known):
         total += f", about {text.long_duration(sum(work))} of work"
     return ((total, "strong"),)
-
-
-def wrapped(line: str, width: int) -> list[str]:
-    """The text in lines of at most `width` cells."""
-    import textwrap
-
-    return textwrap.wrap(line, max(10, width)) or [""]

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from textual.binding import Binding
 
 from hitui.settings import Settings
+from hitui.ui import text
 from hitui.ui.line import Line
 from hitui.ui.screens.dialog import Dialog
-from hitui.ui.screens.launch_dialog import wrapped
 
 
 class Note(Dialog):
@@ -27,7 +27,9 @@ class Note(Dialog):
 
     def lines(self, width: int) -> Sequence[Line]:
         return [
-            ((part, style),) for paragraph, style in self._paragraphs for part in wrapped(paragraph, width)
+            ((part, style),)
+            for paragraph, style in self._paragraphs
+            for part in text.wrapped(paragraph, width)
         ]
 
 

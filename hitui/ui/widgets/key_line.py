@@ -51,6 +51,25 @@ class KeyLine(OneLine):
                 await self.screen.run_action(action)
 
 
+_KEY_NAMES = {
+    "up": "↑",
+    "down": "↓",
+    "left": "←",
+    "right": "→",
+    "pageup": "PgUp",
+    "pagedown": "PgDn",
+}
+
+
 def shown_key(binding: Binding) -> str:
-    """The key as a person would write it."""
-    return binding.key_display or binding.key.split(",")[0]
+    """The first key as a person would write it."""
+    return binding.key_display or _named(binding.key.split(",")[0])
+
+
+def shown_keys(binding: Binding) -> str:
+    """All its keys: `↑ k`."""
+    return binding.key_display or " ".join(map(_named, binding.key.split(",")))
+
+
+def _named(key: str) -> str:
+    return _KEY_NAMES.get(key) or (key if len(key) == 1 else key.capitalize())

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from rich.segment import Segment
 from rich.style import Style
+from textual.binding import Binding, BindingType
 from textual.geometry import Region, Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
@@ -20,6 +22,14 @@ class LineView(ScrollView, can_focus=False):
     A subclass implements `build`, and calls `rebuild` when what it shows from has changed.
     """
 
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up,k", "scroll_up", "up", show=False, id="lines.up"),
+        Binding("down,j", "scroll_down", "down", show=False, id="lines.down"),
+        Binding("pageup", "page_up", "page up", show=False, id="lines.page-up"),
+        Binding("pagedown", "page_down", "page down", show=False, id="lines.page-down"),
+        Binding("home", "scroll_home", "first", show=False, id="lines.first"),
+        Binding("end", "scroll_end", "last", show=False, id="lines.last"),
+    ]
     fixed_lines = 0
     """So many lines at the top do not scroll."""
 
@@ -45,6 +55,10 @@ class LineView(ScrollView, can_focus=False):
         self.resized()
         self.rebuild()
 
+    def watch_show_vertical_scrollbar(self) -> None:
+        """A scroll bar that comes or goes with the number of lines changes their width, not our size."""
+        self.call_after_refresh(self.rebuild)
+
     def resized(self) -> None:
         """Called after each change of size, before the lines are built anew."""
 
@@ -54,14 +68,12 @@ class LineView(ScrollView, can_focus=False):
         if width <= 0:
             return
         before, self.lines = self.lines, list(self.build(width))
-        if len(before) != len(self.lines):
+        # The first paint builds lines, too, but may not set the size that says how far they scroll.
+        if len(before) != len(self.lines) or self.virtual_size.height != len(self.lines):
             self.virtual_size = Size(0, len(self.lines))
             self._strips.clear()
             self._built_for = width
             self.refresh(layout=True)
-            if self.line_width != width:
-                # The scroll bar came or went with the number of lines.
-                self.lines = list(self.build(self.line_width))
             return
         if self._built_for != width:
             self._built_for = width
