@@ -6,8 +6,24 @@ The log of a job may lie on a disk that is full while results still find room on
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
+from collections.abc import Sequence
+
+
+def prepare() -> None:
+    """Makes sure that every text can be written, and that words cannot end up in a file of results.
+
+    A question may hold half of a surrogate pair, and a locale may lack the bar's characters. A program that was
+    started without stdout would give its place to the next file that it opens.
+    """
+    while (handle := os.open(os.devnull, os.O_RDWR)) <= 2:
+        continue
+    os.close(handle)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def say(text: str) -> None:
@@ -27,9 +43,17 @@ def warn(line: str) -> None:
     complain(f"warning: {line}")
 
 
+def named(items: Sequence[int | str]) -> str:
+    """The first few, and how many more there are."""
+    shown = ", ".join(map(str, items[:5]))
+    return shown + (f" and {len(items) - 5} more" if len(items) > 5 else "")
+
+
 def close() -> None:
     """Writes out what is still buffered; without it, Python would end with status 120 where it cannot."""
     for stream in (sys.stdout, sys.stderr):
+        if stream is None:
+            continue
         try:
             stream.flush()
         except OSError:

@@ -9,7 +9,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from hitui_runners.output import close, complain
+from hitui_runners.output import close, complain, prepare
 
 PROGRAMS: dict[str, str] = {
     "realhitbench": "hitui_runners.realhitbench.evaluate",
@@ -18,6 +18,7 @@ PROGRAMS: dict[str, str] = {
 
 def main(words: Sequence[str] | None = None) -> int:
     """Runs one program and returns its exit status; 2 where no known one is named."""
+    prepare()
     words = list(sys.argv[1:] if words is None else words)
     if not words or words[0] not in PROGRAMS:
         complain(f"usage: hitui_runners {{{','.join(PROGRAMS)}}} … (--help behind it explains)")

@@ -17,10 +17,14 @@ from hitui_runners.engines.base import Engine, Prompt, Reply, TaskFailed, image_
 from hitui_runners.engines.processors import hide_broken_torchvision, load_processor
 from hitui_runners.engines.truncation import TokenizedTable, note
 from hitui_runners.errors import RunnerError
+from hitui_runners.look import is_dir, is_file
 from hitui_runners.output import say
 
 SEAM_TOKENS = 8
 """Taken off beside the excess when a prompt came out above its budget."""
+
+OUT_OF_MEMORY = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+"""How libraries below torch say it, beside what accelerate knows."""
 
 
 class TransformersEngine(Engine):
@@ -53,11 +57,11 @@ class TransformersEngine(Engine):
         if arguments.model is None:
             raise RunnerError("--engine transformers needs --model, the folder of the model")
         folder = Path(arguments.model)
-        if not folder.is_dir():
+        if not is_dir(folder):
             raise RunnerError(
                 f"{folder}: there is no such model folder; give the one that holds config.json by --model"
             )
-        if not (folder / "config.json").is_file():
+        if not is_file(folder / "config.json"):
             raise RunnerError(f"{folder}: is no model folder, it has no config.json; see --model")
         if arguments.max_pixels is not None and arguments.max_pixels < 1:
             raise RunnerError(f"--max-pixels: a number from 1 on is expected, not {arguments.max_pixels}")
@@ -65,10 +69,10 @@ class TransformersEngine(Engine):
 
     def load(self) -> None:
         try:
-            import accelerate  # noqa: F401  (loading on GPUs needs it, and telling what an out-of-memory is)
             import torch
 
             hide_broken_torchvision()
+            import accelerate  # noqa: F401  (loading on GPUs needs it, and telling what an out-of-memory is)
             from transformers import AutoModelForImageTextToText, GenerationConfig
         except Exception as error:
             # ImportError where one is absent; a broken one raises whatever its native libraries do.
@@ -266,7 +270,7 @@ def _devices(torch: Any) -> str:
 def _out_of_memory(error: Exception) -> bool:
     from accelerate.utils.memory import should_reduce_batch_size
 
-    return bool(should_reduce_batch_size(error))
+    return bool(should_reduce_batch_size(error)) or any(said in str(error) for said in OUT_OF_MEMORY)
 
 
 def _one_line(error: BaseException) -> str:

@@ -18,6 +18,7 @@ from hitui_runners.engines import engine_class
 from hitui_runners.engines.base import Engine, Prompt, Reply, TaskFailed
 from hitui_runners.errors import RunnerError
 from hitui_runners.events import EventWriter
+from hitui_runners.look import can_be_entered
 from hitui_runners.output import complain, say, warn
 from hitui_runners.progress import ProgressBar
 from hitui_runners.realhitbench.answers import ERROR_PREFIX, NO_FINAL_ANSWER, final_answer
@@ -49,8 +50,10 @@ def main(words: Sequence[str]) -> int:
     try:
         engine = engine_class(arguments.engine).from_arguments(arguments)
         questions = load_questions(arguments.questions, warn)
-        if not arguments.data.is_dir():
-            raise RunnerError(f"{arguments.data}: there is no such data folder; give it by --data")
+        if not can_be_entered(arguments.data):
+            raise RunnerError(
+                f"{arguments.data}: there is no data folder that can be entered; give it by --data"
+            )
         inputs = InputFiles(arguments.data, arguments.modality, arguments.format)
         prompts = (
             BenchmarkPrompts(arguments.prompts, arguments.modality) if arguments.prompts else OwnPrompts()
@@ -106,7 +109,8 @@ class Evaluation:
                 self._engine.load()
                 if absent := missing_libraries():
                     warn(
-                        f"{' and '.join(absent)} cannot be computed here: rouge_score or sacrebleu is not installed"
+                        f"{' and '.join(absent)} cannot be computed here: "
+                        "rouge_score or sacrebleu is not installed, or broken"
                     )
                 self._events.phase("running")
                 self._run_all(questions)
@@ -170,7 +174,7 @@ class Evaluation:
 
     def _ask(self, question: Question) -> Outcome:
         if absent := self._inputs.absent(question):
-            return _failed(f"Input file not found: {', '.join(absent)}")
+            return self._not_found(", ".join(absent))
         try:
             prompt = self._prompt(question)
             reply = self._engine.answer(prompt)
@@ -189,15 +193,20 @@ class Evaluation:
                 failure.unexpected,
             )
         except FileNotFoundError as error:
-            return _failed(f"Input file not found: {error.filename}")
+            return self._not_found(str(error.filename))
         except OSError as error:
-            return _failed(f"Input file cannot be read: {error.filename}: {error.strerror}")
+            return _failed(f"Input file cannot be read: {error.filename}: {error.strerror}", unexpected=True)
         if answer is None:
             return Outcome(NO_FINAL_ANSWER, True, reply)
         if answer.startswith("[ERROR"):
             # An answer may not look like a failure: readers of results tell them apart by this beginning.
             answer = " " + answer
         return Outcome(answer, False, reply)
+
+    def _not_found(self, names: str) -> Outcome:
+        """Of a question whose input files are absent. Raises RunnerError when those of all questions are."""
+        self._inputs.require_folders()
+        return _failed(f"Input file not found: {names}")
 
     def _prompt(self, question: Question) -> Prompt:
         wording = self._prompts.wording(question, self._inputs.modality, self._inputs.table_format)
@@ -267,5 +276,5 @@ def _changes(reply: Reply) -> str:
     return words
 
 
-def _failed(message: str) -> Outcome:
-    return Outcome(ERROR_PREFIX + message, True, Reply(""))
+def _failed(message: str, *, unexpected: bool = False) -> Outcome:
+    return Outcome(ERROR_PREFIX + message, True, Reply(""), unexpected)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hitui_runners.errors import RunnerError
+from hitui_runners.look import is_dir
 from hitui_runners.realhitbench.questions import VISUALIZATION, Question
 
 DATA_ANALYSIS = "Data Analysis"
@@ -91,7 +92,7 @@ class BenchmarkPrompts:
 
     def __init__(self, path: Path, modality: str) -> None:
         """Reads `path`, or the modality's file in the folder `path`. Raises RunnerError."""
-        self._path = path / FILE_OF_MODALITY[modality] if path.is_dir() else path
+        self._path = path / FILE_OF_MODALITY[modality] if is_dir(path) else path
         self._strings, self._prompts = _literals(self._path)
         self._user = self._strings.get("User_Prompt")
         if self._user is None or "{Question}" not in self._user:

@@ -1,7 +1,7 @@
 """The question list, and the input files of a question.
 
 Question list: JSON `{"queries": [{"id", "FileName", "Question", "QuestionType", "SubQType", "FinalAnswer",
-"ProcessedAnswer", …}, …]}`. Files of the table X: `html/X.html`, `csv/X.csv`, `latex/X.txt`, `markdown/X.md`,
+"ProcessedAnswer", …}, …]}`, or that list alone. Files of the table X: `html/X.html`, `csv/X.csv`, `latex/X.txt`, `markdown/X.md`,
 `json/X.json`, `image/X.png`, `tables/X.xlsx`, below one data folder.
 """
 
@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from hitui_runners.errors import RunnerError
+from hitui_runners.look import can_be_entered, is_file
+from hitui_runners.output import named
+from hitui_runners.realhitbench.results import task_id
 
 MODALITIES = ("text", "image", "mix")
 TABLE_FORMATS = {"html": "html", "csv": "csv", "latex": "txt", "markdown": "md", "json": "json"}
@@ -36,7 +39,7 @@ class Question:
 def load_questions(path: Path, warn: Callable[[str], None]) -> tuple[Question, ...]:
     """The questions in the order of the file. Raises RunnerError where the file is of no use.
 
-    An entry without id or table, and the second of two entries with one id, are named and left out.
+    Entries without id, table or question are named and left out, and so are all but the first of an id.
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
@@ -46,18 +49,28 @@ def load_questions(path: Path, warn: Callable[[str], None]) -> tuple[Question, .
         ) from error
     except (ValueError, RecursionError) as error:
         raise RunnerError(f"{path}: the question list is no JSON: {error}") from error
-    entries = data.get("queries") if isinstance(data, dict) else None
+    entries = data.get("queries") if isinstance(data, dict) else data
     if not isinstance(entries, list):
         raise RunnerError(f'{path}: a question list is an object with a list "queries"')
     questions: dict[int | str, Question] = {}
+    unusable: list[int] = []
+    repeated: dict[int | str, None] = {}
     for number, entry in enumerate(entries, start=1):
         question = _question(entry)
         if question is None:
-            warn(f"{path}: entry {number} has no usable id, FileName or Question and is left out")
+            unusable.append(number)
         elif question.id in questions:
-            warn(f"{path}: id {question.id} stands twice; the second (entry {number}) is left out")
+            repeated[question.id] = None
         else:
             questions[question.id] = question
+    if unusable:
+        warn(
+            f"{path}: entries without a usable id, FileName or Question are left out: number {named(unusable)}"
+        )
+    if repeated:
+        warn(
+            f"{path}: ids that stand more than once: {named(list(repeated))}; the first entry of each counts"
+        )
     if not questions:
         raise RunnerError(f"{path}: the question list is empty")
     return tuple(questions.values())
@@ -66,8 +79,8 @@ def load_questions(path: Path, warn: Callable[[str], None]) -> tuple[Question, .
 def _question(entry: Any) -> Question | None:
     if not isinstance(entry, dict):
         return None
-    identifier, file_name, text = entry.get("id"), entry.get("FileName"), entry.get("Question")
-    if isinstance(identifier, bool) or not isinstance(identifier, int | str):
+    identifier, file_name, text = task_id(entry), entry.get("FileName"), entry.get("Question")
+    if identifier is None:
         return None
     if not isinstance(file_name, str) or not isinstance(text, str) or Path(file_name).name != file_name:
         return None
@@ -109,8 +122,17 @@ class InputFiles:
         if question.question_type == VISUALIZATION:
             needed.append(self.data / "tables" / f"{question.file_name}.xlsx")
         return tuple(
-            str(path.relative_to(self.data)) for path in needed if path is not None and not path.is_file()
+            str(path.relative_to(self.data)) for path in needed if path is not None and not is_file(path)
         )
+
+    def require_folders(self) -> None:
+        """Raises RunnerError where the files of all questions are out of reach."""
+        for name in (self.table_format, None if self.modality == "text" else "image"):
+            if name is not None and not can_be_entered(self.data / name):
+                raise RunnerError(
+                    f"{self.data / name}: the folder of input files is gone or may not be entered; "
+                    "bring it back and run again with --resume"
+                )
 
 
 def read_table(path: Path) -> str:

@@ -42,11 +42,15 @@ def merge(known: dict[TaskId, Result], results: Iterable[Result]) -> None:
 def result_files(folder: Path) -> tuple[Path, ...]:
     """`checkpoint*.json` and `results*.json` of one folder, oldest first."""
     files = {path for pattern in ("checkpoint*.json", "results*.json") for path in folder.glob(pattern)}
-    return tuple(sorted((path for path in files if path.is_file()), key=_age))
+    return tuple(sorted(files, key=_age))
 
 
 def _age(path: Path) -> tuple[int, str]:
-    return path.stat().st_mtime_ns, path.name
+    try:
+        return path.stat().st_mtime_ns, path.name
+    except OSError:
+        # A link to nowhere, or a file that has just gone: whoever reads it says so.
+        return 0, path.name
 
 
 def load_results(path: Path) -> tuple[list[Result], bool]:
@@ -71,7 +75,15 @@ def load_results(path: Path) -> tuple[list[Result], bool]:
 
 def is_result(value: object) -> TypeGuard[Result]:
     """An object with an id that can be one."""
-    return isinstance(value, dict) and isinstance(value.get("id"), int | str)
+    return isinstance(value, dict) and task_id(value) is not None
+
+
+def task_id(entry: Result) -> TaskId | None:
+    """The id of a result or question, 5 where 5.0 is written; None when there is none that can be one."""
+    identifier = entry.get("id")
+    if isinstance(identifier, float) and identifier.is_integer():
+        return int(identifier)
+    return identifier if isinstance(identifier, (int, str)) and not isinstance(identifier, bool) else None
 
 
 def parse_journal(data: bytes, warn: Callable[[str], None]) -> tuple[list[Result], int]:

@@ -76,17 +76,18 @@ def _f1(wanted: str, given: str) -> float:
 @functools.lru_cache(maxsize=1)
 def _libraries() -> dict[str, Callable[[str, str], float]]:
     scores: dict[str, Callable[[str, str], float]] = {}
+    # A broken library raises anything; answers are worth more than their scores, which can be made later.
     try:
         from rouge_score.rouge_scorer import RougeScorer
 
         scorer = RougeScorer(["rougeL"], use_stemmer=False)
         scores["ROUGE-L"] = lambda wanted, given: 100 * scorer.score(wanted, given)["rougeL"].fmeasure
-    except ImportError:
+    except Exception:  # noqa: BLE001
         pass
     try:
         import sacrebleu
 
         scores["SacreBLEU"] = lambda wanted, given: sacrebleu.corpus_bleu([given], [[wanted]]).score
-    except ImportError:
+    except Exception:  # noqa: BLE001
         pass
     return scores

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hitui_runners.errors import RunnerError
-from hitui_runners.output import say, warn
+from hitui_runners.output import named, say, warn
 from hitui_runners.realhitbench.questions import InputFiles, Question
 from hitui_runners.realhitbench.store import ResultStore
 
@@ -29,7 +29,7 @@ def select(
         known = {str(question.id): question for question in questions}
         unknown = [identifier for identifier in wanted if identifier not in known]
         if unknown:
-            warn(f"{arguments.questions}: no question has id {_named(unknown)}; the others run")
+            warn(f"{arguments.questions}: no question has id {named(unknown)}; the others run")
         chosen = [question for question in questions if str(question.id) in wanted]
         if wanted and not chosen:
             raise RunnerError(f"{arguments.questions}: none of the ids asked for is in this question list")
@@ -38,7 +38,7 @@ def select(
         blocked = [question for question in chosen if inputs.absent(question)]
         if blocked:
             warn(
-                f"{inputs.data}: tasks without their input files are left out: {_named([q.id for q in blocked])}"
+                f"{inputs.data}: tasks without their input files are left out: {named([q.id for q in blocked])}"
             )
             blocked_ids = {question.id for question in blocked}
             chosen = [question for question in chosen if question.id not in blocked_ids]
@@ -63,14 +63,9 @@ def _wanted_ids(arguments: argparse.Namespace) -> frozenset[str] | None:
         data = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RunnerError(f"{path}: the ids cannot be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RunnerError(f"{path}: the ids are no JSON: {error}") from error
     ids = data.get("ids") if isinstance(data, dict) else None
     if not isinstance(ids, list):
         raise RunnerError(f'{path}: an object with a list "ids" is expected')
     return frozenset(str(identifier) for identifier in ids)
-
-
-def _named(ids: Sequence[int | str]) -> str:
-    shown = ", ".join(str(identifier) for identifier in ids[:5])
-    return shown + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")

@@ -8,6 +8,7 @@ One process at a time writes into a folder, held by a lock on the journal.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -69,7 +70,8 @@ class ResultStore:
             os.fdatasync(self._journal)
         except OSError as error:
             # Half a line would be dropped at the next start anyway; the space may matter now.
-            os.ftruncate(self._journal, start)
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._journal, start)
             raise RunnerError(
                 f"{self._folder / JOURNAL}: the result of task {result['id']} cannot be written: "
                 f"{error.strerror}; make room and run again with --resume, all earlier results are kept"
@@ -96,7 +98,7 @@ class ResultStore:
         except OSError as error:
             raise RunnerError(
                 f"{path}: the snapshot cannot be written: {error.strerror}; "
-                f"nothing is lost, {JOURNAL} beside it holds every result"
+                f"nothing is lost, {JOURNAL} beside it holds every result; mend that and run again with --resume"
             ) from error
         self._unsaved = False
 
@@ -136,35 +138,48 @@ class ResultStore:
             merge(self._known, results)
             if ours and path.name == SNAPSHOT:
                 self._own_snapshot = _identity(path)
-        path = self._folder / JOURNAL
-        data = path.read_bytes()
-        results, whole = parse_journal(data, lambda line: self._warn(f"{path}: {line}"))
-        if whole < len(data):
-            self._warn(f"{path}: the last line was torn; its task runs again")
-            os.ftruncate(self._journal, whole)
-        elif data and not data.endswith(b"\n"):
-            os.write(self._journal, b"\n")
+        results = self._read_journal(self._folder / JOURNAL)
         before = dict(self._known)
         merge(self._known, results)
         self._unsaved = bool(results) and (self._own_snapshot is None or before != self._known)
+
+    def _read_journal(self, path: Path) -> list[Result]:
+        """The results in the journal, whose last line is ended or, where it was torn, cut off."""
+        try:
+            data = path.read_bytes()
+            results, whole = parse_journal(data, lambda line: self._warn(f"{path}: {line}"))
+            if whole < len(data):
+                self._warn(f"{path}: the last line was torn; its task runs again")
+                os.ftruncate(self._journal, whole)
+            elif data and not data.endswith(b"\n"):
+                os.write(self._journal, b"\n")
+        except OSError as error:
+            raise RunnerError(
+                f"{path}: cannot be read and made ready for more: {error.strerror}; make room or mend the disk, "
+                "all earlier results are kept"
+            ) from error
+        return results
 
     def _keep_foreign_snapshot(self, path: Path) -> bool:
         """Copies a `checkpoint.json` that we did not write, and takes in what it holds.
 
         False: it must stay, because it cannot be read: a snapshot in its place would hide its answers.
         """
-        if not path.exists() or _identity(path) == self._own_snapshot:
+        if not os.path.lexists(path):
             return True
         try:
+            if _identity(path) == self._own_snapshot:
+                return True
             results, ours = load_results(path)
-        except Unreadable:
+        except (Unreadable, FileNotFoundError):
+            # A link to nowhere counts as well: it points at answers that are out of reach now.
             return False
-        if ours:
-            return True
         newer = dict(self._known)
         self._known.clear()
         merge(self._known, results)
         merge(self._known, newer.values())
+        if ours:
+            return True
         number = 1
         while True:
             copy = path.with_name(path.name + COPY_SUFFIX + (f"-{number}" if number > 1 else ""))

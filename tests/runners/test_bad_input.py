@@ -15,6 +15,12 @@ from tests.tools.benchmark import Benchmark
 from tests.tools.eventually import eventually
 
 
+def without_rights(runner: Runner) -> None:
+    """What may not be read binds root only without its capabilities."""
+    if os.getuid() == 0:
+        runner.python = ("setpriv", "--bounding-set=-all", "--inh-caps=-all", sys.executable)
+
+
 def test_a_second_runner_is_refused(runner: Runner) -> None:
     first = runner.start("--demo-seconds", "1")
     eventually(lambda: runner.events)
@@ -73,9 +79,7 @@ def test_an_output_that_cannot_be_written_is_one_line(runner: Runner, tmp_path: 
 
 def test_a_read_only_folder_is_one_line(runner: Runner) -> None:
     runner.output.mkdir(mode=0o555)
-    if os.getuid() == 0:
-        # What is read-only binds root only without its capabilities.
-        runner.python = ("setpriv", "--bounding-set=-all", "--inh-caps=-all", sys.executable)
+    without_rights(runner)
 
     ended = runner.run()
 
@@ -91,7 +95,8 @@ def test_a_read_only_folder_is_one_line(runner: Runner) -> None:
     [
         (None, "the question list cannot be read: No such file or directory; give another by --questions"),
         (b"{half", "the question list is no JSON"),
-        (b"[]", 'a question list is an object with a list "queries"'),
+        (b"7", 'a question list is an object with a list "queries"'),
+        (b"[]", "the question list is empty"),
         (b'{"queries": [{"id": 1}]}', "the question list is empty"),
     ],
 )
@@ -113,18 +118,148 @@ def test_a_missing_data_folder_is_one_line(runner: Runner) -> None:
     ended = runner.run()
 
     assert ended.returncode == 1
-    assert (
-        ended.stderr == f"error: {runner.benchmark.data}: there is no such data folder; give it by --data\n"
+    assert ended.stderr == (
+        f"error: {runner.benchmark.data}: there is no data folder that can be entered; give it by --data\n"
     )
 
 
-def test_an_id_that_stands_twice_is_named_and_runs_once(runner: Runner) -> None:
-    runner.benchmark.ask(3, "harbours", "Another question?", "no")
+def test_ids_that_stand_twice_are_one_line_and_run_once(runner: Runner) -> None:
+    questions = runner.benchmark.questions
+    questions += [{**question, "Question": "Another question?"} for question in questions]
+    runner.benchmark.save()
 
     ended = runner.run()
 
-    assert "id 3 stands twice; the second (entry 7) is left out" in ended.stderr
+    (line,) = [line for line in ended.stderr.splitlines() if line.startswith("warning: ")]
+    assert line == (
+        f"warning: {runner.benchmark.questions_file}: ids that stand more than once: 1, 2, 3, 4, 5 and 1 more; "
+        "the first entry of each counts"
+    )
     assert [result["id"] for result in runner.journal] == [1, 2, 3, 4, 5, 6]
+    assert "Another question?" not in [result["Question"] for result in runner.journal]
+
+
+def test_entries_that_cannot_be_asked_are_one_line(runner: Runner) -> None:
+    first, second, *others = runner.benchmark.questions
+    first["id"] = True
+    second["FileName"] = "../harbours"
+    others[0]["id"] = 3.0
+    runner.benchmark.save()
+
+    ended = runner.run()
+
+    assert "entries without a usable id, FileName or Question are left out: number 1, 2\n" in ended.stderr
+    assert [result["id"] for result in runner.journal] == [3, 4, 5, 6]
+
+
+def test_a_bare_list_of_questions_is_one_too(runner: Runner) -> None:
+    runner.benchmark.questions_file.write_text(json.dumps(runner.benchmark.questions))
+
+    assert runner.run().returncode == 0
+    assert [result["id"] for result in runner.journal] == [1, 2, 3, 4, 5, 6]
+
+
+def test_text_that_no_terminal_can_show_ends_nothing(runner: Runner) -> None:
+    runner.benchmark.questions[1]["FinalAnswer"] = "half a pair: \ud800"
+    runner.benchmark.save()
+    runner.env = {"PYTHONIOENCODING": "ascii"}
+
+    ended = runner.run()
+
+    assert ended.returncode == 0, ended.stderr
+    assert runner.journal[1]["Reference"] == "half a pair: \ud800"
+    assert "reference: half a pair: \\ud800" in ended.stdout
+
+
+def test_without_stdout_nothing_is_written_into_the_results(runner: Runner) -> None:
+    closing = "import os, sys; os.closerange(0, 3); os.execv(sys.argv[1], sys.argv[1:])"
+    ended = subprocess.run(
+        [sys.executable, "-c", closing, sys.executable, str(RUNNERS), *runner.words()], env=environment()
+    )
+
+    assert ended.returncode == 0
+    assert [result["id"] for result in runner.journal] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("what", ["data", "model", "prompts"])
+def test_a_folder_that_may_not_be_entered_is_one_line(runner: Runner, tmp_path: Path, what: str) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0)
+    without_rights(runner)
+    if what == "model":
+        ended = runner.run("--model", closed / "model", engine="transformers")
+    else:
+        ended = runner.run(f"--{what}", closed / "inside")
+    closed.chmod(0o700)
+
+    assert ended.returncode == 1
+    assert ended.stderr.startswith(f"error: {closed}/")
+    assert ended.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("lost", ["closed", "gone"])
+def test_lost_tables_end_the_run_and_blame_no_task(runner: Runner, lost: str) -> None:
+    html = runner.benchmark.data / "html"
+    if lost == "gone":
+        html.rename(html.with_name("moved"))
+    else:
+        html.chmod(0)
+    without_rights(runner)
+    ended = runner.run("--ids", "1,2,3")
+    if lost == "closed":
+        html.chmod(0o700)
+
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[-1] == (
+        f"error: {html}: the folder of input files is gone or may not be entered; "
+        "bring it back and run again with --resume"
+    )
+    assert runner.journal == []
+
+
+def test_tables_that_cannot_be_read_end_the_run_after_a_few(runner: Runner) -> None:
+    (runner.benchmark.data / "html" / "harbours.html").chmod(0)
+    without_rights(runner)
+    ended = runner.run()
+
+    assert ended.returncode == 1
+    assert [result["Prediction"] for result in runner.journal] == [
+        f"[ERROR] Input file cannot be read: {runner.benchmark.data}/html/harbours.html: Permission denied"
+    ] * 5
+
+
+def test_a_name_too_long_for_a_file_blocks_its_task_only(runner: Runner) -> None:
+    runner.benchmark.ask(7, "x" * 300, "How many boats?", "1")
+
+    ended = runner.run()
+
+    assert "tasks without their input files are left out: 7" in ended.stderr
+    assert [result["id"] for result in runner.journal] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_journal_that_cannot_be_made_ready_is_one_line(runner: Runner) -> None:
+    runner.output.mkdir()
+    line = json.dumps({"id": 1, "Prediction": "41"})
+    (runner.output / "results.jsonl").write_text(line)
+    runner.python = ("prlimit", f"--fsize={len(line)}", sys.executable)
+    ended = runner.run("--resume")
+
+    assert ended.returncode == 1
+    assert ended.stderr == (
+        f"error: {runner.output}/results.jsonl: cannot be read and made ready for more: File too large; "
+        "make room or mend the disk, all earlier results are kept\n"
+    )
+    assert (runner.output / "results.jsonl").read_text() == line
+
+
+def test_ids_that_are_no_json_are_one_line(runner: Runner, tmp_path: Path) -> None:
+    (tmp_path / "ids.json").write_text("[" * 100_000)
+
+    ended = runner.run("--ids-file", tmp_path / "ids.json")
+
+    assert ended.returncode == 1
+    assert ended.stderr.startswith(f"error: {tmp_path}/ids.json: the ids are no JSON: ")
+    assert ended.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(

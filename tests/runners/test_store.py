@@ -200,3 +200,39 @@ def test_two_stores_of_one_folder_are_refused(tmp_path: Path, warnings: Warnings
         ResultStore(tmp_path, warnings)
     store.close()
     ResultStore(tmp_path, warnings).close()
+
+
+def test_a_link_to_nowhere_keeps_its_place_and_is_named(tmp_path: Path, warnings: Warnings) -> None:
+    (tmp_path / "checkpoint.json").symlink_to(tmp_path / "unmounted" / "checkpoint.json")
+    store = ResultStore(tmp_path, warnings)
+    store.append(result(1))
+    store.save_snapshot()
+    store.close()
+
+    assert (tmp_path / "checkpoint.json").is_symlink()
+    assert warnings == [
+        f"{tmp_path}/checkpoint.json: cannot be read: No such file or directory; it is left as it is and not read"
+    ]
+
+
+def test_answers_in_a_snapshot_of_ours_that_came_meanwhile_are_taken_in(
+    tmp_path: Path, warnings: Warnings
+) -> None:
+    store = ResultStore(tmp_path, warnings)
+    store.append(result(1))
+    ours = {"results": [result(9)], "processed_ids": [9], "written_by": "hitui"}
+    write(tmp_path / "checkpoint.json", ours, 100)
+    store.save_snapshot()
+    store.close()
+
+    assert snapshot(tmp_path)["processed_ids"] == [9, 1]
+    assert not (tmp_path / "checkpoint.json.before-hitui").exists()
+
+
+def test_ids_that_are_numbers_of_another_kind(tmp_path: Path, warnings: Warnings) -> None:
+    write(tmp_path / "results.json", [{"id": 5.0, "Prediction": "a"}, {"id": True, "Prediction": "b"}], 100)
+    store = ResultStore(tmp_path, warnings)
+    store.close()
+
+    assert store.is_answered(5)
+    assert not store.is_answered(1)

@@ -222,6 +222,21 @@ def test_out_of_memory_costs_one_task(model: Model, evaluate: Evaluate, modality
     assert second["Prediction"] == "17"
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+    ],
+)
+def test_out_of_memory_below_torch_costs_one_task_too(model: Model, evaluate: Evaluate, said: str) -> None:
+    model.replies = [RuntimeError(said), "[Final Answer]: 17"]
+    first, second = evaluate(1, 2)
+
+    assert first["Prediction"].startswith("[ERROR] OOM: Text too large (")
+    assert second["Prediction"] == "17"
+
+
 def test_a_broken_gpu_ends_the_run_and_blames_no_task(
     model: Model, evaluate: Evaluate, tmp_path: Path
 ) -> None:

@@ -1,0 +1,23 @@
+"""Looks at paths that may lie where this user may not look, or that no path can be. `Path.is_file` and its like
+raise there.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def is_file(path: Path) -> bool:
+    """Whether it is a file; False also where that cannot be told."""
+    return os.path.isfile(path)  # noqa: PTH113 - the method raises PermissionError
+
+
+def is_dir(path: Path) -> bool:
+    """Whether it is a folder; False also where that cannot be told."""
+    return os.path.isdir(path)  # noqa: PTH112 - the method raises PermissionError
+
+
+def can_be_entered(path: Path) -> bool:
+    """Whether it is a folder whose files this user may open."""
+    return is_dir(path) and os.access(path, os.X_OK)
