@@ -141,14 +141,10 @@ class Launches:
         settings, catalogue = self.settings(), self.catalogue()
         config = catalogue.find(request.config)
         runner = _runner(settings, config)
-        _check_paths(settings, config, runner)
         variables = {name: value for name, value in environment.items() if name != JOB_VARIABLE}
-        variables |= {
-            "CUDA_VISIBLE_DEVICES": ",".join(gpus),
-            "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
-            "PYTHONUNBUFFERED": "1",
-        }
-        variables |= runner.env
+        variables |= {"PYTHONUNBUFFERED": "1", **runner.env}
+        _check_runner(settings, config, runner, variables)
+        variables |= {"CUDA_VISIBLE_DEVICES": ",".join(gpus), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
         values = {
             "name": config.name,
             "modality": config.modality,
@@ -186,16 +182,25 @@ def _check_readable(reading: Reading) -> None:
         raise UnreadableResults(f"{reading.state.name}: {reading.state.problems[0]}")
 
 
-def _check_paths(settings: Settings, config: Config, runner: RunnerSettings) -> None:
-    """Raises LaunchError for a folder that is named and not there, before anything starts."""
+def _check_runner(
+    settings: Settings, config: Config, runner: RunnerSettings, environment: Mapping[str, str]
+) -> None:
+    """Raises LaunchError, before anything starts, for what is named and not there or not the runner's to say."""
     where = f"hitui.toml: [runner.{config.runner}]"
+    for name in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"):
+        if name in runner.env:
+            raise LaunchError(
+                f"{where} env: {name} decides which GPUs a runner sees, so hitui alone sets it;"
+                " remove it, and choose GPUs with --gpus or [gpus] exclude"
+            )
     for key in ("model", "prompts", "cwd"):
         text = getattr(runner, key)
-        # A model may also be a name that its engine looks up; only what looks like a path must be there.
         if text is not None and not settings.path(text).exists():
             raise LaunchError(f"{where} {key}: {settings.path(text)} does not exist; correct the path")
-    if runner.python is not None and shutil.which(_program(settings, runner.python)) is None:
-        raise LaunchError(f"{where} python: {runner.python} is not there or no program; correct the path")
+    if runner.python is not None:
+        program = _program(settings, runner.python)
+        if shutil.which(program, path=environment.get("PATH", os.defpath)) is None:
+            raise LaunchError(f"{where} python: {runner.python} is not there or no program; correct the path")
 
 
 def _program(settings: Settings, text: str) -> str:

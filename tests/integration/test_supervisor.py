@@ -162,6 +162,10 @@ def test_a_program_that_cannot_be_executed_is_a_reason(here: Control) -> None:
         ('command = ["true"]\ncwd = "nowhere"', r"\[runner.x\] cwd: .*nowhere does not exist"),
         ('command = ["true", "{model}"]', r"\{model\} is asked for, and g/x has none; add model"),
         ('engine = "demo"\npython = "/no/python"', r"\[runner.x\] python: /no/python is not there"),
+        (
+            'command = ["true"]\nenv = {CUDA_VISIBLE_DEVICES = "0"}',
+            r"\[runner.x\] env: CUDA_VISIBLE_DEVICES decides which GPUs a runner sees",
+        ),
         ('engine = "transformers"\nmodel = "absent"', r"\[runner.x\] model: .*absent does not exist"),
     ],
 )
@@ -341,6 +345,23 @@ def test_a_runner_gets_the_environment_of_whoever_asked(
     environment = environment_of(here.told("hang", "main"))
     assert environment["ASKED_FROM"] == "this terminal"
     assert "NO_TEXT" not in environment
+
+
+def test_a_python_without_a_folder_is_looked_up_where_whoever_asked_would_find_it(
+    here: Control, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here.service.ensure_supervisor()
+    bin_folder = tmp_path / "bin"
+    bin_folder.mkdir()
+    (bin_folder / "a-python").symlink_to("/bin/true")
+    (here.root / "hitui.toml").write_text(
+        HEAD + '[runner.x]\nengine = "demo"\npython = "a-python"\n[[config]]\nname = "g/x"\nrunner = "x"\n'
+        'modality = "text"\nformat = "html"\n'
+    )
+    with pytest.raises(LaunchError, match=r"\[runner.x\] python: a-python is not there or no program"):
+        here.submit("x")
+    monkeypatch.setenv("PATH", str(bin_folder), prepend=os.pathsep)
+    assert here.ended(here.submit("x")).ending is Ending.SUCCEEDED
 
 
 def test_a_log_that_takes_no_more_ends_neither_an_answer_nor_the_supervisor(here: Control) -> None:
