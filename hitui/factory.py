@@ -6,6 +6,7 @@ for the supervisor's client.
 
 from __future__ import annotations
 
+import os
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,8 +69,21 @@ def build_services(workspace: str | None = None) -> Services:
 
     Raises WorkspaceError when there is no such folder, SettingsError when its `hitui.toml` is refused.
     """
-    start = Path(workspace) if workspace is not None else Path.cwd()
-    if not start.is_dir():
-        raise WorkspaceError(f"{start}: is not a folder; give the workspace's folder with -w")
-    root, file = find_workspace(start)
+    root, file = find_workspace(folder_of(workspace))
     return Services(load_settings(root, file))
+
+
+def folder_of(workspace: str | None) -> Path:
+    """The folder `workspace` (None: here), absolute. Raises WorkspaceError when there is no such folder."""
+    folder = Path(workspace or "")
+    if not folder.is_absolute():
+        try:
+            folder = Path.cwd() / folder
+        except FileNotFoundError as error:
+            raise WorkspaceError(
+                "the folder that you are in is gone (removed, or replaced by another); "
+                "go there again with cd, or give the workspace's folder with -w"
+            ) from error
+    if not os.path.isdir(folder):  # noqa: PTH112 - the method raises for a name that is too long
+        raise WorkspaceError(f"{folder}: is not a folder; give the workspace's folder with -w")
+    return folder

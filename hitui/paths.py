@@ -16,12 +16,12 @@ SETTINGS_NAME = "hitui.toml"
 
 def state_home() -> Path:
     """`$XDG_STATE_HOME/hitui`, by default `~/.local/state/hitui`."""
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "hitui"
+    return (_named("XDG_STATE_HOME") or _home() / ".local" / "state") / "hitui"
 
 
 def cache_home() -> Path:
     """`$XDG_CACHE_HOME/hitui`, by default `~/.cache/hitui`: what may be removed at any time."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hitui"
+    return (_named("XDG_CACHE_HOME") or _home() / ".cache") / "hitui"
 
 
 def kept_readings_home() -> Path:
@@ -31,16 +31,32 @@ def kept_readings_home() -> Path:
 
 def runtime_home() -> Path:
     """`$XDG_RUNTIME_DIR/hitui`; without that variable a folder of this user in the temporary folder."""
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    if runtime:
-        return Path(runtime) / "hitui"
-    return _temporary_folder() / f"hitui-{os.getuid()}"
+    runtime = _named("XDG_RUNTIME_DIR")
+    return runtime / "hitui" if runtime else _own_temporary_folder()
 
 
 def gpu_lock_home() -> Path:
     """Folder of the locks on GPUs that every hitui on this machine respects."""
     named = os.environ.get("HITUI_GPU_LOCKS")
     return Path(named) if named else _temporary_folder() / "hitui-gpu-locks"
+
+
+def _named(variable: str) -> Path | None:
+    """The folder that an XDG variable names; None where it is unset, or relative and so to be passed over."""
+    folder = os.environ.get(variable, "")
+    return Path(folder) if folder.startswith("/") else None
+
+
+def _home() -> Path:
+    """The user's home; without one, as in a container that runs as a bare number, his temporary folder."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return _own_temporary_folder()
+
+
+def _own_temporary_folder() -> Path:
+    return _temporary_folder() / f"hitui-{os.getuid()}"
 
 
 def _temporary_folder() -> Path:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
-from pathlib import Path
 
 from hitui.adapters.checkpoints.catalogue import Catalogue
 from hitui.adapters.files.atomic import write_atomically
 from hitui.commands.saying import harmless, warn
 from hitui.errors import WorkspaceError
+from hitui.factory import folder_of
 from hitui.paths import SETTINGS_NAME
 from hitui.services.proposal import propose
 from hitui.settings import Settings
@@ -21,9 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """0 when the file was written; 1 when there is one already, or it cannot be written."""
-    root = Path(arguments.workspace or ".").resolve()
-    if not root.is_dir():
-        raise WorkspaceError(f"{root}: is not a folder; give the workspace's folder with -w")
+    root = folder_of(arguments.workspace).resolve()
     file = root / SETTINGS_NAME
     # A link that leads nowhere is there as well.
     if os.path.lexists(file) and not arguments.force:

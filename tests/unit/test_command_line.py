@@ -1,12 +1,16 @@
-"""How the command line finds its verb."""
+"""How the command line finds its verb and its workspace, and what it says where there is none."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from hitui.cli import main
+from hitui.paths import RuntimePaths, state_home
 
 
 @pytest.mark.parametrize("option", [("-w", "demo"), ("--workspace", "demo"), ("--workspace=demo",)])
@@ -20,3 +24,54 @@ def test_a_workspace_may_be_called_as_a_command_is(
     monkeypatch.chdir(tmp_path)
     assert main([*option, "ls", "--json"]) == 0
     assert capsys.readouterr().out == "[]\n"
+
+
+@pytest.mark.parametrize("verb", ["ls", "init"])
+def test_a_folder_that_is_gone_is_one_line(
+    verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    for words in ([verb], ["-w", ".", verb]):
+        assert main(words) == 1
+        assert capsys.readouterr().err == (
+            "hitui: the folder that you are in is gone (removed, or replaced by another); "
+            "go there again with cd, or give the workspace's folder with -w\n"
+        )
+
+
+@pytest.mark.parametrize("verb", ["ls", "init"])
+def test_what_is_no_folder_is_one_line(verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    for name in ("absent", "file", "file/below", "x" * 5000):
+        assert main(["-w", str(tmp_path / name), verb]) == 1
+        said = capsys.readouterr().err
+        assert said.endswith(f"/{name}: is not a folder; give the workspace's folder with -w\n")
+
+
+def test_output_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "hitui", "-w", str(tmp_path), "ls", "--json"]
+    with Path("/dev/full").open("w") as full:
+        run = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert run.returncode == 1
+    assert run.stderr.splitlines()[-1] == "hitui: the output cannot be written: No space left on device"
+    assert "Traceback" not in run.stderr
+
+
+def test_a_user_without_a_home_has_a_folder_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container that runs as a number that nobody has."""
+    for variable in ("HOME", "XDG_STATE_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 987_654_321)
+    assert "987654321" in str(state_home())
+
+
+def test_a_relative_xdg_folder_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its specification asks for that; each folder that one works in would have a supervisor of its own."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_STATE_HOME", "state")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "run")
+    paths = RuntimePaths.of(tmp_path)
+    assert paths.state.is_relative_to(tmp_path / ".local" / "state" / "hitui")
+    assert paths.runtime.is_absolute()
