@@ -6,6 +6,7 @@ Modules of verbs are imported only when asked for, so that `hitui ls` does not p
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import io
 import os
@@ -95,22 +96,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         _drop_output()
         return 0
     except OSError as error:
-        if _output_works():
+        # Of an open stream that takes no more the error names no file.
+        if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
         from hitui.commands.saying import warn
 
         _drop_output()
-        warn(f"the output cannot be written: {error.strerror}")
+        warn(f"cannot write: {error.strerror}; make room where the output goes")
         return 1
     return status
-
-
-def _output_works() -> bool:
-    try:
-        sys.stdout.flush()
-    except OSError:
-        return False
-    return True
 
 
 def _drop_output() -> None:

@@ -55,7 +55,9 @@ def test_output_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     with Path("/dev/full").open("w") as full:
         run = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
     assert run.returncode == 1
-    assert run.stderr.splitlines()[-1] == "hitui: the output cannot be written: No space left on device"
+    assert run.stderr.splitlines()[-1] == (
+        "hitui: cannot write: No space left on device; make room where the output goes"
+    )
     assert "Traceback" not in run.stderr
 
 
