@@ -46,7 +46,7 @@ class SupervisorClient:
         """Makes sure that a supervisor runs, and returns its pid. Raises SupervisorError saying why not."""
         with contextlib.suppress(SupervisorError):
             return int(self.status()["pid"])
-        private_folder(self._paths.state)
+        private_folder(self._paths.state, "XDG_STATE_HOME")
         log = self._paths.supervisor_log
         try:
             with log.open("ab") as stderr:
@@ -110,8 +110,12 @@ class SupervisorClient:
     def open_watch(self) -> Watch:
         """A stream of snapshots. Raises OSError when no supervisor answers."""
         connection = self._connect(5.0)
+        try:
+            connection.sendall(wire.encode({"do": "watch"}))
+        except BaseException:
+            connection.close()
+            raise
         connection.settimeout(None)
-        connection.sendall(wire.encode({"do": "watch"}))
         return Watch(connection)
 
     def last_known(self, ended: int | None = 200) -> JobsSnapshot:

@@ -9,8 +9,9 @@ from pathlib import Path
 from hitui.errors import SupervisorError
 
 
-def private_folder(path: Path) -> None:
-    """Makes sure that `path` is a folder of ours that no one else can enter. Raises SupervisorError.
+def private_folder(path: Path, variable: str) -> None:
+    """Makes sure that `path` is a folder of ours that no one else can enter. Raises SupervisorError, which
+    names the environment `variable` that puts it elsewhere.
 
     On a shared machine another user may have put something in the place of a folder below /tmp.
     """
@@ -18,11 +19,10 @@ def private_folder(path: Path) -> None:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = path.lstat()
         if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
-            raise SupervisorError(f"{path}: is not a folder of yours; set XDG_RUNTIME_DIR to one that is")
+            raise SupervisorError(f"{path}: is not a folder of yours; set {variable} to one that is")
         if status.st_mode & 0o077:
             path.chmod(0o700)
     except OSError as error:
         raise SupervisorError(
-            f"{path}: {error.strerror}; runtime state needs a local folder that you can write:"
-            " set XDG_STATE_HOME and XDG_RUNTIME_DIR"
+            f"{path}: {error.strerror}; runtime state needs a local folder that you can write: set {variable}"
         ) from error

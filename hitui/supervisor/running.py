@@ -36,9 +36,9 @@ def run(workspace: str) -> int:
     except UnicodeEncodeError:
         return _refuse(f"{workspace}: the folder's name is no UTF-8 text; rename it to run anything in it")
     try:
-        private_folder(paths.state)
-        private_folder(paths.runtime.parent)
-        private_folder(paths.runtime)
+        private_folder(paths.state, "XDG_STATE_HOME")
+        private_folder(paths.runtime.parent, "XDG_RUNTIME_DIR")
+        private_folder(paths.runtime, "XDG_RUNTIME_DIR")
         lock = _lock_or_reach(paths)
         if lock is None:
             return 0
@@ -80,8 +80,8 @@ async def _serve(launches: Launches, paths: RuntimePaths, store: Store, listener
 
     def reopen() -> None:
         if not paths.socket.exists():
-            private_folder(paths.runtime.parent)
-            private_folder(paths.runtime)
+            private_folder(paths.runtime.parent, "XDG_RUNTIME_DIR")
+            private_folder(paths.runtime, "XDG_RUNTIME_DIR")
             task = asyncio.create_task(server.listen(open_socket(paths.socket)))
             reopening.add(task)
             task.add_done_callback(reopening.discard)

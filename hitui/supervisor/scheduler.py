@@ -92,7 +92,7 @@ class Scheduler:
             self._wake.clear()
             try:
                 await self._start_what_can()
-            except sqlite3.Error:
+            except Exception:  # noqa: BLE001 - nothing may end the queue's motor
                 note_error()
 
     async def _start_what_can(self) -> None:

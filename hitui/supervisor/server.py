@@ -98,8 +98,9 @@ class Server:
                 with contextlib.suppress(RuntimeError):  # the loop is closed: the supervisor ends
                     loop.call_soon_threadsafe(self._observe, snapshot)
 
-            self._monitor = GpuMonitor(open_source)
-            self._monitor.start(publish)
+            monitor = GpuMonitor(open_source)
+            monitor.start(publish)
+            self._monitor = monitor
         elif not wanted:
             self._close_monitor()
 

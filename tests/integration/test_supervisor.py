@@ -333,6 +333,13 @@ def test_a_runtime_folder_that_someone_laid_there_is_refused(
     here.connect()
     with pytest.raises(SupervisorError, match="is not a folder of yours; set XDG_RUNTIME_DIR"):
         here.service.ensure_supervisor()
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "hitui").mkdir()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "linked"))
+    here.connect()
+    here.paths.state.symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    with pytest.raises(SupervisorError, match="is not a folder of yours; set XDG_STATE_HOME"):
+        here.service.ensure_supervisor()
 
 
 def test_a_runner_gets_the_environment_of_whoever_asked(
