@@ -78,8 +78,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = build_parser(_verb(words))
     arguments = parser.parse_args(words)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A file's name may be no text in this locale; that must not end a listing.
-        sys.stdout.reconfigure(errors="backslashreplace")
+        # A file's name may be no text in this locale; that must not end a listing. JSON is UTF-8 in any, and
+        # what no UTF-8 can say, a lone surrogate, is escaped in it as Python does.
+        encoding = "utf-8" if getattr(arguments, "json", False) else None
+        sys.stdout.reconfigure(encoding=encoding, errors="backslashreplace")
     try:
         module = importlib.import_module(f"hitui.commands.{arguments.verb or 'dashboard'}")
         status: int = module.run(arguments)

@@ -182,7 +182,7 @@ class Teller:
             return
         self._progress_at = time.monotonic()
         for job_id, progress in jobs.items():
-            print(f"job {job_id} {progress_line(progress)}", flush=True)
+            print(harmless(f"job {job_id} {progress_line(progress)}"), flush=True)
 
 
 def progress_line(progress: JobProgress) -> str:

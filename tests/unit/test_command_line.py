@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -10,7 +11,10 @@ from pathlib import Path
 import pytest
 
 from hitui.cli import main
+from hitui.commands import launching
+from hitui.domain.progress import JobProgress
 from hitui.paths import RuntimePaths, state_home
+from tests.tools.results import answer, write_results
 
 
 @pytest.mark.parametrize("option", [("-w", "demo"), ("--workspace", "demo"), ("--workspace=demo",)])
@@ -77,3 +81,20 @@ def test_a_relative_xdg_folder_is_passed_over(tmp_path: Path, monkeypatch: pytes
     paths = RuntimePaths.of(tmp_path)
     assert paths.state.is_relative_to(tmp_path / ".local" / "state" / "hitui")
     assert paths.runtime.is_absolute()
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_json_is_utf_8_in_any_locale(tmp_path: Path, encoding: str) -> None:
+    name = "é🙂" + os.fsdecode(b"\xff")
+    write_results(tmp_path / name / "text_html" / "results.json", [answer(1)])
+    command = [sys.executable, "-m", "hitui", "-w", str(tmp_path), "ls", "--json"]
+    run = subprocess.run(command, capture_output=True, env={**os.environ, "PYTHONIOENCODING": encoding})
+    assert [row["name"] for row in json.loads(run.stdout.decode())] == [f"{name}/text_html"]
+
+
+def test_what_a_runner_says_of_itself_cannot_move_the_cursor(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(launching, "PROGRESS_SECONDS", 0.0)
+    launching.Teller().progress({3: JobProgress(phase="\x1b[2J\nloading", done=1, total=2)})
+    assert capsys.readouterr().out == "job 3 ␛[2J\\x0aloading 1/2\n"
