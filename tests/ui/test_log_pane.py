@@ -6,7 +6,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from hitui.domain.jobs import JobsSnapshot
+from hitui.domain.jobs import JobsSnapshot, Queued
 from hitui.ui.app import Dashboard
 from tests.ui import sample
 from tests.ui.conftest import gone, shown
@@ -50,3 +50,23 @@ async def test_a_job_that_starts_takes_over_the_log(tmp_path: Path) -> None:
         await shown(pilot, "no log yet")
         services.jobs.publish(sample.jobs(str(log)))
         await shown(pilot, "started", "#14 text_html")
+
+
+async def test_a_queued_job_says_in_full_what_it_waits_for_until_its_log_is_there(tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    log.write_text("started\n")
+    services = sample.services()
+    async with Dashboard(services).run_test(size=(80, 24), notifications=True) as pilot:
+        await shown(pilot, "waits #15")
+        await pilot.press("down")
+        await shown(
+            pilot, "#15 waits for 20 GiB free on one GPU: GPU 0 has 12.1 GiB; GPU 3 does not", "answer"
+        )
+        first, second, third = services.jobs.first.jobs  # type: ignore[attr-defined]
+        waits = replace(third, state=Queued("20 GiB free on one GPU: GPU 3 is excluded"))
+        services.jobs.publish(JobsSnapshot((first, second, waits), 99))
+        await shown(pilot, "GPU 3 is excluded")
+        running = replace(second, id=15, request=third.request, log=str(log))
+        services.jobs.publish(JobsSnapshot((first, running), 99))
+        await shown(pilot, "started")
+        await gone(pilot, "GPU 3 is excluded")

@@ -43,6 +43,10 @@ async def test_the_full_log_moves_searches_and_follows(log: Path) -> None:
         await shown(pilot, "▸ an Error here")
         await pilot.press("G")
         await shown(pilot, "following", "line 1000")
+        await pilot.press("slash", *"Error", "enter")
+        await shown(pilot, "▸ an Error here")
+        await pilot.press("G")
+        await shown(pilot, "following", "line 1000")
         with log.open("a") as stream:
             stream.write("the newest\n")
         await shown(pilot, "the newest")

@@ -11,7 +11,7 @@ from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
-from hitui.domain.jobs import JobRequest
+from hitui.domain.jobs import JobRequest, Queued
 from hitui.ui import text
 from hitui.ui.messages import LaunchWanted, LogChanged, LogFound, StopWanted
 from hitui.ui.screens.base import FullScreen, MoreRoom
@@ -93,6 +93,8 @@ class MainScreen(FullScreen):
         self._heights = (0, 0)
         self._log_of: tuple[str, str] | None = None
         """Config and path whose log is shown."""
+        self._log_note = ""
+        """What stands in the place of a log that a queued job does not have yet."""
         self._input: Input | None = None
 
     def compose(self) -> ComposeResult:
@@ -204,13 +206,16 @@ class MainScreen(FullScreen):
         self.open_config(message.row.name)
 
     def _show_log(self, row: ConfigRow | None) -> None:
-        """The log of the row's newest job; of a config that no job has run, the newest in its folders."""
+        """The log of the row's newest job, or what that waits for; where no job has run, the newest log there."""
         if row is None:
             self._open_log("", "")
         elif row.job is not None and row.job.log:
             self._open_log(row.name, row.job.log)
-        elif self._log_of is None or self._log_of[0] != row.name:
-            self._log_of = (row.name, "")
+        elif row.job is not None and isinstance(row.job.state, Queued):
+            waits_for = row.job.state.waits_for or "its turn"
+            self._open_log(row.name, "", f"#{row.job.id} waits for {waits_for}")
+        elif self._log_of is None or self._log_of[0] != row.name or self._log_note:
+            self._log_of, self._log_note = (row.name, ""), ""
             self.log_view.reader.open("", "looking for a log …")
             folders, name = row.state.config.folders, row.name
             self.run_worker(
@@ -229,16 +234,19 @@ class MainScreen(FullScreen):
 
     def on_log_found(self, message: LogFound) -> None:
         row = self.table.selected
-        if row is not None and row.name == message.config and not (row.job is not None and row.job.log):
+        superseded = self._log_note or (row is not None and row.job is not None and row.job.log)
+        if row is not None and row.name == message.config and not superseded:
             if message.path is None:
-                self.log_view.reader.open("", "no log yet: r starts what is pending, and its log shows here")
+                startable = row.state.pending and row.state.config.runner
+                more = ": r starts what is pending, and its log shows here" if startable else ""
+                self.log_view.reader.open("", f"no log yet{more}")
             else:
                 self._open_log(row.name, message.path)
 
-    def _open_log(self, config: str, path: str) -> None:
-        if self._log_of != (config, path):
-            self._log_of = (config, path)
-            self.log_view.reader.open(path)
+    def _open_log(self, config: str, path: str, note: str = "") -> None:
+        if (self._log_of, self._log_note) != ((config, path), note):
+            self._log_of, self._log_note = (config, path), note
+            self.log_view.reader.open(path, note)
             self._title_log()
 
     def on_log_changed(self, message: LogChanged) -> None:

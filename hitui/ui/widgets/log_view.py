@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from textual import events
 from textual.binding import Binding, BindingType
 
+from hitui.ui import text
 from hitui.ui.line import Line, Span
 from hitui.ui.messages import LogChanged
 from hitui.ui.widgets.line_view import LineView
@@ -80,7 +81,7 @@ class LogView(LineView, can_focus=True):
         window = self._window
         lines = [self._line(line, window) for line in window.lines] if window is not None else []
         if window is not None and window.note and not lines:
-            lines.append(((f"   {window.note}", "dim"),))
+            lines += [((f"   {part}", "dim"),) for part in text.wrapped(window.note, width - 3)]
         missing = self.size.height - len(lines)
         # A fixed number of lines, so that growth changes only those that differ.
         return lines + [()] * max(0, missing)
@@ -121,18 +122,18 @@ class LogView(LineView, can_focus=True):
         self.reader.scroll(-WHEEL_LINES)
 
 
-def _marked(text: str, searched: str) -> list[Span]:
+def _marked(shown: str, searched: str) -> list[Span]:
     """The text with every place of the search marked; case counts only if the search has capitals."""
     if not searched:
-        return [(text, "")]
-    hay = text if searched != searched.lower() else text.lower()
-    if len(hay) != len(text):
+        return [(shown, "")]
+    hay = shown if searched != searched.lower() else shown.lower()
+    if len(hay) != len(shown):
         # Lower case of some letters is longer; then places would not fit.
-        return [(text, "")]
+        return [(shown, "")]
     spans: list[Span] = []
     position = 0
     while (found := hay.find(searched, position)) >= 0:
-        spans += [(text[position:found], ""), (text[found : found + len(searched)], "match")]
+        spans += [(shown[position:found], ""), (shown[found : found + len(searched)], "match")]
         position = found + len(searched)
-    spans.append((text[position:], ""))
+    spans.append((shown[position:], ""))
     return spans
