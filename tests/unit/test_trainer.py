@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -147,12 +148,39 @@ def test_deepspeed_and_fsdp_keep_their_parts_elsewhere(run: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"1234", b"\xff" * 64, bytes(64), b"\x02" + bytes(7) + b"{}x", b"\x02" + bytes(7) + b"[]"],
+    [
+        b"",
+        b"1234",
+        b"\xff" * 64,
+        bytes(64),
+        b"\x02" + bytes(7) + b"{}x",
+        b"\x02" + bytes(7) + b"[]",
+        b"\x2a" + bytes(7) + b'{"weight": {"data_offsets": [0, "sixteen"]}}',
+        b"\x27" + bytes(7) + b'{"weight": {"data_offsets": [0, null]}}',
+    ],
 )
 def test_no_safetensors_file_is_taken_for_one(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "model.safetensors"
     path.write_bytes(content)
     assert defect_of_safetensors(path)
+
+
+@pytest.mark.parametrize("place", [6, 46], ids=["version", "name"])
+def test_a_damaged_torch_file_is_named(tmp_path: Path, place: int) -> None:
+    path = tmp_path / "optimizer.pt"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/däta.pkl", b"")
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\x01\x02") + place] = 0xFF
+    path.write_bytes(content)
+    assert defect_of_torch_file(path) == "is damaged"
+
+
+def test_a_folder_of_partitions_that_no_file_can_be_called(run: Path) -> None:
+    checkpoint = write_trainer_checkpoint(run, 1)
+    (checkpoint / "model.safetensors").unlink()
+    (checkpoint / "latest").write_text("x" * 5000)
+    assert defect_of_checkpoint(checkpoint).endswith("_model_states.pt is absent")
 
 
 @pytest.mark.model

@@ -14,7 +14,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from hitui.adapters.files.look import is_file
+from hitui.adapters.files.look import is_dir, is_file
 
 _MOST_HEADER = 100_000_000
 """Bytes; the format's own limit for a header."""
@@ -33,11 +33,12 @@ def defect_of_safetensors(path: Path) -> str:
                 return "is cut off or no safetensors file"
             header = json.loads(file.read(length))
         ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+        whole = 8 + length + max(ends, default=0) == size
     except OSError as error:
         return f"cannot be read ({error.strerror})"
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
         return "has a damaged header"
-    return "" if 8 + length + max(ends, default=0) == size else "is cut off"
+    return "" if whole else "is cut off"
 
 
 def defect_of_torch_file(path: Path) -> str:
@@ -52,6 +53,9 @@ def defect_of_torch_file(path: Path) -> str:
         return f"cannot be read ({error.strerror})"
     except zipfile.BadZipFile:
         return "is cut off"
+    except (ValueError, NotImplementedError):
+        # Names that are no text, a version of the format that there is not: the directory was written over.
+        return "is damaged"
 
 
 def defect_of_index(path: Path) -> str:
@@ -130,7 +134,7 @@ def _deepspeed_folder(folder: Path) -> Path | None:
 
 
 def _defect_of_partitions(folder: Path, pattern: str) -> str:
-    files = sorted(folder.glob(pattern))
+    files = sorted(folder.glob(pattern)) if is_dir(folder) else []
     if not files:
         return f"{folder.name}/{pattern} is absent"
     return next(
