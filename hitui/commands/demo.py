@@ -10,7 +10,8 @@ from hitui.adapters.gpus import SIMULATED_VARIABLE, make_source
 from hitui.adapters.gpus.monitor import GpuMonitor
 from hitui.commands.dashboard import require_terminal
 from hitui.demo.gpus import LivelyGpus
-from hitui.demo.workspace import MARK, create_workspace
+from hitui.demo.workspace import create_workspace, has_workspace
+from hitui.errors import WorkspaceError
 from hitui.factory import build_services
 from hitui.paths import state_home
 
@@ -32,7 +33,10 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.no_screen:
         require_terminal()
     folder = Path(arguments.folder) if arguments.folder else state_home() / "demo"
-    if arguments.fresh or not (folder / MARK).is_file():
+    if not has_workspace(folder):
+        create_workspace(folder)
+    elif arguments.fresh:
+        _require_no_jobs(folder)
         create_workspace(folder)
     gpu_folder = folder / ".simulated-gpus"
     lively = LivelyGpus(gpu_folder) if arguments.simulated or not _has_gpus() else None
@@ -51,6 +55,16 @@ def run(arguments: argparse.Namespace) -> int:
     finally:
         if lively is not None:
             lively.close()
+
+
+def _require_no_jobs(folder: Path) -> None:
+    """Raises WorkspaceError while jobs run there: their results would be lost under them."""
+    active = [job.id for job in build_services(str(folder)).jobs.read_once().jobs if job.active]
+    if active:
+        words = " ".join(map(str, active))
+        raise WorkspaceError(
+            f"{folder}: jobs are active in it; `hitui -w {folder} stop {words}` first, then write it anew"
+        )
 
 
 def _has_gpus() -> bool:

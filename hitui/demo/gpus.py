@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import threading
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hitui.adapters.files.atomic import write_atomically
+from hitui.errors import WorkspaceError
 
 GIB = 2**30
 _PERIOD_SECONDS = 2.0
@@ -66,9 +68,15 @@ class LivelyGpus:
         self._thread = threading.Thread(target=self._waver, name="demo-gpus", daemon=True)
 
     def start(self) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        (self._folder / "claims").mkdir(exist_ok=True)
-        write_gpus(self._folder, initial_gpus())
+        """Raises WorkspaceError where the folder cannot be written."""
+        try:
+            (self._folder / "claims").mkdir(parents=True, exist_ok=True)
+            write_gpus(self._folder, initial_gpus())
+        except OSError as error:
+            raise WorkspaceError(
+                f"{self._folder}: the simulated GPUs cannot be written there: {error.strerror}; "
+                "name another folder with --folder"
+            ) from error
         self._thread.start()
 
     def close(self) -> None:
@@ -83,4 +91,6 @@ class LivelyGpus:
                 if gpu["processes"]:
                     load = min(100, max(55, gpu["utilization"] + dice.randint(-9, 9)))
                     gpu.update(utilization=load, temperature=33 + load // 3, power=58.0 + 2.5 * load)
-            write_gpus(self._folder, gpus)
+            # What cannot be written now stays as it was; a traceback would be painted over the screen.
+            with contextlib.suppress(OSError):
+                write_gpus(self._folder, gpus)

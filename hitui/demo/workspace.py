@@ -1,7 +1,7 @@
 """Writes the demo's workspace: tables, questions, configs in every state, a training run.
 
 The same seed gives the same files, so that screenshots and tests can rely on them. Nothing but the demo
-writes into the folder, which carries a mark; a folder without it is never touched.
+writes into the folder, which carries a mark from the first; a folder without it is never touched.
 """
 
 from __future__ import annotations
@@ -17,10 +17,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from hitui.adapters.files.look import is_file
 from hitui.demo.tables import Table, make_table, write_table
 from hitui.errors import WorkspaceError
 
 MARK = ".hitui-demo"
+SETTINGS_FILE = "hitui.toml"
+"""Written last: where it is, the workspace is whole."""
 TABLE_COUNT = 36
 ABSENT = ("river-table02", "bakery-table04")
 """Tables whose HTML and JSON files are left out, so that their tasks are blocked."""
@@ -61,16 +64,31 @@ output = "training/table-reader"
 """
 
 
+def has_workspace(folder: Path) -> bool:
+    """Whether the demo's whole workspace lies there."""
+    return is_file(folder / MARK) and is_file(folder / SETTINGS_FILE)
+
+
 def create_workspace(folder: Path, seed: int = 7) -> None:
     """Writes the whole workspace into `folder`, which must be absent, empty or an earlier demo.
 
-    Raises WorkspaceError where the folder holds anything else.
+    Raises WorkspaceError where the folder holds anything else, or cannot be written.
     """
-    if folder.is_dir() and any(folder.iterdir()):
-        if not (folder / MARK).is_file():
-            raise WorkspaceError(f"{folder}: is not empty and no demo; name another folder with --folder")
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        if folder.is_dir() and any(folder.iterdir()):
+            if not is_file(folder / MARK):
+                raise WorkspaceError(f"{folder}: is not empty and no demo; name another folder with --folder")
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / MARK).write_text("made by hitui demo\n", encoding="utf-8")
+        _write_workspace(folder, seed)
+    except OSError as error:
+        raise WorkspaceError(
+            f"{folder}: the demo cannot be written there: {error.strerror}; name another folder with --folder"
+        ) from error
+
+
+def _write_workspace(folder: Path, seed: int) -> None:
     dice = random.Random(seed)
     tables = [make_table(number, dice) for number in range(TABLE_COUNT)]
     data = folder / "data"
@@ -86,8 +104,7 @@ def create_workspace(folder: Path, seed: int = 7) -> None:
     _write_json(data / "questions.json", {"queries": questions})
     _write_results(folder / "result", questions, dice)
     _write_training(folder / "training" / "table-reader", dice)
-    (folder / "hitui.toml").write_text(SETTINGS, encoding="utf-8")
-    (folder / MARK).write_text("made by hitui demo\n", encoding="utf-8")
+    (folder / SETTINGS_FILE).write_text(SETTINGS, encoding="utf-8")
 
 
 def _questions(table: Table, dice: random.Random) -> list[Record]:

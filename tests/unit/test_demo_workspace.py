@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import xml.etree.ElementTree as ElementTree
 import zipfile
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
+from hitui.cli import main
+from hitui.demo import gpus, workspace
 from hitui.demo.tables import SUFFIXES
-from hitui.demo.workspace import ABSENT, create_workspace
+from hitui.demo.workspace import ABSENT, create_workspace, has_workspace
+from hitui.domain.jobs import Job, JobRequest, JobsSnapshot, Queued
 from hitui.errors import WorkspaceError
+from hitui.services.jobs import JobsService
 from hitui.settings import load_settings
+from tests.tools.eventually import eventually
 
 
 @pytest.fixture(scope="module")
@@ -85,3 +92,60 @@ def test_a_folder_that_is_no_demo_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(WorkspaceError, match="no demo"):
         create_workspace(tmp_path)
     assert (tmp_path / "thesis.tex").read_text() == "precious"
+
+
+def test_what_was_broken_off_is_written_anew(
+    demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "workspace"
+    with monkeypatch.context() as broken:
+        broken.setattr(workspace, "_write_training", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            create_workspace(folder)
+    assert not has_workspace(folder)
+    create_workspace(folder)
+    assert has_workspace(folder)
+    assert contents(folder) == contents(demo)
+
+
+@pytest.mark.parametrize("name", ["file", "file/below", "x" * 300])
+def test_a_folder_that_cannot_be_made_is_one_line(
+    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    assert main(["demo", "--no-screen", "--folder", str(tmp_path / name)]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"hitui: {tmp_path / name}: the demo cannot be written there: ")
+    assert said.endswith("; name another folder with --folder\n")
+    assert said.count("\n") == 1
+
+
+def test_a_workspace_with_active_jobs_is_not_written_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "workspace"
+    create_workspace(folder)
+    job = Job(id=3, request=JobRequest(config="demo_text/text_html"), created_at=0.0, state=Queued())
+    monkeypatch.setattr(JobsService, "read_once", lambda _: JobsSnapshot(jobs=(job,)))
+    (folder / "kept").touch()
+    assert main(["demo", "--no-screen", "--fresh", "--folder", str(folder)]) == 1
+    assert f"jobs are active in it; `hitui -w {folder} stop 3` first" in capsys.readouterr().err
+    assert (folder / "kept").exists()
+
+
+def test_the_gpus_go_on_after_what_could_not_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[Path] = []
+
+    def write(folder: Path, every: object) -> None:
+        written.append(folder)
+        if len(written) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(gpus, "_PERIOD_SECONDS", 0.01)
+    monkeypatch.setattr(gpus, "write_gpus", write)
+    lively = gpus.LivelyGpus(tmp_path / "gpus")
+    lively.start()
+    eventually(lambda: len(written) > 3)
+    lively.close()
