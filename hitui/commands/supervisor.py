@@ -28,11 +28,11 @@ def run(arguments: argparse.Namespace) -> int:
     status = client.status()
     if arguments.action == "stop":
         client.shut_down()
-        going_on = f"; {status['active']} jobs go on or wait" if status["active"] else ""
+        going_on = f"; jobs that go on or wait: {status['active']}" if status["active"] else ""
         print(f"the supervisor, pid {status['pid']}, has ended{going_on}")
     else:
         print(
             f"the supervisor of {status['workspace']} runs, pid {status['pid']}, "
-            f"version {status['version']}, {status['active']} jobs run or wait"
+            f"version {status['version']}; jobs that run or wait: {status['active']}"
         )
     return 0

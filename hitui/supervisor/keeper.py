@@ -32,7 +32,9 @@ from hitui.supervisor.trouble import note_error
 STOP_GRACE = 10.0
 """Seconds a runner has between SIGTERM and SIGKILL."""
 MOST_TRIES = 3
-"""How often a job is queued again whose launcher died before it executed the runner."""
+"""After how many launches in a row nothing is queued again: launchers that died before they executed the
+runner, or runners that asked for the queue within AT_ONCE_SECONDS."""
+AT_ONCE_SECONDS = 10.0
 RETRY_SECONDS = 5.0
 """How soon something is tried again that the disk refused."""
 
@@ -47,6 +49,8 @@ class Keeper:
         self._launched: dict[int, LaunchedJob] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._tries: dict[int, int] = {}
+        self._requeues: dict[str, int] = {}
+        """How often in a row a config's runner asked at once to be queued again."""
         self._unsaved_stops: dict[int, float] = {}
         """When a job was asked to stop, by id, for as long as the store could not take it down."""
 
@@ -190,6 +194,13 @@ class Keeper:
         else:
             self._store.unstart(job.id)
 
+    def _requeues_at_once(self, job: Job, ending: Ending, ended_at: float) -> int:
+        """With this one; 0: it did not ask for the queue, or had time to do something before."""
+        started_at = job.state.started_at if isinstance(job.state, Running) else None
+        if ending is not Ending.REQUEUED or started_at is None or ended_at - started_at > AT_ONCE_SECONDS:
+            return 0
+        return self._requeues.get(job.request.config, 0) + 1
+
     def _end(self, job: Job, record: ExitRecord | None, otherwise: str) -> None:
         """Ends a job by its launcher's record, else by the runner's own `end` line, else as lost."""
         stop_asked = self._stop_asked(job)
@@ -207,12 +218,21 @@ class Keeper:
                     f"ended {record.outlived} of its processes that outlived the runner;"
                     " a runner must not go into the background"
                 )
+            requeues = self._requeues_at_once(job, ending, record.ended_at)
+            if requeues >= MOST_TRIES:
+                ending = Ending.FAILED
+                reason = (
+                    f"exit status {record.status} within {AT_ONCE_SECONDS:.0f} s of its start, {requeues} times:"
+                    " it was not queued again"
+                )
+                requeues = 0
             if record.left:
                 reason = f"{reason}; {record.left} of its processes hang in the kernel".removeprefix("; ")
             self._store.end(
                 job.id,
                 End(ending, reason, record.ended_at, record.status, record.signal, record.peak_memory),
             )
+            self._requeues[job.request.config] = requeues
             return
         status = EventFile(job.events).read().exit_status if job.events else None
         if status is not None:

@@ -144,6 +144,22 @@ def test_status_75_puts_the_job_back_into_the_queue(here: Control) -> None:
     assert here.answered("requeue") == [1, 2, 3, 4, 5, 6]
 
 
+def test_a_runner_that_does_nothing_but_ask_for_the_queue_fails_in_the_end(here: Control) -> None:
+    (here.root / "hitui.toml").write_text(
+        HEAD + '[runner.x]\ncommand = ["/bin/sh", "-c", "exit 75"]\n[[config]]\nname = "g/x"\nrunner = "x"\n'
+    )
+    first = here.submit("x")
+    assert [here.ended(first + number).ending for number in range(3)] == [
+        Ending.REQUEUED,
+        Ending.REQUEUED,
+        Ending.FAILED,
+    ]
+    assert here.ended(first + 2).reason == (
+        "exit status 75 within 10 s of its start, 3 times: it was not queued again"
+    )
+    assert not any(job.active for job in here.client.jobs().jobs)
+
+
 def test_a_program_that_cannot_be_executed_is_a_reason(here: Control) -> None:
     file = here.root / "no-program"
     file.write_bytes(b"\x7fELF and nothing more")

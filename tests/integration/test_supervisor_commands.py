@@ -263,7 +263,7 @@ def test_supervisor_start_status_stop(here: Control) -> None:
     assert hitui(here, "supervisor", "start").stdout == hitui(here, "supervisor", "start").stdout
     assert f"pid {here.supervisor().pid}" in hitui(here, "supervisor", "status").stdout
     here.running(here.submit("hang"))
-    assert "1 jobs go on or wait" in hitui(here, "supervisor", "stop").stdout
+    assert "jobs that go on or wait: 1" in hitui(here, "supervisor", "stop").stdout
     assert not isinstance(here.job(1).state, Ended)
     assert hitui(here, "supervisor", "stop").returncode == 0
 
