@@ -101,17 +101,17 @@ class WorkspaceService:
                 self._guarded(partial(self._follow, changed))
 
     def _guarded(self, work: Callable[[], None]) -> None:
-        """The thread must outlive a disk that fails in a way that nobody foresaw."""
+        """The thread must outlive a disk or a file that fails in a way that nobody foresaw."""
         try:
             work()
             if self._trouble:
                 self._trouble = ()
                 self._announce(at_once=True)
-        except OSError as error:
-            self._trouble = (
-                f"{error.filename or self._settings.root}: {error.strerror}; "
-                f"looked at again within {_LOOK_AGAIN_SECONDS:.0f} s",
-            )
+        except Exception as error:  # noqa: BLE001 - without the thread the screen would stand still unsaid
+            where, wrong = self._settings.root, f"{type(error).__name__}: {error}"
+            if isinstance(error, OSError):
+                where, wrong = error.filename or where, error.strerror or wrong
+            self._trouble = (f"{where}: {wrong}; looked at again within {_LOOK_AGAIN_SECONDS:.0f} s",)
             self._announce(at_once=True)
 
     def _follow(self, changed: frozenset[Path] | None) -> None:

@@ -193,16 +193,24 @@ def test_a_disk_that_fails_unforeseen_is_said_and_the_thread_goes_on(
 ) -> None:
     refresh = service.catalogue.refresh
 
-    def failing() -> None:
-        raise OSError(5, "Input/output error", str(workspace))
+    for error, said in (
+        (
+            OSError(5, "Input/output error", str(workspace)),
+            f"{workspace}: Input/output error; looked at again",
+        ),
+        (ValueError("not foreseen"), f"{workspace}: ValueError: not foreseen; looked at again"),
+    ):
 
-    monkeypatch.setattr(service.catalogue, "refresh", failing)
-    service.rescan()
-    eventually(lambda: any("Input/output error" in problem for problem in screen.last.problems))
-    assert len(screen.last.configs) == 8
-    monkeypatch.setattr(service.catalogue, "refresh", refresh)
-    service.rescan()
-    eventually(lambda: not screen.last.problems)
+        def failing(error: Exception = error) -> None:
+            raise error
+
+        monkeypatch.setattr(service.catalogue, "refresh", failing)
+        service.rescan()
+        eventually(lambda said=said: any(said in problem for problem in screen.last.problems))
+        assert len(screen.last.configs) == 8
+        monkeypatch.setattr(service.catalogue, "refresh", refresh)
+        service.rescan()
+        eventually(lambda: not screen.last.problems)
 
 
 def test_changes_come_by_looking_where_inotify_is_blind(
