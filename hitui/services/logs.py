@@ -271,7 +271,7 @@ class LogReader:
         if self._file is None:
             return
         self._note = ""
-        top = self._window.start
+        top = self._shown_start(self._file)
         if lines < 0:
             before = self._file.lines_before(top, -lines)
             if before:
@@ -295,7 +295,8 @@ class LogReader:
         self._note = ""
 
     def _hold(self) -> None:
-        self._top = self._window.start
+        if self._file is not None:
+            self._top = self._shown_start(self._file)
         self._following = False
 
     def _search(self, text: str, forward: bool) -> None:
@@ -306,7 +307,7 @@ class LogReader:
         needle = text.encode("utf-8", errors="surrogateescape")[:OVERLAP]
         fold = text == text.lower()
         same = text == self._searched and self._found_at is not None
-        from_here = self._found_at if same and self._found_at is not None else self._window.start
+        from_here = self._found_at if same and self._found_at is not None else self._shown_start(self._file)
         self._searched = text
         if forward:
             begin = self._file.line_end(from_here) if same else from_here
@@ -346,13 +347,7 @@ class LogReader:
         file = self._file
         if file is None:
             return LogWindow(self._path, note=self._note, following=self._following)
-        if self._following:
-            lines = file.lines_before(file.size, self._height)
-        else:
-            lines = file.lines_from(self._top, self._height)
-            if len(lines) < self._height:
-                # The last page is a full one.
-                lines = file.lines_before(file.size, self._height)
+        lines = self._shown_lines(file)
         start = lines[0].start if lines else 0
         complete = not self._uncounted()
         return LogWindow(
@@ -368,6 +363,16 @@ class LogReader:
             found_at=self._found_at,
             note=self._note or ("" if file.size else "nothing was written yet"),
         )
+
+    def _shown_lines(self, file: LogFile) -> list[RawLine]:
+        lines = [] if self._following else file.lines_from(self._top, self._height)
+        # The last page is a full one.
+        return lines if len(lines) == self._height else file.lines_before(file.size, self._height)
+
+    def _shown_start(self, file: LogFile) -> int:
+        """Byte offset of the first line as it stands now: what was published last may be some keys behind."""
+        lines = self._shown_lines(file)
+        return lines[0].start if lines else 0
 
     def _line_number(self, file: LogFile, offset: int) -> int | None:
         """Number of the line that starts at `offset`, from 1; None while its block is not counted."""

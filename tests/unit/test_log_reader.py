@@ -141,6 +141,17 @@ def test_scrolling_up_stops_following_and_the_end_resumes_it(reader: LogReader, 
     assert shows(reader, "line 8", "line 9", "line 10", "line 11").following
 
 
+def test_keys_that_come_faster_than_pages_are_read_all_count(tmp_path: Path) -> None:
+    reader = LogReader(height=4)
+    # All of them wait in the queue before the first is looked at.
+    reader.open(str(numbered(tmp_path / "a.log", 100)))
+    for _ in range(3):
+        reader.scroll(-10)
+    reader.start(lambda window: None)
+    shows(reader, "line 67", "line 68", "line 69", "line 70")
+    reader.close()
+
+
 def test_searching_goes_through_the_places_both_ways(reader: LogReader, tmp_path: Path) -> None:
     path = tmp_path / "a.log"
     path.write_text("Error one\n" + "x\n" * 20 + "error two\n" + "x\n" * 20 + "ERROR three\n" + "x\n" * 20)
