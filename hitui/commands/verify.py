@@ -6,6 +6,7 @@ import argparse
 import json
 
 from hitui.commands.saying import harmless, warn
+from hitui.domain.configs import ConfigState
 from hitui.factory import build_services
 from hitui.services.verification import Verdict, listed, verify
 
@@ -29,10 +30,15 @@ def run(arguments: argparse.Namespace) -> int:
         warn(problem)
     broken = [verdict.state.name for verdict in verdicts if not verdict.whole]
     if broken:
-        pending = any(verdict.state.pending for verdict in verdicts)
-        mend = "; `hitui rerun` runs what is pending" if pending else ""
+        can_rerun = any(_can_rerun(verdict.state) for verdict in verdicts)
+        mend = "; `hitui rerun` runs what is pending" if can_rerun else ""
         warn(f"not whole: {', '.join(broken)}{mend}")
     return 1 if broken else 0
+
+
+def _can_rerun(state: ConfigState) -> bool:
+    """Not where answers may be hidden in a file that cannot be read, nor for steps of a trainer."""
+    return bool(state.pending) and state.unit == "tasks" and not state.hides_answers
 
 
 def _lines(verdict: Verdict) -> list[str]:

@@ -49,6 +49,15 @@ class TestVerify:
         ]
         assert sandbox.hitui("verify", "nothing").returncode == 3
 
+    def test_a_rerun_is_named_only_where_one_would_start(self, sandbox: Sandbox, output: Path) -> None:
+        assert sandbox.hitui("verify", "text_html").stderr == (
+            "hitui: not whole: g/text_html; `hitui rerun` runs what is pending\n"
+        )
+        (output / "results.jsonl").mkdir()
+        held_back = sandbox.hitui("verify", "text_html")
+        assert held_back.returncode == 1
+        assert held_back.stderr == "hitui: not whole: g/text_html\n"
+
     def test_what_is_blocked_is_no_defect(self, sandbox: Sandbox, output: Path) -> None:
         append_lines(output / "results.jsonl", [answer(task) for task in range(3, 8)])
         (verdict,) = json.loads(sandbox.hitui("verify", "text_html", "--json").stdout)
