@@ -1,13 +1,15 @@
 """Which input files of a task are absent.
 
 The dataset has one subfolder a table format, `image/` with a PNG and `tables/` with an XLSX of each table.
-Each subfolder is listed once and again when its modification time changes; no task costs a stat.
+Each subfolder is listed once and again when its modification time changes, or was so late that the same time
+may stand for another change; no task costs a stat.
 """
 
 from __future__ import annotations
 
 import itertools
 import os
+import time
 from collections.abc import Callable, Hashable
 from pathlib import Path
 
@@ -21,6 +23,10 @@ IMAGES, IMAGE_ENDING = "image", ".png"
 WORKBOOKS, WORKBOOK_ENDING = "tables", ".xlsx"
 SUBFOLDERS = {**TABLE_ENDINGS, IMAGES: IMAGE_ENDING, WORKBOOKS: WORKBOOK_ENDING}
 _ENTRIES_LOOKED_AT = 200
+_SETTLED_NS = 3_000_000_000
+"""Some file systems know the time of a change to two seconds only."""
+_versions = itertools.count()
+"""Of all listings of this process: a dataset that is found anew has never the number of an earlier one."""
 WORKBOOK_TYPE = "Visualization"
 """The question type whose answers are programs that read the XLSX."""
 
@@ -34,40 +40,49 @@ class InputFiles:
         """Whether the folder was listed before and cannot be now; what it held then still counts."""
         self._names: dict[str, frozenset[str]] = {}
         self._times: dict[str, int | None] = {}
+        self._unsettled: frozenset[str] = frozenset()
+        self._version = next(_versions)
         self.refresh()
 
     @property
     def version(self) -> Hashable:
         """Another value whenever a listing changed."""
-        return tuple(self._times.items())
+        return self._version
 
     @property
     def absent_subfolders(self) -> tuple[str, ...]:
-        return tuple(name for name, time in self._times.items() if time is None)
+        return tuple(name for name, changed_at in self._times.items() if changed_at is None)
 
     def refresh(self) -> bool:
         """Lists again what changed; True when anything did."""
         names, times = dict(self._names), dict(self._times)
+        unsettled = set()
         changed = False
+        now = time.time_ns()
         for name in SUBFOLDERS:
             path = self.folder / name
             try:
-                time: int | None = path.stat().st_mtime_ns
+                changed_at: int | None = path.stat().st_mtime_ns
             except OSError:
-                time = None
-            if name in times and times[name] == time:
+                changed_at = None
+            if name in times and times[name] == changed_at and name not in self._unsettled:
                 continue
-            changed = True
+            before = names.get(name), times.get(name)
             try:
-                names[name] = _names_in(path) if time is not None else frozenset()
+                names[name] = _names_in(path) if changed_at is not None else frozenset()
             except OSError:
-                names[name], time = frozenset(), None
-            times[name] = time
+                names[name], changed_at = frozenset(), None
+            times[name] = changed_at
+            changed |= before != (names[name], times[name])
+            if changed_at is not None and abs(now - changed_at) < _SETTLED_NS:
+                unsettled.add(name)
         # Looked at last: whatever seemed absent because the whole folder went is then left as it was.
         was_gone, self.gone = self.gone, bool(self._times) and not can_be_listed(self.folder)
         if self.gone:
             return not was_gone
-        self._names, self._times = names, times
+        self._names, self._times, self._unsettled = names, times, frozenset(unsettled)
+        if changed or was_gone:
+            self._version = next(_versions)
         return changed or was_gone
 
     def absent(self, modality: str | None, table_format: str | None) -> Callable[[Question], tuple[str, ...]]:
