@@ -237,7 +237,7 @@ class TransformersEngine(Engine):
 
 
 def _open_image(path: Path) -> Any:
-    """The picture in RGB. Raises TaskFailed where it cannot be decoded."""
+    """The picture in RGB. Raises TaskFailed where it cannot be decoded, OSError where the disk does not give it."""
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -248,11 +248,12 @@ def _open_image(path: Path) -> Any:
                 raise image_too_large(image.size) from error
     except Image.DecompressionBombError as error:
         raise TaskFailed(str(error)) from error
-    except FileNotFoundError:
-        raise
     except UnidentifiedImageError as error:
         raise TaskFailed(f"Image cannot be read: {path.name} is no image") from error
     except (OSError, SyntaxError, ValueError) as error:
+        # Decoders raise OSError too, without a number.
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
         raise TaskFailed(f"Image cannot be read: {path.name}: {_one_line(error)}") from error
 
 

@@ -95,6 +95,12 @@ class Runner:
         eventually(lambda: sum(event["event"] == "task" for event in self.events) >= count)
 
 
+def without_rights(runner: Runner) -> None:
+    """What may not be read binds root only without its capabilities."""
+    if os.getuid() == 0:
+        runner.python = ("setpriv", "--bounding-set=-all", "--inh-caps=-all", sys.executable)
+
+
 def json_lines(path: Path) -> list[dict[str, Any]]:
     """The whole lines of a file of JSON lines; none where it is not there yet."""
     if not path.exists():

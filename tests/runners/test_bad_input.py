@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.runners.conftest import PLAIN_PYTHON, RUNNERS, Runner, environment
+from tests.runners.conftest import PLAIN_PYTHON, RUNNERS, Runner, environment, without_rights
 from tests.tools.benchmark import Benchmark
 from tests.tools.eventually import eventually
-
-
-def without_rights(runner: Runner) -> None:
-    """What may not be read binds root only without its capabilities."""
-    if os.getuid() == 0:
-        runner.python = ("setpriv", "--bounding-set=-all", "--inh-caps=-all", sys.executable)
 
 
 def test_a_second_runner_is_refused(runner: Runner) -> None:

@@ -17,7 +17,7 @@ from hitui_runners.realhitbench.questions import InputFiles, load_questions
 from hitui_runners.realhitbench.store import ResultStore
 from hitui_runners.stopping import StopSignals
 
-from tests.runners.conftest import Runner, json_lines
+from tests.runners.conftest import Runner, json_lines, without_rights
 from tests.tools.benchmark import Benchmark, png, png_head
 from tests.tools.eventually import eventually
 
@@ -283,6 +283,21 @@ def test_a_picture_that_cannot_be_decoded(
 
     assert result["Prediction"].startswith(said)
     assert model.prompts == []
+
+
+def test_a_picture_that_the_disk_refuses_is_no_fault_of_its_task(
+    runner: Runner, tiny_model: Path, benchmark_data: Benchmark
+) -> None:
+    picture = benchmark_data.data / "image" / "harbours.png"
+    picture.chmod(0)
+    without_rights(runner)
+    ended = runner.run("--model", tiny_model, engine="transformers", modality="image")
+
+    assert ended.returncode == 1
+    assert [result["Prediction"] for result in runner.journal] == [
+        f"[ERROR] Input file cannot be read: {picture}: Permission denied"
+    ] * 5
+    assert "the last 5 tasks failed with errors that are not theirs" in ended.stderr
 
 
 def test_a_picture_that_the_processor_refuses_costs_its_task(
