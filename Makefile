@@ -3,7 +3,7 @@ PYTHON ?= python3
 DEMO_VENV := .venv-demo
 TEST_VENV := .venv
 CONSTRAINTS := constraints.txt
-# The oldest version that has Qwen3-VL, the first 5, and two between that and the one of `make test`.
+# The last 4 (Qwen3-VL came with 4.57), the first 5, and two between that and the one of `make test`.
 TRANSFORMERS := 4.57.6 5.0.0 5.5.4 5.12.1
 
 .PHONY: demo test test-versions check bench screenshots clean
