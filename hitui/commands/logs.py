@@ -10,7 +10,7 @@ import os
 import sys
 import time
 
-from hitui.domain.jobs import Job, Starting
+from hitui.domain.jobs import Ended, Job, Starting
 from hitui.errors import NoSuchName, WorkspaceError
 from hitui.factory import Services, build_services
 from hitui.services.logs import display_text
@@ -30,16 +30,20 @@ def run(arguments: argparse.Namespace) -> int:
     services = build_services(arguments.workspace)
     job = _find(services, arguments.job)
     harmless = sys.stdout.isatty()
-    if not job.log and not arguments.follow:
-        raise WorkspaceError(f"job {job.id} has no log: it is {job.word}")
     offset = 0
     asked = 0.0
     while True:
         if arguments.follow and time.monotonic() - asked > JOB_SECONDS:
             job = _find(services, arguments.job)
+            if services.jobs.latest.supervisor_pid is None and job.active:
+                # Only a supervisor can find out that it ends.
+                services.jobs.ensure_supervisor()
             asked = time.monotonic()
         # What an ended job has written is all there, so one more look after its end reads the rest.
         ended = not job.active
+        if not job.log and (ended or not arguments.follow):
+            reason = f" ({job.state.reason})" if isinstance(job.state, Ended) and job.state.reason else ""
+            raise WorkspaceError(f"job {job.id} has no log: {job.word}{reason}")
         offset = _copy(job, offset, harmless)
         if not arguments.follow or ended:
             return 0
@@ -47,12 +51,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _find(services: Services, job_id: int) -> Job:
-    snapshot = services.jobs.read_once(every=True)
-    job = next((job for job in snapshot.jobs if job.id == job_id), None)
+    jobs = services.jobs.read_once(every=True).jobs
+    job = next((job for job in jobs if job.id == job_id), None)
     if job is None:
         raise NoSuchName(f"no job {job_id}; `hitui jobs --all` lists them")
-    if snapshot.supervisor_pid is None and job.active:
-        services.jobs.ensure_supervisor()
     return job
 
 

@@ -195,6 +195,17 @@ def test_no_character_is_torn_where_a_long_log_is_read_in_pieces(here: Control) 
     assert shown_on_a_terminal(here, "logs", "1").decode().splitlines() == lines
 
 
+def test_a_job_that_never_had_a_log_says_how_it_stands(here: Control) -> None:
+    here.ended(here.submit("answer"))
+    here.ended(here.submit("answer"))
+    for words in (["logs", "2"], ["logs", "2", "-f"]):
+        done = hitui(here, *words)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr == (
+            "hitui: job 2 has no log: succeeded (nothing to do: no task of it is pending)\n"
+        )
+
+
 def test_a_log_that_was_removed_is_said(here: Control) -> None:
     here.ended(here.submit("fail"))
     log = Path(here.job(1).log)
@@ -205,20 +216,21 @@ def test_a_log_that_was_removed_is_said(here: Control) -> None:
         assert done.stderr == f"hitui: {log}: the log of job 1 is not there any more\n"
 
 
-def test_jobs_are_listed_although_no_supervisor_can_be_started(here: Control) -> None:
+def test_jobs_and_logs_are_shown_although_no_supervisor_can_be_started(here: Control) -> None:
     here.running(here.submit("hang"))
     kill(here.supervisor())
     # Something else stands in the place of its folder of sockets.
     aside = here.paths.runtime.with_name("aside")
     here.paths.runtime.rename(aside)
     here.paths.runtime.touch()
-    done = hitui(here, "jobs")
+    done, log = hitui(here, "jobs"), hitui(here, "logs", "1")
     here.paths.runtime.unlink()
     aside.rename(here.paths.runtime)
     assert done.returncode == 1
     assert done.stdout.splitlines()[1].split()[:3] == ["1", "g/hang", "running"]
     assert done.stderr.startswith(f"hitui: {here.paths.runtime}: ")
     assert len(done.stderr.splitlines()) == 1
+    assert (log.returncode, log.stderr) == (0, "")
     assert hitui(here, "jobs").returncode == 0
 
 
