@@ -13,16 +13,17 @@ from hitui.domain.configs import Config, ConfigState
 
 DEFAULT_PATTERN = "*.jsonl"
 _CHUNK = 1024 * 1024
+_TAIL = 256
 
 
 class LineCountReader:
-    """A line counts once its newline is there. Reads on from where it stopped."""
+    """A line counts once its newline is there. Reads on from where it stopped, unless the file was written anew."""
 
     def __init__(self, context: ReadContext) -> None:
         self._context = context
         self._lock = threading.Lock()
-        self._counted: dict[Path, tuple[int, int, int]] = {}
-        """File → its inode, how many bytes are counted, and their lines."""
+        self._counted: dict[Path, tuple[int, int, int, bytes]] = {}
+        """File → its inode, how many bytes are counted, their lines, and the last of those bytes."""
 
     def fingerprint(self, config: Config) -> Hashable:
         return config, tuple(matching_files(self._context, config, DEFAULT_PATTERN))
@@ -57,14 +58,16 @@ class LineCountReader:
 
     def _count(self, path: Path, inode: int, size: int) -> int:
         with self._lock:
-            known_inode, offset, lines = self._counted.get(path, (inode, 0, 0))
-        if known_inode != inode or size < offset:
-            offset = lines = 0
+            known_inode, offset, lines, tail = self._counted.get(path, (inode, 0, 0, b""))
         with path.open("rb") as file:
+            file.seek(offset - len(tail))
+            if known_inode != inode or size < offset or file.read(len(tail)) != tail:
+                offset, lines, tail = 0, 0, b""
             file.seek(offset)
             while chunk := file.read(_CHUNK):
                 lines += chunk.count(b"\n")
                 offset += len(chunk)
+                tail = (tail + chunk)[-_TAIL:]
         with self._lock:
-            self._counted[path] = (inode, offset, lines)
+            self._counted[path] = (inode, offset, lines, tail)
         return lines
