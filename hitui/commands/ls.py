@@ -8,7 +8,7 @@ from typing import Any
 
 from hitui.commands.saying import warn
 from hitui.commands.tables import iso_time, lines_of, short_time
-from hitui.domain.configs import ConfigState
+from hitui.domain.configs import ConfigCondition, ConfigState
 from hitui.domain.jobs import Job, Queued
 from hitui.domain.progress import JobProgress
 from hitui.errors import HituiError
@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
             f"{services.settings.root}: no results found below it; give the folder that holds them with -w, "
             "or name it as `[workspace] results` in hitui.toml"
         )
-    elif _lacks_questions(services) and any(state.config.kind == "realhitbench" for state, _ in rows):
+    elif _lacks_questions(services) and any(map(_needs_questions, snapshot.configs)):
         problems.append(
             f"{services.settings.root}: no question list found, so no total is known; "
             "name it as `[workspace] questions` in hitui.toml"
@@ -47,6 +47,10 @@ def run(arguments: argparse.Namespace) -> int:
     for problem in problems:
         warn(problem)
     return 0
+
+
+def _needs_questions(state: ConfigState) -> bool:
+    return state.config.kind == "realhitbench" and state.condition is ConfigCondition.UNCOUNTED
 
 
 def _lacks_questions(services: Services) -> bool:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.tools.results import (
+    REPORT,
     TOO_LARGE,
     answer,
     append_lines,
@@ -114,6 +115,13 @@ class TestLs:
             f"hitui: {workspace}: no question list found, so no total is known; "
             "name it as `[workspace] questions` in hitui.toml\n"
         )
+        # A report of missing tasks knows the total by itself.
+        shutil.rmtree(workspace / "result")
+        (workspace / "g" / "mix_html").mkdir(parents=True)
+        (workspace / "g" / "mix_html" / "skip_ids.json").write_text(json.dumps(REPORT))
+        run = sandbox.hitui("ls")
+        assert re.search(r"^g/mix_html +7/10 ", run.stdout, re.MULTILINE)
+        assert run.stderr == ""
 
     def test_a_refused_settings_file(self, sandbox: Sandbox) -> None:
         sandbox.settings("[workspace]\nresult = []\n")
