@@ -36,7 +36,7 @@ MOST_TRIES = 3
 runner, or runners that asked for the queue within AT_ONCE_SECONDS."""
 AT_ONCE_SECONDS = 10.0
 RETRY_SECONDS = 5.0
-"""How soon something is tried again that the disk refused."""
+"""How soon something is tried again that the disk refused; the first times sooner."""
 
 
 class Keeper:
@@ -169,12 +169,14 @@ class Keeper:
 
     async def _surely(self, change: Callable[[], object]) -> None:
         """Writes to the store, again and again while the disk is full."""
+        delay = RETRY_SECONDS / 16
         while True:
             try:
                 change()
             except (sqlite3.Error, OSError):
                 note_error()
-                await asyncio.sleep(RETRY_SECONDS)
+                await asyncio.sleep(delay)
+                delay = min(2 * delay, RETRY_SECONDS)
             else:
                 break
         self._changed()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import resource
 import sys
@@ -13,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from hitui.adapters import processes
-from hitui.adapters.executors.base import Launch
-from hitui.adapters.executors.local import LocalExecutor
+from hitui.adapters.executors.base import ExitRecord, Launch
+from hitui.adapters.executors.local import LocalExecutor, LocalJob
 from hitui.adapters.processes import Process
 from hitui.domain.jobs import Ended, Ending, Job, JobRequest, Queued, Starting, Stopping
 from hitui.errors import SupervisorError
@@ -218,3 +219,25 @@ def test_a_full_disk_is_no_launcher_that_died_again(kept: Kept) -> None:
         await kept.keeper.close()
 
     asyncio.run(scene())
+
+
+def test_a_job_that_cannot_be_followed_for_a_moment_is_followed_on(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = LocalJob.ended
+
+    async def ended_the_second_time(job: LocalJob) -> ExitRecord | None:
+        if kept.refusals == 0:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return await ended(job)
+
+    monkeypatch.setattr(LocalJob, "ended", ended_the_second_time)
+
+    async def scene() -> Ended:
+        job = kept.starting("a")
+        kept.keeper.launch(job, kept.launch_of(job, sys.executable, "-c", "import sys; sys.exit(3)"), [])
+        return await kept.ended(job)
+
+    state = asyncio.run(scene())
+    assert (state.ending, state.exit_status, kept.refusals) == (Ending.FAILED, 3, 1)
+    assert kept.store.claims() == {}
