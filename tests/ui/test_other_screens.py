@@ -193,3 +193,22 @@ async def test_help_names_the_keys_of_lists_too() -> None:
         await shown(pilot, "Tasks · not done: 3")
         await pilot.press("question_mark")
         await shown(pilot, "in the facts", "in the tasks", "↓ j", "PgDn")
+
+
+async def test_the_total_of_many_launches_is_in_sight_on_a_small_screen() -> None:
+    states = tuple(sample.config(f"group/config_{number:02d}", 3070, missing=1) for number in range(30))
+    services = sample.services(states=states, known_jobs=JobsSnapshot())
+    async with Dashboard(services).run_test(size=(80, 24), notifications=True) as pilot:
+        await shown(pilot, "1 to rerun")
+        await pilot.press("R")
+        await shown(pilot, "30 tasks in 30 jobs", "start 30 jobs", "group/config_00")
+        await pilot.press("end")
+        await shown(pilot, "and 27 more like it")
+
+
+async def test_one_error_is_one_error() -> None:
+    services = sample.services(states=(sample.config("a/b", 3070, errors=1),), known_jobs=JobsSnapshot())
+    async with Dashboard(services).run_test(size=SIZE, notifications=True) as pilot:
+        await shown(pilot, "1 to rerun")
+        await pilot.press("enter")
+        await shown(pilot, "· 1 error ·")

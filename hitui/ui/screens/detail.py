@@ -210,7 +210,7 @@ def fact_lines(row: ConfigRow, root: str, width: int) -> list[Line]:
     facts.append(
         (
             state.unit,
-            f"{state.done} done of {total} · {state.errors} errors · {state.missing} missing · "
+            f"{state.done} done of {total} · {text.count(state.errors, 'error')} · {state.missing} missing · "
             f"{state.blocked} blocked · {state.pending} pending",
             "",
         )

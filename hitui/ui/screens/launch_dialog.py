@@ -13,7 +13,7 @@ from hitui.ui.screens.dialog import Dialog
 
 TASKS_CELLS, ABOUT_CELLS, GAP = 6, 6, 2
 MOST_FOLDERS = 4
-"""So many lines say what is written; more would push the total out of sight."""
+"""So many lines say what is written; more would push what is refused out of sight."""
 
 
 class LaunchDialog(Dialog):
@@ -48,6 +48,8 @@ class LaunchDialog(Dialog):
         refused = [launch for launch in plan.launches if launch.refused is not None]
         lines: list[Line] = []
         if plan.startable:
+            # First, for of many configs the last are out of sight.
+            lines += [_total(plan), ()]
             name, where = _widths(plan.startable, width)
             lines.append(_row(("config", "tasks", "where", "about"), ("dim",) * 4, name, where))
             for launch in plan.startable:
@@ -67,8 +69,6 @@ class LaunchDialog(Dialog):
                 lines += [
                     (("    " + part, "warn"),) for part in text.wrapped(launch.refused or "", width - 4)
                 ]
-        if plan.startable:
-            lines += [(), _total(plan)]
         return lines
 
 
