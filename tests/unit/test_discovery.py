@@ -94,11 +94,12 @@ def test_hidden_folders_environments_and_the_dataset_are_not_entered(tmp_path: P
     assert names_in(tmp_path) == ["g/text_html"]
 
 
-def test_results_sorted_into_a_folder_a_format_are_no_dataset(tmp_path: Path) -> None:
+@pytest.mark.parametrize("left", ["results.json", "skip_ids.json"])
+def test_results_sorted_into_a_folder_a_format_are_no_dataset(tmp_path: Path, left: str) -> None:
     write_dataset(tmp_path / "data", ["table1"])
     formats = ("csv", "html", "json", "latex", "markdown")
     for name in formats:
-        folder = write_results(tmp_path / "result" / "text" / name / "results.json", [answer(1)]).parent
+        folder = write_results(tmp_path / "result" / "text" / name / left, [answer(1)]).parent
         (folder / "aggregate_metrics.csv").touch()
     catalogue = Catalogue(Settings(root=tmp_path))
     assert [(config.name, config.modality, config.table_format) for config in catalogue.configs] == [

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Hashable
 from pathlib import Path
 
+from hitui.adapters.checkpoints import skip_ids
 from hitui.adapters.checkpoints.result_listing import is_result_file
 from hitui.adapters.files.look import can_be_listed
 from hitui.domain.tasks import Question
@@ -135,7 +136,7 @@ def is_data_folder(folder: Path, subfolders: set[str]) -> bool:
         except OSError:
             continue
         found += any(entry.endswith(SUBFOLDERS[name]) for entry in first) and not any(
-            map(is_result_file, first)
+            entry == skip_ids.NAME or is_result_file(entry) for entry in first
         )
         if found == 2:
             return True
