@@ -166,6 +166,17 @@ def test_a_link_in_a_circle_ends(tmp_path: Path) -> None:
     assert names_in(tmp_path) == ["g/text_html"]
 
 
+def test_a_folder_is_called_by_its_own_name_and_not_by_a_link_to_it(tmp_path: Path) -> None:
+    """A link that someone adds must not rename the configs of which jobs and settings speak."""
+    write_results(tmp_path / "result" / "g" / "text_html" / "results.json", [answer(1)])
+    outside = tmp_path / "outside"
+    write_results(outside / "mix_csv" / "results.json", [answer(1)])
+    root = tmp_path / "result"
+    (root / "a_link").symlink_to(root / "g", target_is_directory=True)
+    (root / "elsewhere").symlink_to(outside, target_is_directory=True)
+    assert names_in(root) == ["elsewhere/mix_csv", "g/text_html"]
+
+
 def test_a_results_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
     (tmp_path / "hitui.toml").write_text('[workspace]\nresults = ["gone"]\n')
     catalogue = Catalogue(load_settings(tmp_path, tmp_path / "hitui.toml"))

@@ -58,14 +58,16 @@ class Walker:
         self._metadata: dict[Path, tuple[Signature, tuple[str, ...]]] = {}
 
     def walk(self, roots: Iterable[Path], excluded: Iterable[Path] = (), depth: int | None = None) -> Found:
-        """Everything below `roots`, at most `depth` folders down."""
+        """Everything below `roots`, at most `depth` folders down. A folder counts once, by its own name before
+        that of a link to it."""
         found = Found()
         seen: set[tuple[int, int]] = set()
         skip = {str(path) for path in excluded}
         roots = list(roots)
         todo = [(root, 0) for root in reversed(roots)]
-        while todo:
-            folder, level = todo.pop()
+        linked: list[tuple[Path, int]] = []
+        while todo or linked:
+            folder, level = todo.pop() if todo else linked.pop(0)
             try:
                 status = folder.stat()
                 if (status.st_dev, status.st_ino) in seen or str(folder) in skip:
@@ -88,7 +90,10 @@ class Walker:
             found.visited.append(folder)
             below = self._look(folder, listed, found)
             if depth is None or level < depth:
-                todo += [(folder / name, level + 1) for name in reversed(below)]
+                entered = set(below)
+                links = {entry.name for entry in listed if entry.name in entered and entry.is_symlink()}
+                linked += [(folder / name, level + 1) for name in below if name in links]
+                todo += [(folder / name, level + 1) for name in reversed(below) if name not in links]
         for root in roots:
             # It went while it was walked: what was not found below it may be there.
             if root in found.visited and not can_be_listed(root):
