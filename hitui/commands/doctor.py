@@ -81,5 +81,5 @@ def _examine_store(client: SupervisorClient, paths: RuntimePaths) -> Iterator[Fi
         what, _, mend = str(error).partition("; ")
         yield health.fail("job store", what, mend)
     else:
-        if paths.database.exists():
+        if os.path.lexists(paths.database):
             yield health.ok("job store", str(paths.database))
