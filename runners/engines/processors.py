@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from hitui_runners.errors import RunnerError
 from hitui_runners.output import warn
 
 
@@ -40,7 +41,20 @@ def _hide_torchvision(error: Exception) -> None:
 
 
 def load_processor(folder: Path) -> Any:
-    """The processor of the model in `folder`. Raises what transformers raises."""
+    """The processor of the model in `folder`, with a chat template. Raises RunnerError where it has none, and
+    else what transformers raises."""
+    processor = _processor(folder)
+    # Where only the tokenizer has one, a processor does not look there.
+    tokenizer = getattr(processor, "tokenizer", processor)
+    processor.chat_template = processor.chat_template or tokenizer.chat_template
+    if not processor.chat_template:
+        raise RunnerError(
+            f"{folder}: the model has no chat template; put its chat_template.jinja (or .json) there"
+        )
+    return processor
+
+
+def _processor(folder: Path) -> Any:
     from transformers import AutoProcessor
 
     try:
@@ -71,18 +85,22 @@ def _without_video(folder: Path) -> Any:
                 None if argument is None else super().check_argument_for_proper_class(argument_name, argument)
             )
 
-    tokenizer = AutoTokenizer.from_pretrained(folder)
     return WithoutVideo(
         image_processor=images.from_pretrained(folder),
-        tokenizer=tokenizer,
-        chat_template=_chat_template(folder) or tokenizer.chat_template,
+        tokenizer=AutoTokenizer.from_pretrained(folder),
+        chat_template=_chat_template(folder),
     )
 
 
 def _processor_class(folder: Path) -> Any:
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    from transformers import AutoConfig
+
+    # Raises for a type that this version does not know, with words that say so.
+    model_type = AutoConfig.from_pretrained(folder).model_type
     names = importlib.import_module("transformers.models.auto.processing_auto").PROCESSOR_MAPPING_NAMES
-    return getattr(importlib.import_module("transformers"), names[config["model_type"]])
+    if model_type not in names:
+        raise ValueError(f"models of the type {model_type} have no processor for text and images")
+    return getattr(importlib.import_module("transformers"), names[model_type])
 
 
 def _chat_template(folder: Path) -> str | None:

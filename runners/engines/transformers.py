@@ -89,6 +89,8 @@ class TransformersEngine(Engine):
                 dtype=torch.bfloat16 if on_gpu else torch.float32,
                 device_map="auto" if on_gpu else None,
             ).eval()
+        except RunnerError:
+            raise
         except Exception as error:
             what = (
                 "not enough memory to load the model"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -361,6 +362,41 @@ def test_a_broken_model_folder_is_one_line(tiny_model: Path, tmp_path: Path, bro
 
     assert str(refused.value).startswith(f"{tmp_path}: the model cannot be loaded: ")
     assert "\n" not in str(refused.value)
+
+
+def changed(model: Path, folder: Path, file: str, **values: object) -> Path:
+    """A copy of the model in `folder` with other values in one of its JSON files; None takes one out."""
+    for path in model.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    content = {**json.loads((folder / file).read_text()), **values}
+    (folder / file).write_text(
+        json.dumps({key: value for key, value in content.items() if value is not None})
+    )
+    return folder
+
+
+def test_a_model_of_an_unknown_type_is_one_line(tiny_model: Path, tmp_path: Path) -> None:
+    folder = changed(tiny_model, tmp_path, "config.json", model_type="qwen9_vl")
+    with pytest.raises(RunnerError, match=r"the model cannot be loaded: .*model type `qwen9_vl`"):
+        TransformersEngine(folder, 1000, 8, None).load()
+
+
+def test_a_model_without_chat_template_is_one_line(tiny_model: Path, tmp_path: Path) -> None:
+    folder = changed(tiny_model, tmp_path, "tokenizer_config.json", chat_template=None)
+    (folder / "chat_template.json").unlink()
+    with pytest.raises(RunnerError) as refused:
+        TransformersEngine(folder, 1000, 8, None).load()
+    assert str(refused.value) == (
+        f"{folder}: the model has no chat template; put its chat_template.jinja (or .json) there"
+    )
+
+
+def test_a_chat_template_of_the_tokenizer_serves_too(tiny_model: Path, tmp_path: Path) -> None:
+    folder = changed(tiny_model, tmp_path, "config.json")
+    (folder / "chat_template.json").unlink()
+    engine = TransformersEngine(folder, 1000, 8, None)
+    engine.load()
+    assert engine._processor.chat_template
 
 
 def broken_package(folder: Path, name: str, error: str) -> None:
