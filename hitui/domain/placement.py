@@ -109,6 +109,9 @@ def hindrance(
         return "does not answer"
     if gpu.mig_enabled:
         return "is in MIG mode"
+    if not gpu.uuid:
+        # A job is given its GPUs by UUID; with an empty one it would see none.
+        return "does not say its UUID"
     if gpu.uuid in claims:
         return f"is held by job {claims[gpu.uuid]}"
     if gpu.uuid in locked:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import re
+import stat
 import threading
 import unicodedata
 from collections.abc import Callable, Iterable
@@ -124,7 +125,11 @@ def newest_log(folders: Iterable[str]) -> str | None:
             continue
         for candidate in candidates:
             with contextlib.suppress(OSError):
-                found = (candidate.stat().st_mtime, str(candidate))
+                status = candidate.stat()
+                if not stat.S_ISREG(status.st_mode):
+                    # Opening a pipe would wait for someone who writes into it.
+                    continue
+                found = (status.st_mtime, str(candidate))
                 newest = found if newest is None else max(newest, found)
     return newest[1] if newest else None
 

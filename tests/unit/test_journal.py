@@ -91,6 +91,16 @@ def test_a_broken_line_further_up_is_named_and_passed_over(tmp_path: Path) -> No
     assert "line 5 is a result without an id" in reading.problems[2]
 
 
+def test_a_line_that_is_no_utf8_text_costs_no_other_line(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    path.write_bytes(
+        b'{"id": 1, "Prediction": "a"}\n{"id": 2, "Prediction": "\xff"}\n{"id": 3, "Prediction": "b"}\n'
+    )
+    reading = Journal(path).read()
+    assert reading.answered == {1: None, 3: None}
+    assert reading.problems == ("line 2 is no JSON: not counted; its task runs again",)
+
+
 def test_a_line_without_end_is_not_kept_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LONGEST_LINE", 1000)
     path = append_lines(tmp_path / "results.jsonl", [answer(1)])

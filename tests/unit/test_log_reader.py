@@ -83,6 +83,8 @@ def test_newest_log_is_the_one_that_changed_last(tmp_path: Path) -> None:
     folders = [str(tmp_path / "a"), str(tmp_path / "absent"), str(tmp_path / "b")]
     assert newest_log(folders) == str(tmp_path / "b" / "new.log")
     assert newest_log([str(tmp_path / "absent")]) is None
+    os.mkfifo(tmp_path / "b" / "pipe.log")
+    assert newest_log(folders) == str(tmp_path / "b" / "new.log")
 
 
 @pytest.fixture

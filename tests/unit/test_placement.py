@@ -192,6 +192,7 @@ def test_mig_devices_stand_for_their_gpu() -> None:
     assert place(machine, 5 * GIB, RULES, {}, wanted=["0:1"]).gpus == ("MIG-a",)
     assert unknown_gpus(machine, ["0"]) == "GPU 0 is in MIG mode; name its devices: 0:1"
     assert hindrance(whole, 1, RULES, {}) == "is in MIG mode"
+    assert hindrance(gpu(3, uuid=""), 1, RULES, {}) == "does not say its UUID"
     assert place(machine, GIB, replace(RULES, exclude=frozenset({0})), {}).gpus == ()
 
 

@@ -87,6 +87,8 @@ WHOLE = json.dumps({"results": [answer(1), answer(2)]}).encode()
         (bytes(5000), "is not JSON text at byte 0"),
         (b"\xff\xfe\x00garbage", "is not JSON text at byte 0"),
         (b" {\x93\x10random", "is not JSON text at byte 2"),
+        (b'{"results": [{"id": 1, "Prediction": "\xff"}]}', "is not UTF-8 text .byte 38."),
+        (b'{"results": [{"id": 1, "Prediction": "\xff"}', "is not UTF-8 text .byte 38."),
         (b"\xff\xfe\x00garbage}", "is not UTF-8 text|is not whole JSON"),
         (b'{"results": {"task": 1}}', "no list `results`"),
         (b"[" * 100_000, "JSON"),

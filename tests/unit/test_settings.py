@@ -3,11 +3,13 @@
 from pathlib import Path
 
 import pytest
+from hitui_runners import engines
 
+from hitui.adapters import checkpoints
 from hitui.domain.units import parse_duration, parse_size
 from hitui.errors import SettingsError
 from hitui.paths import find_workspace
-from hitui.settings import load_settings
+from hitui.settings import CONFIG_KINDS, ENGINES, load_settings
 
 
 def write(folder: Path, text: str) -> Path:
@@ -205,3 +207,8 @@ def test_settings_that_lead_nowhere_are_refused_and_not_passed_over(tmp_path: Pa
     assert root == tmp_path
     with pytest.raises(SettingsError, match="leads nowhere"):
         load_settings(root, file)
+
+
+def test_the_kinds_that_settings_may_name_are_those_that_are_registered() -> None:
+    assert set(ENGINES) == set(engines.ENGINES)
+    assert set(CONFIG_KINDS) == set(checkpoints.KINDS)

@@ -102,7 +102,7 @@ class Journal:
         try:
             result = _decode_line(line)
             task, prediction, seconds = result.id, result.Prediction, result.ProcessingTime
-        except (msgspec.DecodeError, RecursionError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             tolerated = self._read_tolerantly(line)
             if tolerated is None:
                 return

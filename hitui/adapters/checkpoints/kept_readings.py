@@ -74,7 +74,7 @@ class KeptReadings:
     def _find(self, place: Path, path: Path, key: _Key) -> FileReading | None:
         try:
             kept = _decode(place.read_bytes())
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
         same = (kept.program, kept.path, kept.key) == (self._program, os.fsencode(path), key)
         return kept.reading if same else None

@@ -99,7 +99,7 @@ def parse_results(content: bytes | memoryview | mmap.mmap) -> FileReading:
         if start[:1] == b"[":
             return _reduce(_decode_list(content))
         return _reduce(_decode_object(content).results)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         if bytes(content[-64:]).rstrip()[-1:] not in (b"}", b"]"):
             # The usual case of a file that is being written; the tolerant way is slow on a huge one.
             raise _refuse_without_end(content) from None
@@ -110,6 +110,8 @@ def _refuse_without_end(content: bytes | memoryview | mmap.mmap) -> UnreadableFi
     """What is wrong with a text that does not end as an object or a list does: one pass, nothing built."""
     try:
         _skip_value(content)
+    except UnicodeDecodeError as error:
+        return UnreadableFile(f"is not UTF-8 text (byte {error.start}): {_MEND_DAMAGED}")
     except msgspec.DecodeError as error:
         found = _PLACE.search(str(error))
         place = int(found[1]) if found else None
