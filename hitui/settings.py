@@ -57,6 +57,19 @@ class GpuSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return parse_duration(self.hold)
 
 
+class QueueSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    retries: int = 2
+    """How often a job that crashes is tried again."""
+    retry_pause: str = "15s"
+    """Before the first retry; each further pause is longer."""
+    resume: bool = False
+    """Whether jobs that a restart of the machine interrupted go on by themselves."""
+
+    @property
+    def retry_pause_seconds(self) -> float:
+        return parse_duration(self.retry_pause)
+
+
 class RunnerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One `[runner.NAME]`: ours (`engine`) or anyone's (`command`), never both."""
 
@@ -104,6 +117,7 @@ class MatrixSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     workspace: WorkspaceSettings = WorkspaceSettings()
     gpus: GpuSettings = GpuSettings()
+    queue: QueueSettings = QueueSettings()
     runner: dict[str, RunnerSettings] = {}
     config: list[ConfigSettings] = []
     matrix: dict[str, MatrixSettings] = {}
@@ -118,6 +132,7 @@ class Settings(msgspec.Struct, frozen=True):
     """None: there is no `hitui.toml`."""
     workspace: WorkspaceSettings = WorkspaceSettings()
     gpus: GpuSettings = GpuSettings()
+    queue: QueueSettings = QueueSettings()
     runners: dict[str, RunnerSettings] = {}
     configs: tuple[ConfigSettings, ...] = ()
     """Declared ones, matrices unfolded."""
@@ -175,6 +190,7 @@ def load_settings(root: Path, file: Path | None) -> Settings:
         file=file,
         workspace=parsed.workspace,
         gpus=parsed.gpus,
+        queue=parsed.queue,
         runners=parsed.runner,
         configs=tuple(config for _, config in _named_configs(parsed)),
     )
@@ -202,7 +218,11 @@ def _tables(data: dict[str, Any]) -> list[tuple[str, Any, Any, str]]:
     """Each table of the file: its name in messages, the table, what it must be, how such a one is written."""
     tables: list[tuple[str, Any, Any, str]] = [
         (section, data[section], kind, f"[{section}]")
-        for section, kind in (("workspace", WorkspaceSettings), ("gpus", GpuSettings))
+        for section, kind in (
+            ("workspace", WorkspaceSettings),
+            ("gpus", GpuSettings),
+            ("queue", QueueSettings),
+        )
         if section in data
     ]
     for section, kind, name in (("runner", RunnerSettings, "NAME"), ("matrix", MatrixSettings, "GROUP")):
@@ -306,6 +326,12 @@ def _check(file: Path, settings: Settings, parsed: _File) -> None:
             except ValueError as error:
                 refuse(where, str(error))
 
+    def duration(where: str, text: str) -> None:
+        try:
+            parse_duration(text)
+        except ValueError as error:
+            refuse(where, str(error))
+
     def paths(where: str, *texts: str | None) -> None:
         for text in texts:
             if text is not None and not text.strip():
@@ -319,10 +345,10 @@ def _check(file: Path, settings: Settings, parsed: _File) -> None:
     paths("[workspace] questions", settings.workspace.questions)
     paths("[workspace] data", settings.workspace.data)
     size("[gpus] min_free", settings.gpus.min_free)
-    try:
-        parse_duration(settings.gpus.hold)
-    except ValueError as error:
-        refuse("[gpus] hold", str(error))
+    duration("[gpus] hold", settings.gpus.hold)
+    duration("[queue] retry_pause", settings.queue.retry_pause)
+    if settings.queue.retries < 0:
+        refuse("[queue] retries", f"a number from 0 on is expected, not {settings.queue.retries}")
     if any(index < 0 for index in settings.gpus.exclude):
         refuse("[gpus] exclude", f"indices from 0 on are expected, not {min(settings.gpus.exclude)}")
     percent = settings.gpus.max_utilization

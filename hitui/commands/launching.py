@@ -106,7 +106,7 @@ def _failure(catalogue: Catalogue, job: Job, ids: tuple[TaskId, ...] | None) -> 
 
 
 def _wait(services: Services, jobs: Sequence[Job]) -> tuple[Job, ...]:
-    """Returns the jobs as they ended; one that was put back into the queue as its successor ended."""
+    """Returns the jobs as they ended; one that another took the place of as that one ended."""
     waiting = {job.id: job for job in jobs}
     ended: dict[int, Job] = {}
     say = Teller()
@@ -148,8 +148,8 @@ def _take(
         if not isinstance(job.state, Ended):
             continue
         del waiting[job.id]
-        successor = snapshot.active_for(job.request.config)
-        if job.state.ending is Ending.REQUEUED and successor is not None:
+        successor = snapshot.successor_of(job.id)
+        if successor is not None:
             waiting[successor.id] = successor
         else:
             ended[job.id] = job

@@ -13,6 +13,7 @@ from enum import Enum
 
 import msgspec
 
+from hitui.domain.schedule import Queue, Schedule
 from hitui.domain.tasks import ErrorClass, TaskId
 
 
@@ -100,6 +101,14 @@ class Job(msgspec.Struct, frozen=True):
     """Absolute path of the runner's event lines; empty before the start."""
     task_count: int | None = None
     """How many tasks it was started with; None before the start, or when the runner decides."""
+    schedule: Schedule = Schedule()
+    """As it stands now."""
+    place: float = 0.0
+    """Among jobs of one priority the lower place starts first."""
+    attempt: int = 1
+    """1, and one more for each time that it took the place of a job that failed."""
+    replaces: int | None = None
+    """The job whose place in the queue it took."""
 
     @property
     def active(self) -> bool:
@@ -132,12 +141,18 @@ class JobsSnapshot(msgspec.Struct, frozen=True):
     jobs: tuple[Job, ...] = ()
     supervisor_pid: int | None = None
     """None: no supervisor answers; the jobs are the last that were heard of."""
+    queue: Queue = Queue()
 
     def active_for(self, config: str) -> Job | None:
-        for job in reversed(self.jobs):
-            if job.request.config == config and job.active:
-                return job
-        return None
+        """The job that is on the config, else the first that waits for it."""
+        active = [job for job in self.jobs if job.request.config == config and job.active]
+        return next(
+            (job for job in active if not isinstance(job.state, Queued)), active[0] if active else None
+        )
+
+    def successor_of(self, job_id: int) -> Job | None:
+        """The job that took its place in the queue."""
+        return next((job for job in self.jobs if job.replaces == job_id), None)
 
     def holder_of(self, gpu_uuid: str) -> Job | None:
         for job in self.jobs:

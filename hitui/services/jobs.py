@@ -14,6 +14,7 @@ from hitui.domain.gpus import GpuSnapshot
 from hitui.domain.jobs import Job, JobRequest, JobsSnapshot
 from hitui.domain.launches import LaunchPlan, PlannedLaunch
 from hitui.domain.placement import GpuRules, gpus_for_jobs, never_enough, place
+from hitui.domain.schedule import Schedule
 from hitui.errors import HituiError, LaunchError, NoSuchName, SupervisorError
 from hitui.paths import RuntimePaths
 from hitui.settings import Settings
@@ -92,13 +93,17 @@ class JobsService:
         self._nudge.set()
         return pid
 
-    def submit(self, requests: Sequence[JobRequest]) -> tuple[Job, ...]:
+    def submit(
+        self,
+        requests: Sequence[JobRequest],
+        schedule: Schedule = Schedule(),  # noqa: B008 - a frozen value
+    ) -> tuple[Job, ...]:
         """Queues all of the requests or none; they run in the environment of this process.
 
         Raises LaunchError, NoSuchName or SupervisorError with the reason.
         """
         self.ensure_supervisor()
-        return self._client.submit(requests, _environment())
+        return self._client.submit(requests, _environment(), schedule)
 
     def submit_each(self, requests: Sequence[JobRequest]) -> tuple[tuple[Job, ...], tuple[str, ...]]:
         """Queues the requests that can be: their jobs, and a line for each that was refused.
@@ -118,6 +123,11 @@ class JobsService:
         """Asks jobs to stop; a second time, without grace. Raises NoSuchName or SupervisorError."""
         self.ensure_supervisor()
         return self._client.stop(job_ids)
+
+    def change_queue(self, verb: str, **what: object) -> tuple[Job, ...]:
+        """What `SupervisorClient.change_queue` says."""
+        self.ensure_supervisor()
+        return self._client.change_queue(verb, **what)
 
     def plan(self, requests: Sequence[JobRequest], workspace: Workspace, gpus: GpuSnapshot) -> LaunchPlan:
         """What the requests would do now. Looks at nothing but what it is given and the latest jobs."""

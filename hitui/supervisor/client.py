@@ -17,6 +17,7 @@ from typing import Any
 from hitui.adapters.events import read_tail
 from hitui.adapters.processes import JOB_VARIABLE
 from hitui.domain.jobs import Job, JobRequest, JobsSnapshot, one_line
+from hitui.domain.schedule import Schedule
 from hitui.errors import SupervisorError
 from hitui.paths import RuntimePaths
 from hitui.supervisor import wire
@@ -85,10 +86,27 @@ class SupervisorClient:
         """The jobs: the active and the latest ended ones, or `every` one."""
         return wire.snapshot_from_wire(self._ask({"do": "jobs", "all": every}))
 
-    def submit(self, requests: Sequence[JobRequest], environment: Mapping[str, str]) -> tuple[Job, ...]:
+    def submit(
+        self,
+        requests: Sequence[JobRequest],
+        environment: Mapping[str, str],
+        schedule: Schedule = Schedule(),  # noqa: B008 - a frozen value
+    ) -> tuple[Job, ...]:
         """Queues all of the requests or none. Raises LaunchError or NoSuchName with the reason."""
-        wanted = list(map(wire.request_to_wire, requests))
-        answer = self._ask({"do": "submit", "requests": wanted, "environment": dict(environment)})
+        message = {
+            "do": "submit",
+            "requests": list(map(wire.request_to_wire, requests)),
+            "environment": dict(environment),
+            "schedule": wire.schedule_to_wire(schedule),
+        }
+        return tuple(map(wire.job_from_wire, self._ask(message)["jobs"]))
+
+    def change_queue(self, verb: str, **what: object) -> tuple[Job, ...]:
+        """What `QueueControl` can do: pause, resume, limit, assign, prioritize, move, retry.
+
+        Returns the jobs that were named, as they stand now. Raises LaunchError or NoSuchName.
+        """
+        answer = self._ask({"do": verb, **what})
         return tuple(map(wire.job_from_wire, answer["jobs"]))
 
     def stop(self, job_ids: Sequence[int]) -> tuple[Job, ...]:
@@ -142,7 +160,7 @@ class SupervisorClient:
 
         store = Store(self._paths.database, read_only=True)
         try:
-            return JobsSnapshot(store.jobs(ended))
+            return JobsSnapshot(store.jobs(ended), queue=store.queue())
         except sqlite3.Error as error:
             raise SupervisorError(disk_trouble(self._paths.database, error)) from error
         finally:

@@ -12,6 +12,7 @@ What a restart makes of each state:
 from __future__ import annotations
 
 import asyncio
+import signal
 import sqlite3
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -24,17 +25,20 @@ from hitui.adapters.events import EventFile, read_tail
 from hitui.adapters.executors import open_executor
 from hitui.adapters.executors.base import ExitRecord, Launch, LaunchedJob, Standing
 from hitui.domain.jobs import Ending, Job, Queued, Running, Starting, Stopping, decide_ending, one_line
+from hitui.domain.succession import QUICK_SECONDS, HowItEnded, RetryRules, is_quick, successor
 from hitui.errors import LaunchError
 from hitui.paths import RuntimePaths
-from hitui.supervisor.store import End, Store
+from hitui.supervisor.rows import End
+from hitui.supervisor.store import Store
 from hitui.supervisor.trouble import note_error
 
 STOP_GRACE = 10.0
 """Seconds a runner has between SIGTERM and SIGKILL."""
 MOST_TRIES = 3
-"""After how many launches in a row nothing is queued again: launchers that died before they executed the
-runner, or runners that asked for the queue within AT_ONCE_SECONDS."""
-AT_ONCE_SECONDS = 10.0
+"""After how many launches in a row nothing is queued again whose launcher died before it executed the runner."""
+QUICK_DEATHS = 2
+"""After so many jobs in a row that died within seconds, no more of their group is started."""
+RESTARTED = "the machine was restarted while it ran"
 RETRY_SECONDS = 5.0
 """How soon something is tried again that the disk refused; the first times sooner."""
 
@@ -42,15 +46,22 @@ RETRY_SECONDS = 5.0
 class Keeper:
     """The jobs that were launched and have not ended. `changed` is called after every change."""
 
-    def __init__(self, store: Store, paths: RuntimePaths, changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        paths: RuntimePaths,
+        changed: Callable[[], None],
+        retry_rules: Callable[[], RetryRules] = RetryRules,
+    ) -> None:
         self._store = store
         self._paths = paths
+        self._retry_rules = retry_rules
         self._changed = changed
         self._launched: dict[int, LaunchedJob] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._tries: dict[int, int] = {}
-        self._requeues: dict[str, int] = {}
-        """How often in a row a config's runner asked at once to be queued again."""
+        self._quick_deaths: dict[str, list[int]] = {}
+        """Group → its last jobs, one after the other, that died within seconds."""
         self._unsaved_stops: dict[int, float] = {}
         """When a job was asked to stop, by id, for as long as the store could not take it down."""
 
@@ -79,7 +90,7 @@ class Keeper:
             return
         folder = self._paths.job(job.id)
         if self._store.boot(job.id) != boot:
-            self._end(job, executor.recorded(folder), "the machine was restarted while it ran")
+            self._end(job, executor.recorded(folder), RESTARTED)
         elif executor.standing(folder) is not Standing.NEVER_RAN:
             self._follow(job, executor.attach(folder, self.marker(job.id), STOP_GRACE))
             if isinstance(job.state, Stopping):
@@ -99,16 +110,19 @@ class Keeper:
         else:
             self._follow(job, launched)
 
-    def stop(self, job: Job) -> None:
-        """Asks a launched job, as `shown`, to stop; one that is stopping, without grace."""
+    def stop(self, job: Job, pause: str = "") -> None:
+        """Asks a launched job, as `shown`, to stop; one that is stopping, without grace.
+
+        With `pause` it goes back into the queue, held for that reason.
+        """
         again = isinstance(job.state, Stopping)
         try:
-            self._store.stopping(job.id)
+            self._store.stopping(job.id, pause)
         except sqlite3.Error:
             # On a full disk it is done all the same, and remembered until the store can take it down.
             note_error()
             self._unsaved_stops.setdefault(job.id, time.time())
-            self._begin(self._surely(lambda: self._store.stopping(job.id)))
+            self._begin(self._surely(lambda: self._store.stopping(job.id, pause)))
         self._ask_to_stop(job.id, now=again)
 
     def shown(self, job: Job) -> Job:
@@ -196,17 +210,18 @@ class Keeper:
         else:
             self._store.unstart(job.id)
 
-    def _requeues_at_once(self, job: Job, ending: Ending, ended_at: float) -> int:
-        """With this one; 0: it did not ask for the queue, or had time to do something before."""
-        started_at = job.state.started_at if isinstance(job.state, Running) else None
-        if ending is not Ending.REQUEUED or started_at is None or ended_at - started_at > AT_ONCE_SECONDS:
-            return 0
-        return self._requeues.get(job.request.config, 0) + 1
-
     def _end(self, job: Job, record: ExitRecord | None, otherwise: str) -> None:
         """Ends a job by its launcher's record, else by the runner's own `end` line, else as lost."""
         stop_asked = self._stop_asked(job)
         last_words = one_line(read_tail(job.log)) if job.log else ""
+        if (
+            otherwise == RESTARTED
+            and record is not None
+            and record.signal == signal.SIGTERM
+            and not stop_asked
+        ):
+            # Nobody here sent it: the machine did, as it went down.
+            record = None
         if record is not None:
             ending, reason = decide_ending(
                 status=record.status,
@@ -220,29 +235,65 @@ class Keeper:
                     f"ended {record.outlived} of its processes that outlived the runner;"
                     " a runner must not go into the background"
                 )
-            requeues = self._requeues_at_once(job, ending, record.ended_at)
-            if requeues >= MOST_TRIES:
-                ending = Ending.FAILED
-                reason = (
-                    f"exit status {record.status} within {AT_ONCE_SECONDS:.0f} s of its start, {requeues} times:"
-                    " it was not queued again"
-                )
-                requeues = 0
             if record.left:
                 reason = f"{reason}; {record.left} of its processes hang in the kernel".removeprefix("; ")
-            self._store.end(
-                job.id,
+            self._conclude(
+                job,
                 End(ending, reason, record.ended_at, record.status, record.signal, record.peak_memory),
+                last_words,
             )
-            self._requeues[job.request.config] = requeues
             return
         status = EventFile(job.events).read().exit_status if job.events else None
         if status is not None:
             ending, reason = decide_ending(
                 status=status, signal=None, error=None, stop_asked=stop_asked, last_words=last_words
             )
-            self._store.end(job.id, End(ending, reason, exit_status=status))
+            self._conclude(job, End(ending, reason, exit_status=status), last_words)
         elif stop_asked:
-            self._store.end(job.id, End(Ending.STOPPED, "on request"))
+            self._conclude(job, End(Ending.STOPPED, "on request"))
         else:
-            self._store.end(job.id, End(Ending.LOST, f"{otherwise}; what was answered is kept"))
+            end = End(Ending.LOST, f"{otherwise}; what was answered is kept")
+            self._conclude(job, end, interrupted=otherwise == RESTARTED)
+
+    def _conclude(self, job: Job, end: End, last_words: str = "", *, interrupted: bool = False) -> None:
+        """Ends the job, and puts into its place what is to follow it."""
+        ended_at = end.at or time.time()
+        started_at = job.state.started_at if isinstance(job.state, (Running, Stopping)) else None
+        how = HowItEnded(
+            end.ending,
+            ended_at,
+            None if started_at is None else max(0.0, ended_at - started_at),
+            end.exit_status,
+            last_words,
+            interrupted,
+        )
+        follows = successor(job, how, self._store.pause_asked(job.id), self._retry_rules())
+        if end.ending is Ending.REQUEUED and follows is None:
+            end = replace(
+                end,
+                ending=Ending.FAILED,
+                reason=f"exit status {end.exit_status} within {QUICK_SECONDS:.0f} s of its start, "
+                f"{job.attempt} times: it was not queued again",
+            )
+        elif follows is not None and follows.why:
+            end = replace(end, reason=f"{end.reason}; {follows.why}".removeprefix("; "))
+        self._store.end(job.id, end, follows)
+        self._mind_quick_deaths(job, replace(how, ending=end.ending), last_words)
+
+    def _mind_quick_deaths(self, job: Job, how: HowItEnded, last_words: str) -> None:
+        """Stops a group whose jobs die as soon as they are started, before all of it is burnt through."""
+        group = job.schedule.group
+        if how.ending is not Ending.FAILED or not is_quick(how):
+            if how.ending is not Ending.STOPPED:
+                self._quick_deaths.pop(group, None)
+            return
+        died = self._quick_deaths.setdefault(group, [])
+        if job.id not in died:
+            died.append(job.id)
+        waiting = [other for other in self._store.queued() if other.schedule.group == group]
+        if len(died) < QUICK_DEATHS or not waiting:
+            return
+        named = " and ".join(f"#{number}" for number in died[-QUICK_DEATHS:])
+        reason = f"{named} died within {QUICK_SECONDS:.0f} s" + (f": {last_words}" if last_words else "")
+        self._store.set_group(replace(self._store.queue().group(group), paused=reason))
+        self._quick_deaths.pop(group)

@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -22,12 +22,13 @@ from hitui.adapters.checkpoints.catalogue import Catalogue, Reading
 from hitui.adapters.executors import open_executor
 from hitui.adapters.processes import JOB_VARIABLE
 from hitui.domain.configs import Config
-from hitui.domain.jobs import JobRequest
+from hitui.domain.jobs import Job, JobRequest
 from hitui.domain.placement import GpuRules
+from hitui.domain.succession import RetryRules
 from hitui.domain.tasks import TaskId, select_pending
-from hitui.errors import LaunchError, NoSuchName
+from hitui.errors import HituiError, LaunchError, NoSuchName, SettingsError
 from hitui.paths import find_workspace, kept_readings_home
-from hitui.settings import PLACEHOLDERS, RunnerSettings, Settings, load_settings
+from hitui.settings import PLACEHOLDERS, QueueSettings, RunnerSettings, Settings, load_settings
 from hitui.supervisor.needs import gpu_rules, needed_bytes
 
 _PLACEHOLDER = re.compile(r"\{(" + "|".join(PLACEHOLDERS) + r")\}")
@@ -53,6 +54,7 @@ class Launches:
         self._stamp: object = None
         self._settings: Settings | None = None
         self._catalogue: tuple[Settings, Catalogue] | None = None
+        self._needs: tuple[Settings | None, dict[str, int]] = (None, {})
 
     def settings(self) -> Settings:
         """The settings as `hitui.toml` stands now. Raises SettingsError."""
@@ -78,6 +80,36 @@ class Launches:
 
     def rules(self) -> GpuRules:
         return gpu_rules(self.settings())
+
+    def retry_rules(self) -> RetryRules:
+        """What is said of jobs that crash; as it was said last while `hitui.toml` cannot be read."""
+        with contextlib.suppress(SettingsError):
+            self.settings()
+        queue = QueueSettings() if self._settings is None else self._settings.queue
+        return RetryRules(queue.retries, queue.retry_pause_seconds, queue.resume)
+
+    def needs(self, jobs: Iterable[Job]) -> dict[str, int | HituiError]:
+        """Free bytes that each GPU must have, by the config of the job; or why that cannot be told."""
+        try:
+            settings = self.settings()
+        except SettingsError as error:
+            return {job.request.config: error for job in jobs}
+        if self._needs[0] is not settings:
+            self._needs = (settings, {})
+        known = self._needs[1]
+        found: dict[str, int | HituiError] = {}
+        for job in jobs:
+            name = job.request.config
+            if name in found:
+                continue
+            if name not in known:
+                try:
+                    known[name] = self.needed_bytes(job.request)
+                except HituiError as error:
+                    found[name] = error
+                    continue
+            found[name] = known[name]
+        return found
 
     def needed_bytes(self, request: JobRequest) -> int:
         """Free memory that each of its GPUs must have; 0: it needs none."""

@@ -1,4 +1,4 @@
-"""Starts queued jobs, oldest first, as soon as their GPUs are free; says of the others what they wait for.
+"""Starts queued jobs in the order of the queue, as soon as nothing keeps them; says of the others what does.
 
 A job that waits for something of its own does not hold up those behind it. Jobs are started one after the
 other in one task, so that no two of them can be placed on the same GPU.
@@ -7,26 +7,82 @@ other in one task, so that no two of them can be placed on the same GPU.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import sqlite3
-from collections.abc import Callable
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from hitui.adapters.executors.base import Launch
 from hitui.adapters.executors.locks import lock_gpus, release
-from hitui.adapters.processes import JOB_VARIABLE, boot_id
+from hitui.adapters.processes import JOB_VARIABLE, Process, alive, boot_id
 from hitui.domain.gpus import GpuSnapshot
 from hitui.domain.jobs import Ending, Job, JobRequest, Queued
 from hitui.domain.placement import GpuHistory, Placement, never_enough, place
+from hitui.domain.queue import Standing, group_wait, never_starts, next_moment, own_wait
 from hitui.errors import HituiError, LaunchError, SettingsError
 from hitui.paths import RuntimePaths, gpu_lock_home
 from hitui.supervisor.keeper import STOP_GRACE, Keeper
 from hitui.supervisor.launches import Launches, UnreadableResults
-from hitui.supervisor.store import End, Store
+from hitui.supervisor.rows import End
+from hitui.supervisor.store import Store
 from hitui.supervisor.trouble import note_error
 
+PROCESS_SECONDS = 1.0
+"""How often processes that a job waits for are looked at."""
+LONGEST_SLEEP = 600.0
+"""A clock that is set is noticed after so long."""
 NOTHING_TO_DO = "nothing to do: no task of it is pending"
+
+
+class Round:
+    """One look at the whole queue: what holds for all of its jobs is found out once."""
+
+    def __init__(self, standing: Standing, needs: Mapping[str, int | HituiError]) -> None:
+        self._standing = standing
+        self._needs = needs
+        self._started = Counter(standing.started)
+        self._busy = dict(standing.busy)
+        self._groups: dict[str, str] = {}
+        self.placements: dict[tuple[int, tuple[str, ...] | None], Placement] = {}
+        self.locked: set[str] = set()
+        """UUIDs on which someone else's lock stands."""
+
+    def wait(self, job: Job) -> str:
+        """What the job waits for besides GPUs; empty: nothing. Raises LaunchError when it can never start."""
+        if job.schedule.after_success:
+            never = never_starts(job, self._standing)
+            if never:
+                raise LaunchError(never)
+        group = job.schedule.group
+        known = self._groups.get(group)
+        if known is None:
+            known = self._groups[group] = group_wait(group, self._standing)
+        return own_wait(job, self._standing) or known
+
+    def needed(self, job: Job) -> int:
+        """Free bytes that each of its GPUs must have. Raises HituiError where that cannot be told."""
+        needed = self._needs[job.request.config]
+        if isinstance(needed, HituiError):
+            raise needed
+        return needed
+
+    def take_lock(self, uuid: str) -> None:
+        self.locked.add(uuid)
+        self.placements.clear()
+
+    def take_start(self, job: Job) -> None:
+        """The job was started: what it takes, those behind it no longer find."""
+        self._started[job.schedule.group] += 1
+        self._busy[job.request.config] = job.id
+        self._standing = replace(self._standing, started=self._started, busy=self._busy)
+        self._groups.clear()
+        self.placements.clear()
 
 
 class Scheduler:
@@ -88,20 +144,34 @@ class Scheduler:
     async def run(self) -> None:
         """Starts jobs for ever."""
         while True:
-            await self._wake.wait()
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), self._patience())
             self._wake.clear()
             try:
                 await self._start_what_can()
             except Exception:  # noqa: BLE001 - nothing may end the queue's motor
                 note_error()
 
+    def _patience(self) -> float | None:
+        """Seconds until time or another process's end may let a job start; None: only news can."""
+        queued = self._store.queued()
+        if any(job.schedule.after_processes for job in queued):
+            return PROCESS_SECONDS
+        moment = next_moment(queued, time.time())
+        return None if moment is None else min(LONGEST_SLEEP, max(0.0, moment - time.time()))
+
     async def _start_what_can(self) -> None:
-        queued = [job for job in self._store.active() if isinstance(job.state, Queued)]
+        self.waits, before = await self._try_each(self._store.queued()), self.waits
+        if self.waits != before:
+            self._changed()
+
+    async def _try_each(self, queued: Sequence[Job]) -> dict[int, str]:
+        """Starts what can be started; of the others, what they wait for."""
         waits: dict[int, str] = {}
-        locked: set[str] = set()
+        round_ = Round(self._standing(queued), await asyncio.to_thread(self._launches.needs, queued))
         for job in queued:
             try:
-                waits[job.id] = await self._start(job, locked)
+                waits[job.id] = round_.wait(job) or await self._start(job, round_)
             except SettingsError as error:
                 waits[job.id] = f"a mended hitui.toml: {error}"
             except UnreadableResults as error:
@@ -116,16 +186,26 @@ class Scheduler:
                 waits[job.id] = (
                     f"a look by a person: an error that is described in {self._paths.supervisor_log}"
                 )
-        waits = {job_id: text for job_id, text in waits.items() if text}
-        if waits != self.waits:
-            self.waits = waits
-            self._changed()
+        return {job_id: text for job_id, text in waits.items() if text}
 
-    async def _start(self, job: Job, locked: set[str]) -> str:
+    def _standing(self, queued: Sequence[Job]) -> Standing:
+        started = [job for job in self._store.active() if not isinstance(job.state, Queued)]
+        named = {other for job in queued for other in (*job.schedule.after, *job.schedule.after_success)}
+        processes = {process for job in queued for process in job.schedule.after_processes}
+        return Standing(
+            now=time.time(),
+            queue=self._store.queue(),
+            started=Counter(job.schedule.group for job in started),
+            busy={job.request.config: job.id for job in started},
+            endings=self._store.endings(sorted(named)),
+            living={mark for mark in processes if alive(Process(mark.pid, mark.start_time))},
+        )
+
+    async def _start(self, job: Job, round_: Round) -> str:
         """Starts one job, or returns what it waits for. Raises LaunchError when it can never start."""
         request = job.request
-        needed = await asyncio.to_thread(self._launches.needed_bytes, request)
-        waits_for = self._place(request, needed, locked).waits_for
+        needed = round_.needed(job)
+        waits_for = self._place(request, needed, round_).waits_for
         if waits_for:
             return waits_for
         ids = await asyncio.to_thread(self._launches.pending, request)
@@ -133,21 +213,32 @@ class Scheduler:
             self._end(job, End(Ending.SUCCEEDED, NOTHING_TO_DO))
             return ""
         while True:
-            placement = self._place(request, needed, locked)
+            # Anew: reading the results took a while.
+            placement = self._place_anew(request, needed, round_.locked)
             if placement.waits_for:
                 return placement.waits_for
             locks, taken = lock_gpus(gpu_lock_home(), placement.gpus)
             if taken is not None:
                 # Someone else's hitui was faster; their lock counts until the next look.
-                locked.add(taken)
+                round_.take_lock(taken)
                 continue
             try:
-                await self._launch(job, ids, placement.gpus, locks)
+                started = await self._launch(job, ids, placement.gpus, locks)
             finally:
                 release(locks)
+            if started:
+                round_.take_start(job)
             return ""
 
-    def _place(self, request: JobRequest, needed: int, locked: set[str]) -> Placement:
+    def _place(self, request: JobRequest, needed: int, round_: Round) -> Placement:
+        """Asked once a round for requests that need the same, as long as nothing was started."""
+        key = (needed, request.gpus)
+        known = round_.placements.get(key)
+        if known is None:
+            known = round_.placements[key] = self._place_anew(request, needed, round_.locked)
+        return known
+
+    def _place_anew(self, request: JobRequest, needed: int, locked: set[str]) -> Placement:
         if needed == 0 and not request.gpus:
             return Placement()
         if self._snapshot is None:
@@ -160,7 +251,8 @@ class Scheduler:
 
     async def _launch(
         self, job: Job, ids: tuple[int | str, ...] | None, gpus: tuple[str, ...], locks: list[int]
-    ) -> None:
+    ) -> bool:
+        """False: it was stopped, paused or changed meanwhile."""
         folder = self._paths.job(job.id)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         ids_file = folder / "ids.json"
@@ -180,14 +272,15 @@ class Scheduler:
             log=log,
             grace=STOP_GRACE,
         )
-        if not isinstance(self._store.job(job.id).state, Queued):
-            # It was stopped while its command was made.
-            return
+        paused = group_wait(job.schedule.group, Standing(time.time(), self._store.queue()))
+        if self._store.job(job.id) != job or paused:
+            return False
         started = self._store.start(
             job.id, gpus, boot_id(), log=log, events=events, task_count=None if ids is None else len(ids)
         )
         self._keeper.launch(started, launch, locks)
         self._changed()
+        return True
 
     def _end(self, job: Job, end: End) -> None:
         self._store.end(job.id, end)

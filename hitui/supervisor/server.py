@@ -25,8 +25,10 @@ from hitui.paths import RuntimePaths
 from hitui.supervisor import wire
 from hitui.supervisor.keeper import Keeper
 from hitui.supervisor.launches import Launches
+from hitui.supervisor.queue_control import QueueControl
+from hitui.supervisor.rows import End, with_wait
 from hitui.supervisor.scheduler import Scheduler
-from hitui.supervisor.store import End, Store, with_wait
+from hitui.supervisor.store import Store
 from hitui.supervisor.trouble import disk_trouble, note_error
 
 ENDED_JOBS = 200
@@ -41,7 +43,8 @@ class Server:
         self._launches = launches
         self._paths = paths
         self._store = store
-        self._keeper = Keeper(store, paths, self._changed)
+        self._keeper = Keeper(store, paths, self._changed, launches.retry_rules)
+        self._queue_control = QueueControl(store, self._keeper)
         self._scheduler = Scheduler(store, launches, self._keeper, paths, self._changed)
         self._watchers: set[asyncio.Event] = set()
         self._connections: set[asyncio.Task[None]] = set()
@@ -119,7 +122,7 @@ class Server:
         jobs = tuple(
             with_wait(self._keeper.shown(job), waits.get(job.id, "")) for job in self._store.jobs(ended)
         )
-        return JobsSnapshot(jobs, os.getpid())
+        return JobsSnapshot(jobs, os.getpid(), self._store.queue())
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -176,6 +179,10 @@ class Server:
             case "stop":
                 ids = [int(job_id) for job_id in message["jobs"]]
                 return {"jobs": list(map(wire.job_to_wire, self._stop(ids)))}
+            case "pause" | "resume" | "limit" | "assign" | "prioritize" | "move" | "retry":
+                jobs = self._queue_control.do(message)
+                self._changed()
+                return {"jobs": [wire.job_to_wire(self._keeper.shown(job)) for job in jobs]}
             case verb:
                 raise SupervisorError(
                     f"the supervisor does not know {verb!r}; it is version {__version__}:"
@@ -199,7 +206,8 @@ class Server:
         finally:
             self._watchers.discard(asking)
             self._mind_monitor()
-        jobs = self._store.submit(requests, message["environment"])
+        schedule = wire.schedule_from_wire(message.get("schedule", {}))
+        jobs = self._store.submit(requests, message["environment"], schedule)
         self._changed()
         return jobs
 

@@ -1,9 +1,9 @@
-"""The jobs and the GPUs that they hold, in SQLite on local disk.
+"""The jobs, the queue and the GPUs that jobs hold, in SQLite on local disk.
 
-What must hold across any `kill -9` is held by the tables themselves: one active job a config by a unique
+What must hold across any `kill -9` is held by the tables themselves: one started job a config by a unique
 index, one job a GPU by the primary key of `gpu_claims`. A job's GPUs are claimed in the same transaction
-that makes it `starting`, before anything is spawned, and released in the one that ends it. Transactions
-are on disk when they return.
+that makes it `starting`, before anything is spawned, and released in the one that ends it; a job that is to
+run again is queued anew in that same one. Transactions are on disk when they return.
 """
 
 from __future__ import annotations
@@ -12,72 +12,21 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import msgspec
 from msgspec.structs import replace
 
-from hitui.domain.jobs import (
-    Ended,
-    Ending,
-    Job,
-    JobRequest,
-    JobState,
-    Queued,
-    Running,
-    Starting,
-    Stopping,
-    one_line,
-)
+from hitui.domain.jobs import Ended, Ending, Job, JobRequest, Queued, one_line
+from hitui.domain.queue import in_order, place_between
+from hitui.domain.schedule import Group, Queue, Schedule
+from hitui.domain.succession import Successor
 from hitui.errors import LaunchError, NoSuchName, SupervisorError
+from hitui.supervisor.rows import COLUMNS, End, job_of, schedule_to_text
+from hitui.supervisor.schema import VERSION, migrate, version_of
 from hitui.supervisor.trouble import disk_trouble
-from hitui.supervisor.wire import request_from_wire, request_to_wire
-
-VERSION = 1
-_SCHEMA = """
-CREATE TABLE jobs (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    config TEXT NOT NULL,
-    request TEXT NOT NULL,
-    environment TEXT NOT NULL,
-    created REAL NOT NULL,
-    state TEXT NOT NULL CHECK (state IN ('queued', 'starting', 'running', 'stopping', 'ended')),
-    gpus TEXT NOT NULL DEFAULT '[]',
-    boot TEXT,
-    since REAL,
-    pid INTEGER,
-    started REAL,
-    stop_asked REAL,
-    ending TEXT,
-    ended REAL,
-    reason TEXT NOT NULL DEFAULT '',
-    exit_status INTEGER,
-    signal INTEGER,
-    peak_memory INTEGER,
-    task_count INTEGER,
-    log TEXT NOT NULL DEFAULT '',
-    events TEXT NOT NULL DEFAULT ''
-);
-CREATE UNIQUE INDEX one_active_job_a_config ON jobs (config) WHERE state != 'ended';
-CREATE TABLE gpu_claims (
-    uuid TEXT PRIMARY KEY,
-    job INTEGER NOT NULL REFERENCES jobs (id)
-);
-"""
-
-
-class End(msgspec.Struct, frozen=True):
-    """All that is recorded of a job's end, the time it started apart."""
-
-    ending: Ending
-    reason: str = ""
-    at: float | None = None
-    """None: now."""
-    exit_status: int | None = None
-    signal: int | None = None
-    peak_memory: int | None = None
+from hitui.supervisor.wire import request_to_wire
 
 
 class Store:
@@ -86,6 +35,11 @@ class Store:
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         """Raises SupervisorError when the file cannot be used or was written by a newer hitui."""
         self.path = path
+        self._read_only = read_only
+        self._active: dict[int, Job] = {}
+        """What has not ended, as it is committed; of the one who writes alone."""
+        self._touched: set[int] = set()
+        self._order: tuple[Job, ...] | None = None
         try:
             if path.exists() and not path.is_file():
                 raise SupervisorError(f"{path}: is no file; move it away to begin anew")
@@ -97,8 +51,7 @@ class Store:
         except (OSError, sqlite3.Error) as error:
             raise SupervisorError(disk_trouble(path, error)) from error
         try:
-            self._database.row_factory = sqlite3.Row
-            self._prepare(read_only)
+            self._prepare()
         except sqlite3.Error as error:
             self._database.close()
             raise SupervisorError(disk_trouble(path, error)) from error
@@ -106,20 +59,29 @@ class Store:
             self._database.close()
             raise
 
-    def _prepare(self, read_only: bool) -> None:
-        version = int(self._database.execute("PRAGMA user_version").fetchone()[0])
+    def _prepare(self) -> None:
+        version = version_of(self._database)
         if version > VERSION:
             raise SupervisorError(
                 f"{self.path}: was written by a newer hitui (version {version}, this one knows {VERSION}); "
                 "use that one, or move the file away to begin anew"
             )
-        if read_only:
+        if self._read_only:
+            if version < VERSION:
+                # Only the supervisor changes the file; who looks before it did changes a copy in memory.
+                copy = sqlite3.connect(":memory:", isolation_level=None)
+                self._database.backup(copy)
+                self._database.close()
+                self._database = copy
+                migrate(self._database)
+            self._database.row_factory = sqlite3.Row
             return
         self._database.execute("PRAGMA journal_mode = WAL")
         self._database.execute("PRAGMA synchronous = FULL")
+        migrate(self._database)
         self._database.execute("PRAGMA foreign_keys = ON")
-        if version == 0:
-            self._database.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
+        self._database.row_factory = sqlite3.Row
+        self._active = {job.id: job for job in self._read_active()}
 
     def close(self) -> None:
         self._database.close()
@@ -137,19 +99,43 @@ class Store:
 
     def jobs(self, ended: int | None = None) -> tuple[Job, ...]:
         """All active jobs and the last `ended` others (None: all of them), oldest first."""
-        rows = self._database.execute(
-            "SELECT * FROM jobs WHERE state != 'ended' OR id IN"
-            " (SELECT id FROM jobs WHERE state = 'ended' ORDER BY id DESC LIMIT ?) ORDER BY id",
-            (-1 if ended is None else ended,),
-        )
-        return tuple(map(_job, rows))
+        # Who only looks must not find a job in neither half because it ended between them.
+        self._database.execute("BEGIN")
+        try:
+            rows = self._database.execute(
+                f"SELECT {COLUMNS} FROM jobs WHERE state = 'ended' ORDER BY id DESC LIMIT ?",
+                (-1 if ended is None else ended,),
+            )
+            found = (*map(job_of, rows), *self.active())
+        finally:
+            self._database.execute("COMMIT")
+        return tuple(sorted(found, key=lambda job: job.id))
 
     def job(self, job_id: int) -> Job:
         """Raises NoSuchName."""
-        return _job(self._row(job_id))
+        return self._active.get(job_id) or job_of(self._row(job_id))
 
     def active(self) -> tuple[Job, ...]:
-        return self.jobs(ended=0)
+        """What has not ended, oldest first."""
+        return self._read_active() if self._read_only else tuple(self._active.values())
+
+    def _read_active(self) -> tuple[Job, ...]:
+        rows = self._database.execute(f"SELECT {COLUMNS} FROM jobs WHERE state != 'ended' ORDER BY id")
+        return tuple(map(job_of, rows))
+
+    def queued(self) -> tuple[Job, ...]:
+        """What has not started, in the order of the queue."""
+        if self._order is None:
+            self._order = in_order(job for job in self.active() if isinstance(job.state, Queued))
+        return self._order
+
+    def queue(self) -> Queue:
+        """What was said of the queue and of groups."""
+        groups = self._database.execute("SELECT name, job_limit, paused FROM job_groups ORDER BY name")
+        return Queue(
+            self._database.execute("SELECT paused FROM queue").fetchone()["paused"],
+            tuple(Group(row["name"], row["job_limit"], row["paused"]) for row in groups),
+        )
 
     def claims(self) -> dict[str, int]:
         """The job that holds each claimed GPU, by UUID."""
@@ -157,21 +143,55 @@ class Store:
 
     def environment(self, job_id: int) -> dict[str, str]:
         """The environment of whoever submitted the job."""
-        value: dict[str, str] = json.loads(self._row(job_id)["environment"])
+        row = self._database.execute(
+            "SELECT value FROM environments WHERE id = (SELECT environment FROM jobs WHERE id = ?)", (job_id,)
+        ).fetchone()
+        value: dict[str, str] = json.loads(row["value"]) if row is not None else {}
         return value
 
     def boot(self, job_id: int) -> str | None:
         """The boot id under which the job was started; None: it never was."""
-        value: str | None = self._row(job_id)["boot"]
+        value: str | None = self._row(job_id, "boot")["boot"]
         return value
 
     def stop_asked(self, job_id: int) -> bool:
-        return self._row(job_id)["stop_asked"] is not None
+        return self._row(job_id, "stop_asked")["stop_asked"] is not None
 
-    def submit(self, requests: Sequence[JobRequest], environment: Mapping[str, str]) -> tuple[Job, ...]:
-        """Queues all of the requests, or none. Raises LaunchError when a config already has a job."""
+    def pause_asked(self, job_id: int) -> str:
+        """Why the job is to be paused when it has stopped; empty: it is not."""
+        return str(self._row(job_id, "pause_asked")["pause_asked"])
+
+    def endings(self, job_ids: Sequence[int]) -> dict[int, Ending | None]:
+        """How each of these jobs ended; None: it has not. Those that never were are left out."""
+        found: dict[int, Ending | None] = {}
+        for job_id in job_ids:
+            if job_id in self._active:
+                found[job_id] = None
+                continue
+            row = self._database.execute("SELECT ending FROM jobs WHERE id = ?", (job_id,)).fetchone()
+            if row is not None:
+                found[job_id] = Ending(row["ending"]) if row["ending"] is not None else None
+        return found
+
+    def submit(
+        self,
+        requests: Sequence[JobRequest],
+        environment: Mapping[str, str],
+        schedule: Schedule = Schedule(),  # noqa: B008 - a frozen value
+    ) -> tuple[Job, ...]:
+        """Queues all of the requests, or none.
+
+        Raises LaunchError when a job is on the same tasks of a config already, NoSuchName for a job that
+        the schedule waits for and that never was.
+        """
         with self._transaction():
-            return tuple(self._insert(request, json.dumps(dict(environment))) for request in requests)
+            for other in (*schedule.after, *schedule.after_success):
+                self._row(other, "id")
+            value = json.dumps(dict(environment), sort_keys=True)
+            self._database.execute("INSERT OR IGNORE INTO environments (value) VALUES (?)", (value,))
+            kept = self._database.execute("SELECT id FROM environments WHERE value = ?", (value,)).fetchone()
+            ids = [self._insert(request, kept["id"], schedule) for request in requests]
+        return tuple(map(self.job, ids))
 
     def start(
         self,
@@ -191,22 +211,26 @@ class Store:
                 )
             except sqlite3.IntegrityError as error:
                 raise LaunchError(f"a GPU of job {job_id} is held by another job") from error
-            self._change(
-                job_id,
-                "queued",
-                state="starting",
-                gpus=json.dumps(list(gpus)),
-                boot=boot,
-                since=time.time(),
-                log=str(log),
-                events=str(events),
-                task_count=task_count,
-            )
+            try:
+                self._change(
+                    job_id,
+                    "queued",
+                    state="starting",
+                    gpus=json.dumps(list(gpus)),
+                    boot=boot,
+                    since=time.time(),
+                    log=str(log),
+                    events=str(events),
+                    task_count=task_count,
+                )
+            except sqlite3.IntegrityError as error:
+                raise LaunchError(f"another job runs on the config of job {job_id}") from error
         return self.job(job_id)
 
     def begun(self, job_id: int, pid: int, started: float) -> Job:
         """The runner runs. A job that is being stopped by now stays so."""
         with self._transaction():
+            self._touched.add(job_id)
             self._database.execute(
                 "UPDATE jobs SET pid = ?, started = ?,"
                 " state = CASE state WHEN 'starting' THEN 'running' ELSE state END"
@@ -215,13 +239,14 @@ class Store:
             )
         return self.job(job_id)
 
-    def stopping(self, job_id: int) -> Job:
-        """Someone asked a started job to stop."""
+    def stopping(self, job_id: int, pause: str = "") -> Job:
+        """Someone asked a started job to stop; with `pause`, to be queued again and held for that reason."""
         with self._transaction():
+            self._touched.add(job_id)
             self._database.execute(
-                "UPDATE jobs SET state = 'stopping', stop_asked = ?"
+                "UPDATE jobs SET state = 'stopping', stop_asked = ?, pause_asked = ?"
                 " WHERE id = ? AND state IN ('starting', 'running')",
-                (time.time(), job_id),
+                (time.time(), pause, job_id),
             )
         return self.job(job_id)
 
@@ -232,12 +257,15 @@ class Store:
             self._change(job_id, "starting", state="queued", gpus="[]", boot=None, since=None)
         return self.job(job_id)
 
-    def end(self, job_id: int, end: End) -> Job:
-        """Ends a job and releases its GPUs. One that asked for it is queued anew in the same step."""
+    def end(self, job_id: int, end: End, successor: Successor | None = None) -> Job:
+        """Ends a job and releases its GPUs.
+
+        A successor takes its place in the queue in the same step, and what was to wait for it waits for that.
+        """
         with self._transaction():
-            row = self._row(job_id)
+            row = self._row(job_id, "*")
             if row["state"] == "ended":
-                return _job(row)
+                return job_of(row)
             self._release(job_id)
             self._change(
                 job_id,
@@ -250,12 +278,67 @@ class Store:
                 signal=end.signal,
                 peak_memory=end.peak_memory,
             )
-            if end.ending is Ending.REQUEUED:
-                self._insert(_job(row).request, row["environment"])
+            if successor is not None:
+                self._put_in_place_of(job_of(row), row["environment"], successor)
         return self.job(job_id)
+
+    def reschedule(self, job_id: int, change: Callable[[Schedule], Schedule]) -> Job:
+        """Changes the schedule of a queued job. Raises LaunchError for one that has started or ended."""
+        with self._transaction():
+            job = self._queued(job_id)
+            self._change(job_id, "queued", schedule=schedule_to_text(change(job.schedule)))
+        return self.job(job_id)
+
+    def move(self, job_id: int, before: int | None) -> Job:
+        """Puts a queued job before another one, `before` None: behind all, and gives it that one's priority.
+
+        Raises LaunchError for a job that has started or ended.
+        """
+        with self._transaction():
+            job = self._queued(job_id)
+            others = [other for other in self.queued() if other.id != job_id]
+            index = len(others)
+            if before is not None:
+                target = self._queued(before)
+                index = next(index for index, other in enumerate(others) if other.id == target.id)
+            # Behind the last of its own priority where it is to be behind all.
+            neighbour = others[index] if index < len(others) else (others[-1] if others else job)
+            priority = neighbour.schedule.priority
+            peers = [other for other in others if other.schedule.priority == priority]
+            at = peers.index(neighbour) if index < len(others) else len(peers)
+            place = place_between(
+                peers[at - 1].place if at else None, peers[at].place if at < len(peers) else None
+            )
+            if any(other.place == place for other in peers):
+                # Halved too often: places are made anew.
+                for number, other in enumerate([*peers[:at], job, *peers[at:]]):
+                    self._change(other.id, "queued", place=float(number))
+                    place = float(number) if other is job else place
+            self._change(
+                job_id,
+                "queued",
+                place=place,
+                schedule=schedule_to_text(replace(job.schedule, priority=priority)),
+            )
+        return self.job(job_id)
+
+    def pause_queue(self, reason: str) -> None:
+        """No job starts; an empty reason: they do again."""
+        with self._transaction():
+            self._database.execute("UPDATE queue SET paused = ?", (reason,))
+
+    def set_group(self, group: Group) -> None:
+        """Takes down what was said of a group; one of which nothing is said is forgotten."""
+        with self._transaction():
+            self._database.execute("DELETE FROM job_groups WHERE name = ?", (group.name,))
+            if group != Group(group.name):
+                self._database.execute(
+                    "INSERT INTO job_groups VALUES (?, ?, ?)", (group.name, group.limit, group.paused)
+                )
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
+        self._touched.clear()
         self._database.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -265,27 +348,85 @@ class Store:
             if self._database.in_transaction:
                 self._database.execute("ROLLBACK")
             raise
+        if self._touched:
+            self._order = None
+        for job_id in sorted(self._touched):
+            job = job_of(self._row(job_id))
+            if isinstance(job.state, Ended):
+                self._active.pop(job_id, None)
+            else:
+                self._active[job_id] = job
 
-    def _row(self, job_id: int) -> sqlite3.Row:
+    def _row(self, job_id: int, columns: str = COLUMNS) -> sqlite3.Row:
         row: sqlite3.Row | None = self._database.execute(
-            "SELECT * FROM jobs WHERE id = ?", (job_id,)
+            f"SELECT {columns} FROM jobs WHERE id = ?", (job_id,)
         ).fetchone()
         if row is None:
             raise NoSuchName(f"no job {job_id}; `hitui jobs --all` lists them")
         return row
 
-    def _insert(self, request: JobRequest, environment: str) -> Job:
-        try:
-            cursor = self._database.execute(
-                "INSERT INTO jobs (config, request, environment, created, state) VALUES (?, ?, ?, ?, 'queued')",
-                (request.config, json.dumps(request_to_wire(request)), environment, time.time()),
+    def _queued(self, job_id: int) -> Job:
+        job = self.job(job_id)
+        if not isinstance(job.state, Queued):
+            raise LaunchError(f"job {job_id} is no longer queued: it is {job.word}")
+        return job
+
+    def _insert(self, request: JobRequest, environment: int, schedule: Schedule) -> int:
+        for job in self._on(request.config):
+            other = job.request
+            same = (other.ids, other.error_class) == (request.ids, request.error_class)
+            if same and job.id not in (*schedule.after, *schedule.after_success):
+                raise LaunchError(f"{request.config}: job {job.id} is already on it")
+        cursor = self._database.execute(
+            "INSERT INTO jobs (config, request, environment, created, schedule, place, state)"
+            " VALUES (?, ?, ?, ?, ?, (SELECT coalesce(max(id), 0) + 1 FROM jobs), 'queued')",
+            (
+                request.config,
+                json.dumps(request_to_wire(request)),
+                environment,
+                time.time(),
+                schedule_to_text(schedule),
+            ),
+        )
+        job_id = int(cursor.lastrowid or 0)
+        self._touched.add(job_id)
+        return job_id
+
+    def _on(self, config: str) -> list[Job]:
+        """Jobs on a config that have not ended, those of this very transaction too."""
+        rows = self._database.execute(
+            f"SELECT {COLUMNS} FROM jobs WHERE state != 'ended' AND config = ? ORDER BY id", (config,)
+        )
+        return list(map(job_of, rows))
+
+    def _put_in_place_of(self, job: Job, environment: int, successor: Successor) -> None:
+        cursor = self._database.execute(
+            "INSERT INTO jobs (config, request, environment, created, schedule, place, attempt, replaces, state)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'queued')",
+            (
+                job.request.config,
+                json.dumps(request_to_wire(job.request)),
+                environment,
+                time.time(),
+                schedule_to_text(successor.schedule),
+                job.place,
+                successor.attempt,
+                job.id,
+            ),
+        )
+        new = int(cursor.lastrowid or 0)
+        self._touched.add(new)
+        for waiting in self._active.values():
+            known = waiting.schedule
+            named = job.id in known.after or job.id in known.after_success
+            if not named or not isinstance(waiting.state, Queued):
+                continue
+            moved = replace(
+                known,
+                after=tuple(new if other == job.id else other for other in known.after),
+                after_success=tuple(new if other == job.id else other for other in known.after_success),
             )
-        except sqlite3.IntegrityError as error:
-            running = self._database.execute(
-                "SELECT id FROM jobs WHERE config = ? AND state != 'ended'", (request.config,)
-            ).fetchone()
-            raise LaunchError(f"{request.config}: job {running['id']} is already on it") from error
-        return self.job(int(cursor.lastrowid or 0))
+            self._change(waiting.id, "queued", schedule=schedule_to_text(moved))
 
     def _change(self, job_id: int, expected: str, **values: object) -> None:
         """Sets columns of a job that is in the expected state. Raises LaunchError when it is not."""
@@ -295,46 +436,7 @@ class Store:
         )
         if cursor.rowcount != 1:
             raise LaunchError(f"job {job_id} is no longer {expected}")
+        self._touched.add(job_id)
 
     def _release(self, job_id: int) -> None:
         self._database.execute("DELETE FROM gpu_claims WHERE job = ?", (job_id,))
-
-
-def with_wait(job: Job, waits_for: str) -> Job:
-    """A queued job that says what it waits for; any other as it is."""
-    return replace(job, state=Queued(waits_for)) if isinstance(job.state, Queued) else job
-
-
-def _job(row: sqlite3.Row) -> Job:
-    return Job(
-        id=row["id"],
-        request=request_from_wire(json.loads(row["request"])),
-        created_at=row["created"],
-        state=_state(row),
-        log=row["log"],
-        events=row["events"],
-        task_count=row["task_count"],
-    )
-
-
-def _state(row: sqlite3.Row) -> JobState:
-    gpus = tuple(json.loads(row["gpus"]))
-    state = row["state"]
-    if state == "queued":
-        return Queued()
-    if state == "starting":
-        return Starting(gpus, row["since"])
-    if state == "running":
-        return Running(gpus, row["pid"], row["started"])
-    if state == "stopping":
-        return Stopping(gpus, row["pid"], row["started"], row["stop_asked"])
-    return Ended(
-        ending=Ending(row["ending"]),
-        ended_at=row["ended"],
-        reason=row["reason"],
-        started_at=row["started"],
-        exit_status=row["exit_status"],
-        signal=row["signal"],
-        peak_memory=row["peak_memory"],
-        gpus=gpus,
-    )

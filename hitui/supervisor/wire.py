@@ -24,6 +24,7 @@ from hitui.domain.jobs import (
     Starting,
     Stopping,
 )
+from hitui.domain.schedule import Queue, Schedule
 from hitui.domain.tasks import ErrorClass
 from hitui.errors import HituiError, LaunchError, NoSuchName, SettingsError, SupervisorError, WorkspaceError
 
@@ -106,6 +107,10 @@ def job_to_wire(job: Job) -> dict[str, object]:
         "log": job.log,
         "events": job.events,
         "task_count": job.task_count,
+        "schedule": schedule_to_wire(job.schedule),
+        "place": job.place,
+        "attempt": job.attempt,
+        "replaces": job.replaces,
     }
 
 
@@ -123,18 +128,37 @@ def job_from_wire(value: Mapping[str, Any]) -> Job:
         log=value["log"],
         events=value["events"],
         task_count=value["task_count"],
+        # A supervisor that was started before an upgrade goes on saying what it knew then.
+        schedule=schedule_from_wire(value.get("schedule", {})),
+        place=value.get("place", 0.0),
+        attempt=value.get("attempt", 1),
+        replaces=value.get("replaces"),
     )
+
+
+def schedule_to_wire(schedule: Schedule) -> object:
+    return msgspec.to_builtins(schedule)
+
+
+def schedule_from_wire(value: object) -> Schedule:
+    """Raises ValueError for what is no schedule."""
+    return msgspec.convert(value, Schedule)
 
 
 def snapshot_to_wire(snapshot: JobsSnapshot) -> dict[str, object]:
     return {
         "jobs": [job_to_wire(job) for job in snapshot.jobs],
         "supervisor_pid": snapshot.supervisor_pid,
+        "queue": msgspec.to_builtins(snapshot.queue),
     }
 
 
 def snapshot_from_wire(value: Mapping[str, Any]) -> JobsSnapshot:
-    return JobsSnapshot(tuple(map(job_from_wire, value["jobs"])), value["supervisor_pid"])
+    return JobsSnapshot(
+        tuple(map(job_from_wire, value["jobs"])),
+        value["supervisor_pid"],
+        msgspec.convert(value.get("queue", {}), Queue),
+    )
 
 
 def error_to_wire(error: HituiError) -> dict[str, object]:

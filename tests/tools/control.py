@@ -31,6 +31,8 @@ CONFIGS = (
     "answer", "answer2", "answer3", "hang", "stubborn", "daemon", "leave", "fail", "rubbish", "requeue", "quit",
 )  # fmt: skip
 HEAD = """
+[queue]
+retries = 0
 [workspace]
 results = ["result"]
 questions = "questions.json"

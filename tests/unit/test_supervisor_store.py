@@ -7,10 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from hitui.domain.jobs import Ended, Ending, JobRequest, Queued, Running, Starting, Stopping
+from hitui.domain.schedule import Group, Queue, Schedule
+from hitui.domain.succession import Successor
 from hitui.errors import LaunchError, NoSuchName, SupervisorError
-from hitui.supervisor.store import End, Store
+from hitui.supervisor.rows import End
+from hitui.supervisor.store import Store
 from hitui.supervisor.trouble import disk_trouble
 
 LOG, EVENTS = Path("/state/log"), Path("/state/events")
@@ -69,10 +73,109 @@ def test_a_config_has_one_active_job_and_a_batch_is_all_or_nothing(store: Store)
 def test_a_job_that_asks_for_it_is_queued_anew_in_the_same_step(store: Store) -> None:
     (first,) = queue(store, "a")
     start(store, first, "GPU-1")
-    store.end(first, End(Ending.REQUEUED))
+    store.end(first, End(Ending.REQUEUED), Successor(Schedule(group="eval"), 2))
     (again,) = store.active()
     assert (again.state, again.request, store.claims()) == (Queued(), JobRequest("a"), {})
+    assert (again.schedule, again.attempt, again.replaces) == (Schedule(group="eval"), 2, first)
     assert store.environment(again.id) == {"PATH": "/bin"}
+
+
+def test_what_waits_for_a_job_waits_for_the_one_that_takes_its_place(store: Store) -> None:
+    (first,) = queue(store, "a")
+    (waiting,) = store.submit([JobRequest("b")], {}, Schedule(after=(first,), after_success=(first,)))
+    (other,) = queue(store, "c")
+    start(store, first)
+    store.end(first, End(Ending.FAILED), Successor(Schedule(), 2))
+    (successor,) = (job for job in store.active() if job.replaces == first)
+    expected = Schedule(after=(successor.id,), after_success=(successor.id,))
+    assert store.job(waiting.id).schedule == expected
+    assert store.job(other).schedule == Schedule()
+    assert store.endings([first, successor.id, 99]) == {first: Ending.FAILED, successor.id: None}
+
+
+def test_a_job_takes_the_place_in_the_queue_of_the_one_before_it(store: Store) -> None:
+    first, second = queue(store, "a", "b")
+    start(store, first)
+    store.end(first, End(Ending.REQUEUED), Successor(Schedule(), 1))
+    assert [job.request.config for job in store.queued()] == ["a", "b"]
+    assert [job.id for job in store.active()] == [second, second + 1]
+
+
+def test_jobs_on_other_tasks_of_a_config_wait_and_never_run_at_one_time(store: Store) -> None:
+    (first,) = queue(store, "a")
+    with pytest.raises(LaunchError, match=f"a: job {first} is already on it"):
+        queue(store, "a")
+    (second,) = store.submit([JobRequest("a", ids=(1, 2))], {})
+    (third,) = store.submit([JobRequest("a")], {}, Schedule(after=(first,)))
+    start(store, first, "GPU-1")
+    with pytest.raises(LaunchError, match=f"another job runs on the config of job {second.id}"):
+        start(store, second.id, "GPU-2")
+    assert store.claims() == {"GPU-1": first}
+    assert [job.id for job in store.queued()] == [second.id, third.id]
+
+
+def test_jobs_are_moved_before_others_and_to_the_end(store: Store) -> None:
+    a, b, c, d = queue(store, "a", "b", "c", "d")
+    store.move(d, a)
+    assert [job.id for job in store.queued()] == [d, a, b, c]
+    store.move(a, None)
+    assert [job.id for job in store.queued()] == [d, b, c, a]
+    store.reschedule(c, lambda known: replace(known, priority=5))
+    assert [job.id for job in store.queued()] == [c, d, b, a]
+    store.move(b, c)
+    assert [job.id for job in store.queued()] == [b, c, d, a]
+    assert store.job(b).schedule.priority == 5
+
+
+def test_places_between_two_jobs_never_run_out(store: Store) -> None:
+    first, second, third = queue(store, "a", "b", "c")
+    for _ in range(200):
+        # Each goes before the last one: the room there is halved each time.
+        store.move(first, third)
+        store.move(second, third)
+    assert [job.id for job in store.queued()] == [first, second, third]
+
+
+def test_only_what_is_queued_can_be_changed(store: Store) -> None:
+    (job_id,) = queue(store, "a")
+    start(store, job_id)
+    with pytest.raises(LaunchError, match=f"job {job_id} is no longer queued: it is starting"):
+        store.reschedule(job_id, lambda known: known)
+    with pytest.raises(LaunchError, match="no longer queued"):
+        store.move(job_id, None)
+
+
+def test_what_was_said_of_queue_and_groups_is_kept(store: Store, tmp_path: Path) -> None:
+    store.pause_queue("maintenance")
+    store.set_group(Group("eval", 2, "it died twice"))
+    store.set_group(Group("train", 1))
+    store.set_group(Group("train"))
+    beside = Store(tmp_path / "state.db", read_only=True)
+    assert beside.queue() == store.queue() == Queue("maintenance", (Group("eval", 2, "it died twice"),))
+    beside.close()
+
+
+def test_a_job_cannot_wait_for_one_that_never_was(store: Store) -> None:
+    with pytest.raises(NoSuchName, match="no job 99"):
+        store.submit([JobRequest("a")], {}, Schedule(after=(99,)))
+    assert store.active() == ()
+
+
+def test_what_is_in_memory_is_what_is_on_disk(store: Store, tmp_path: Path) -> None:
+    first, second, third = queue(store, "a", "b", "c")
+    start(store, first, "GPU-1")
+    store.begun(first, 7, 1.0)
+    store.stopping(first, "paused by hand")
+    start(store, second, "GPU-2")
+    store.unstart(second)
+    store.end(third, End(Ending.STOPPED))
+    with pytest.raises(LaunchError):
+        store.submit([JobRequest("d"), JobRequest("b")], {})
+    beside = Store(tmp_path / "state.db", read_only=True)
+    assert beside.active() == store.active()
+    assert beside.jobs() == store.jobs()
+    assert (beside.pause_asked(first), beside.claims()) == ("paused by hand", {"GPU-1": first})
+    beside.close()
 
 
 def test_states_that_are_over_do_not_come_back(store: Store) -> None:

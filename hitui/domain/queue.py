@@ -1,0 +1,105 @@
+"""The order of the queue, and what a queued job waits for besides GPUs. Values in, values out.
+
+Where a job waits for several things it names the one that a person can do something about first: that it is
+paused, then times, jobs and processes that were named, then the jobs that run.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterable, Mapping
+
+import msgspec
+
+from hitui.domain.jobs import Ending, Job
+from hitui.domain.schedule import ProcessMark, Queue, Schedule
+
+_PLAIN = Schedule()
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """All that decides about queued jobs at one moment, the GPUs apart."""
+
+    now: float
+    """Seconds since the epoch."""
+    queue: Queue = Queue()
+    started: Mapping[str, int] = {}
+    """Group → how many of its jobs hold something: starting, running or stopping."""
+    busy: Mapping[str, int] = {}
+    """Config → the started job that is on it."""
+    endings: Mapping[int, Ending | None] = {}
+    """Job → how it ended, None: it has not; of every job that another one is to wait for and that exists."""
+    living: Collection[ProcessMark] = ()
+    """Those of the processes that were named which still live."""
+
+
+def in_order(jobs: Iterable[Job]) -> tuple[Job, ...]:
+    """Higher priority first, then by place, then the older first."""
+    return tuple(sorted(jobs, key=lambda job: (-job.schedule.priority, job.place, job.id)))
+
+
+def group_wait(group: str, standing: Standing) -> str:
+    """What every queued job of the group waits for; empty: nothing. The short form ends at the first colon."""
+    queue = standing.queue
+    if queue.paused:
+        return f"the queue to be resumed: {queue.paused}"
+    known = queue.group(group)
+    if known.paused:
+        return f"group {group} to be resumed: {known.paused}"
+    running = standing.started.get(group, 0)
+    if known.limit is not None and running >= known.limit:
+        return f"a place in group {group}: {running} of {known.limit} run"
+    return ""
+
+
+def own_wait(job: Job, standing: Standing) -> str:
+    """What this job waits for by its own schedule; empty: nothing. The short form ends at the first colon."""
+    schedule = job.schedule
+    if schedule != _PLAIN:
+        if schedule.held:
+            return f"someone to resume it: {schedule.held}"
+        if schedule.not_before is not None and standing.now < schedule.not_before:
+            return f"{_moment(schedule.not_before, standing.now)}: it starts then"
+        for other in schedule.after:
+            if standing.endings.get(other, Ending.LOST) is None:
+                return f"job {other}: to end"
+        for other in schedule.after_success:
+            if standing.endings.get(other, Ending.LOST) is None:
+                return f"job {other}: to succeed"
+        for process in schedule.after_processes:
+            if process in standing.living:
+                return f"process {process.pid}: to end"
+    busy = standing.busy.get(job.request.config)
+    return "" if busy is None else f"job {busy}: it is on the same config"
+
+
+def never_starts(job: Job, standing: Standing) -> str:
+    """Why no waiting helps: a job that it needs did not succeed. One line; empty: it may start one day."""
+    for other in job.schedule.after_success:
+        ending = standing.endings.get(other, Ending.LOST)
+        if ending is not None and ending is not Ending.SUCCEEDED:
+            return f"it needed job {other}, which ended as {ending.value}"
+    return ""
+
+
+def next_moment(jobs: Iterable[Job], now: float) -> float | None:
+    """When the next of these jobs reaches its time, in seconds since the epoch; None: none waits for one."""
+    moments = [job.schedule.not_before for job in jobs if job.schedule.not_before is not None]
+    return min((moment for moment in moments if moment > now), default=None)
+
+
+def place_between(before: float | None, after: float | None) -> float:
+    """A place in the queue between two others; None stands for an end of it."""
+    if before is None and after is None:
+        return 0.0
+    if before is None:
+        return (after or 0.0) - 1.0
+    if after is None:
+        return before + 1.0
+    return (before + after) / 2
+
+
+def _moment(then: float, now: float) -> str:
+    there = time.localtime(then)
+    same_day = there[:3] == time.localtime(now)[:3]
+    return time.strftime("%H:%M" if same_day else "%Y-%m-%d %H:%M", there)

@@ -1,0 +1,54 @@
+"""When a queued job may start, as people say it: its place in the queue, its group, and what it is to wait for."""
+
+from __future__ import annotations
+
+import msgspec
+
+DEFAULT_GROUP = "default"
+
+
+class ProcessMark(msgspec.Struct, frozen=True):
+    """A process of this machine, told apart from a later one with the same pid by when it started."""
+
+    pid: int
+    start_time: int
+    """Clock ticks since boot."""
+
+
+class Schedule(msgspec.Struct, frozen=True):
+    """What was said of one job, and may be changed as long as it is queued."""
+
+    priority: int = 0
+    """Higher ones start first."""
+    group: str = DEFAULT_GROUP
+    after: tuple[int, ...] = ()
+    """Jobs that must have ended, however they did."""
+    after_success: tuple[int, ...] = ()
+    """Jobs that must have succeeded; when one ends otherwise, this job never starts."""
+    after_processes: tuple[ProcessMark, ...] = ()
+    """Processes of anyone that must have ended."""
+    not_before: float | None = None
+    """Seconds since the epoch; None: at once."""
+    held: str = ""
+    """Why it is paused, in one line; empty: it is not."""
+
+
+class Group(msgspec.Struct, frozen=True):
+    """Jobs that share a limit and are paused together."""
+
+    name: str
+    limit: int | None = None
+    """How many of its jobs run at a time; None: as many as find GPUs."""
+    paused: str = ""
+    """Why none of its jobs start, in one line; empty: they do."""
+
+
+class Queue(msgspec.Struct, frozen=True):
+    """What holds for the queue as a whole, and for the groups of which something was said."""
+
+    paused: str = ""
+    """Why no job starts, in one line; empty: they do."""
+    groups: tuple[Group, ...] = ()
+
+    def group(self, name: str) -> Group:
+        return next((group for group in self.groups if group.name == name), Group(name))

@@ -1,0 +1,90 @@
+"""Rows of the table of jobs as values, and back."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+
+import msgspec
+from msgspec.structs import replace
+
+from hitui.domain.jobs import (
+    Ended,
+    Ending,
+    Job,
+    JobState,
+    Queued,
+    Running,
+    Starting,
+    Stopping,
+)
+from hitui.domain.schedule import Schedule
+from hitui.supervisor.wire import request_from_wire
+
+COLUMNS = (
+    "id, config, request, created, schedule, place, attempt, replaces, state, gpus, since, pid, started, "
+    "stop_asked, ending, ended, reason, exit_status, signal, peak_memory, task_count, log, events"
+)
+"""Those that a job is made of; the environment, which may be large, is none of them."""
+
+_decode_schedule = msgspec.json.Decoder(Schedule).decode
+
+
+class End(msgspec.Struct, frozen=True):
+    """All that is recorded of a job's end, the time it started apart."""
+
+    ending: Ending
+    reason: str = ""
+    at: float | None = None
+    """None: now."""
+    exit_status: int | None = None
+    signal: int | None = None
+    peak_memory: int | None = None
+
+
+def schedule_to_text(schedule: Schedule) -> str:
+    return msgspec.json.encode(schedule).decode()
+
+
+def with_wait(job: Job, waits_for: str) -> Job:
+    """A queued job that says what it waits for; any other as it is."""
+    return replace(job, state=Queued(waits_for)) if isinstance(job.state, Queued) else job
+
+
+def job_of(row: sqlite3.Row) -> Job:
+    return Job(
+        id=row["id"],
+        request=request_from_wire(json.loads(row["request"])),
+        created_at=row["created"],
+        state=_state(row),
+        log=row["log"],
+        events=row["events"],
+        task_count=row["task_count"],
+        schedule=_decode_schedule(row["schedule"]),
+        place=row["place"],
+        attempt=row["attempt"],
+        replaces=row["replaces"],
+    )
+
+
+def _state(row: sqlite3.Row) -> JobState:
+    gpus = tuple(json.loads(row["gpus"]))
+    state = row["state"]
+    if state == "queued":
+        return Queued()
+    if state == "starting":
+        return Starting(gpus, row["since"])
+    if state == "running":
+        return Running(gpus, row["pid"], row["started"])
+    if state == "stopping":
+        return Stopping(gpus, row["pid"], row["started"], row["stop_asked"])
+    return Ended(
+        ending=Ending(row["ending"]),
+        ended_at=row["ended"],
+        reason=row["reason"],
+        started_at=row["started"],
+        exit_status=row["exit_status"],
+        signal=row["signal"],
+        peak_memory=row["peak_memory"],
+        gpus=gpus,
+    )
