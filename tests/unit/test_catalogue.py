@@ -130,6 +130,14 @@ def test_ids_of_another_type_are_the_same_ids(workspace: Path, folder: Path) -> 
     assert "2 results with ids (99, 02) that questions.json does not have" in reading.state.notes[0]
 
 
+def test_an_id_of_very_many_digits_is_one_that_the_list_does_not_have(workspace: Path, folder: Path) -> None:
+    endless = "9" * 5000
+    write_results(folder / "results.json", [answer(1), answer(endless)])
+    reading = read(workspace)
+    assert with_status(reading.tasks, TaskStatus.DONE) == [1]
+    assert reading.unknown == (endless,)
+
+
 class TestQuestionList:
     def test_ids_that_stand_twice_or_lack_are_named_and_the_first_counts(
         self, workspace: Path, folder: Path
@@ -223,6 +231,23 @@ class TestReport:
         assert counts(reading.state) == (7, 1, 1, 1)
         assert reading.state.total == 10
         assert {task.id: task.reason for task in reading.tasks}[4] == "missing file: table4.html"
+
+    def test_with_ids_as_text_counts_the_same(self, workspace: Path, folder: Path) -> None:
+        folder.mkdir(parents=True)
+        as_text = {**REPORT, "skip_ids": ["4", "5"], "error_ids": ["6"]}
+        (folder / "skip_ids.json").write_text(json.dumps(as_text))
+        reading = read(workspace)
+        assert counts(reading.state) == (7, 1, 2, 0)
+        assert with_status(reading.tasks, TaskStatus.MISSING) == [4, 5]
+        assert with_status(reading.tasks, TaskStatus.ERROR) == [6]
+        assert reading.state.notes == ()
+
+    def test_on_another_number_of_tasks_is_noted(self, workspace: Path, folder: Path) -> None:
+        folder.mkdir(parents=True)
+        shorter = {**REPORT, "statistics": {**REPORT["statistics"], "total_tasks": 8}}
+        (folder / "skip_ids.json").write_text(json.dumps(shorter))
+        (note,) = read(workspace).state.notes
+        assert note.startswith("result/g/mix_html/skip_ids.json was made of 8 tasks, questions.json has 10")
 
     def test_does_not_count_beside_results(self, workspace: Path, folder: Path) -> None:
         write_results(folder / "results.json", [answer(1)])

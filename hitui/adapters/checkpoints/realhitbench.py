@@ -15,6 +15,7 @@ from pathlib import Path
 
 from hitui.adapters.checkpoints import skip_ids
 from hitui.adapters.checkpoints.journal import Journal
+from hitui.adapters.checkpoints.questions import QuestionList
 from hitui.adapters.checkpoints.reading import (
     FileReading,
     ReadContext,
@@ -38,6 +39,9 @@ from hitui.domain.tasks import (
 
 _Parsed = tuple[Signature, FileReading | None, tuple[str, ...]]
 """Of a file: as it was when it was read, its results, and what was wrong with it."""
+
+_MOST_DIGITS = 100
+"""Of an id that is a number; a longer text is only a text."""
 
 
 class RealHiTBenchReader:
@@ -158,6 +162,7 @@ class RealHiTBenchReader:
         problems: tuple[str, ...],
         repeated: Mapping[str, tuple[TaskId, ...]],
         unread_files: int = 0,
+        notes: tuple[str, ...] = (),
     ) -> Reading:
         questions = self._context.questions
         seconds = [value for value in answered.values() if value is not None]
@@ -190,10 +195,9 @@ class RealHiTBenchReader:
                 classes[_class_of(failed[task])] += 1
             else:
                 missing += 1
-        notes: tuple[str, ...] = ()
         if unknown:
             named = ", ".join(map(str, unknown[:5])) + (", …" if len(unknown) > 5 else "")
-            notes = (f"{len(unknown)} results with ids ({named}) that {questions.path.name} does not have",)
+            notes += (f"{len(unknown)} results with ids ({named}) that {questions.path.name} does not have",)
         state = ConfigState(
             config,
             scanned=True,
@@ -239,9 +243,12 @@ class RealHiTBenchReader:
             if questions is not None:
                 out = {*report.skip_ids, *report.error_ids}
                 answered: dict[TaskId, float | None] = {
-                    task: None for task in questions.by_id if task not in out
+                    task: None for task in questions.by_id if task not in out and _twin(task) not in out
                 }
-                return self._reading(config, answered, failed, updated, source, problems, {}, unread_files)
+                notes = _note_other_total(source, report.statistics.total_tasks, questions)
+                return self._reading(
+                    config, answered, failed, updated, source, problems, {}, unread_files, notes
+                )
             absent = set(report.categorized.file_dependency_issues)
             missing = sum(task not in absent for task in report.skip_ids)
             state = ConfigState(
@@ -294,9 +301,25 @@ def _adopt_ids(
 
 
 def _twin(task: TaskId) -> TaskId | None:
+    """The same number as text, or the number that a text is; None for other texts."""
     if isinstance(task, int):
         return str(task)
-    return int(task) if task.isascii() and task.isdecimal() and str(int(task)) == task else None
+    # Python refuses to make a number of thousands of digits.
+    if len(task) > _MOST_DIGITS or not (task.isascii() and task.isdecimal()):
+        return None
+    number = int(task)
+    return number if str(number) == task else None
+
+
+def _note_other_total(source: str, total: int, questions: QuestionList) -> tuple[str, ...]:
+    """That a report was made of another question list, in which other tasks may be answered; 0: it says no total."""
+    have = len(questions.by_id)
+    if total in (0, have):
+        return ()
+    return (
+        f"{source} was made of {total} tasks, {questions.path.name} has {have}: "
+        "what the report does not name counts as answered",
+    )
 
 
 def _tasks_without_list(
