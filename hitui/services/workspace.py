@@ -191,7 +191,7 @@ class WorkspaceService:
                     config = todo.popleft()
                 except IndexError:
                     return
-                results.put(self._state_of(config))
+                results.put(self.catalogue.read(config).state)
 
         # Daemons: a file on a hanging disk must not keep the program from ending.
         for number in range(min(_READERS, expected)):
@@ -210,13 +210,6 @@ class WorkspaceService:
             except queue.Empty:
                 continue
         return None
-
-    def _state_of(self, config: Config) -> ConfigState:
-        try:
-            return self.catalogue.read(config).state
-        except Exception as error:  # noqa: BLE001 - one config that breaks a reader must not hide the others
-            line = f"{config.name}: the reader {config.kind} failed: {type(error).__name__}: {error}"
-            return ConfigState(config, scanned=True, problems=(line,))
 
     def _compose(self, scanning: bool) -> WorkspaceSnapshot:
         states = tuple(self._states[name] for name in sorted(self._states))

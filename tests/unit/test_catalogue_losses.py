@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
+from hitui.adapters.checkpoints import results_file
 from hitui.adapters.checkpoints.catalogue import Catalogue
+from hitui.adapters.checkpoints.realhitbench import RealHiTBenchReader
 from hitui.domain.configs import ConfigCondition
 from hitui.settings import Settings, load_settings
 from tests.tools.results import (
@@ -59,6 +61,32 @@ def test_where_nothing_can_be_read_nothing_is_pending(workspace: Path, folder: P
     assert reading.state.condition is ConfigCondition.UNREADABLE
     assert reading.state.pending == 0
     assert reading.tasks == ()
+
+
+def test_a_reader_that_breaks_holds_its_config_back_until_it_reads_again(
+    workspace: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_results(folder / "results.json", [answer(1)])
+    catalogue = Catalogue(Settings(root=workspace))
+    config = catalogue.find("mix_html")
+
+    def broken(*_: object) -> object:
+        raise ZeroDivisionError("a defect\nof two lines")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(results_file, "read_results_file", broken)
+        state = catalogue.read(config).state
+        assert (state.done, state.pending, state.hides_answers) == (0, 0, True)
+        assert catalogue.changed(config)
+        patch.setattr(RealHiTBenchReader, "fingerprint", broken)
+        assert catalogue.changed(config)
+        (problem,) = catalogue.read(config).state.problems
+        assert problem == (
+            "g/mix_html: cannot be read: the reader realhitbench failed: "
+            "ZeroDivisionError: a defect of two lines; it is tried again, no run starts meanwhile"
+        )
+    assert catalogue.read(config).state.done == 1
+    assert not catalogue.changed(config)
 
 
 def dangle(path: Path) -> None:

@@ -183,7 +183,8 @@ class Catalogue:
         raise NoSuchName(f"{name}: no such config; {hint}")
 
     def read(self, config: Config) -> Reading:
-        """The config as its files stand now. What did not change is not parsed again."""
+        """The config as its files stand now. What did not change is not parsed again. A reader that breaks is a
+        problem of its config, which is then held back."""
         self._ensure()
         with self._lock:
             reader = self._readers.get(config.kind)
@@ -195,7 +196,10 @@ class Catalogue:
             known = self._readings.get(config.name)
             if known is not None and known[0] == fingerprint:
                 return known[1]
-            reading = reader.read(config)
+            try:
+                reading = reader.read(config)
+            except Exception as error:  # noqa: BLE001 - one config that breaks a reader must not hide the others
+                fingerprint, reading = object(), _failed(config, error)
             lost = self._lost_above(config)
             if lost is not None:
                 # Asked after reading: it may have gone meanwhile.
@@ -214,8 +218,14 @@ class Catalogue:
         return reader is None or known is None or self._fingerprint(reader, config) != known[0]
 
     def _fingerprint(self, reader: Reader, config: Config) -> Hashable:
+        """Equal to no other where it cannot be told whether anything changed."""
         lost = self._lost_above(config)
-        return (config, lost) if lost is not None else reader.fingerprint(config)
+        if lost is not None:
+            return config, lost
+        try:
+            return reader.fingerprint(config)
+        except Exception:  # noqa: BLE001 - what is wrong is said by `read`
+            return object()
 
     def _lost_above(self, config: Config) -> Path | None:
         """The workspace or results folder above the config that was listed before and cannot be now."""
@@ -386,6 +396,15 @@ class Catalogue:
             runner=entry.runner or (settings.default_runner if _answers(kind) else None),
             declared=True,
         )
+
+
+def _failed(config: Config, error: Exception) -> Reading:
+    wrong = " ".join(f"{type(error).__name__}: {error}".split())
+    line = (
+        f"{config.name}: cannot be read: the reader {config.kind} failed: {wrong}; "
+        "it is tried again, no run starts meanwhile"
+    )
+    return Reading(ConfigState(config, scanned=True, problems=(line,), unread_files=1))
 
 
 def _answers(kind: str) -> bool:
