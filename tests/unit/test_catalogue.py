@@ -323,3 +323,20 @@ class TestDeclared:
         (config,) = catalogue.configs
         assert config.folders == (str(folder), str(rerun))
         assert catalogue.read(config).state.done == 2
+
+    def test_a_folder_that_is_reached_by_a_link_is_the_discovered_one(
+        self, workspace: Path, folder: Path
+    ) -> None:
+        write_results(folder / "results.json", [answer(1), answer(2)])
+        rerun = workspace / "result" / "g" / "rerun_html"
+        write_results(rerun / "results.json", [answer(3)])
+        (workspace / "link").symlink_to(folder.parent)
+        catalogue = self.load(
+            workspace,
+            '[[config]]\nname = "mine"\noutput = "link/mix_html"\nfolders = ["link/rerun_html"]\n',
+        )
+        (config,) = catalogue.configs
+        assert (config.name, config.modality, config.table_format) == ("mine", "mix", "html")
+        assert (config.output, config.folders) == (str(folder), (str(folder), str(rerun)))
+        assert set(config.folders) <= set(map(str, catalogue.folders))
+        assert catalogue.read(config).state.done == 3

@@ -13,10 +13,10 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from hitui.adapters.checkpoints import make_reader
+from hitui.adapters.checkpoints.declared import join_declared
 from hitui.adapters.checkpoints.discovery import Found, Walker
 from hitui.adapters.checkpoints.inputs import SUBFOLDERS, InputFiles
 from hitui.adapters.checkpoints.kept_readings import KeptReadings
-from hitui.adapters.checkpoints.naming import modality_and_format
 from hitui.adapters.checkpoints.question_choice import choose_data_folder, choose_question_file
 from hitui.adapters.checkpoints.questions import QuestionList, read_questions
 from hitui.adapters.checkpoints.reading import (
@@ -27,10 +27,10 @@ from hitui.adapters.checkpoints.reading import (
     UnreadableFile,
     signature_of,
 )
-from hitui.adapters.files.look import Identity, can_be_listed, identity_of, is_dir, is_file
+from hitui.adapters.files.look import Identity, can_be_listed, identity_of, is_file
 from hitui.domain.configs import Config, ConfigState
 from hitui.errors import NoSuchName
-from hitui.settings import ConfigSettings, Settings
+from hitui.settings import Settings
 
 __all__ = ["Catalogue", "Reading"]
 
@@ -114,7 +114,7 @@ class Catalogue:
             self._seen_roots |= {root for root, identity in self._roots.items() if identity is not None}
             results, elsewhere = self._walk()
             self._lost = tuple(dict.fromkeys((*results.lost, *elsewhere.lost)))
-            configs = self._join(self._walker.configs(results))
+            configs = join_declared(self.settings, self._walker.configs(results), self._lost)
             question_file, problems = choose_question_file(self.settings, elsewhere, configs)
             if self._keeps_questions(question_file):
                 question_file, problems = self._questions_file, ()
@@ -339,64 +339,6 @@ class Catalogue:
             if name in needed and name in inputs.absent_subfolders
         )
 
-    def _join(self, discovered: list[Config]) -> tuple[Config, ...]:
-        """Discovered configs and declared ones, those of one name or one output folder as one."""
-        by_name = {config.name: config for config in discovered}
-        by_output = {config.output: config for config in discovered}
-        declared: dict[str, Config] = {}
-        for entry in self.settings.configs:
-            if entry.output is not None:
-                found = by_output.get(str(self.settings.path(entry.output)))
-            else:
-                found = by_name.get(entry.name)
-            declared[entry.name] = self._declare(entry, found)
-        taken = {folder for config in declared.values() for folder in config.folders}
-        rest = {}
-        for config in discovered:
-            folders = tuple(folder for folder in config.folders if folder not in taken)
-            left = any(is_dir(folder) or self._is_lost(folder) for folder in folders)
-            if left and config.name not in declared:
-                rest[config.name] = replace(
-                    config,
-                    folders=folders,
-                    runner=self.settings.default_runner if _answers(config.kind) else None,
-                )
-        return tuple(sorted((*declared.values(), *rest.values()), key=lambda config: config.name))
-
-    def _is_lost(self, folder: str) -> bool:
-        return any(Path(folder).is_relative_to(lost) for lost in self._lost)
-
-    def _declare(self, entry: ConfigSettings, found: Config | None) -> Config:
-        settings = self.settings
-        if entry.output is not None:
-            output = str(settings.path(entry.output))
-        elif found is not None:
-            output = found.output
-        else:
-            results = settings.workspace.results
-            output = str((settings.path(results[0]) if results else settings.root) / entry.name)
-        folders = (
-            output,
-            *(found.folders if found else ()),
-            *(str(settings.path(folder)) for folder in entry.folders),
-        )
-        parts = entry.name.split("/")
-        modality, table_format = modality_and_format(reversed(parts[-2:]))
-        if found is not None:
-            modality, table_format = found.modality or modality, found.table_format or table_format
-        modality = entry.modality or modality
-        kind = found.kind if found is not None and entry.kind == "realhitbench" else entry.kind
-        return Config(
-            name=entry.name,
-            kind=kind,
-            folders=tuple(dict.fromkeys(folders)),
-            output=output,
-            modality=modality,
-            table_format=None if modality == "image" else entry.format or table_format,
-            runner=entry.runner or (settings.default_runner if _answers(kind) else None),
-            declared=True,
-        )
-
 
 def _failed(config: Config, error: Exception) -> Reading:
     wrong = " ".join(f"{type(error).__name__}: {error}".split())
@@ -405,8 +347,3 @@ def _failed(config: Config, error: Exception) -> Reading:
         "it is tried again, no run starts meanwhile"
     )
     return Reading(ConfigState(config, scanned=True, problems=(line,), unread_files=1))
-
-
-def _answers(kind: str) -> bool:
-    """Whether the workspace's own runner can run configs of this kind: it answers questions, no more."""
-    return kind == "realhitbench"
