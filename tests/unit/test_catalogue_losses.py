@@ -63,6 +63,14 @@ def test_where_nothing_can_be_read_nothing_is_pending(workspace: Path, folder: P
     assert reading.tasks == ()
 
 
+def test_a_json_text_with_the_name_of_a_journal_holds_its_config_back(workspace: Path, folder: Path) -> None:
+    write_results(folder / "results.jsonl", [answer(1), answer(2)])
+    state = read(workspace).state
+    (problem,) = state.problems
+    assert problem.startswith("result/g/mix_html/results.jsonl: is no journal")
+    assert (state.pending, state.hides_answers) == (0, True)
+
+
 def test_a_reader_that_breaks_holds_its_config_back_until_it_reads_again(
     workspace: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,50 @@ def test_a_torn_last_line_waits_for_its_end(tmp_path: Path) -> None:
         file.flush()
         assert set(journal.read().answered) == {1, 2}
     assert journal.read().problems == ()
+
+
+def test_a_whole_last_line_counts_before_its_newline_comes_and_once(tmp_path: Path) -> None:
+    path = append_lines(tmp_path / "results.jsonl", [answer(1), answer(2)])
+    with path.open("a") as file:
+        file.write(json.dumps(answer(3)))
+    journal = Journal(path)
+    for _ in range(2):
+        assert set(journal.read().answered) == {1, 2, 3}
+    with path.open("a") as file:
+        file.write("\nno result\n" + json.dumps(failure(4)))
+    reading = journal.read()
+    assert (set(reading.answered), set(reading.errors), reading.repeated) == ({1, 2, 3}, {4}, ())
+    assert reading.problems == ("line 4 is no JSON: not counted; its task runs again",)
+
+
+@pytest.mark.parametrize("indent", [None, 0, 2])
+@pytest.mark.parametrize("wrap", [lambda results: results, lambda results: {"results": results}])
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_one_json_text_with_the_name_of_a_journal_is_refused_in_one_line(
+    tmp_path: Path, indent: int | None, wrap: Callable[[object], object], end: str
+) -> None:
+    path = tmp_path / "results.jsonl"
+    path.write_text(json.dumps(wrap([answer(1), answer(2)]), indent=indent) + end)
+    with pytest.raises(UnreadableFile, match=r"^is no journal, .* rename it to \.json") as refused:
+        Journal(path).read()
+    assert "\n" not in str(refused.value)
+
+
+def test_a_json_list_with_a_result_a_line_is_no_journal(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    path.write_text("[\n" + ",\n".join(json.dumps(answer(task)) for task in range(3)) + "\n]\n")
+    with pytest.raises(UnreadableFile, match="is no journal, 4 of its 5 lines are no results"):
+        Journal(path).read()
+
+
+def test_of_many_broken_lines_the_first_are_named(tmp_path: Path) -> None:
+    path = append_lines(tmp_path / "results.jsonl", [answer(1)])
+    with path.open("a") as file:
+        file.write("rubbish\n" * 40)
+    reading = Journal(path).read()
+    assert set(reading.answered) == {1}
+    assert len(reading.problems) == 6
+    assert reading.problems[-1] == "35 more lines are no results: not counted"
 
 
 def test_a_torn_line_that_is_cut_away_and_written_anew(tmp_path: Path) -> None:

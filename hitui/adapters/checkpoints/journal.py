@@ -1,11 +1,12 @@
 """Reads a results journal (`results.jsonl`: one result a line, appended) from where it stopped before.
 
-The last line counts once its newline is there: until then it is being written, or was torn by a kill, and
-its task is pending. A file that shrank, was replaced or does not continue what was read is read anew.
+A last line without its newline is being written, or was torn by a kill: its task is pending, unless the line
+is a whole result already. A file that shrank, was replaced or does not continue what was read is read anew.
 """
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 from pathlib import Path
@@ -20,6 +21,12 @@ from hitui.domain.tasks import ERROR_PREFIX, TaskId
 LONGEST_LINE = 64 * 1024 * 1024
 """Bytes; a longer line is no result, and is skipped without being kept in memory."""
 _TAIL = 256
+_MOST_NAMED = 5
+"""Lines of no use that are named one by one."""
+
+_Result = tuple[TaskId, str, float | None]
+"""Id, `Prediction`, `ProcessingTime` in seconds."""
+_NO_JSON = "is no JSON: not counted; its task runs again"
 
 
 class _Line(msgspec.Struct, gc=False):
@@ -36,17 +43,13 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._start_anew()
+        self._start_anew(None)
 
-    def _start_anew(self) -> None:
-        self._inode: int | None = None
+    def _start_anew(self, inode: int | None) -> None:
+        self._inode = inode
         self._offset = 0
-        self._line = 0
         self._tail = b""
-        self._answered: dict[TaskId, float | None] = {}
-        self._errors: dict[TaskId, str] = {}
-        self._repeated: dict[TaskId, None] = {}
-        self._problems: list[str] = []
+        self._contents = _Contents()
 
     def read(self) -> FileReading:
         """All results so far. Raises UnreadableFile, with a line that does not name the file."""
@@ -54,15 +57,16 @@ class Journal:
             with self.path.open("rb") as file:
                 status = os.fstat(file.fileno())
                 if status.st_ino != self._inode or not self._continues(file, status.st_size):
-                    self._start_anew()
-                    self._inode = status.st_ino
+                    self._start_anew(status.st_ino)
                 file.seek(self._offset)
-                self._read_added(file)
+                last_line = self._read_added(file)
         except OSError as error:
             raise UnreadableFile(f"cannot be read: {error.strerror}") from error
-        return FileReading(
-            dict(self._answered), dict(self._errors), tuple(self._repeated), tuple(self._problems)
-        )
+        contents = self._contents.copy()
+        if last_line and _parse(last_line) != _NO_JSON:
+            # It is read again at the next call: what is appended may still belong to it.
+            contents.add(last_line)
+        return contents.reading()
 
     def _continues(self, file: BinaryIO, size: int) -> bool:
         if size < self._offset:
@@ -70,24 +74,22 @@ class Journal:
         file.seek(self._offset - len(self._tail))
         return file.read(len(self._tail)) == self._tail
 
-    def _read_added(self, file: BinaryIO) -> None:
+    def _read_added(self, file: BinaryIO) -> bytes:
+        """Takes in the lines that have an end; returns the last one where it has none."""
         while True:
             line = file.readline(LONGEST_LINE)
             if len(line) == LONGEST_LINE and not line.endswith(b"\n"):
                 length, ended = self._skip_line(file)
                 if not ended:
-                    return
-                self._line += 1
-                self._problems.append(f"line {self._line} is no result ({length} bytes): not counted")
+                    return b""
+                self._contents.add_too_long(length)
                 self._offset, self._tail = file.tell(), b"\n"
                 continue
             if not line.endswith(b"\n"):
-                return
-            self._line += 1
+                return line
+            self._contents.add(line)
             self._offset += len(line)
             self._tail = (self._tail + line)[-_TAIL:]
-            if line.strip():
-                self._add(line)
 
     @staticmethod
     def _skip_line(file: BinaryIO) -> tuple[int, bool]:
@@ -98,15 +100,34 @@ class Journal:
                 return length, True
         return length, False
 
-    def _add(self, line: bytes) -> None:
-        try:
-            result = _decode_line(line)
-            task, prediction, seconds = result.id, result.Prediction, result.ProcessingTime
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            tolerated = self._read_tolerantly(line)
-            if tolerated is None:
-                return
-            task, prediction, seconds = tolerated
+
+class _Contents:
+    """What the lines of a journal say, taken in one after the other."""
+
+    def __init__(self) -> None:
+        self._lines = self._results = self._useless = 0
+        self._begins_useless = False
+        self._answered: dict[TaskId, float | None] = {}
+        self._errors: dict[TaskId, str] = {}
+        self._repeated: dict[TaskId, None] = {}
+        self._problems: list[str] = []
+
+    def copy(self) -> _Contents:
+        other = copy.copy(self)
+        other._answered, other._errors = dict(self._answered), dict(self._errors)
+        other._repeated, other._problems = dict(self._repeated), list(self._problems)
+        return other
+
+    def add(self, line: bytes) -> None:
+        self._lines += 1
+        if not line.strip():
+            return
+        result = _parse(line)
+        if isinstance(result, str):
+            self._reject(result)
+            return
+        self._results += 1
+        task, prediction, seconds = result
         if prediction.startswith(ERROR_PREFIX):
             self._errors[task] = prediction
             return
@@ -114,17 +135,49 @@ class Journal:
             self._repeated[task] = None
         self._answered[task] = seconds
 
-    def _read_tolerantly(self, line: bytes) -> tuple[TaskId, str, float | None] | None:
-        """What Python writes beyond JSON (NaN), and results whose `Prediction` is no text."""
-        try:
-            entry = json.loads(line)
-        except (ValueError, RecursionError):
-            self._problems.append(f"line {self._line} is no JSON: not counted; its task runs again")
-            return None
-        task = id_of(entry)
-        if task is None or "Prediction" not in entry:
-            lacking = "an id" if task is None else "Prediction"
-            self._problems.append(f"line {self._line} is a result without {lacking}: not counted")
-            return None
-        prediction = entry["Prediction"]
-        return task, prediction if isinstance(prediction, str) else "", seconds_of(entry)
+    def add_too_long(self, length: int) -> None:
+        """A line of so many bytes that is not kept."""
+        self._lines += 1
+        self._reject(f"is no result ({length} bytes): not counted")
+
+    def _reject(self, wrong: str) -> None:
+        if not self._results and not self._useless:
+            self._begins_useless = True
+        self._useless += 1
+        if self._useless <= _MOST_NAMED:
+            self._problems.append(f"line {self._lines} {wrong}")
+
+    def reading(self) -> FileReading:
+        """Raises UnreadableFile where the lines are those of something else, such as a JSON text with indents."""
+        if self._begins_useless and self._useless > self._results:
+            raise UnreadableFile(
+                f"is no journal, {self._useless} of its {self._lines} lines are no results: "
+                "rename it to .json if it is one JSON text, else put a copy back, or move it away"
+            )
+        more = self._useless - len(self._problems)
+        problems = (*self._problems, f"{more} more lines are no results: not counted")
+        return FileReading(
+            self._answered, self._errors, tuple(self._repeated), problems if more else problems[:-1]
+        )
+
+
+def _parse(line: bytes) -> _Result | str:
+    """The result in a line, or what is wrong with the line."""
+    try:
+        result = _decode_line(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _parse_tolerantly(line)
+    return result.id, result.Prediction, result.ProcessingTime
+
+
+def _parse_tolerantly(line: bytes) -> _Result | str:
+    """What Python writes beyond JSON (NaN), and results whose `Prediction` is no text."""
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError):
+        return _NO_JSON
+    task = id_of(entry)
+    if task is None or "Prediction" not in entry:
+        return f"is a result without {'an id' if task is None else 'Prediction'}: not counted"
+    prediction = entry["Prediction"]
+    return task, prediction if isinstance(prediction, str) else "", seconds_of(entry)
