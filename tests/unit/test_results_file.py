@@ -128,3 +128,34 @@ def test_a_huge_file_is_read_by_a_process_of_its_own(tmp_path: Path, monkeypatch
     path.write_bytes(WHOLE[:-5])
     with pytest.raises(UnreadableFile, match="is not whole JSON"):
         read_results_file(path)
+
+
+def test_whatever_ids_and_texts_a_huge_file_has_it_is_read_as_a_small_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_results(
+        tmp_path / "results.json",
+        [
+            answer(10**30),
+            failure(-(10**30)),
+            failure(2, "[ERROR] \ud800"),
+            answer("\ud800", seconds=float("nan")),
+        ],
+    )
+    here = read_results_file(path)
+    assert set(here.answered) == {10**30, "\ud800"}
+    monkeypatch.setattr(results_file, "LARGE", 10)
+    assert read_results_file(path) == here
+
+
+def test_a_process_that_breaks_over_a_huge_file_is_said_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_results(tmp_path / "results.json", [answer(1)])
+    monkeypatch.setattr(results_file, "LARGE", 10)
+    breaking = tmp_path / "python"
+    breaking.write_text("#!/bin/sh\necho 'ZeroDivisionError: a defect' >&2\nexit 1\n")
+    breaking.chmod(0o755)
+    monkeypatch.setattr(results_file.sys, "executable", str(breaking))
+    with pytest.raises(UnreadableFile, match="is huge, and the process that read it ended with status 1"):
+        read_results_file(path)

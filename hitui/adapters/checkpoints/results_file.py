@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import io
 import json
+import marshal
 import mmap
 import os
 import re
@@ -31,6 +32,9 @@ from hitui.domain.tasks import ERROR_PREFIX, TaskId
 
 LARGE = 64 * 1024 * 1024
 """Bytes above which a file is read in a process of its own."""
+
+_REFUSED = 3
+"""Exit status of the process of its own when the file is of no use; Python ends with 1 when it breaks."""
 
 _MOST_KEPT = 16 * 1024 * 1024
 """Bytes of the buffer that each thread keeps for the next file."""
@@ -58,7 +62,6 @@ class _Results(msgspec.Struct, gc=False):
 _decode_object = msgspec.json.Decoder(_Results).decode
 _decode_list = msgspec.json.Decoder(list[_Result]).decode
 _skip_value = msgspec.json.Decoder(msgspec.Raw).decode
-_decode_reading = msgspec.msgpack.Decoder(FileReading).decode
 
 
 def read_results_file(path: Path) -> FileReading:
@@ -228,10 +231,10 @@ def _read_apart(path: Path) -> FileReading:
             f"is huge, and no process to read it could be started: {error.strerror}"
         ) from error
     if done.returncode == 0:
-        return _decode_reading(done.stdout)
-    said = done.stderr.decode(errors="replace").strip()
-    if done.returncode == 1 and said:
-        raise UnreadableFile(said.splitlines()[-1])
+        return FileReading(*marshal.loads(done.stdout))
+    if done.returncode == _REFUSED:
+        # Above it Python may have put warnings.
+        raise UnreadableFile(done.stderr.decode(errors="replace").splitlines()[-1])
     raise UnreadableFile(
         f"is huge, and the process that read it ended with status {done.returncode}: "
         "it was changed meanwhile or memory ran out; it is tried again when the file changes"
@@ -245,17 +248,21 @@ def _main(path: Path) -> int:
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             reading = parse_results(content)
+            # Unlike JSON and msgpack it knows numbers above 64 bits and text that is none (lone surrogates).
+            found = marshal.dumps(msgspec.structs.astuple(reading))
     except OSError as error:
-        sys.stderr.write(f"cannot be read: {error.strerror}\n")
-        return 1
+        return _refuse(f"cannot be read: {error.strerror}")
     except UnreadableFile as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
+        return _refuse(str(error))
     except MemoryError:
-        sys.stderr.write("is too large for the memory of this machine: split it, or move it away\n")
-        return 1
-    sys.stdout.buffer.write(msgspec.msgpack.encode(reading))
+        return _refuse("is too large for the memory of this machine: split it, or move it away")
+    sys.stdout.buffer.write(found)
     return 0
+
+
+def _refuse(line: str) -> int:
+    sys.stderr.write(f"{line}\n")
+    return _REFUSED
 
 
 if __name__ == "__main__":
