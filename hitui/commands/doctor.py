@@ -7,12 +7,12 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 from hitui.adapters.checkpoints.catalogue import Catalogue
 from hitui.adapters.gpus import open_source
 from hitui.adapters.gpus.monitor import GpuMonitor
-from hitui.errors import SettingsError, SupervisorError
+from hitui.errors import SettingsError, SupervisorError, WorkspaceError
+from hitui.factory import folder_of
 from hitui.paths import RuntimePaths, find_workspace
 from hitui.services import health, health_workspace
 from hitui.services.health import Finding, Level
@@ -28,9 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """1 when something fails, 0 when there is at most something to be warned of."""
-    start = Path(arguments.workspace) if arguments.workspace else Path.cwd()
     found = []
-    for finding in _examine(start):
+    for finding in _examine(arguments.workspace):
         found.append(finding)
         if not arguments.json:
             mend = f" -> {finding.mend}" if finding.mend else ""
@@ -45,12 +44,14 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if level is Level.FAIL else 0
 
 
-def _examine(start: Path) -> Iterator[Finding]:
+def _examine(workspace: str | None) -> Iterator[Finding]:
     yield from health.examine_python()
-    if not start.is_dir():
-        yield health.fail("workspace", f"{start} is not a folder", "give the workspace's folder with -w")
+    try:
+        root, file = find_workspace(folder_of(workspace))
+    except WorkspaceError as error:
+        what, _, mend = str(error).partition("; ")
+        yield health.fail("workspace", what, mend)
         return
-    root, file = find_workspace(start)
     settings = Settings(root=root)
     try:
         settings = load_settings(root, file)

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.tools.nvml_sim.driver import NvmlDriver
 
 
@@ -59,7 +61,27 @@ def test_refused_settings_fail_and_the_rest_is_looked_at(nvml_driver: NvmlDriver
     assert checks["driver"]["level"] == "ok"
 
 
-def test_a_folder_that_is_not_there_is_said(nvml_driver: NvmlDriver, tmp_path: Path) -> None:
-    done = doctor(nvml_driver, tmp_path, "-w", "absent")
-    assert done.returncode == 1
-    assert "FAIL  workspace: absent is not a folder" in done.stdout
+@pytest.mark.parametrize("name", ["absent", "x" * 5000], ids=["absent", "too long"])
+def test_a_folder_that_is_not_there_is_said(nvml_driver: NvmlDriver, tmp_path: Path, name: str) -> None:
+    done = doctor(nvml_driver, tmp_path, "-w", name)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert (
+        f"FAIL  workspace: {tmp_path}/{name}: is not a folder -> give the workspace's folder" in done.stdout
+    )
+
+
+def test_a_folder_that_was_removed_meanwhile_is_said(nvml_driver: NvmlDriver, tmp_path: Path) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    program = "import sys; from hitui.cli import main; sys.exit(main(['doctor']))"
+    done = subprocess.run(
+        ["/bin/sh", "-c", 'rmdir "$PWD" && exec "$0" -c "$1"', sys.executable, program],
+        env=nvml_driver.environment,
+        cwd=here,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "FAIL  workspace: the folder that you are in is gone" in done.stdout
