@@ -94,7 +94,8 @@ def examine_gpus(
         else:
             yield warn("driver", what, f"{mend}; without one, `hitui demo` simulates GPUs")
         return
-    yield ok("driver", f"{snapshot.source} {snapshot.driver or ''}".rstrip())
+    # Simulated GPUs may call their driver that as well.
+    yield ok("driver", " ".join(dict.fromkeys(filter(None, (snapshot.source, snapshot.driver)))))
     whole = [gpu for gpu in snapshot.gpus if gpu.mig_index is None]
     names = sorted({gpu.name for gpu in whole if gpu.name})
     if whole:

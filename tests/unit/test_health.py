@@ -47,6 +47,14 @@ def test_a_machine_without_a_driver_is_warned_and_one_with_a_broken_driver_fails
     assert only(list(health.examine_gpus(snapshot, frozenset(), node)), Level.FAIL).mend == "load it"
 
 
+def test_simulated_gpus_say_so_once() -> None:
+    snapshot = GpuSnapshot(1.0, "simulated", (Gpu(0, "GPU-a", "A100"),), "simulated")
+    assert [finding.what for finding in health.examine_gpus(snapshot, frozenset())] == [
+        "simulated",
+        "1 (A100)",
+    ]
+
+
 def test_each_gpu_with_a_fault_is_named() -> None:
     gpus = (Gpu(0, "GPU-a", "A100"), Gpu(1, "GPU-b", "A100", error="lost: no answer; reset it"))
     findings = list(health.examine_gpus(GpuSnapshot(1.0, "nvml", gpus, "550.1"), frozenset({1, 7})))
