@@ -18,8 +18,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--class",
         dest="error_class",
+        metavar="CLASS",
         choices=[error_class.value for error_class in ErrorClass],
-        help="only tasks whose newest result is this error",
+        help="only tasks whose newest result is this error: "
+        + ", ".join(error_class.value for error_class in ErrorClass),
     )
     add_launch_arguments(parser)
 
