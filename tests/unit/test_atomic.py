@@ -35,6 +35,17 @@ def test_a_new_file_gets_the_mode_of_the_umask(tmp_path: Path) -> None:
     assert (tmp_path / "new").stat().st_mode & 0o777 == 0o640
 
 
+def test_the_umask_is_never_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that another thread makes meanwhile would be open to everyone."""
+
+    def refuse(_: int) -> int:
+        raise AssertionError("the umask is of all threads")
+
+    monkeypatch.setattr(os, "umask", refuse)
+    write_atomically(tmp_path / "new", b"x")
+    assert (tmp_path / "new").read_bytes() == b"x"
+
+
 def test_a_disk_that_takes_no_more_leaves_the_file_as_it_was(tmp_path: Path) -> None:
     """A limit on the size of files fails in the midst of the write, as a full disk does."""
     path = tmp_path / "report.json"

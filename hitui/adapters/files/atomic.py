@@ -72,9 +72,20 @@ def _mode_for(path: Path) -> int:
     try:
         return path.stat().st_mode & 0o7777
     except OSError:
-        mask = os.umask(0)
-        os.umask(mask)
-        return 0o666 & ~mask
+        return 0o666 & ~_umask()
+
+
+def _umask() -> int:
+    """Of this process, as proc(5) tells it: `os.umask` cannot look without changing it for all threads."""
+    try:
+        for line in Path("/proc/self/status").read_text(errors="replace").splitlines():
+            key, _, value = line.partition(":")
+            if key == "Umask":
+                return int(value, 8)
+    except (OSError, ValueError):
+        pass
+    # Kernels before 4.7 do not tell: nobody else gets the file then.
+    return 0o077
 
 
 def _flush_folder(folder: Path) -> None:
