@@ -74,7 +74,8 @@ class ResultStore:
                 os.ftruncate(self._journal, start)
             raise RunnerError(
                 f"{self._folder / JOURNAL}: the result of task {result['id']} cannot be written: "
-                f"{error.strerror}; make room and run again with --resume, all earlier results are kept"
+                f"{error.strerror}; make room, or make it writable, and run again with --resume, "
+                "all earlier results are kept"
             ) from error
         merge(self._known, [result])
         self._unsaved = True

@@ -35,6 +35,7 @@ def test_a_full_disk_ends_it_with_one_line_and_whole_results(runner: Runner) -> 
     assert ended.returncode == 1
     (line,) = [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
     assert "results.jsonl: the result of task" in line
+    assert "; make room, or make it writable, and run again with --resume, " in line
     assert "all earlier results are kept" in line
     stored = [result["id"] for result in runner.journal]
     assert stored == [1, 2]
