@@ -99,6 +99,18 @@ MIGRATIONS: tuple[str, ...] = (
         paused TEXT NOT NULL
     );
     INSERT INTO queue VALUES ('');
+    CREATE TABLE job_records (
+        job INTEGER PRIMARY KEY REFERENCES jobs (id),
+        complete INTEGER NOT NULL,
+        value TEXT NOT NULL
+    );
+    CREATE TABLE gpu_history (
+        seconds INTEGER NOT NULL,
+        start INTEGER NOT NULL,
+        uuid TEXT NOT NULL,
+        value TEXT NOT NULL,
+        PRIMARY KEY (seconds, start, uuid)
+    ) WITHOUT ROWID;
     """,
 )
 VERSION = len(MIGRATIONS)

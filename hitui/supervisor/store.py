@@ -25,7 +25,7 @@ from hitui.domain.succession import Successor
 from hitui.errors import LaunchError, NoSuchName, SupervisorError
 from hitui.supervisor.rows import COLUMNS, End, job_of, schedule_to_text
 from hitui.supervisor.schema import VERSION, migrate, version_of
-from hitui.supervisor.trouble import disk_trouble
+from hitui.supervisor.trouble import disk_trouble, note_error
 from hitui.supervisor.wire import request_to_wire
 
 
@@ -40,6 +40,7 @@ class Store:
         """What has not ended, as it is committed; of the one who writes alone."""
         self._touched: set[int] = set()
         self._order: tuple[Job, ...] | None = None
+        self._listeners: list[Callable[[tuple[Job, ...]], None]] = []
         try:
             if path.exists() and not path.is_file():
                 raise SupervisorError(f"{path}: is no file; move it away to begin anew")
@@ -76,6 +77,8 @@ class Store:
                 migrate(self._database)
             self._database.row_factory = sqlite3.Row
             return
+        # Of use only before the first table is made; an older file is brought to it when it is first pruned.
+        self._database.execute("PRAGMA auto_vacuum = INCREMENTAL")
         self._database.execute("PRAGMA journal_mode = WAL")
         self._database.execute("PRAGMA synchronous = FULL")
         migrate(self._database)
@@ -85,6 +88,10 @@ class Store:
 
     def close(self) -> None:
         self._database.close()
+
+    def listen(self, listener: Callable[[tuple[Job, ...]], None]) -> None:
+        """From now on `listener` gets the jobs that a transaction changed, as they stand behind it."""
+        self._listeners.append(listener)
 
     def check(self) -> None:
         """Looks at every page of the file. Raises SupervisorError when one is damaged."""
@@ -350,12 +357,17 @@ class Store:
             raise
         if self._touched:
             self._order = None
-        for job_id in sorted(self._touched):
-            job = job_of(self._row(job_id))
+        changed = tuple(job_of(self._row(job_id)) for job_id in sorted(self._touched))
+        for job in changed:
             if isinstance(job.state, Ended):
-                self._active.pop(job_id, None)
+                self._active.pop(job.id, None)
             else:
-                self._active[job_id] = job
+                self._active[job.id] = job
+        for listener in self._listeners if changed else ():
+            try:
+                listener(changed)
+            except Exception:  # noqa: BLE001 - what is committed has not failed because of who hears of it
+                note_error()
 
     def _row(self, job_id: int, columns: str = COLUMNS) -> sqlite3.Row:
         row: sqlite3.Row | None = self._database.execute(
