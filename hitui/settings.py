@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from hitui.domain.configs import MODALITIES, TABLE_FORMATS
+from hitui.domain.notices import NOTICE_KINDS
 from hitui.domain.units import parse_duration, parse_size
 from hitui.errors import SettingsError
 
@@ -70,6 +71,22 @@ class QueueSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return parse_duration(self.retry_pause)
 
 
+class HistorySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    keep: str = "90d"
+    """How long jobs that have ended are kept, with log and event lines; the last 200 always are."""
+
+    @property
+    def keep_seconds(self) -> float:
+        return parse_duration(self.keep)
+
+
+class NotifySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    urls: list[str] = []
+    """Where notifications go, in the notation of apprise; empty: none are sent."""
+    on: tuple[str, ...] = NOTICE_KINDS
+    """Of what, of NOTICE_KINDS."""
+
+
 class RunnerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One `[runner.NAME]`: ours (`engine`) or anyone's (`command`), never both."""
 
@@ -118,6 +135,8 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     workspace: WorkspaceSettings = WorkspaceSettings()
     gpus: GpuSettings = GpuSettings()
     queue: QueueSettings = QueueSettings()
+    history: HistorySettings = HistorySettings()
+    notify: NotifySettings = NotifySettings()
     runner: dict[str, RunnerSettings] = {}
     config: list[ConfigSettings] = []
     matrix: dict[str, MatrixSettings] = {}
@@ -133,6 +152,8 @@ class Settings(msgspec.Struct, frozen=True):
     workspace: WorkspaceSettings = WorkspaceSettings()
     gpus: GpuSettings = GpuSettings()
     queue: QueueSettings = QueueSettings()
+    history: HistorySettings = HistorySettings()
+    notify: NotifySettings = NotifySettings()
     runners: dict[str, RunnerSettings] = {}
     configs: tuple[ConfigSettings, ...] = ()
     """Declared ones, matrices unfolded."""
@@ -191,6 +212,8 @@ def load_settings(root: Path, file: Path | None) -> Settings:
         workspace=parsed.workspace,
         gpus=parsed.gpus,
         queue=parsed.queue,
+        history=parsed.history,
+        notify=parsed.notify,
         runners=parsed.runner,
         configs=tuple(config for _, config in _named_configs(parsed)),
     )
@@ -222,6 +245,8 @@ def _tables(data: dict[str, Any]) -> list[tuple[str, Any, Any, str]]:
             ("workspace", WorkspaceSettings),
             ("gpus", GpuSettings),
             ("queue", QueueSettings),
+            ("history", HistorySettings),
+            ("notify", NotifySettings),
         )
         if section in data
     ]
@@ -278,7 +303,7 @@ _WORDS = {
     "array": "a list",
     "object": "a table",
 }
-_EXAMPLES = {"hold": ' (such as "10s")', "min_free": ' (such as "20GiB")'}
+_EXAMPLES = {"hold": ' (such as "10s")', "keep": ' (such as "90d")', "min_free": ' (such as "20GiB")'}
 
 
 def _readable(message: str) -> str:
@@ -349,6 +374,14 @@ def _check(file: Path, settings: Settings, parsed: _File) -> None:
     duration("[queue] retry_pause", settings.queue.retry_pause)
     if settings.queue.retries < 0:
         refuse("[queue] retries", f"a number from 0 on is expected, not {settings.queue.retries}")
+    duration("[history] keep", settings.history.keep)
+    for kind in settings.notify.on:
+        one_of("[notify] on", kind, NOTICE_KINDS)
+    for url in settings.notify.urls:
+        if not re.match("[a-zA-Z][a-zA-Z0-9+.-]*://.", url):
+            refuse(
+                "[notify] urls", "each is an address of apprise, such as mailto://… or json://localhost:8080"
+            )
     if any(index < 0 for index in settings.gpus.exclude):
         refuse("[gpus] exclude", f"indices from 0 on are expected, not {min(settings.gpus.exclude)}")
     percent = settings.gpus.max_utilization

@@ -159,6 +159,10 @@ def test_the_outline_of_the_interfaces_is_accepted(tmp_path: Path) -> None:
             "[[config]]\nname = 'a'\noutput = 'r/x'\n[[config]]\nname = 'b'\noutput = './r/x'\n",
             "[[config]] 'b' output: 'a' writes there too; give each a folder of its own",
         ),
+        ("[history]\nkeep = '90'\n", "[history] keep: a time with its unit is expected"),
+        ("[history]\nkeep = 90\n", "[history] keep: a text is expected (such as \"90d\")"),
+        ("[notify]\non = ['fail']\n", "[notify] on: 'fail' is not known; did you mean 'failed'?"),
+        ("[notify]\nurls = ['secret@example.org']\n", "[notify] urls: each is an address of apprise"),
         (
             "[matrix.g]\nmodality = ['text', 'text']\nformat = ['csv']\n",
             "[matrix.g] 'g/text_csv': two configs have this name",

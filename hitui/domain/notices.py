@@ -1,0 +1,86 @@
+"""What is worth telling someone who is not at the screen, and in which words. Values in, values out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import Enum
+
+import msgspec
+
+from hitui.domain.jobs import Ended, Ending, Job
+
+_FAILURES = (Ending.FAILED, Ending.LOST, Ending.NOT_STARTED)
+
+
+class NoticeKind(str, Enum):
+    DONE = "done"
+    """A job has run its tasks."""
+    FAILED = "failed"
+    """A job ended otherwise, and is not tried again."""
+    ERRORS = "errors"
+    """Tasks of a running job fail, one after the other or a large share of them."""
+    STALLED = "stalled"
+    """A running job gives no sign of life."""
+    GROUP_STOPPED = "group_stopped"
+    """No more jobs of a group are started, because they die at once."""
+    QUEUE_EMPTY = "queue_empty"
+    """The last job has ended."""
+
+
+NOTICE_KINDS = tuple(kind.value for kind in NoticeKind)
+"""As `[notify] on` names them."""
+
+
+class Notice(msgspec.Struct, frozen=True):
+    kind: NoticeKind
+    text: str
+    """One line."""
+
+
+def of_ended_job(job: Job, done: int | None, failed: int | None, *, follows: bool) -> Notice | None:
+    """What to tell of a job's end; None: nothing. `done` and `failed` tasks where they are known.
+
+    `follows`: another one took its place in the queue, so that this is not the end of the matter. A job that
+    someone stopped, or that had nothing to do, is no news.
+    """
+    state = job.state
+    if not isinstance(state, Ended) or follows:
+        return None
+    name = f"{job.request.config} (job {job.id})"
+    if state.ending is Ending.SUCCEEDED and state.started_at is not None:
+        took = _duration(state.ended_at - state.started_at)
+        return Notice(NoticeKind.DONE, f"{name}: done in {took}{_tasks(done, failed)}")
+    if state.ending in _FAILURES:
+        return Notice(
+            NoticeKind.FAILED, f"{name}: {state.ending.value}: {state.reason}{_tasks(done, failed)}"
+        )
+    return None
+
+
+def of_empty_queue(endings: Iterable[Ending]) -> Notice:
+    """No job is left; `endings` of those since the queue was empty the last time."""
+    counts: dict[str, int] = {}
+    for ending in endings:
+        counts[ending.value] = counts.get(ending.value, 0) + 1
+    told = ", ".join(f"{count} {word}" for word, count in counts.items())
+    return Notice(NoticeKind.QUEUE_EMPTY, f"the queue is empty: {told}")
+
+
+def message_of(workspace: str, notices: Iterable[Notice]) -> tuple[str, str]:
+    """Title and body of one message for all of these notices."""
+    lines = [notice.text for notice in notices]
+    return f"hitui: {workspace}", "\n".join(lines)
+
+
+def _tasks(done: int | None, failed: int | None) -> str:
+    if done is None:
+        return ""
+    return f"; {done} tasks answered" + (f", {failed} failed" if failed else "")
+
+
+def _duration(seconds: float) -> str:
+    """`40 s`, `12 min`, `3 h 05 min`."""
+    minutes = round(max(0.0, seconds) / 60)
+    if seconds < 120:
+        return f"{max(0.0, seconds):.0f} s"
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"
