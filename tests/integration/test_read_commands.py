@@ -328,6 +328,14 @@ def test_names_do_nothing_to_a_terminal_and_stay_on_their_line(
     assert any("text_html\\x0a␛[2Jwhole" in line for line in sandbox.hitui("ls").stdout.splitlines())
 
 
+def test_ids_that_no_terminal_can_show_are_said(sandbox: Sandbox, output: Path) -> None:
+    append_lines(output / "results.jsonl", [answer("half \ud800"), answer("half \ud800")])
+    run = sandbox.hitui("verify", "text_html")
+    assert run.returncode == 1
+    assert "  1 not in the question list: half \\ud800\n" in run.stdout
+    assert "Traceback" not in run.stderr
+
+
 def test_a_folder_whose_name_is_no_text_is_listed_and_refused(
     sandbox: Sandbox, workspace: Path, output: Path
 ) -> None:
