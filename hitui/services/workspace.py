@@ -30,7 +30,11 @@ _SETTLE_SECONDS = 0.1
 _LOOK_AGAIN_SECONDS = 30.0
 _DISCOVER_SECONDS = 1.0
 _INPUTS_SECONDS = 1.0
-_READERS = 4
+_MOST_READERS = 8
+_BATCH_SECONDS = 0.05
+"""How long a reader collects before it tells: each telling costs as much as reading a small config."""
+_LEAST_SHARE = 0.5
+"""A reader that computes less of its time than this waits for the disk."""
 _MOST_LOOKS = 4
 
 
@@ -178,38 +182,46 @@ class WorkspaceService:
         self._announce(at_once=True)
 
     def _read(self, configs: Iterable[Config]) -> None:
-        """Reads configs in a few threads; rows are announced as they come in."""
-        todo = deque(configs)
-        if not todo:
-            return
-        expected = len(todo)
-        results: queue.SimpleQueue[ConfigState] = queue.SimpleQueue()
+        """Reads configs in threads; rows are announced as they come in.
 
-        def work() -> None:
-            while todo and not self._stopped.is_set():
+        One thread parses as fast as several, since only one at a time does; more are started while those that
+        there are wait for the disk.
+        """
+        todo = deque(configs)
+        expected = len(todo)
+        batches: queue.SimpleQueue[tuple[list[ConfigState], bool]] = queue.SimpleQueue()
+        readers, wait_for_disk = 0, True
+        while expected and not self._stopped.is_set():
+            if wait_for_disk and todo and readers < _MOST_READERS:
+                # Daemons: a file on a hanging disk must not keep the program from ending.
+                threading.Thread(
+                    target=self._read_from, args=(todo, batches), name=f"reader {readers}", daemon=True
+                ).start()
+                readers += 1
+            try:
+                states, wait_for_disk = batches.get(timeout=2 * _BATCH_SECONDS)
+            except queue.Empty:
+                wait_for_disk = True
+                continue
+            expected -= len(states)
+            self._states.update((state.name, state) for state in states)
+            self._announce()
+
+    def _read_from(
+        self, todo: deque[Config], batches: queue.SimpleQueue[tuple[list[ConfigState], bool]]
+    ) -> None:
+        """Takes configs until none is left; says with each batch whether it rather waited than computed."""
+        while todo and not self._stopped.is_set():
+            states: list[ConfigState] = []
+            begun, computed = time.monotonic(), time.thread_time()
+            while todo and time.monotonic() - begun < _BATCH_SECONDS:
                 try:
                     config = todo.popleft()
                 except IndexError:
-                    return
-                results.put(self.catalogue.read(config).state)
-
-        # Daemons: a file on a hanging disk must not keep the program from ending.
-        for number in range(min(_READERS, expected)):
-            threading.Thread(target=work, name=f"reader {number}", daemon=True).start()
-        for _ in range(expected):
-            state = self._next(results)
-            if state is None:
-                return
-            self._states[state.name] = state
-            self._announce()
-
-    def _next(self, results: queue.SimpleQueue[ConfigState]) -> ConfigState | None:
-        while not self._stopped.is_set():
-            try:
-                return results.get(timeout=0.5)
-            except queue.Empty:
-                continue
-        return None
+                    break
+                states.append(self.catalogue.read(config).state)
+            share = (time.thread_time() - computed) / max(time.monotonic() - begun, 1e-9)
+            batches.put((states, share < _LEAST_SHARE))
 
     def _compose(self, scanning: bool) -> WorkspaceSnapshot:
         states = tuple(self._states[name] for name in sorted(self._states))
