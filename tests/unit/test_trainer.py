@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import zipfile
 from pathlib import Path
 
@@ -57,6 +58,22 @@ def test_a_log_whose_losses_are_no_numbers_still_says_its_steps(tmp_path: Path, 
     write_trainer_checkpoint(run, 50)
     (run / "trainer_log.jsonl").write_text('{"current_steps": 70, "total_steps": 100, "loss": NaN}\n')
     assert state_of(tmp_path).done == 70
+
+
+@pytest.mark.parametrize(
+    ("name", "problems"),
+    [
+        ("trainer_log.jsonl", []),
+        ("checkpoint-50/latest", []),
+        ("trainer_state.json", ["runs/translator/trainer_state.json: is no file"]),
+    ],
+)
+def test_a_pipe_is_not_waited_for(tmp_path: Path, run: Path, name: str, problems: list[str]) -> None:
+    write_trainer_checkpoint(run, 50)
+    os.mkfifo(run / name)
+    state = state_of(tmp_path)
+    assert state.done == 50
+    assert [problem.partition(": put")[0] for problem in state.problems] == problems
 
 
 @pytest.mark.parametrize("step", ["Infinity", "NaN", "null", '"x"', "1" * 5000])

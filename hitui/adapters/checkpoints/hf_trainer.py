@@ -19,7 +19,7 @@ import msgspec
 
 from hitui.adapters.checkpoints.reading import ReadContext, Reading, Signature, signature_of
 from hitui.adapters.checkpoints.weights import defect_of_checkpoint
-from hitui.adapters.files.look import is_dir
+from hitui.adapters.files.look import identity_of, is_dir, is_file
 from hitui.domain.configs import Config, ConfigState
 
 STATE_NAME = "trainer_state.json"
@@ -131,6 +131,8 @@ class TrainerReader:
 
     @staticmethod
     def _steps_of_log(path: Path) -> list[_Steps]:
+        if not is_file(path):
+            return []
         try:
             with path.open("rb") as file:
                 status = os.fstat(file.fileno())
@@ -193,6 +195,9 @@ def step_of(checkpoint: Path) -> int:
 
 def _read_state(path: Path) -> _TrainerState | str:
     """The state, or what is wrong with its file."""
+    if identity_of(path) is not None and not is_file(path):
+        # A pipe would be waited for for ever.
+        return "is no file: put the file back there, or move it away"
     try:
         content = path.read_bytes()
     except FileNotFoundError:

@@ -126,6 +126,8 @@ def _defect_of_optimizer(folder: Path, partitions: Path | None) -> str:
 
 
 def _deepspeed_folder(folder: Path) -> Path | None:
+    if not is_file(folder / "latest"):
+        return None
     try:
         name = (folder / "latest").read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
