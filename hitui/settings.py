@@ -102,6 +102,10 @@ class RunnerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     env: dict[str, str] = {}
     min_free: str | None = None
     """Free memory that a GPU needs for it; None: `[gpus] min_free`. `0B`: it needs no GPU."""
+    gpus: int = 1
+    """How many GPUs one job of it takes."""
+    share: bool = False
+    """Whether it may share a GPU with other jobs of this workspace that say so too."""
 
 
 class ConfigSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -116,6 +120,9 @@ class ConfigSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     folders: list[str] = []
     """More folders that are read together with `output`."""
     min_free: str | None = None
+    gpus: int | None = None
+    """None: as its runner says, as for `share`."""
+    share: bool | None = None
     total: int | None = None
     """How many lines or files there should be (`line_count`, `file_set`)."""
     pattern: str | None = None
@@ -299,6 +306,7 @@ def _nearest(key: str, known: tuple[str, ...]) -> str:
 _WORDS = {
     "int": "a whole number",
     "float": "a fraction",
+    "bool": "true or false",
     "str": "a text",
     "array": "a list",
     "object": "a table",
@@ -404,6 +412,8 @@ def _check(file: Path, settings: Settings, parsed: _File) -> None:
         if runner.engine == "transformers" and runner.model is None:
             refuse(where, "engine 'transformers' needs model, the folder of the model")
         size(f"{where} min_free", runner.min_free)
+        if runner.gpus < 1:
+            refuse(f"{where} gpus", f"a number from 1 on is expected, not {runner.gpus}")
         for key in ("max_input_tokens", "max_new_tokens"):
             number = getattr(runner, key)
             if number is not None and number < 1:
@@ -438,6 +448,8 @@ def _check(file: Path, settings: Settings, parsed: _File) -> None:
         one_of(f"{where} modality", config.modality, MODALITIES)
         one_of(f"{where} format", config.format, TABLE_FORMATS)
         size(f"{where} min_free", config.min_free)
+        if config.gpus is not None and config.gpus < 1:
+            refuse(f"{where} gpus", f"a number from 1 on is expected, not {config.gpus}")
         paths(f"{where} folders", *config.folders)
         paths(f"{where} output", config.output)
         if config.output is not None and config.kind == "realhitbench":

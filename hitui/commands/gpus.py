@@ -11,9 +11,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from hitui.commands.saying import warn
+from hitui.domain.claims import Claim
 from hitui.domain.gpus import Gpu, GpuProcess, GpuSnapshot
 from hitui.domain.jobs import JobsSnapshot
-from hitui.domain.placement import GpuRules, gibibytes, hindrance
+from hitui.domain.placement import GpuRules, Need, hindrance
+from hitui.domain.waiting_words import gibibytes
 from hitui.errors import HituiError
 from hitui.factory import Services, build_services
 from hitui.supervisor.needs import gpu_rules
@@ -99,7 +101,8 @@ def as_object(snapshot: GpuSnapshot, jobs: JobsSnapshot, needed: int, rules: Gpu
 
 def _gpu_object(gpu: Gpu, jobs: JobsSnapshot, needed: int, rules: GpuRules) -> dict[str, Any]:
     holder = jobs.holder_of(gpu.uuid) if gpu.uuid else None
-    reason = hindrance(gpu, needed, rules, {} if holder is None else {gpu.uuid: holder.id})
+    claims = {} if holder is None else {gpu.uuid: (Claim(holder.id),)}
+    reason = hindrance(gpu, Need(needed), rules, claims)
     return {
         "index": gpu.index,
         "uuid": gpu.uuid,

@@ -1,18 +1,26 @@
 """Which GPUs a job may start on now, and, where none is free, what it waits for.
 
 A GPU is free for a job when its free memory and its utilisation have kept the limits without a break for
-the hold time, no job of ours holds it, it is not excluded and no one else's lock on it stands. A GPU that
-one of our jobs holds is never free, so what was launched and has not yet taken its memory counts as taken.
-A GPU in MIG mode is never free itself; its MIG devices are.
+the hold time, no job of ours holds it, it is not excluded and no one else's lock on it stands. A GPU in MIG
+mode is never free itself; its MIG devices are, each on its own: a process can use only one of them, so a job
+on several GPUs goes to whole ones.
+
+A job that shares may go to a GPU that only jobs hold which share too. What those asked for and have not yet
+taken counts as taken, and the utilisation that they cause themselves keeps no other of them away.
+
+A job that waits keeps what is free for it from the jobs behind it: as many GPUs as it needs, or those that it
+named. Otherwise a stream of small jobs would leave it waiting for ever.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 
 import msgspec
 
+from hitui.domain.claims import Claims, blocking, only_ours
 from hitui.domain.gpus import Gpu, GpuSnapshot
+from hitui.domain.waiting_words import gibibytes, jobs, listed
 
 BREAK_SECONDS = 5.0
 """Two samples further apart than this say nothing of the time between them: the hold starts again."""
@@ -57,6 +65,36 @@ class GpuHistory(msgspec.Struct, frozen=True):
         return GpuHistory(samples[first:])
 
 
+class Need(msgspec.Struct, frozen=True):
+    """What a job asks of the GPUs."""
+
+    memory: int
+    """Free bytes that each of its GPUs must have; 0: it needs no GPU, unless some are named."""
+    gpus: int = 1
+    """How many, where none are named."""
+    share: bool = False
+    """It may go where others are that share."""
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """One GPU as one job finds it."""
+
+    gpu: Gpu
+    hindrance: str = ""
+    """Why it is not free for the job; empty: it is, the hold time apart."""
+    hold_left: float = 0.0
+    """Seconds that it must still stay free."""
+    room: int = 0
+    """Free bytes, without what jobs on it are still to take."""
+
+    @property
+    def reason(self) -> str:
+        """Why the job does not start there now; empty: it may."""
+        if self.hindrance or not self.hold_left:
+            return self.hindrance
+        return f"is free, and must stay so for {self.hold_left:.0f} s more"
+
+
 class Placement(msgspec.Struct, frozen=True):
     """Either the GPUs to start on, or what to wait for."""
 
@@ -64,6 +102,8 @@ class Placement(msgspec.Struct, frozen=True):
     """UUIDs; empty with an empty `waits_for`: it needs none."""
     waits_for: str = ""
     """One line; what stands before the first colon is its short form. Empty: start now."""
+    keeps: tuple[str, ...] = ()
+    """UUIDs that jobs behind this one are not to take while it waits."""
 
 
 def gpus_for_jobs(snapshot: GpuSnapshot) -> tuple[Gpu, ...]:
@@ -94,14 +134,14 @@ def unknown_gpus(snapshot: GpuSnapshot, wanted: Sequence[str]) -> str:
 
 def hindrance(
     gpu: Gpu,
-    needed: int,
+    need: Need,
     rules: GpuRules,
-    claims: Mapping[str, int],
+    claims: Claims,
     locked: Collection[str] = (),
 ) -> str:
     """Why this GPU is not free at this moment, the hold time apart; empty when it is.
 
-    `claims` names the job that holds a UUID, `locked` the UUIDs on which someone else's lock stands.
+    `locked` names the UUIDs on which someone else's lock stands.
     """
     if gpu.index in rules.exclude:
         return "is excluded"
@@ -112,14 +152,20 @@ def hindrance(
     if not gpu.uuid:
         # A job is given its GPUs by UUID; with an empty one it would see none.
         return "does not say its UUID"
-    if gpu.uuid in claims:
-        return f"is held by job {claims[gpu.uuid]}"
+    on_it = claims.get(gpu.uuid, ())
+    taken = blocking(on_it, need.share)
+    if taken:
+        return taken
     if gpu.uuid in locked:
         return "is locked by another hitui"
     if gpu.memory_free is None:
         return "does not say its free memory"
-    if gpu.memory_free < needed:
-        return f"has {gibibytes(gpu.memory_free)}"
+    room = _room(gpu, claims)
+    if room < need.memory:
+        beside = f" beside what {jobs([claim.job for claim in on_it])} will take" if on_it else ""
+        return f"has {gibibytes(room)}{beside}"
+    if only_ours(gpu, on_it):
+        return ""
     if gpu.utilization is None and gpu.error is not None:
         return "does not say how busy it is"
     if gpu.utilization is not None and gpu.utilization > rules.max_utilization:
@@ -127,73 +173,95 @@ def hindrance(
     return ""
 
 
-def held_seconds(history: GpuHistory, uuid: str, needed: int, rules: GpuRules) -> float | None:
-    """For how long the GPU has kept memory and utilisation without a break; None: it does not now."""
+def held_seconds(history: GpuHistory, uuid: str, need: Need, rules: GpuRules, claims: Claims) -> float | None:
+    """For how long the GPU has kept memory and utilisation without a break; None: it does not now.
+
+    What jobs hold on it now is looked for in every sample, so that one that was just launched takes its
+    memory from the whole past.
+    """
     latest = history.latest
     since = None
     for snapshot in reversed(history.samples):
         gpu = next((gpu for gpu in snapshot.gpus if gpu.uuid == uuid), None)
-        if gpu is None or hindrance(gpu, needed, rules, {}):
+        if gpu is None or hindrance(gpu, need, rules, claims):
             break
         since = snapshot.taken_at
     return None if since is None or latest is None else latest.taken_at - since
 
 
+def judge(
+    snapshot: GpuSnapshot,
+    need: Need,
+    rules: GpuRules,
+    claims: Claims,
+    wanted: Sequence[str] | None = None,
+    history: GpuHistory | None = None,
+    locked: Collection[str] = (),
+) -> tuple[Verdict, ...]:
+    """Every GPU that the job could be given, in index order: those that are `wanted`, or else all.
+
+    Without a history the hold time is not asked for.
+    """
+    verdicts = []
+    for gpu in gpus_for_jobs(snapshot):
+        if wanted and not any(name in (gpu.label, gpu.uuid) for name in wanted):
+            continue
+        reason = hindrance(gpu, need, rules, claims, locked)
+        if not reason and not wanted and need.gpus > 1 and gpu.mig_index is not None:
+            reason = f"is a MIG device: a job on {need.gpus} GPUs needs whole ones"
+        left = 0.0 if reason or history is None else _hold_left(gpu, need, rules, claims, history)
+        verdicts.append(Verdict(gpu, reason, left, _room(gpu, claims)))
+    return tuple(verdicts)
+
+
 def place(
     snapshot: GpuSnapshot,
-    needed: int,
+    need: Need,
     rules: GpuRules,
-    claims: Mapping[str, int],
+    claims: Claims,
     wanted: Sequence[str] | None = None,
     history: GpuHistory | None = None,
     locked: Collection[str] = (),
 ) -> Placement:
-    """Where a job that needs `needed` free bytes starts now, or what it waits for.
+    """Where a job starts now, or what it waits for.
 
-    With `wanted`, on exactly these GPUs, once all of them are free; without, on the one free GPU with the
-    most free memory. `needed` of 0 without `wanted` needs no GPU. Without a history the hold time is not
-    asked for.
+    With `wanted`, on exactly these GPUs, once all of them are free; without, on as many as it needs, of the
+    free ones those with the most free memory. Without a history the hold time is not asked for.
     """
-    if needed == 0 and not wanted:
+    if need.memory == 0 and not wanted:
         return Placement()
-    size = f"{gibibytes(needed)} free on "
+    size = f"{gibibytes(need.memory)} free on "
     if snapshot.error is not None:
         return Placement(
             waits_for=f'{size}a GPU: {snapshot.error} (min_free = "0B" for a runner that needs no GPU)'
         )
-    everything = gpus_for_jobs(snapshot)
+    absent = unknown_gpus(snapshot, wanted or ())
+    if absent:
+        return Placement(waits_for=f"GPU {', '.join(wanted or ())}: {absent}")
+    verdicts = judge(snapshot, need, rules, claims, wanted, history, locked)
     if wanted:
-        absent = unknown_gpus(snapshot, wanted)
-        if absent:
-            return Placement(waits_for=f"GPU {', '.join(wanted)}: {absent}")
-        candidates = [gpu for gpu in everything if any(name in (gpu.label, gpu.uuid) for name in wanted)]
-        size += f"GPU {', '.join(gpu.label for gpu in candidates)}"
+        size += f"GPU {', '.join(verdict.gpu.label for verdict in verdicts)}"
     else:
-        candidates = list(everything)
-        size += "one GPU"
-    reasons = []
-    free = []
-    for gpu in candidates:
-        reason = hindrance(gpu, needed, rules, claims, locked)
-        if not reason:
-            left = _hold_left(gpu, needed, rules, history)
-            reason = f"is free, and must stay so for {left:.0f} s more" if left else ""
-        if reason:
-            reasons.append((gpu.label, reason))
-        else:
-            free.append(gpu)
-    if wanted and not reasons:
-        return Placement(tuple(gpu.uuid for gpu in free))
-    if not wanted and free:
-        best = max(free, key=lambda gpu: (gpu.memory_free or 0, -gpu.index, -(gpu.mig_index or 0)))
-        return Placement((best.uuid,))
-    return Placement(waits_for=f"{size}: {_listed(reasons) or 'there is no GPU'}")
+        size += "one GPU" if need.gpus == 1 else f"{need.gpus} GPUs"
+    count = len(verdicts) if wanted else need.gpus
+    free = [verdict for verdict in verdicts if not verdict.reason]
+    if len(free) >= count > 0:
+        return Placement(_uuids(sorted(free, key=_emptiest)[:count]))
+    nearly = sorted(
+        (verdict for verdict in verdicts if not verdict.hindrance),
+        key=lambda verdict: (verdict.hold_left, _emptiest(verdict)),
+    )
+    # Of GPUs that were named, those that are free go without saying.
+    told = [verdict for verdict in verdicts if verdict.reason or not wanted]
+    reasons = listed([(verdict.gpu.label, verdict.reason or "is free") for verdict in told])
+    return Placement(waits_for=f"{size}: {reasons or 'there is no GPU'}", keeps=_uuids(nearly[:count]))
 
 
 def never_enough(
-    snapshot: GpuSnapshot, needed: int, rules: GpuRules, wanted: Sequence[str] | None = None
+    snapshot: GpuSnapshot, need: Need, rules: GpuRules, wanted: Sequence[str] | None = None
 ) -> str:
-    """One line when no waiting can help: a wanted GPU is absent, excluded or too small; else empty."""
+    """One line when no waiting can help: GPUs are absent, excluded or too small; else empty."""
+    needed = need.memory
     if snapshot.error is not None or (needed == 0 and not wanted):
         return ""
     absent = unknown_gpus(snapshot, wanted or ())
@@ -217,27 +285,38 @@ def never_enough(
     sizes = [total for total in totals if total is not None]
     if len(sizes) == len(allowed) and max(sizes) < needed:
         return f"no GPU has {gibibytes(needed)} in all (min_free); the largest has {gibibytes(max(sizes))}"
+    if need.gpus > 1:
+        whole = [gpu for gpu in allowed if gpu.mig_index is None]
+        enough = [gpu for gpu in whole if gpu.memory_total is None or gpu.memory_total >= needed]
+        if len(enough) < need.gpus:
+            return f"{need.gpus} GPUs with {gibibytes(needed)} in all are needed (gpus, min_free); there {_are(len(enough))}"
     return ""
 
 
-def gibibytes(size: int) -> str:
-    """`20 GiB`, `12.4 GiB`."""
-    value = f"{size / 1024**3:.1f}"
-    return f"{value.removesuffix('.0')} GiB"
+def _are(count: int) -> str:
+    return "is none" if count == 0 else "is 1" if count == 1 else f"are {count}"
 
 
-def _hold_left(gpu: Gpu, needed: int, rules: GpuRules, history: GpuHistory | None) -> float:
-    if history is None:
-        return 0.0
-    held = held_seconds(history, gpu.uuid, needed, rules)
+def _room(gpu: Gpu, claims: Claims) -> int:
+    taken = sum(claim.untaken(gpu) for claim in claims.get(gpu.uuid, ()))
+    return max(0, (gpu.memory_free or 0) - taken)
+
+
+def _emptiest(verdict: Verdict) -> tuple[int, int, int]:
+    gpu = verdict.gpu
+    return (-verdict.room, gpu.index, gpu.mig_index or 0)
+
+
+def _uuids(chosen: Sequence[Verdict]) -> tuple[str, ...]:
+    """In index order, as the job is to see them."""
+    return tuple(
+        verdict.gpu.uuid
+        for verdict in sorted(chosen, key=lambda each: (each.gpu.index, each.gpu.mig_index or 0))
+    )
+
+
+def _hold_left(gpu: Gpu, need: Need, rules: GpuRules, claims: Claims, history: GpuHistory) -> float:
+    held = held_seconds(history, gpu.uuid, need, rules, claims)
     if held is None:
         return max(rules.hold, 1.0)
     return max(0.0, rules.hold - held)
-
-
-def _listed(reasons: Sequence[tuple[str, str]]) -> str:
-    """`GPU 1 has 12.4 GiB; GPU 5, 6 is excluded`: GPUs with the same reason together, in index order."""
-    grouped: dict[str, list[str]] = {}
-    for label, reason in reasons:
-        grouped.setdefault(reason, []).append(label)
-    return "; ".join(f"GPU {', '.join(labels)} {reason}" for reason, labels in grouped.items())

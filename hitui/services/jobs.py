@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from hitui.domain.claims import Claim, Claims, Grip, with_claim
 from hitui.domain.configs import ConfigState
 from hitui.domain.gpus import GpuSnapshot
 from hitui.domain.jobs import Job, JobRequest, JobsSnapshot
@@ -19,7 +20,7 @@ from hitui.errors import HituiError, LaunchError, NoSuchName, SupervisorError
 from hitui.paths import RuntimePaths
 from hitui.settings import Settings
 from hitui.supervisor.client import SupervisorClient, Watch
-from hitui.supervisor.needs import gpu_rules, needed_bytes
+from hitui.supervisor.needs import claims_of, gpu_rules, need_of
 
 RETRY_SECONDS = 2.0
 """How soon it is looked again whether a supervisor answers: another command may have started one."""
@@ -133,15 +134,19 @@ class JobsService:
         """What the requests would do now. Looks at nothing but what it is given and the latest jobs."""
         states = {state.name: state for state in workspace.configs}
         rules = gpu_rules(self._settings)
-        claims = {uuid: job.id for job in self._latest.jobs if job.active for uuid in job.gpus}
+        claims = claims_of(
+            self._latest, {name: state.config for name, state in states.items()}, self._settings
+        )
         launches = []
         for request in requests:
             launch = self._planned(request, states.get(request.config), gpus, rules, claims)
             launches.append(launch)
             if launch.refused is None:
-                placed = place(gpus, self._needed(request, states), rules, claims, request.gpus)
-                # The next request of the same plan finds these taken.
-                claims |= dict.fromkeys(placed.gpus, 0)
+                need = need_of(self._settings, states[request.config].config)
+                placed = place(gpus, need, rules, claims, request.gpus)
+                # The next request of the same plan finds these taken, or kept.
+                uuids = placed.gpus or placed.keeps
+                claims = with_claim(claims, uuids, Claim(0, need.memory, need.share, grip=Grip.PLANNED))
         return LaunchPlan(tuple(launches))
 
     def _planned(
@@ -150,7 +155,7 @@ class JobsService:
         state: ConfigState | None,
         gpus: GpuSnapshot,
         rules: GpuRules,
-        claims: dict[str, int],
+        claims: Claims,
     ) -> PlannedLaunch:
         if state is None:
             return PlannedLaunch(request, None, "", None, "", refused="no such config")
@@ -158,16 +163,13 @@ class JobsService:
         seconds = None
         if count is not None and state.seconds_per_task is not None:
             seconds = count * state.seconds_per_task
-        needed = self._needed(request, {state.name: state})
-        placed = place(gpus, needed, rules, claims, request.gpus)
+        need = need_of(self._settings, state.config)
+        placed = place(gpus, need, rules, claims, request.gpus)
         where = f"waits for {placed.waits_for}" if placed.waits_for else "no GPU needed"
         if placed.gpus:
             labels = [gpu.label for gpu in gpus_for_jobs(gpus) if gpu.uuid in placed.gpus]
             where = f"GPU {', '.join(labels)} now"
-        elif placed.waits_for and any(holder == 0 for holder in claims.values()):
-            # GPUs that this very plan gives to requests before this one have no job's number yet.
-            where = where.replace("is held by job 0", "is taken by the request before")
-        refused = self._refusal(state, count) or never_enough(gpus, needed, rules, request.gpus) or None
+        refused = self._refusal(state, count) or never_enough(gpus, need, rules, request.gpus) or None
         writes = self._settings.shown(state.config.output)
         return PlannedLaunch(request, count, where, seconds, writes, refused)
 
@@ -188,9 +190,6 @@ class JobsService:
         if count == 0:
             return f"nothing is pending, {state.blocked} blocked" if state.blocked else "nothing is pending"
         return ""
-
-    def _needed(self, request: JobRequest, states: dict[str, ConfigState]) -> int:
-        return needed_bytes(self._settings, states[request.config].config)
 
     def _follow(self, publish: Callable[[JobsSnapshot], None]) -> None:
         while not self._closed.is_set():

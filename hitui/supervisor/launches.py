@@ -23,13 +23,13 @@ from hitui.adapters.executors import open_executor
 from hitui.adapters.processes import JOB_VARIABLE
 from hitui.domain.configs import Config
 from hitui.domain.jobs import Job, JobRequest
-from hitui.domain.placement import GpuRules
+from hitui.domain.placement import GpuRules, Need
 from hitui.domain.succession import RetryRules
 from hitui.domain.tasks import TaskId, select_pending
 from hitui.errors import HituiError, LaunchError, NoSuchName, SettingsError
 from hitui.paths import find_workspace, kept_readings_home
 from hitui.settings import PLACEHOLDERS, QueueSettings, RunnerSettings, Settings, load_settings
-from hitui.supervisor.needs import gpu_rules, needed_bytes
+from hitui.supervisor.needs import gpu_rules, need_of
 
 _PLACEHOLDER = re.compile(r"\{(" + "|".join(PLACEHOLDERS) + r")\}")
 
@@ -54,7 +54,7 @@ class Launches:
         self._stamp: object = None
         self._settings: Settings | None = None
         self._catalogue: tuple[Settings, Catalogue] | None = None
-        self._needs: tuple[Settings | None, dict[str, int]] = (None, {})
+        self._needs: tuple[Settings | None, dict[str, Need]] = (None, {})
 
     def settings(self) -> Settings:
         """The settings as `hitui.toml` stands now. Raises SettingsError."""
@@ -88,8 +88,8 @@ class Launches:
         queue = QueueSettings() if self._settings is None else self._settings.queue
         return RetryRules(queue.retries, queue.retry_pause_seconds, queue.resume)
 
-    def needs(self, jobs: Iterable[Job]) -> dict[str, int | HituiError]:
-        """Free bytes that each GPU must have, by the config of the job; or why that cannot be told."""
+    def needs(self, jobs: Iterable[Job]) -> dict[str, Need | HituiError]:
+        """What the jobs ask of the GPUs, by their configs; or why that cannot be told."""
         try:
             settings = self.settings()
         except SettingsError as error:
@@ -97,23 +97,23 @@ class Launches:
         if self._needs[0] is not settings:
             self._needs = (settings, {})
         known = self._needs[1]
-        found: dict[str, int | HituiError] = {}
+        found: dict[str, Need | HituiError] = {}
         for job in jobs:
             name = job.request.config
             if name in found:
                 continue
             if name not in known:
                 try:
-                    known[name] = self.needed_bytes(job.request)
+                    known[name] = self.need(job.request)
                 except HituiError as error:
                     found[name] = error
                     continue
             found[name] = known[name]
         return found
 
-    def needed_bytes(self, request: JobRequest) -> int:
-        """Free memory that each of its GPUs must have; 0: it needs none."""
-        return needed_bytes(self.settings(), self.catalogue().find(request.config))
+    def need(self, request: JobRequest) -> Need:
+        """What a job asks of the GPUs."""
+        return need_of(self.settings(), self.catalogue().find(request.config))
 
     def resolve(self, request: JobRequest, environment: Mapping[str, str]) -> JobRequest:
         """The request with the config's full name and known ids. Raises HituiError where it cannot be run."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from hitui.adapters.gpus import chosen_kind
+from hitui.domain.claims import Claim, Claims, with_claim
 from hitui.domain.configs import Config
-from hitui.domain.placement import GpuRules
+from hitui.domain.jobs import JobsSnapshot, Running, Stopping
+from hitui.domain.placement import GpuRules, Need
 from hitui.settings import Settings
 
 
@@ -17,17 +21,32 @@ def gpu_rules(settings: Settings) -> GpuRules:
     )
 
 
-def needed_bytes(settings: Settings, config: Config) -> int:
-    """Free memory that a GPU must have for this config; 0: it needs none.
+def need_of(settings: Settings, config: Config) -> Need:
+    """What a job of this config asks of the GPUs.
 
     The demo engine computes nothing: unless the settings say what it needs, it asks for a GPU only where
     GPUs are simulated.
     """
     runner = settings.runners.get(config.runner or "")
     declared = next((entry for entry in settings.configs if entry.name == config.name), None)
-    says = (runner is not None and runner.min_free is not None) or (
-        declared is not None and declared.min_free is not None
-    )
+    gpus, share = (1, False) if runner is None else (runner.gpus, runner.share)
+    says = runner is not None and runner.min_free is not None
+    if declared is not None:
+        gpus = gpus if declared.gpus is None else declared.gpus
+        share = share if declared.share is None else declared.share
+        says = says or declared.min_free is not None
     if runner is not None and runner.engine == "demo" and not says and chosen_kind() != "simulated":
-        return 0
-    return settings.min_free_bytes(config.name, config.runner)
+        return Need(0)
+    return Need(settings.min_free_bytes(config.name, config.runner), gpus, share)
+
+
+def claims_of(jobs: JobsSnapshot, configs: Mapping[str, Config], settings: Settings) -> Claims:
+    """What the jobs hold, for those who do not ask the store: what each asks for by the settings of today."""
+    claims: Claims = {}
+    for job in jobs.jobs:
+        if job.active and job.gpus:
+            config = configs.get(job.request.config)
+            need = Need(0) if config is None else need_of(settings, config)
+            pid = job.state.pid if isinstance(job.state, (Running, Stopping)) else None
+            claims = with_claim(claims, job.gpus, Claim(job.id, need.memory, need.share, pid))
+    return claims

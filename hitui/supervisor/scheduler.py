@@ -21,9 +21,10 @@ from msgspec.structs import replace
 from hitui.adapters.executors.base import Launch
 from hitui.adapters.executors.locks import lock_gpus, release
 from hitui.adapters.processes import JOB_VARIABLE, Process, alive, boot_id
+from hitui.domain.claims import Claim, Claims, keep
 from hitui.domain.gpus import GpuSnapshot
 from hitui.domain.jobs import Ending, Job, JobRequest, Queued
-from hitui.domain.placement import GpuHistory, Placement, never_enough, place
+from hitui.domain.placement import GpuHistory, Need, Placement, never_enough, place
 from hitui.domain.queue import Standing, group_wait, never_starts, next_moment, own_wait
 from hitui.errors import HituiError, LaunchError, SettingsError
 from hitui.paths import RuntimePaths, gpu_lock_home
@@ -43,13 +44,14 @@ NOTHING_TO_DO = "nothing to do: no task of it is pending"
 class Round:
     """One look at the whole queue: what holds for all of its jobs is found out once."""
 
-    def __init__(self, standing: Standing, needs: Mapping[str, int | HituiError]) -> None:
+    def __init__(self, standing: Standing, needs: Mapping[str, Need | HituiError]) -> None:
         self._standing = standing
         self._needs = needs
         self._started = Counter(standing.started)
         self._busy = dict(standing.busy)
         self._groups: dict[str, str] = {}
-        self.placements: dict[tuple[int, tuple[str, ...] | None], Placement] = {}
+        self._kept: Claims = {}
+        self.placements: dict[tuple[Need, tuple[str, ...] | None], Placement] = {}
         self.locked: set[str] = set()
         """UUIDs on which someone else's lock stands."""
 
@@ -65,12 +67,26 @@ class Round:
             known = self._groups[group] = group_wait(group, self._standing)
         return own_wait(job, self._standing) or known
 
-    def needed(self, job: Job) -> int:
-        """Free bytes that each of its GPUs must have. Raises HituiError where that cannot be told."""
-        needed = self._needs[job.request.config]
-        if isinstance(needed, HituiError):
-            raise needed
-        return needed
+    def need(self, job: Job) -> Need:
+        """What the job asks of the GPUs. Raises HituiError where that cannot be told."""
+        need = self._needs[job.request.config]
+        if isinstance(need, HituiError):
+            raise need
+        return need
+
+    def beside(self, claims: Claims) -> Claims:
+        """The claims, and what jobs ahead in the queue keep for themselves."""
+        found = dict(claims)
+        for uuid, kept_ones in self._kept.items():
+            found[uuid] = (*found.get(uuid, ()), *kept_ones)
+        return found
+
+    def keep(self, job: Job, need: Need, uuids: Sequence[str]) -> None:
+        """The job waits: these GPUs are not for those behind it."""
+        kept_now = keep(self._kept, uuids, Claim(job.id, need.memory, need.share))
+        if kept_now is not self._kept:
+            self._kept = kept_now
+            self.placements.clear()
 
     def take_lock(self, uuid: str) -> None:
         self.locked.add(uuid)
@@ -129,15 +145,15 @@ class Scheduler:
 
         Waits for the first reading of the GPUs; where none comes in time, the job will wait for it.
         """
-        needed = await asyncio.to_thread(self._launches.needed_bytes, request)
-        if needed == 0 and not request.gpus:
+        need = await asyncio.to_thread(self._launches.need, request)
+        if need.memory == 0 and not request.gpus:
             return
         try:
             await asyncio.wait_for(self._seen.wait(), timeout)
         except asyncio.TimeoutError:
             return
         if self._snapshot is not None:
-            reason = never_enough(self._snapshot, needed, self._launches.rules(), request.gpus)
+            reason = never_enough(self._snapshot, need, self._launches.rules(), request.gpus)
             if reason:
                 raise LaunchError(f"{request.config}: {reason}")
 
@@ -204,53 +220,63 @@ class Scheduler:
     async def _start(self, job: Job, round_: Round) -> str:
         """Starts one job, or returns what it waits for. Raises LaunchError when it can never start."""
         request = job.request
-        needed = round_.needed(job)
-        waits_for = self._place(request, needed, round_).waits_for
-        if waits_for:
-            return waits_for
+        need = round_.need(job)
+        placement = self._place(request, need, round_)
+        if placement.waits_for:
+            round_.keep(job, need, placement.keeps)
+            return placement.waits_for
         ids = await asyncio.to_thread(self._launches.pending, request)
         if ids == ():
             self._end(job, End(Ending.SUCCEEDED, NOTHING_TO_DO))
             return ""
         while True:
             # Anew: reading the results took a while.
-            placement = self._place_anew(request, needed, round_.locked)
+            placement = self._place_anew(request, need, round_)
             if placement.waits_for:
+                round_.keep(job, need, placement.keeps)
                 return placement.waits_for
-            locks, taken = lock_gpus(gpu_lock_home(), placement.gpus)
+            locks, taken = lock_gpus(
+                gpu_lock_home(), placement.gpus, sharers(self._paths) if need.share else None
+            )
             if taken is not None:
                 # Someone else's hitui was faster; their lock counts until the next look.
                 round_.take_lock(taken)
                 continue
             try:
-                started = await self._launch(job, ids, placement.gpus, locks)
+                started = await self._launch(job, ids, placement.gpus, need, locks)
             finally:
                 release(locks)
             if started:
                 round_.take_start(job)
             return ""
 
-    def _place(self, request: JobRequest, needed: int, round_: Round) -> Placement:
+    def _place(self, request: JobRequest, need: Need, round_: Round) -> Placement:
         """Asked once a round for requests that need the same, as long as nothing was started."""
-        key = (needed, request.gpus)
+        key = (need, request.gpus)
         known = round_.placements.get(key)
         if known is None:
-            known = round_.placements[key] = self._place_anew(request, needed, round_.locked)
+            known = round_.placements[key] = self._place_anew(request, need, round_)
         return known
 
-    def _place_anew(self, request: JobRequest, needed: int, locked: set[str]) -> Placement:
-        if needed == 0 and not request.gpus:
+    def _place_anew(self, request: JobRequest, need: Need, round_: Round) -> Placement:
+        if need.memory == 0 and not request.gpus:
             return Placement()
         if self._snapshot is None:
             return Placement(waits_for="the GPUs: they are being read")
         rules = self._launches.rules()
-        hopeless = never_enough(self._snapshot, needed, rules, request.gpus)
+        hopeless = never_enough(self._snapshot, need, rules, request.gpus)
         if hopeless:
             raise LaunchError(hopeless)
-        return place(self._snapshot, needed, rules, self._store.claims(), request.gpus, self._history, locked)
+        claims = round_.beside(self._store.claims())
+        return place(self._snapshot, need, rules, claims, request.gpus, self._history, round_.locked)
 
     async def _launch(
-        self, job: Job, ids: tuple[int | str, ...] | None, gpus: tuple[str, ...], locks: list[int]
+        self,
+        job: Job,
+        ids: tuple[int | str, ...] | None,
+        gpus: tuple[str, ...],
+        need: Need,
+        locks: list[int],
     ) -> bool:
         """False: it was stopped, paused or changed meanwhile."""
         folder = self._paths.job(job.id)
@@ -276,7 +302,14 @@ class Scheduler:
         if self._store.job(job.id) != job or paused:
             return False
         started = self._store.start(
-            job.id, gpus, boot_id(), log=log, events=events, task_count=None if ids is None else len(ids)
+            job.id,
+            gpus,
+            boot_id(),
+            log=log,
+            events=events,
+            task_count=None if ids is None else len(ids),
+            memory=need.memory,
+            shared=need.share,
         )
         self._keeper.launch(started, launch, locks)
         self._changed()
@@ -291,6 +324,11 @@ class Scheduler:
             return self._launches.rules().hold
         except SettingsError:
             return 0.0
+
+
+def sharers(paths: RuntimePaths) -> str:
+    """Whose jobs may share a GPU: this user's of this workspace."""
+    return f"{os.getuid()}-{paths.runtime.name}"
 
 
 def _write_ids(path: Path, ids: tuple[int | str, ...]) -> None:

@@ -81,13 +81,26 @@ MIGRATIONS: tuple[str, ...] = (
         pid, started, stop_asked, ending, ended, reason, exit_status, signal, peak_memory, task_count, log, events
     FROM jobs_before JOIN environments ON environments.value = jobs_before.environment;
     CREATE TABLE gpu_claims_now (
-        uuid TEXT PRIMARY KEY,
-        job INTEGER NOT NULL REFERENCES jobs (id)
+        uuid TEXT NOT NULL,
+        job INTEGER NOT NULL REFERENCES jobs (id),
+        memory INTEGER NOT NULL DEFAULT 0,
+        shared INTEGER NOT NULL DEFAULT 0 CHECK (shared IN (0, 1)),
+        PRIMARY KEY (uuid, job)
     );
-    INSERT INTO gpu_claims_now SELECT uuid, job FROM gpu_claims;
+    INSERT INTO gpu_claims_now (uuid, job) SELECT uuid, job FROM gpu_claims;
     DROP TABLE gpu_claims;
     DROP TABLE jobs_before;
     ALTER TABLE gpu_claims_now RENAME TO gpu_claims;
+    CREATE UNIQUE INDEX one_job_a_gpu_that_does_not_share ON gpu_claims (uuid) WHERE NOT shared;
+    CREATE TRIGGER only_those_share_that_all_do BEFORE INSERT ON gpu_claims
+    WHEN EXISTS (SELECT 1 FROM gpu_claims WHERE uuid = NEW.uuid AND NOT (shared AND NEW.shared))
+    BEGIN
+        SELECT RAISE(ABORT, 'another job holds the GPU');
+    END;
+    CREATE TRIGGER a_claim_stays_as_it_is BEFORE UPDATE ON gpu_claims
+    BEGIN
+        SELECT RAISE(ABORT, 'a claim is never changed');
+    END;
     CREATE UNIQUE INDEX one_started_job_a_config ON jobs (config) WHERE state NOT IN ('queued', 'ended');
     CREATE INDEX active_jobs ON jobs (config) WHERE state != 'ended';
     CREATE TABLE job_groups (

@@ -1,7 +1,7 @@
 """The jobs, the queue and the GPUs that jobs hold, in SQLite on local disk.
 
 What must hold across any `kill -9` is held by the tables themselves: one started job a config by a unique
-index, one job a GPU by the primary key of `gpu_claims`. A job's GPUs are claimed in the same transaction
+index, one job a GPU, or several that all share, by index and trigger of `gpu_claims`. A job's GPUs are claimed in the same transaction
 that makes it `starting`, before anything is spawned, and released in the one that ends it; a job that is to
 run again is queued anew in that same one. Transactions are on disk when they return.
 """
@@ -18,6 +18,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from hitui.domain.claims import Claim
 from hitui.domain.jobs import Ended, Ending, Job, JobRequest, Queued, one_line
 from hitui.domain.queue import in_order, place_between
 from hitui.domain.schedule import Group, Queue, Schedule
@@ -144,9 +145,15 @@ class Store:
             tuple(Group(row["name"], row["job_limit"], row["paused"]) for row in groups),
         )
 
-    def claims(self) -> dict[str, int]:
-        """The job that holds each claimed GPU, by UUID."""
-        return {row["uuid"]: row["job"] for row in self._database.execute("SELECT * FROM gpu_claims")}
+    def claims(self) -> dict[str, tuple[Claim, ...]]:
+        """The jobs that hold each claimed GPU, by UUID."""
+        found: dict[str, tuple[Claim, ...]] = {}
+        for row in self._database.execute(
+            "SELECT uuid, job, memory, shared, pid FROM gpu_claims JOIN jobs ON jobs.id = job ORDER BY job"
+        ):
+            claim = Claim(row["job"], row["memory"], bool(row["shared"]), row["pid"])
+            found[row["uuid"]] = (*found.get(row["uuid"], ()), claim)
+        return found
 
     def environment(self, job_id: int) -> dict[str, str]:
         """The environment of whoever submitted the job."""
@@ -209,12 +216,18 @@ class Store:
         log: Path,
         events: Path,
         task_count: int | None,
+        memory: int = 0,
+        shared: bool = False,
     ) -> Job:
-        """Claims the GPUs and makes a queued job `starting`. Raises LaunchError when one is held already."""
+        """Claims the GPUs, `memory` bytes on each, and makes a queued job `starting`.
+
+        Raises LaunchError when one is held already, unless all of its jobs are `shared`.
+        """
         with self._transaction():
             try:
                 self._database.executemany(
-                    "INSERT INTO gpu_claims VALUES (?, ?)", [(uuid, job_id) for uuid in gpus]
+                    "INSERT INTO gpu_claims (uuid, job, memory, shared) VALUES (?, ?, ?, ?)",
+                    [(uuid, job_id, memory, shared) for uuid in gpus],
                 )
             except sqlite3.IntegrityError as error:
                 raise LaunchError(f"a GPU of job {job_id} is held by another job") from error

@@ -8,7 +8,7 @@ import msgspec
 
 from hitui.domain.gpus import Gpu, GpuSnapshot
 from hitui.domain.jobs import Job, JobsSnapshot, Queued
-from hitui.domain.placement import GpuRules, hindrance
+from hitui.domain.placement import GpuRules, Need, hindrance
 from hitui.ui import text
 from hitui.ui.line import Line, Span, fit_line, joined
 
@@ -29,7 +29,7 @@ class GpuView(msgspec.Struct, frozen=True):
     unfolded: bool = False
 
     def hindrance(self, gpu: Gpu) -> str:
-        return hindrance(gpu, self.needed, self.rules, {})
+        return hindrance(gpu, Need(self.needed), self.rules, {})
 
 
 class _Layout(msgspec.Struct, frozen=True):

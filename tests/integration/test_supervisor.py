@@ -77,9 +77,24 @@ def test_one_job_a_gpu_and_the_others_say_what_they_wait_for(here: Control) -> N
 def test_a_job_that_waits_for_one_gpu_does_not_hold_up_the_next(here: Control) -> None:
     first = here.submit("hang", gpus=("0",))
     here.running(first)
-    waiting = here.submit("stubborn", gpus=("0", "1"))
-    assert here.waits_for(waiting) == f"20 GiB free on GPU 0, 1: GPU 0 is held by job {first}"
+    waiting = here.submit("stubborn", gpus=("0",))
+    assert here.waits_for(waiting) == f"20 GiB free on GPU 0: GPU 0 is held by job {first}"
     assert here.ended(here.submit("answer")).ending is Ending.SUCCEEDED
+
+
+def test_a_job_that_waits_for_two_gpus_keeps_the_free_one_from_those_behind_it(here: Control) -> None:
+    first = here.submit("hang", gpus=("0",))
+    here.running(first)
+    waiting = here.submit("answer", gpus=("0", "1"))
+    assert here.waits_for(waiting) == f"20 GiB free on GPU 0, 1: GPU 0 is held by job {first}"
+    behind = here.submit("answer2")
+    assert here.waits_for(behind) == (
+        f"20 GiB free on one GPU: GPU 0 is held by job {first}; GPU 1 is kept for job {waiting}"
+    )
+    here.client.stop([first])
+    assert here.ended(waiting).ending is Ending.SUCCEEDED
+    assert here.ended(behind).ending is Ending.SUCCEEDED
+    assert [len(entry["gpus"]) for entry in here.entries() if entry["what"] == "end"] == [2, 1]
 
 
 def test_a_gpu_that_does_not_exist_is_refused_with_those_that_do(here: Control) -> None:

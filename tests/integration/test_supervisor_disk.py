@@ -17,6 +17,7 @@ from hitui.adapters import processes
 from hitui.adapters.executors.base import ExitRecord, Launch
 from hitui.adapters.executors.local import LocalExecutor, LocalJob
 from hitui.adapters.processes import Process
+from hitui.domain.claims import Claim
 from hitui.domain.jobs import Ended, Ending, Job, JobRequest, Queued, Starting, Stopping
 from hitui.errors import SupervisorError
 from hitui.paths import RuntimePaths
@@ -175,7 +176,7 @@ def test_a_job_that_cannot_be_launched_on_a_full_disk_gives_its_gpu_back_later(k
         kept.full(True)
         kept.keeper.launch(job, kept.launch_of(job, sys.executable), [])
         await kept.until(lambda: kept.refusals > 1)
-        assert kept.store.claims() == {f"GPU-{job.id}": job.id}
+        assert kept.store.claims() == {f"GPU-{job.id}": (Claim(job.id),)}
         kept.full(False)
         return await kept.ended(job)
 

@@ -68,7 +68,7 @@ def test_of_two_launches_the_second_takes_the_next_gpu_and_the_third_waits(servi
     assert [launch.where for launch in made.launches] == [
         "GPU 0 now",
         "GPU 1 now",
-        "waits for 20 GiB free on one GPU: GPU 0, 1 is taken by the request before",
+        "waits for 20 GiB free on one GPU: GPU 0, 1 are taken by the request before",
     ]
     assert made.task_count == 30
 

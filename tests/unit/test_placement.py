@@ -7,17 +7,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from hitui.domain.claims import Claim, Claims
 from hitui.domain.gpus import Gpu, GpuSnapshot
 from hitui.domain.placement import (
     GpuHistory,
     GpuRules,
-    gibibytes,
+    Need,
     held_seconds,
     hindrance,
     never_enough,
     place,
     unknown_gpus,
 )
+from hitui.domain.waiting_words import gibibytes
 
 GIB = 1024**3
 RULES = GpuRules(exclude=frozenset(), max_utilization=10, hold=10.0)
@@ -62,16 +64,22 @@ machines = st.lists(gpus, unique_by=lambda each: each.index, max_size=8).map(
 rules = st.builds(
     GpuRules, st.frozensets(st.integers(0, 7)), st.integers(0, 100), st.sampled_from([0.0, 10.0])
 )
-claims = st.dictionaries(st.integers(0, 7).map("GPU-{}".format), st.integers(1, 99))
+claims = st.dictionaries(
+    st.integers(0, 7).map("GPU-{}".format), st.integers(1, 99).map(lambda job: (Claim(job),))
+)
 
 
 @given(
-    machines, st.integers(1, 80 * GIB), rules, claims, st.frozensets(st.integers(0, 7).map("GPU-{}".format))
+    machines,
+    st.integers(1, 80 * GIB).map(Need),
+    rules,
+    claims,
+    st.frozensets(st.integers(0, 7).map("GPU-{}".format)),
 )
 def test_what_is_placed_on_keeps_every_rule(
-    machine: GpuSnapshot, needed: int, asked: GpuRules, held: dict[str, int], locked: frozenset[str]
+    machine: GpuSnapshot, need: Need, asked: GpuRules, held: Claims, locked: frozenset[str]
 ) -> None:
-    placement = place(machine, needed, asked, held, locked=locked)
+    placement = place(machine, need, asked, held, locked=locked)
     assert bool(placement.gpus) != bool(placement.waits_for)
     for uuid in placement.gpus:
         chosen = next(each for each in machine.gpus if each.uuid == uuid)
@@ -82,23 +90,23 @@ def test_what_is_placed_on_keeps_every_rule(
         assert chosen.error is None or chosen.utilization is not None
         assert not chosen.mig_enabled
         assert chosen.memory_free is not None
-        assert chosen.memory_free >= needed
+        assert chosen.memory_free >= need.memory
         assert (chosen.utilization or 0) <= asked.max_utilization
     if not placement.gpus:
-        assert all(hindrance(each, needed, asked, held, locked) for each in machine.gpus)
+        assert all(hindrance(each, need, asked, held, locked) for each in machine.gpus)
 
 
 @given(
     machines,
-    st.integers(1, 80 * GIB),
+    st.integers(1, 80 * GIB).map(Need),
     rules,
     claims,
     st.lists(st.integers(0, 7).map(str), min_size=1, unique=True),
 )
 def test_wanted_gpus_are_all_taken_or_none(
-    machine: GpuSnapshot, needed: int, asked: GpuRules, held: dict[str, int], wanted: list[str]
+    machine: GpuSnapshot, need: Need, asked: GpuRules, held: Claims, wanted: list[str]
 ) -> None:
-    placement = place(machine, needed, asked, held, wanted)
+    placement = place(machine, need, asked, held, wanted)
     assert bool(placement.gpus) != bool(placement.waits_for)
     if placement.gpus:
         assert {each.label for each in machine.gpus if each.uuid in placement.gpus} == set(wanted)
@@ -106,11 +114,11 @@ def test_wanted_gpus_are_all_taken_or_none(
         assert any(label in placement.waits_for.partition(":")[0] for label in wanted)
 
 
-@given(machines, st.integers(1, 80 * GIB), rules, claims)
+@given(machines, st.integers(1, 80 * GIB).map(Need), rules, claims)
 def test_without_a_past_nothing_has_held(
-    machine: GpuSnapshot, needed: int, asked: GpuRules, held: dict[str, int]
+    machine: GpuSnapshot, need: Need, asked: GpuRules, held: Claims
 ) -> None:
-    placement = place(machine, needed, asked, held, history=GpuHistory())
+    placement = place(machine, need, asked, held, history=GpuHistory())
     assert not placement.gpus or asked.hold == 0.0
 
 
@@ -122,11 +130,11 @@ def test_the_hold_time_is_that_of_the_unbroken_end(samples: list[tuple[float, in
     history = observed(
         *(snapshot(gpu(0, free, busy), at=1000.0 + n) for n, (free, busy) in enumerate(samples))
     )
-    kept = [not hindrance(gpu(0, free, busy), needed, RULES, {}) for free, busy in samples]
+    kept = [not hindrance(gpu(0, free, busy), Need(needed), RULES, {}) for free, busy in samples]
     unbroken = 0
     while unbroken < len(kept) and kept[-1 - unbroken]:
         unbroken += 1
-    held = held_seconds(history, "GPU-0", needed, RULES)
+    held = held_seconds(history, "GPU-0", Need(needed), RULES, {})
     if unbroken == 0:
         assert held is None
     else:
@@ -136,11 +144,11 @@ def test_the_hold_time_is_that_of_the_unbroken_end(samples: list[tuple[float, in
 
 def test_a_gap_or_a_dumb_driver_breaks_the_hold() -> None:
     steady = [snapshot(gpu(0), at=1000.0 + n) for n in range(12)]
-    assert place(steady[-1], GIB, RULES, {}, history=observed(*steady)).gpus == ("GPU-0",)
+    assert place(steady[-1], Need(GIB), RULES, {}, history=observed(*steady)).gpus == ("GPU-0",)
     gap = [*steady[:6], *(snapshot(gpu(0), at=1030.0 + n) for n in range(6))]
-    assert place(gap[-1], GIB, RULES, {}, history=observed(*gap)).gpus == ()
+    assert place(gap[-1], Need(GIB), RULES, {}, history=observed(*gap)).gpus == ()
     dumb = [*steady[:6], snapshot(at=1006.0, error="no answer"), *steady[7:]]
-    assert place(dumb[-1], GIB, RULES, {}, history=observed(*dumb)).gpus == ()
+    assert place(dumb[-1], Need(GIB), RULES, {}, history=observed(*dumb)).gpus == ()
 
 
 def test_a_history_stays_as_long_as_its_hold() -> None:
@@ -153,33 +161,37 @@ def test_the_reason_names_every_gpu_once() -> None:
         gpu(0, 12.4), gpu(1, busy=97), gpu(2), gpu(3), gpu(4), gpu(5), gpu(6, error="lost"), gpu(7, None)
     )
     placement = place(
-        machine, 20 * GIB, replace(RULES, exclude=frozenset({4, 5})), {"GPU-2": 14}, locked={"GPU-3"}
+        machine,
+        Need(20 * GIB),
+        replace(RULES, exclude=frozenset({4, 5})),
+        {"GPU-2": (Claim(14),)},
+        locked={"GPU-3"},
     )
     assert placement.waits_for == (
         "20 GiB free on one GPU: GPU 0 has 12.4 GiB; GPU 1 is 97% busy; GPU 2 is held by job 14;"
-        " GPU 3 is locked by another hitui; GPU 4, 5 is excluded; GPU 6 does not answer;"
+        " GPU 3 is locked by another hitui; GPU 4, 5 are excluded; GPU 6 does not answer;"
         " GPU 7 does not say its free memory"
     )
 
 
 def test_a_free_gpu_says_how_long_it_must_stay_so() -> None:
     history = observed(*(snapshot(gpu(0), at=1000.0 + n) for n in range(4)))
-    waits_for = place(history.samples[-1], GIB, RULES, {}, history=history).waits_for
+    waits_for = place(history.samples[-1], Need(GIB), RULES, {}, history=history).waits_for
     assert waits_for == "1 GiB free on one GPU: GPU 0 is free, and must stay so for 7 s more"
 
 
 def test_the_emptiest_gpu_is_taken_and_of_two_the_first() -> None:
-    assert place(snapshot(gpu(0, 30), gpu(1, 60), gpu(2, 60)), 20 * GIB, RULES, {}).gpus == ("GPU-1",)
+    assert place(snapshot(gpu(0, 30), gpu(1, 60), gpu(2, 60)), Need(20 * GIB), RULES, {}).gpus == ("GPU-1",)
 
 
 def test_nothing_is_needed_for_nothing() -> None:
-    nothing = place(snapshot(error="no driver"), 0, RULES, {})
+    nothing = place(snapshot(error="no driver"), Need(0), RULES, {})
     assert (nothing.gpus, nothing.waits_for) == ((), "")
-    assert place(snapshot(gpu(0)), 0, RULES, {}, wanted=["0"]).gpus == ("GPU-0",)
+    assert place(snapshot(gpu(0)), Need(0), RULES, {}, wanted=["0"]).gpus == ("GPU-0",)
 
 
 def test_no_driver_is_waited_for_with_the_mend() -> None:
-    waits_for = place(snapshot(error="no NVIDIA driver"), 20 * GIB, RULES, {}).waits_for
+    waits_for = place(snapshot(error="no NVIDIA driver"), Need(20 * GIB), RULES, {}).waits_for
     assert waits_for.startswith("20 GiB free on a GPU: no NVIDIA driver")
     assert 'min_free = "0B"' in waits_for
 
@@ -188,12 +200,12 @@ def test_mig_devices_stand_for_their_gpu() -> None:
     whole = gpu(0, mig_enabled=True)
     device = gpu(0, 9.5, None, uuid="MIG-a", mig_index=1, mig_parent="GPU-0", memory_total=10 * GIB)
     machine = snapshot(whole, device)
-    assert place(machine, 5 * GIB, RULES, {}).gpus == ("MIG-a",)
-    assert place(machine, 5 * GIB, RULES, {}, wanted=["0:1"]).gpus == ("MIG-a",)
+    assert place(machine, Need(5 * GIB), RULES, {}).gpus == ("MIG-a",)
+    assert place(machine, Need(5 * GIB), RULES, {}, wanted=["0:1"]).gpus == ("MIG-a",)
     assert unknown_gpus(machine, ["0"]) == "GPU 0 is in MIG mode; name its devices: 0:1"
-    assert hindrance(whole, 1, RULES, {}) == "is in MIG mode"
-    assert hindrance(gpu(3, uuid=""), 1, RULES, {}) == "does not say its UUID"
-    assert place(machine, GIB, replace(RULES, exclude=frozenset({0})), {}).gpus == ()
+    assert hindrance(whole, Need(1), RULES, {}) == "is in MIG mode"
+    assert hindrance(gpu(3, uuid=""), Need(1), RULES, {}) == "does not say its UUID"
+    assert place(machine, Need(GIB), replace(RULES, exclude=frozenset({0})), {}).gpus == ()
 
 
 @pytest.mark.parametrize(
@@ -209,11 +221,11 @@ def test_mig_devices_stand_for_their_gpu() -> None:
 )
 def test_what_waiting_cannot_help(wanted: tuple[str, ...] | None, needed: int, reason: str) -> None:
     machine = snapshot(gpu(0, 1), gpu(1))
-    assert never_enough(machine, needed * GIB, replace(RULES, exclude=frozenset({1})), wanted) == reason
+    assert never_enough(machine, Need(needed * GIB), replace(RULES, exclude=frozenset({1})), wanted) == reason
 
 
 def test_a_driver_that_does_not_answer_proves_nothing_absent() -> None:
-    assert never_enough(snapshot(error="no answer"), GIB, RULES, ("7",)) == ""
+    assert never_enough(snapshot(error="no answer"), Need(GIB), RULES, ("7",)) == ""
 
 
 def test_sizes() -> None:
@@ -222,7 +234,7 @@ def test_sizes() -> None:
 
 def test_a_value_that_fails_holds_a_gpu_back_only_where_the_rules_need_it() -> None:
     without_temperature = gpu(0, error="temperature not read (Unknown Error)")
-    assert hindrance(without_temperature, 20 * GIB, RULES, {}) == ""
+    assert hindrance(without_temperature, Need(20 * GIB), RULES, {}) == ""
     without_utilisation = gpu(0, busy=None, error="utilisation not read (Unknown Error)")
-    assert hindrance(without_utilisation, 20 * GIB, RULES, {}) == "does not say how busy it is"
-    assert hindrance(gpu(0, busy=None), 20 * GIB, RULES, {}) == ""
+    assert hindrance(without_utilisation, Need(20 * GIB), RULES, {}) == "does not say how busy it is"
+    assert hindrance(gpu(0, busy=None), Need(20 * GIB), RULES, {}) == ""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from hitui.domain.claims import Claim
 from hitui.domain.jobs import Ended, Ending, JobRequest, Queued, Running
 from hitui.domain.schedule import Queue, Schedule
 from hitui.errors import SupervisorError
@@ -56,7 +57,7 @@ def check(store: Store) -> None:
     for job, config in ((ended, "a"), (running, "b"), (queued, "c")):
         assert job.request == JobRequest(config, ids=(1, "x"))
         assert (job.schedule, job.attempt, job.replaces) == (Schedule(), 1, None)
-    assert store.claims() == {"GPU-2": 2}
+    assert store.claims() == {"GPU-2": (Claim(2, pid=8),)}
     assert store.environment(1) == store.environment(2) == {"PATH": "/bin"}
     assert store.environment(3) == {}
     assert store.queue() == Queue()

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from hitui.domain.claims import Claim
 from hitui.domain.jobs import Ended, Ending, JobRequest, Queued, Running, Starting, Stopping
 from hitui.domain.schedule import Group, Queue, Schedule
 from hitui.domain.succession import Successor
@@ -40,7 +41,7 @@ def test_a_job_goes_through_its_states(store: Store) -> None:
     assert store.job(job_id).state == Queued()
     start(store, job_id, "GPU-1")
     assert isinstance(store.job(job_id).state, Starting)
-    assert store.claims() == {"GPU-1": job_id}
+    assert store.claims() == {"GPU-1": (Claim(job_id),)}
     assert store.begun(job_id, 77, 5.0).state == Running(("GPU-1",), 77, 5.0)
     stopping = store.stopping(job_id).state
     assert isinstance(stopping, Stopping)
@@ -57,7 +58,7 @@ def test_a_gpu_is_never_claimed_twice_and_nothing_of_the_try_remains(store: Stor
     start(store, first, "GPU-1")
     with pytest.raises(LaunchError, match="held by another job"):
         start(store, second, "GPU-0", "GPU-1")
-    assert store.claims() == {"GPU-1": first}
+    assert store.claims() == {"GPU-1": (Claim(first),)}
     assert store.job(second).state == Queued()
 
 
@@ -110,7 +111,7 @@ def test_jobs_on_other_tasks_of_a_config_wait_and_never_run_at_one_time(store: S
     start(store, first, "GPU-1")
     with pytest.raises(LaunchError, match=f"another job runs on the config of job {second.id}"):
         start(store, second.id, "GPU-2")
-    assert store.claims() == {"GPU-1": first}
+    assert store.claims() == {"GPU-1": (Claim(first),)}
     assert [job.id for job in store.queued()] == [second.id, third.id]
 
 
@@ -174,7 +175,10 @@ def test_what_is_in_memory_is_what_is_on_disk(store: Store, tmp_path: Path) -> N
     beside = Store(tmp_path / "state.db", read_only=True)
     assert beside.active() == store.active()
     assert beside.jobs() == store.jobs()
-    assert (beside.pause_asked(first), beside.claims()) == ("paused by hand", {"GPU-1": first})
+    assert (beside.pause_asked(first), beside.claims()) == (
+        "paused by hand",
+        {"GPU-1": (Claim(first, pid=7),)},
+    )
     beside.close()
 
 

@@ -2,6 +2,13 @@
 
 They are `flock`s on inherited descriptors, so the kernel itself releases them with the last process that
 holds one, whatever killed it. The GPU locks lie in one folder that all users share.
+
+    UUID.lock            held by every job on the GPU: exclusively, or, by jobs that share, as a shared lock
+    UUID.SHARERS.lock    held by the jobs that share the GPU; SHARERS are a user's jobs of one workspace
+    sharing.lock         held while a job finds out whether it may share
+
+Sharing goes no further than one user's one workspace, whose supervisor alone knows what its jobs are still to
+take: whoever does not find the second lock held by its own needs the first one for itself.
 """
 
 from __future__ import annotations
@@ -10,6 +17,7 @@ import contextlib
 import fcntl
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from hitui.errors import LaunchError
@@ -17,11 +25,11 @@ from hitui.errors import LaunchError
 JOB_LOCK = "lock"
 
 
-def try_lock(path: Path, mode: int = 0o600) -> int | None:
+def try_lock(path: Path, mode: int = 0o600, *, shared: bool = False) -> int | None:
     """A descriptor that holds the lock, or None when another process holds it. Raises OSError."""
     descriptor = _open(path, mode)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
         return None
@@ -42,9 +50,10 @@ def is_locked(path: Path) -> bool:
     return False
 
 
-def lock_gpus(home: Path, uuids: tuple[str, ...]) -> tuple[list[int], str | None]:
+def lock_gpus(home: Path, uuids: tuple[str, ...], sharers: str | None = None) -> tuple[list[int], str | None]:
     """Locks all of these GPUs, or none: the descriptors, and the UUID that someone else has locked.
 
+    With the name of its `sharers` (letters, digits and dashes) a job shares them with those; None: with nobody.
     Raises LaunchError when the folder of the locks cannot be used.
     """
     held: list[int] = []
@@ -53,24 +62,73 @@ def lock_gpus(home: Path, uuids: tuple[str, ...]) -> tuple[list[int], str | None
     try:
         _shared_folder(home)
         for uuid in sorted(uuids):
-            descriptor = try_lock(home / (re.sub(r"[^\w.-]", "_", uuid) + ".lock"), 0o666)
-            if descriptor is None:
+            file = _gpu_lock(home, uuid)
+            if sharers is None:
+                descriptor = try_lock(file, 0o666)
+                taken = [] if descriptor is None else [descriptor]
+            else:
+                taken = _share(file, sharers)
+            if not taken:
                 release(held)
                 return [], uuid
-            held.append(descriptor)
+            held += taken
     except OSError as error:
         release(held)
-        raise LaunchError(
-            f"{error.filename or home}: GPUs cannot be locked: {error.strerror}; "
-            "set HITUI_GPU_LOCKS to a folder that all users of this machine can write"
-        ) from error
+        raise LaunchError(_unusable(home, error)) from error
     return held, None
+
+
+def locked_gpus(home: Path, uuids: Iterable[str]) -> set[str]:
+    """Those on which any lock stands at this moment. Raises LaunchError when the folder cannot be used."""
+    try:
+        return {uuid for uuid in uuids if is_locked(_gpu_lock(home, uuid))}
+    except OSError as error:
+        raise LaunchError(_unusable(home, error)) from error
 
 
 def release(descriptors: list[int]) -> None:
     """Closes descriptors; a lock stands on while another process holds a copy."""
     for descriptor in descriptors:
         os.close(descriptor)
+
+
+def _share(file: Path, sharers: str) -> list[int]:
+    """Descriptors that hold the GPU together with jobs of the same sharers; none: someone else holds it."""
+    # One at a time in all: making an exclusive lock a shared one gives it up for a moment.
+    turn = try_lock(file.with_name("sharing.lock"), 0o666)
+    if turn is None:
+        return []
+    taken: list[int] = []
+    try:
+        own = file.with_name(f"{file.stem}.{sharers}.lock")
+        joins = is_locked(own)
+        for path, mode, shared in ((file, 0o666, joins), (own, 0o600, True)):
+            descriptor = try_lock(path, mode, shared=shared)
+            if descriptor is None:
+                release(taken)
+                return []
+            taken.append(descriptor)
+        fcntl.flock(taken[0], fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        release(taken)
+        return []
+    except BaseException:
+        release(taken)
+        raise
+    finally:
+        os.close(turn)
+    return taken
+
+
+def _gpu_lock(home: Path, uuid: str) -> Path:
+    return home / (re.sub(r"[^\w.-]", "_", uuid) + ".lock")
+
+
+def _unusable(home: Path, error: OSError) -> str:
+    return (
+        f"{error.filename or home}: GPUs cannot be locked: {error.strerror}; "
+        "set HITUI_GPU_LOCKS to a folder that all users of this machine can write"
+    )
 
 
 def _open(path: Path, mode: int) -> int:
