@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 
+from hitui.adapters.checkpoints.reading import listed
 from hitui.commands.saying import harmless, warn
 from hitui.domain.configs import ConfigState
 from hitui.factory import build_services
-from hitui.services.verification import Verdict, listed, verify
+from hitui.services.verification import Verdict, verify
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import msgspec
 
-from hitui.adapters.checkpoints.reading import Reading
+from hitui.adapters.checkpoints.reading import Reading, listed
 from hitui.domain.configs import ConfigState
 from hitui.domain.tasks import TaskId, TaskStatus
-
-_MOST_IDS = 10
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -47,8 +43,3 @@ def verify(reading: Reading) -> Verdict:
     for file, ids in reading.repeated.items():
         defects.append(f"{len(ids)} more than once in {file}: {listed(ids)}")
     return Verdict(state, tuple(defects), tuple(by_status[TaskStatus.BLOCKED]))
-
-
-def listed(ids: Sequence[TaskId]) -> str:
-    """The first few ids, and that there are more."""
-    return ", ".join(map(str, ids[:_MOST_IDS])) + (", …" if len(ids) > _MOST_IDS else "")

@@ -73,3 +73,10 @@ def test_a_question_without_a_table_is_not_blocked_for_a_file_of_no_name(tmp_pat
     write(tmp_path / "data" / "q.json", {"id": 1, "FileName": "table1", "Question": "?"}, {"id": 2})
     write_results(tmp_path / "g" / "mix_html" / "results.json", [answer(1)])
     assert counts(read(tmp_path).state) == (1, 0, 1, 0)
+
+
+def test_an_endless_id_is_named_by_its_beginning(tmp_path: Path) -> None:
+    path = tmp_path / "questions.json"
+    path.write_text(json.dumps({"queries": [{"id": "x" * 5000, "FileName": "t"}] * 2}))
+    (problem,) = read_questions(path).problems
+    assert problem.startswith(f"1 ids stand more than once ({'x' * 40}…): ")

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from hitui.adapters.checkpoints.reading import UnreadableFile
+from hitui.adapters.checkpoints.reading import UnreadableFile, listed
 from hitui.adapters.checkpoints.results_file import id_of
 from hitui.domain.tasks import Question, TaskId
 
@@ -83,9 +83,8 @@ def _read_tolerantly(path: Path, content: bytes) -> QuestionList:
     without_id = [position for position, entry in enumerate(entries, start=1) if id_of(entry) is None]
     problems: tuple[str, ...] = ()
     if without_id:
-        named = ", ".join(map(str, without_id[:5])) + (", …" if len(without_id) > 5 else "")
         problems = (
-            f"{len(without_id)} questions without an id (number {named}): not counted; give them one",
+            f"{len(without_id)} questions without an id (number {listed(without_id)}): not counted; give them one",
         )
     return _collect(path, (_question(entry) for entry in entries if id_of(entry) is not None), problems)
 
@@ -103,27 +102,25 @@ def _question(entry: dict[str, Any]) -> Question:
 
 def _collect(path: Path, questions: Iterable[Question], problems: tuple[str, ...]) -> QuestionList:
     """Raises UnreadableFile when there are no questions."""
-    listed = tuple(questions)
-    by_id = {question.id: question for question in reversed(listed)}
-    if len(by_id) != len(listed):
-        counts = Counter(question.id for question in listed)
+    each_once = tuple(questions)
+    by_id = {question.id: question for question in reversed(each_once)}
+    if len(by_id) != len(each_once):
+        counts = Counter(question.id for question in each_once)
         twice = [task for task, count in counts.items() if count > 1]
-        named = ", ".join(map(str, twice[:10])) + (", …" if len(twice) > 10 else "")
         problems += (
-            f"{len(twice)} ids stand more than once ({named}): the first of each counts; remove the others",
+            f"{len(twice)} ids stand more than once ({listed(twice)}): the first of each counts; remove the others",
         )
-        listed = tuple(question for question in listed if by_id[question.id] is question)
-    without_table = [question.id for question in listed if not question.file_name]
+        each_once = tuple(question for question in each_once if by_id[question.id] is question)
+    without_table = [question.id for question in each_once if not question.file_name]
     if without_table:
-        named = ", ".join(map(str, without_table[:5])) + (", …" if len(without_table) > 5 else "")
         problems += (
-            f"{len(without_table)} questions without FileName (id {named}): "
+            f"{len(without_table)} questions without FileName (id {listed(without_table)}): "
             "whether its files are here cannot be told; name its table",
         )
-    if not listed:
+    if not each_once:
         # With a total of 0 every config would be called whole.
         which = "questions with an id" if problems else "questions"
         raise UnreadableFile(
             f"holds no {which}: put a whole copy there, or name the question list as `[workspace] questions`"
         )
-    return QuestionList(path, listed, by_id, problems)
+    return QuestionList(path, each_once, by_id, problems)

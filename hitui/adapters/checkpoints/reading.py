@@ -6,7 +6,7 @@ counts a hundred configs and opens one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 Signature = tuple[int, int, int]
 """Inode, size and modification time in ns: while they stay, a file is not read again."""
+
+_MOST_SHOWN, _LONGEST_SHOWN = 10, 40
+"""How many ids a message names, and how many characters of each."""
 
 
 class UnreadableFile(WorkspaceError):
@@ -110,3 +113,10 @@ def signature_of(path: Path | str) -> Signature | None:
     except OSError:
         return None
     return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def listed(values: Sequence[object]) -> str:
+    """The first few ids (or places), each bounded in length, and that there are more."""
+    shown = map(str, values[:_MOST_SHOWN])
+    bounded = [text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…" for text in shown]
+    return ", ".join(bounded) + (", …" if len(values) > _MOST_SHOWN else "")

@@ -27,7 +27,7 @@ from typing import Any
 
 import msgspec
 
-from hitui.adapters.checkpoints.reading import FileReading, UnreadableFile
+from hitui.adapters.checkpoints.reading import FileReading, UnreadableFile, listed
 from hitui.domain.tasks import ERROR_PREFIX, TaskId
 
 LARGE = 64 * 1024 * 1024
@@ -218,8 +218,7 @@ def seconds_of(entry: dict[str, Any]) -> float | None:
 
 
 def _some(one: str, many: str, where: list[Any], what: str = "number") -> str:
-    named = ", ".join(str(item) for item in where[:5]) + (", …" if len(where) > 5 else "")
-    return f"{len(where)} {one if len(where) == 1 else many} ({what} {named})"
+    return f"{len(where)} {one if len(where) == 1 else many} ({what} {listed(where)})"
 
 
 def _read_apart(path: Path) -> FileReading:
