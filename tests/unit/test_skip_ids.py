@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -50,3 +51,11 @@ def test_a_copy_that_cannot_be_kept_is_one_line_and_the_report_stays(tmp_path: P
     ):
         write_report(path, make_report([], Metadata()))
     assert path.read_text() == "theirs"
+
+
+def test_a_pipe_in_the_place_of_the_report_is_said_and_stays(tmp_path: Path) -> None:
+    path = tmp_path / "skip_ids.json"
+    os.mkfifo(path)
+    with pytest.raises(WorkspaceError, match=r"skip_ids.json: is no file, .* move it away"):
+        write_report(path, make_report([], Metadata()))
+    assert path.is_fifo()

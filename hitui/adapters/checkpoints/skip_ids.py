@@ -16,7 +16,9 @@ import msgspec
 
 from hitui.adapters.checkpoints.reading import UnreadableFile
 from hitui.adapters.files.atomic import keep_copy_once, write_atomically
+from hitui.adapters.files.look import identity_of, is_file
 from hitui.domain.tasks import Task, TaskId, TaskStatus
+from hitui.errors import WorkspaceError
 
 NAME = "skip_ids.json"
 INCOMPLETE = "Incomplete run or processing error (files exist but task not processed)"
@@ -119,8 +121,10 @@ def _reason(task: Task) -> str:
 def write_report(path: Path, report: SkipReport) -> Path | None:
     """Writes it atomically; a report that hitui did not write is kept once as a copy, which is returned.
 
-    Raises WorkspaceError when the disk is full or read-only.
+    Raises WorkspaceError when the disk is full or read-only, or something else has the report's name.
     """
+    if identity_of(path) is not None and not is_file(path):
+        raise WorkspaceError(f"{path}: is no file, so no report was written; move it away")
     copy = None
     try:
         before = path.read_bytes()
