@@ -22,7 +22,7 @@ from hitui.adapters.files.look import can_be_listed, is_file
 from hitui.domain.configs import MODALITIES, TABLE_FORMATS, Config
 
 TRAINER_STATE = "trainer_state.json"
-CHECKPOINT_FOLDER = re.compile(r"checkpoint-(\d+)")
+CHECKPOINT_FOLDER = re.compile(r"checkpoint-\d+")
 _NEVER_ENTERED = {"node_modules", "__pycache__", "site-packages", "wandb", "mlruns"}
 _HEAD = 8192
 _MOST_JSON_FILES = 50

@@ -10,21 +10,19 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import threading
 from collections.abc import Hashable
 from pathlib import Path
 
 import msgspec
 
+from hitui.adapters.checkpoints.discovery import CHECKPOINT_FOLDER, TRAINER_STATE
 from hitui.adapters.checkpoints.reading import ReadContext, Reading, Signature, signature_of
 from hitui.adapters.checkpoints.weights import defect_of_checkpoint
 from hitui.adapters.files.look import identity_of, is_dir, is_file
 from hitui.domain.configs import Config, ConfigState
 
-STATE_NAME = "trainer_state.json"
 LOG_NAME = "trainer_log.jsonl"
-_CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 _LOG_TAIL = 64 * 1024
 _NO_NUMBERS = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 """What comes of JSON that is cut off, of another shape, or whose step is infinite."""
@@ -76,10 +74,10 @@ class TrainerReader:
             found = checkpoints_in(folder)
             checkpoints += found
             for place in (folder, *found):
-                known += self._steps_of(place / STATE_NAME, problems)
+                known += self._steps_of(place / TRAINER_STATE, problems)
             known += self._steps_of_log(folder / LOG_NAME)
         # Of equal steps the state file counts, which is written last.
-        newest = max(known, key=lambda steps: (steps.step, steps.path.name == STATE_NAME), default=None)
+        newest = max(known, key=lambda steps: (steps.step, steps.path.name == TRAINER_STATE), default=None)
         notes = self._resume_notes(
             sorted(checkpoints, key=lambda path: (step_of(path), str(path)), reverse=True)
         )
@@ -167,8 +165,10 @@ class TrainerReader:
             known = self._defects.get(folder)
         if known is not None and known[0] == listing:
             return known[1]
-        state = _read_state(folder / STATE_NAME)
-        defect = defect_of_checkpoint(folder) or (f"{STATE_NAME} {state}" if isinstance(state, str) else "")
+        state = _read_state(folder / TRAINER_STATE)
+        defect = defect_of_checkpoint(folder) or (
+            f"{TRAINER_STATE} {state}" if isinstance(state, str) else ""
+        )
         with self._lock:
             self._defects[folder] = (listing, defect)
         return defect
@@ -181,7 +181,7 @@ def checkpoints_in(folder: Path) -> tuple[Path, ...]:
             found = [
                 Path(entry.path)
                 for entry in entries
-                if _CHECKPOINT.fullmatch(entry.name) and is_dir(entry.path)
+                if CHECKPOINT_FOLDER.fullmatch(entry.name) and is_dir(entry.path)
             ]
     except OSError:
         return ()

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from fnmatch import fnmatch
 
 from hitui.adapters.checkpoints import skip_ids
+from hitui.adapters.checkpoints.discovery import TRAINER_STATE
 from hitui.adapters.checkpoints.result_listing import is_result_file
 from hitui.settings import Settings
 
-_TRAINER_FILES = {"trainer_state.json", "trainer_log.jsonl"}
+_TRAINER_FILES = {TRAINER_STATE, "trainer_log.jsonl"}
 _WEIGHT_ENDINGS = (".safetensors", ".bin", ".pt", ".pth", ".index.json")
 
 
