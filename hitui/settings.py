@@ -65,10 +65,37 @@ class QueueSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Before the first retry; each further pause is longer."""
     resume: bool = False
     """Whether jobs that a restart of the machine interrupted go on by themselves."""
+    quick: str = "10s"
+    """A job that fails within so long of its start died at once: two in a row stop their group."""
+    stall: str = "30m"
+    """A job without output, event line or use of its GPU for so long is taken for stalled; `never`."""
+    restart_stalled: bool = False
+    """Whether a stalled job is taken for crashed, and tried again."""
+    pause_after_errors: int = 20
+    """A job is paused after so many tasks that failed one after the other; 0: never."""
+    gpu_lost: str = "30s"
+    """A job is taken elsewhere when its GPU is lost for so long; `never`."""
 
     @property
     def retry_pause_seconds(self) -> float:
         return parse_duration(self.retry_pause)
+
+    @property
+    def quick_seconds(self) -> float:
+        return parse_duration(self.quick)
+
+    @property
+    def stall_seconds(self) -> float | None:
+        return _duration_or_never(self.stall)
+
+    @property
+    def gpu_lost_seconds(self) -> float | None:
+        return _duration_or_never(self.gpu_lost)
+
+
+def _duration_or_never(text: str) -> float | None:
+    """Seconds; None: never. Raises ValueError for neither."""
+    return None if text == "never" else parse_duration(text)
 
 
 class HistorySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -127,6 +154,14 @@ class ConfigSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How many lines or files there should be (`line_count`, `file_set`)."""
     pattern: str | None = None
     """Which files are counted, as a glob below `output` (`line_count`, `file_set`)."""
+    stall: str | None = None
+    """None: as `[queue]` says, as for `restart_stalled` and `resume`."""
+    restart_stalled: bool | None = None
+    resume: bool | None = None
+
+    @property
+    def stall_seconds(self) -> float | None:
+        return None if self.stall is None else _duration_or_never(self.stall)
 
 
 class MatrixSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -365,6 +400,13 @@ def _check(file: Path, settings: Settings, parsed: _File) -> None:
         except ValueError as error:
             refuse(where, str(error))
 
+    def duration_or_never(where: str, text: str | None) -> None:
+        if text is not None and text != "never":
+            try:
+                parse_duration(text)
+            except ValueError as error:
+                refuse(where, f"{error}; or never")
+
     def paths(where: str, *texts: str | None) -> None:
         for text in texts:
             if text is not None and not text.strip():
@@ -380,6 +422,14 @@ def _check(file: Path, settings: Settings, parsed: _File) -> None:
     size("[gpus] min_free", settings.gpus.min_free)
     duration("[gpus] hold", settings.gpus.hold)
     duration("[queue] retry_pause", settings.queue.retry_pause)
+    duration("[queue] quick", settings.queue.quick)
+    duration_or_never("[queue] stall", settings.queue.stall)
+    duration_or_never("[queue] gpu_lost", settings.queue.gpu_lost)
+    if settings.queue.pause_after_errors < 0:
+        refuse(
+            "[queue] pause_after_errors",
+            f"a number from 0 (never) on is expected, not {settings.queue.pause_after_errors}",
+        )
     if settings.queue.retries < 0:
         refuse("[queue] retries", f"a number from 0 on is expected, not {settings.queue.retries}")
     duration("[history] keep", settings.history.keep)
@@ -450,6 +500,7 @@ def _check(file: Path, settings: Settings, parsed: _File) -> None:
         size(f"{where} min_free", config.min_free)
         if config.gpus is not None and config.gpus < 1:
             refuse(f"{where} gpus", f"a number from 1 on is expected, not {config.gpus}")
+        duration_or_never(f"{where} stall", config.stall)
         paths(f"{where} folders", *config.folders)
         paths(f"{where} output", config.output)
         if config.output is not None and config.kind == "realhitbench":

@@ -172,6 +172,11 @@ def _descends(pid: int, roots: set[int], stats: dict[int, _Stat]) -> bool:
     return False
 
 
+def belongs_to(pid: int, marker: str) -> bool:
+    """Whether a process carries `HITUI_JOB=marker` in the environment it was started with."""
+    return f"{JOB_VARIABLE}={marker}".encode() in _environment(pid)
+
+
 def _environment(pid: int) -> list[bytes]:
     """Entries of the environment a process was started with; empty where it is another user's."""
     try:

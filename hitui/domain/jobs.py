@@ -45,7 +45,7 @@ class Ending(str, Enum):
     NOT_STARTED = "not started"
     """The command could not be run at all."""
     REQUEUED = "requeued"
-    """The runner asked for it (exit status 75); a new job took its place."""
+    """The runner asked for it (exit status 75), or its GPU was lost; a new job took its place."""
 
 
 class Queued(msgspec.Struct, frozen=True):
@@ -64,6 +64,8 @@ class Running(msgspec.Struct, frozen=True):
     pid: int
     """Of the runner, which leads a session of its own."""
     started_at: float
+    stalled_since: float | None = None
+    """Since when nothing came of it any more, in seconds since the epoch; None: it is not taken for stalled."""
 
 
 class Stopping(msgspec.Struct, frozen=True):

@@ -39,6 +39,8 @@ class EventTally(msgspec.Struct, frozen=True):
     errors: int = 0
     task_times: tuple[float, ...] = ()
     """When the last tasks ended, seconds since the epoch, oldest first; no more than the rate needs."""
+    failed_in_a_row: int = 0
+    """How many tasks failed since the last one that did not."""
     exit_status: int | None = None
     """Of the `end` line; None: there is none yet."""
 
@@ -61,6 +63,8 @@ class EventTally(msgspec.Struct, frozen=True):
                 if kind == "end":
                     tally = replace(tally, phase="end", exit_status=_count(event.get("exit"), None))
             elif kind == "task":
+                failed = tally.failed_in_a_row + 1 if event.get("status") == "error" else 0
+                tally = replace(tally, failed_in_a_row=failed)
                 time = event.get("time")
                 if isinstance(time, (int, float)) and abs(time) < _LATEST:
                     times.append(float(time))

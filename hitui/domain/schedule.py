@@ -5,6 +5,19 @@ from __future__ import annotations
 import msgspec
 
 DEFAULT_GROUP = "default"
+LONGEST_GROUP = 64
+"""Characters of a group's name."""
+
+
+def group_name(text: str) -> str:
+    """The text, if a group may be called so. Raises ValueError for what is not one plain word."""
+    word = text.isprintable() and not set(text) & set(" :,") and not text.startswith("-")
+    if not text or not word or len(text) > LONGEST_GROUP:
+        raise ValueError(
+            f"a group's name is one word of at most {LONGEST_GROUP} characters, without spaces, colons and"
+            f" commas, not {text[: LONGEST_GROUP + 1]!r}"
+        )
+    return text
 
 
 class ProcessMark(msgspec.Struct, frozen=True):
@@ -29,6 +42,9 @@ class Schedule(msgspec.Struct, frozen=True):
     """Processes of anyone that must have ended."""
     not_before: float | None = None
     """Seconds since the epoch; None: at once."""
+    pause: float | None = None
+    """Seconds that `not_before` lay ahead when it was set, for a job that is tried again after a pause; None: it
+    is a time that was named."""
     held: str = ""
     """Why it is paused, in one line; empty: it is not."""
 

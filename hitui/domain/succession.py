@@ -1,13 +1,16 @@
 """Whether a job that ended takes its place in the queue again, and when. Values in, values out.
 
-A runner that asks for it, and a job that was paused, go back at once. A crash is tried again after pauses that
-grow, a few times, and then left with its reason; not where a retry would end the same way: an out-of-memory,
-wrong usage, a program that cannot be executed.
+A runner that asks for it, a job that was paused and one whose GPU was lost go back at once. A crash is tried
+again after pauses that grow, a few times, and then left with its reason; not where a retry would end the same
+way: an out-of-memory, wrong usage, a program that cannot be executed; nor what someone outside of hitui ended.
 """
 
 from __future__ import annotations
 
 import re
+import signal as signals
+from collections.abc import Sequence
+from enum import Enum
 
 import msgspec
 
@@ -15,15 +18,23 @@ from hitui.domain.jobs import Ending, Job
 from hitui.domain.schedule import Schedule
 
 QUICK_SECONDS = 10.0
-"""A job that ends within so long of its start has done nothing."""
+"""A job that ends within so long of its start has done nothing; `[queue] quick` says otherwise."""
 QUICK_ATTEMPTS = 2
 """A job that dies as soon as it is started is not started more often."""
+QUICK_DEATHS = 2
+"""After so many jobs in a row that died within seconds, no more of their group is started."""
 MOST_REQUEUES = 3
 """How often in a row a runner may ask for the queue as soon as it is started."""
 GROWTH = 4.0
 """By how much each pause is longer than the one before."""
 LONGEST_PAUSE = 3600.0
 WRONG_USAGE = 2
+_DIED = " died within"
+_OOM_LINES = 20
+"""An out-of-memory stands within the last lines of a log, though seldom in the very last: libraries complain
+while they are torn down."""
+_OUTSIDE = frozenset({signals.SIGTERM, signals.SIGINT, signals.SIGHUP})
+"""Signals by which a person or the machine asks a program to end."""
 
 _OUT_OF_MEMORY = re.compile(
     r"out of memory|OutOfMemoryError|CUDA_ERROR_OUT_OF_MEMORY|can(no|')t allocate memory", re.IGNORECASE
@@ -39,6 +50,31 @@ class RetryRules(msgspec.Struct, frozen=True):
     """Seconds before the first retry."""
     resume: bool = False
     """Whether a job that the machine's restart interrupted goes on by itself."""
+    quick: float = QUICK_SECONDS
+    """Seconds within which a job that ends has done nothing."""
+
+
+class StopAim(str, Enum):
+    """To what end a job is stopped."""
+
+    END = "end"
+    PAUSE = "pause"
+    """Queued again, and held."""
+    REQUEUE = "requeue"
+    """Queued again, to start as soon as it can."""
+    RETRY = "retry"
+    """Taken for a crash."""
+
+
+class StopWish(msgspec.Struct, frozen=True):
+    """A wish that a job stop."""
+
+    aim: StopAim = StopAim.END
+    reason: str = ""
+    """One line."""
+
+
+END = StopWish()
 
 
 class HowItEnded(msgspec.Struct, frozen=True):
@@ -51,9 +87,10 @@ class HowItEnded(msgspec.Struct, frozen=True):
     """None: it never ran."""
     exit_status: int | None = None
     last_words: str = ""
-    """The end of its log."""
+    """The end of its log, some lines of it."""
     interrupted: bool = False
     """The machine was restarted while it ran."""
+    signal: int | None = None
 
 
 class Successor(msgspec.Struct, frozen=True):
@@ -65,36 +102,113 @@ class Successor(msgspec.Struct, frozen=True):
     """For the reason of the one that ended; empty: its ending says it."""
 
 
-def is_quick(end: HowItEnded) -> bool:
-    return end.ran_seconds is not None and end.ran_seconds <= QUICK_SECONDS
+class Toll(msgspec.Struct, frozen=True):
+    """What a group has paid in jobs that died within seconds, one after the other."""
+
+    died: tuple[int, ...] = ()
+    """The last of them, oldest first."""
+    pause: str = ""
+    """Why the group starts no more jobs; empty: it goes on."""
+
+
+def is_quick(end: HowItEnded, quick: float = QUICK_SECONDS) -> bool:
+    return end.ran_seconds is not None and end.ran_seconds <= quick
+
+
+def toll_of(
+    job: Job, end: HowItEnded, died: Sequence[int], queued: Sequence[Job], quick: float, last_words: str
+) -> Toll | None:
+    """What a group has paid once this job of it has ended; None: this end says nothing of the group.
+
+    `died` is what it had paid before, `queued` every job that waits. A group in which nothing waits but new
+    tries of those that died is left alone: these are few.
+    """
+    if end.ending is Ending.STOPPED:
+        return None
+    if end.ending is not Ending.FAILED or not is_quick(end, quick):
+        return Toll()
+    dead = (*died, job.id)[-QUICK_DEATHS:]
+    group = job.schedule.group
+    others = any(other.schedule.group == group and other.replaces not in dead for other in queued)
+    if len(dead) < QUICK_DEATHS or not others:
+        return Toll(dead)
+    return Toll(pause=quick_deaths_reason(dead, last_words, quick))
+
+
+def quick_deaths_reason(died: Sequence[int], last_words: str, quick: float = QUICK_SECONDS) -> str:
+    """Why a group starts no more jobs after these: `#12 and #13 died within 10 s: no module named torch`."""
+    named = " and ".join(f"#{number}" for number in died)
+    return f"{named}{_DIED} {quick:g} s" + (f": {last_words}" if last_words else "")
+
+
+def died_at_once(reason: str) -> bool:
+    """Whether a group is paused for that reason, and not because someone asked for it."""
+    return reason.startswith("#") and _DIED in reason
 
 
 def out_of_memory(last_words: str) -> bool:
     """Whether a log ends in an out-of-memory, in the words of torch, CUDA and libc."""
-    return _OUT_OF_MEMORY.search(last_words) is not None
+    last_lines = [line for line in last_words.splitlines() if line.strip()][-_OOM_LINES:]
+    return _OUT_OF_MEMORY.search("\n".join(last_lines)) is not None
 
 
-def successor(job: Job, end: HowItEnded, pause: str, rules: RetryRules) -> Successor | None:
-    """What takes the job's place; None: nothing does. `pause`: why it was to be paused, empty: it was not."""
+def ended_from_outside(end: HowItEnded) -> bool:
+    """Whether someone who is not hitui asked the runner to end, by signal or by the status that stands for it."""
+    asked = end.signal if end.signal is not None else (end.exit_status or 0) - 128
+    return end.ending is Ending.FAILED and asked in _OUTSIDE
+
+
+def successor(job: Job, end: HowItEnded, wish: StopWish, rules: RetryRules) -> Successor | None:
+    """What takes the job's place; None: nothing does. `wish`: to what end it was asked to stop, if it was."""
     onward = Schedule(job.schedule.priority, job.schedule.group)
-    if pause and end.ending in (Ending.STOPPED, Ending.REQUEUED):
-        return Successor(msgspec.structs.replace(onward, held=pause), job.attempt)
+    if end.ending in (Ending.STOPPED, Ending.REQUEUED):
+        if wish.aim is StopAim.PAUSE:
+            return Successor(msgspec.structs.replace(onward, held=wish.reason), job.attempt)
+        if wish.aim is StopAim.REQUEUE:
+            return Successor(onward, job.attempt)
     if end.ending is Ending.REQUEUED:
-        if not is_quick(end):
+        if not is_quick(end, rules.quick):
             return Successor(onward, 1)
         return Successor(onward, job.attempt + 1) if job.attempt < MOST_REQUEUES else None
     if end.ending is Ending.LOST and end.interrupted:
         return Successor(onward, job.attempt, "it resumes by itself") if rules.resume else None
-    if end.ending is not Ending.FAILED or end.exit_status == WRONG_USAGE or out_of_memory(end.last_words):
+    if end.ending is not Ending.FAILED or left_because(job, end, rules):
         return None
-    if job.attempt > rules.retries or (is_quick(end) and job.attempt >= QUICK_ATTEMPTS):
-        return None
-    pause_seconds = min(rules.pause * GROWTH ** (job.attempt - 1), LONGEST_PAUSE)
+    pause = retry_pause(job.attempt + 1, rules)
     return Successor(
-        msgspec.structs.replace(onward, not_before=end.at + pause_seconds),
+        msgspec.structs.replace(onward, not_before=end.at + pause, pause=pause),
         job.attempt + 1,
-        f"tried again in {_duration(pause_seconds)}, attempt {job.attempt + 1} of {rules.retries + 1}",
+        f"tried again in {_duration(pause)}, attempt {job.attempt + 1} of {rules.retries + 1}",
     )
+
+
+def left_because(job: Job, end: HowItEnded, rules: RetryRules) -> str:
+    """Why a job that failed is not tried again; empty: it is."""
+    if rules.retries == 0:
+        return "no retries are allowed"
+    if end.exit_status == WRONG_USAGE:
+        return "it would be used wrongly again"
+    if out_of_memory(end.last_words):
+        return "it would run out of memory again"
+    if ended_from_outside(end):
+        return "someone outside of hitui ended it"
+    if job.attempt > rules.retries:
+        return f"it was attempt {job.attempt} of {rules.retries + 1}"
+    if is_quick(end, rules.quick) and job.attempt >= QUICK_ATTEMPTS:
+        return f"attempt {job.attempt} too ended within {rules.quick:g} s"
+    return ""
+
+
+def retry_pause(attempt: int, rules: RetryRules) -> float:
+    """Seconds before an attempt, the second or a later one."""
+    return min(rules.pause * GROWTH ** min(attempt - 2, 30), LONGEST_PAUSE)
+
+
+def after_clock_change(schedule: Schedule, now: float) -> Schedule:
+    """The schedule of a job that pauses, put right after the clock was set back; itself otherwise."""
+    if schedule.pause is None or schedule.not_before is None or schedule.not_before - now <= schedule.pause:
+        return schedule
+    return msgspec.structs.replace(schedule, not_before=now + schedule.pause)
 
 
 def _duration(seconds: float) -> str:

@@ -28,3 +28,11 @@ def parse_duration(text: str) -> float:
     if not parts or rest.strip() or any(float(number) > _MOST_UNITS for number, _ in parts):
         raise ValueError(f"a time with its unit is expected, such as 10s or 1h30m, not {text!r}")
     return sum(float(number) * _TIME_UNITS[unit] for number, unit in parts)
+
+
+def duration_words(seconds: float) -> str:
+    """`45 s`, `35 min`, `2 h 5 min`."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"

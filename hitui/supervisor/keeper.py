@@ -6,7 +6,7 @@ What a restart makes of each state:
     starting    nothing lives and no runner was executed: queued again; else as running
     running     something lives: followed to its end; nothing does: ended by what is on record
     stopping    as running, and asked to stop once more
-    any, after the machine was restarted: ended by what is on record, else lost
+    any, after the machine was restarted: ended by what is on record; interrupted by the machine, lost
 """
 
 from __future__ import annotations
@@ -25,7 +25,18 @@ from hitui.adapters.events import EventFile, read_tail
 from hitui.adapters.executors import open_executor
 from hitui.adapters.executors.base import ExitRecord, Launch, LaunchedJob, Standing
 from hitui.domain.jobs import Ending, Job, Queued, Running, Starting, Stopping, decide_ending, one_line
-from hitui.domain.succession import QUICK_SECONDS, HowItEnded, RetryRules, is_quick, successor
+from hitui.domain.succession import (
+    END,
+    HowItEnded,
+    RetryRules,
+    StopAim,
+    StopWish,
+    Successor,
+    left_because,
+    out_of_memory,
+    successor,
+    toll_of,
+)
 from hitui.errors import LaunchError
 from hitui.paths import RuntimePaths
 from hitui.supervisor.rows import End
@@ -36,11 +47,14 @@ STOP_GRACE = 10.0
 """Seconds a runner has between SIGTERM and SIGKILL."""
 MOST_TRIES = 3
 """After how many launches in a row nothing is queued again whose launcher died before it executed the runner."""
-QUICK_DEATHS = 2
-"""After so many jobs in a row that died within seconds, no more of their group is started."""
-RESTARTED = "the machine was restarted while it ran"
+RESTARTED = "interrupted: the machine was restarted while it ran"
+_BY_A_SHUTDOWN = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL})
 RETRY_SECONDS = 5.0
 """How soon something is tried again that the disk refused; the first times sooner."""
+
+
+def _no_rules(config: str) -> RetryRules:
+    return RetryRules()
 
 
 class Keeper:
@@ -51,7 +65,7 @@ class Keeper:
         store: Store,
         paths: RuntimePaths,
         changed: Callable[[], None],
-        retry_rules: Callable[[], RetryRules] = RetryRules,
+        retry_rules: Callable[[str], RetryRules] = _no_rules,
     ) -> None:
         self._store = store
         self._paths = paths
@@ -60,10 +74,8 @@ class Keeper:
         self._launched: dict[int, LaunchedJob] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._tries: dict[int, int] = {}
-        self._quick_deaths: dict[str, list[int]] = {}
-        """Group → its last jobs, one after the other, that died within seconds."""
-        self._unsaved_stops: dict[int, float] = {}
-        """When a job was asked to stop, by id, for as long as the store could not take it down."""
+        self._unsaved_stops: dict[int, tuple[float, StopWish]] = {}
+        """When and to what end a job was asked to stop, by id, for as long as the store could not take it down."""
 
     def marker(self, job_id: int) -> str:
         """Value of HITUI_JOB: the workspace's digest and the job."""
@@ -110,28 +122,45 @@ class Keeper:
         else:
             self._follow(job, launched)
 
-    def stop(self, job: Job, pause: str = "") -> None:
-        """Asks a launched job, as `shown`, to stop; one that is stopping, without grace.
+    def stop(self, job: Job, wish: StopWish = END) -> None:
+        """Asks a launched job, as `shown`, to stop; one that stops for good already, without grace.
 
-        With `pause` it goes back into the queue, held for that reason.
+        What is to go on elsewhere is first asked to give way (SIGUSR1), and stopped when it has not after a while.
         """
-        again = isinstance(job.state, Stopping)
+        insists = isinstance(job.state, Stopping) and self._stop_wish(job) == END
         try:
-            self._store.stopping(job.id, pause)
+            self._store.stopping(job.id, wish)
+            self._unsaved_stops.pop(job.id, None)
         except sqlite3.Error:
             # On a full disk it is done all the same, and remembered until the store can take it down.
             note_error()
-            self._unsaved_stops.setdefault(job.id, time.time())
-            self._begin(self._surely(lambda: self._store.stopping(job.id, pause)))
-        self._ask_to_stop(job.id, now=again)
+            asked_at, _ = self._unsaved_stops.get(job.id, (time.time(), wish))
+            self._unsaved_stops[job.id] = asked_at, wish
+            self._begin(self._surely(partial(self._save_stop, job.id)))
+        launched = self._launched.get(job.id)
+        if wish.aim is StopAim.REQUEUE and launched is not None:
+            self._begin(self._give_way(job.id, launched))
+        else:
+            self._ask_to_stop(job.id, now=insists)
+
+    async def _give_way(self, job_id: int, launched: LaunchedJob) -> None:
+        if await launched.give_way():
+            await asyncio.sleep(STOP_GRACE)
+        if self._launched.get(job_id) is launched:
+            await launched.stop()
+
+    def _save_stop(self, job_id: int) -> None:
+        if job_id in self._unsaved_stops:
+            self._store.stopping(job_id, self._unsaved_stops[job_id][1])
+            del self._unsaved_stops[job_id]
 
     def shown(self, job: Job) -> Job:
         """A job of the store as it stands, with a stop that the store does not know of yet."""
-        asked_at = self._unsaved_stops.get(job.id)
+        asked_at, _ = self._unsaved_stops.get(job.id, (None, END))
         match job.state:
             case Starting(gpus) if asked_at is not None:
                 return replace(job, state=Stopping(gpus, None, None, asked_at))
-            case Running(gpus, pid, started_at) if asked_at is not None:
+            case Running(gpus, pid, started_at, _) if asked_at is not None:
                 return replace(job, state=Stopping(gpus, pid, started_at, asked_at))
         return job
 
@@ -198,11 +227,16 @@ class Keeper:
     def _stop_asked(self, job: Job) -> bool:
         return job.id in self._unsaved_stops or self._store.stop_asked(job.id)
 
+    def _stop_wish(self, job: Job) -> StopWish:
+        """To what end it was asked to stop, if it was."""
+        _, wish = self._unsaved_stops.get(job.id, (None, None))
+        return self._store.stop_wish(job.id) if wish is None else wish
+
     def _never_ran(self, job: Job) -> None:
         """Nothing was executed for this job: back into the queue, unless it was to stop or keeps failing."""
         tries = self._tries.get(job.id, 0)
         if self._stop_asked(job):
-            self._store.end(job.id, End(Ending.STOPPED, "on request, before it ran"))
+            self._conclude(job, End(Ending.STOPPED, "on request, before it ran"))
         elif tries >= MOST_TRIES:
             said = one_line(read_tail(self._paths.job(job.id) / "log"))
             reason = f"its launcher died {tries} times" + (f": {said}" if said else "")
@@ -213,15 +247,13 @@ class Keeper:
     def _end(self, job: Job, record: ExitRecord | None, otherwise: str) -> None:
         """Ends a job by its launcher's record, else by the runner's own `end` line, else as lost."""
         stop_asked = self._stop_asked(job)
-        last_words = one_line(read_tail(job.log)) if job.log else ""
-        if (
-            otherwise == RESTARTED
-            and record is not None
-            and record.signal == signal.SIGTERM
-            and not stop_asked
-        ):
-            # Nobody here sent it: the machine did, as it went down.
-            record = None
+        tail = read_tail(job.log) if job.log else ""
+        last_words = one_line(tail)
+        if otherwise == RESTARTED and record is not None and not stop_asked:
+            number = record.signal if record.signal is not None else (record.status or 0) - 128
+            if number in _BY_A_SHUTDOWN:
+                # Nobody here sent it: the machine did, as it went down.
+                record = None
         if record is not None:
             ending, reason = decide_ending(
                 status=record.status,
@@ -240,7 +272,8 @@ class Keeper:
             self._conclude(
                 job,
                 End(ending, reason, record.ended_at, record.status, record.signal, record.peak_memory),
-                last_words,
+                tail,
+                record.ran_seconds,
             )
             return
         status = EventFile(job.events).read().exit_status if job.events else None
@@ -248,52 +281,69 @@ class Keeper:
             ending, reason = decide_ending(
                 status=status, signal=None, error=None, stop_asked=stop_asked, last_words=last_words
             )
-            self._conclude(job, End(ending, reason, exit_status=status), last_words)
+            self._conclude(job, End(ending, reason, exit_status=status), tail)
         elif stop_asked:
             self._conclude(job, End(Ending.STOPPED, "on request"))
         else:
             end = End(Ending.LOST, f"{otherwise}; what was answered is kept")
-            self._conclude(job, end, interrupted=otherwise == RESTARTED)
+            self._conclude(job, end, tail, interrupted=otherwise == RESTARTED)
 
-    def _conclude(self, job: Job, end: End, last_words: str = "", *, interrupted: bool = False) -> None:
-        """Ends the job, and puts into its place what is to follow it."""
+    def _conclude(
+        self,
+        job: Job,
+        end: End,
+        tail: str = "",
+        ran_seconds: float | None = None,
+        *,
+        interrupted: bool = False,
+    ) -> None:
+        """Ends the job, and puts into its place what is to follow it. `tail` is the end of its log."""
         ended_at = end.at or time.time()
         started_at = job.state.started_at if isinstance(job.state, (Running, Stopping)) else None
+        if ran_seconds is None and started_at is not None:
+            # Nobody has measured it; a clock that was set back in between makes it no shorter than nothing.
+            ran_seconds = max(0.0, ended_at - started_at)
+        wish = self._stop_wish(job) if end.ending is Ending.STOPPED else END
+        if wish.aim is StopAim.RETRY:
+            end = replace(end, ending=Ending.FAILED, reason=wish.reason, exit_status=None, signal=None)
         how = HowItEnded(
-            end.ending,
-            ended_at,
-            None if started_at is None else max(0.0, ended_at - started_at),
-            end.exit_status,
-            last_words,
-            interrupted,
+            end.ending, ended_at, ran_seconds, end.exit_status, tail, interrupted, signal=end.signal
         )
-        follows = successor(job, how, self._store.pause_asked(job.id), self._retry_rules())
-        if end.ending is Ending.REQUEUED and follows is None:
-            end = replace(
-                end,
-                ending=Ending.FAILED,
-                reason=f"exit status {end.exit_status} within {QUICK_SECONDS:.0f} s of its start, "
-                f"{job.attempt} times: it was not queued again",
-            )
-        elif follows is not None and follows.why:
-            end = replace(end, reason=f"{end.reason}; {follows.why}".removeprefix("; "))
-        self._store.end(job.id, end, follows)
-        self._mind_quick_deaths(job, replace(how, ending=end.ending), last_words)
+        rules = self._retry_rules(job.request.config)
+        follows = successor(job, how, wish, rules)
+        end = _explained(job, end, how, wish, follows, rules)
+        toll = toll_of(
+            job,
+            replace(how, ending=end.ending),
+            self._store.quick_deaths(job.schedule.group),
+            self._store.queued(),
+            rules.quick,
+            one_line(tail),
+        )
+        if toll is not None and toll.pause and self._store.queue().group(job.schedule.group).paused:
+            # Why it was paused before is not to be forgotten.
+            toll = replace(toll, pause="")
+        self._store.end(job.id, end, follows, toll)
 
-    def _mind_quick_deaths(self, job: Job, how: HowItEnded, last_words: str) -> None:
-        """Stops a group whose jobs die as soon as they are started, before all of it is burnt through."""
-        group = job.schedule.group
-        if how.ending is not Ending.FAILED or not is_quick(how):
-            if how.ending is not Ending.STOPPED:
-                self._quick_deaths.pop(group, None)
-            return
-        died = self._quick_deaths.setdefault(group, [])
-        if job.id not in died:
-            died.append(job.id)
-        waiting = [other for other in self._store.queued() if other.schedule.group == group]
-        if len(died) < QUICK_DEATHS or not waiting:
-            return
-        named = " and ".join(f"#{number}" for number in died[-QUICK_DEATHS:])
-        reason = f"{named} died within {QUICK_SECONDS:.0f} s" + (f": {last_words}" if last_words else "")
-        self._store.set_group(replace(self._store.queue().group(group), paused=reason))
-        self._quick_deaths.pop(group)
+
+def _explained(
+    job: Job, end: End, how: HowItEnded, wish: StopWish, follows: Successor | None, rules: RetryRules
+) -> End:
+    """The end with all that is to be said of why it came and what follows."""
+    if follows is not None and wish.aim is StopAim.PAUSE:
+        return replace(end, reason=f"paused: {wish.reason}")
+    if follows is not None and wish.aim is StopAim.REQUEUE:
+        return replace(end, ending=Ending.REQUEUED, reason=f"{wish.reason}; it goes on elsewhere")
+    if end.ending is Ending.REQUEUED and follows is None:
+        return replace(
+            end,
+            ending=Ending.FAILED,
+            reason=f"exit status {end.exit_status} within {rules.quick:g} s of its start, "
+            f"{job.attempt} times: it was not queued again",
+        )
+    if follows is not None and follows.why:
+        return replace(end, reason=f"{end.reason}; {follows.why}".removeprefix("; "))
+    if end.ending is Ending.FAILED and rules.retries and (why := left_because(job, how, rules)):
+        last = "" if out_of_memory(end.reason) or not out_of_memory(how.last_words) else " (see its log)"
+        return replace(end, reason=f"{end.reason}; not tried again: {why}{last}")
+    return end

@@ -7,7 +7,8 @@ atomically:
     spec.json      read: argv, environment, cwd, log, marker, grace (seconds)
     launcher.json  written first: pid, start_time
     runner.json    written by the runner's process before it becomes the runner: pid, start_time, started
-    exit.json      status, signal, error, started, ended, peak_memory (bytes), swept, outlived, left
+    exit.json      status, signal, error, started, ended, ran (seconds by a clock that nobody sets),
+                   peak_memory (bytes), swept, outlived, left
 
 `exit.json` is written as soon as the runner has ended and again, with `swept`, once nothing of its process
 tree is left; `outlived` counts the processes that had to be ended for that though nobody asked for a stop,
@@ -69,6 +70,7 @@ class Launcher:
             "left": 0,
         }
         self.peak = 0
+        self.started = 0.0
 
     def run(self) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
@@ -110,6 +112,7 @@ class Launcher:
     def _start(self) -> None:
         started_read, started_write = os.pipe()
         self.record["started"] = time.time()
+        self.started = time.monotonic()
         self.runner = os.fork()
         if self.runner == 0:
             self._become_runner()
@@ -187,6 +190,7 @@ class Launcher:
             exited = how.si_code == os.CLD_EXITED
             self.record["status" if exited else "signal"] = how.si_status
             self.record["ended"] = time.time()
+            self.record["ran"] = time.monotonic() - self.started
         self.record["peak_memory"] = self.peak or None
         self._write_record()
 

@@ -26,10 +26,12 @@ from hitui.domain.jobs import Job, JobRequest
 from hitui.domain.placement import GpuRules, Need
 from hitui.domain.succession import RetryRules
 from hitui.domain.tasks import TaskId, select_pending
+from hitui.domain.watching import WatchRules
 from hitui.errors import HituiError, LaunchError, NoSuchName, SettingsError
 from hitui.paths import find_workspace, kept_readings_home
-from hitui.settings import PLACEHOLDERS, QueueSettings, RunnerSettings, Settings, load_settings
+from hitui.settings import PLACEHOLDERS, RunnerSettings, Settings, load_settings
 from hitui.supervisor.needs import gpu_rules, need_of
+from hitui.supervisor.rules import retry_rules, watch_rules
 
 _PLACEHOLDER = re.compile(r"\{(" + "|".join(PLACEHOLDERS) + r")\}")
 
@@ -81,12 +83,18 @@ class Launches:
     def rules(self) -> GpuRules:
         return gpu_rules(self.settings())
 
-    def retry_rules(self) -> RetryRules:
+    def retry_rules(self, config: str) -> RetryRules:
         """What is said of jobs that crash; as it was said last while `hitui.toml` cannot be read."""
+        return retry_rules(self._last_settings(), config)
+
+    def watch_rules(self, config: str) -> WatchRules:
+        """What is said of jobs that run; as it was said last while `hitui.toml` cannot be read."""
+        return watch_rules(self._last_settings(), config)
+
+    def _last_settings(self) -> Settings:
         with contextlib.suppress(SettingsError):
-            self.settings()
-        queue = QueueSettings() if self._settings is None else self._settings.queue
-        return RetryRules(queue.retries, queue.retry_pause_seconds, queue.resume)
+            return self.settings()
+        return self._settings or Settings(self.root)
 
     def needs(self, jobs: Iterable[Job]) -> dict[str, Need | HituiError]:
         """What the jobs ask of the GPUs, by their configs; or why that cannot be told."""

@@ -7,8 +7,9 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from hitui.domain.jobs import Ended, Job, Queued
-from hitui.domain.schedule import DEFAULT_GROUP, Schedule
+from hitui.domain.jobs import Ended, Job, Queued, Stopping
+from hitui.domain.schedule import DEFAULT_GROUP, Group, Schedule, group_name
+from hitui.domain.succession import StopAim, StopWish
 from hitui.errors import LaunchError, SupervisorError
 from hitui.supervisor.keeper import Keeper
 from hitui.supervisor.store import Store
@@ -37,7 +38,7 @@ class QueueControl:
             case "resume", None:
                 self._store.pause_queue("")
             case "pause", str(group):
-                self._store.set_group(replace(self._store.queue().group(group), paused=reason))
+                self._store.set_group(replace(self._group(group), paused=reason))
             case "resume", str(group):
                 self._store.set_group(replace(self._store.queue().group(group), paused=""))
             case "limit", str(group):
@@ -46,10 +47,11 @@ class QueueControl:
                     raise LaunchError(
                         f"group {group}: a limit of at least 1 is expected; to stop it, pause it"
                     )
-                known = self._store.queue().group(group)
+                known = self._group(group)
                 self._store.set_group(replace(known, limit=None if limit is None else int(limit)))
             case "assign", group:
-                return self._each(ids, lambda known: replace(known, group=str(group or DEFAULT_GROUP)))
+                name = checked_group(str(group or DEFAULT_GROUP))
+                return self._each(ids, lambda known: replace(known, group=name))
             case "prioritize", _:
                 return self._each(ids, lambda known: replace(known, priority=int(message["priority"])))
             case "move", _:
@@ -73,11 +75,13 @@ class QueueControl:
         for job in jobs:
             if isinstance(job.state, Ended):
                 raise LaunchError(f"job {job.id} has ended: it {job.state.ending.value}")
+            if isinstance(job.state, Stopping):
+                raise LaunchError(f"job {job.id} is being stopped already")
         for job in jobs:
             if isinstance(job.state, Queued):
                 self._store.reschedule(job.id, lambda known: replace(known, held=reason))
             else:
-                self._keeper.stop(job, pause=reason)
+                self._keeper.stop(job, StopWish(StopAim.PAUSE, reason))
         return tuple(map(self._store.job, ids))
 
     def _resume(self, ids: Sequence[int]) -> tuple[Job, ...]:
@@ -95,7 +99,18 @@ class QueueControl:
             again += self._store.submit([job.request], self._store.environment(job.id), schedule)
         return tuple(again)
 
+    def _group(self, name: str) -> Group:
+        return self._store.queue().group(checked_group(name))
+
     @staticmethod
     def _check_queued(job: Job) -> None:
         if not isinstance(job.state, Queued):
             raise LaunchError(f"job {job.id} is no longer queued: it is {job.word}")
+
+
+def checked_group(name: str) -> str:
+    """The name, if a group may be called so. Raises LaunchError."""
+    try:
+        return group_name(name)
+    except ValueError as error:
+        raise LaunchError(str(error)) from error

@@ -23,7 +23,8 @@ from hitui.supervisor.wire import request_from_wire
 
 COLUMNS = (
     "id, config, request, created, schedule, place, attempt, replaces, state, gpus, since, pid, started, "
-    "stop_asked, ending, ended, reason, exit_status, signal, peak_memory, task_count, log, events"
+    "stop_asked, ending, ended, reason, exit_status, signal, peak_memory, task_count, log, events, "
+    "stalled"
 )
 """Those that a job is made of; the environment, which may be large, is none of them."""
 
@@ -75,7 +76,7 @@ def _state(row: sqlite3.Row) -> JobState:
     if state == "starting":
         return Starting(gpus, row["since"])
     if state == "running":
-        return Running(gpus, row["pid"], row["started"])
+        return Running(gpus, row["pid"], row["started"], row["stalled"])
     if state == "stopping":
         return Stopping(gpus, row["pid"], row["started"], row["stop_asked"])
     return Ended(

@@ -26,6 +26,7 @@ from hitui.domain.gpus import GpuSnapshot
 from hitui.domain.jobs import Ending, Job, JobRequest, Queued
 from hitui.domain.placement import GpuHistory, Need, Placement, never_enough, place
 from hitui.domain.queue import Standing, group_wait, never_starts, next_moment, own_wait
+from hitui.domain.succession import after_clock_change
 from hitui.errors import HituiError, LaunchError, SettingsError
 from hitui.paths import RuntimePaths, gpu_lock_home
 from hitui.supervisor.keeper import STOP_GRACE, Keeper
@@ -184,6 +185,7 @@ class Scheduler:
     async def _try_each(self, queued: Sequence[Job]) -> dict[int, str]:
         """Starts what can be started; of the others, what they wait for."""
         waits: dict[int, str] = {}
+        queued = self._mended(queued)
         round_ = Round(self._standing(queued), await asyncio.to_thread(self._launches.needs, queued))
         for job in queued:
             try:
@@ -203,6 +205,18 @@ class Scheduler:
                     f"a look by a person: an error that is described in {self._paths.supervisor_log}"
                 )
         return {job_id: text for job_id, text in waits.items() if text}
+
+    def _mended(self, queued: Sequence[Job]) -> Sequence[Job]:
+        """The queue, with the pauses of jobs that crashed put right if the clock was set back."""
+        now = time.time()
+        wrong = [
+            job
+            for job in queued
+            if job.schedule.pause is not None and after_clock_change(job.schedule, now) is not job.schedule
+        ]
+        for job in wrong:
+            self._store.reschedule(job.id, lambda known: after_clock_change(known, now))
+        return self._store.queued() if wrong else queued
 
     def _standing(self, queued: Sequence[Job]) -> Standing:
         started = [job for job in self._store.active() if not isinstance(job.state, Queued)]

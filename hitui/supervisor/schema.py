@@ -64,7 +64,9 @@ MIGRATIONS: tuple[str, ...] = (
         pid INTEGER,
         started REAL,
         stop_asked REAL,
-        pause_asked TEXT NOT NULL DEFAULT '',
+        stop_aim TEXT NOT NULL DEFAULT 'end',
+        stop_reason TEXT NOT NULL DEFAULT '',
+        stalled REAL,
         ending TEXT,
         ended REAL,
         reason TEXT NOT NULL DEFAULT '',
@@ -112,6 +114,10 @@ MIGRATIONS: tuple[str, ...] = (
         paused TEXT NOT NULL
     );
     INSERT INTO queue VALUES ('');
+    CREATE TABLE quick_deaths (
+        job INTEGER PRIMARY KEY,
+        job_group TEXT NOT NULL
+    );
     CREATE TABLE job_records (
         job INTEGER PRIMARY KEY REFERENCES jobs (id),
         complete INTEGER NOT NULL,

@@ -30,6 +30,7 @@ from hitui.supervisor.rows import End, with_wait
 from hitui.supervisor.scheduler import Scheduler
 from hitui.supervisor.store import Store
 from hitui.supervisor.trouble import disk_trouble, note_error
+from hitui.supervisor.watching import Watching
 
 ENDED_JOBS = 200
 """How many ended jobs a snapshot holds; `jobs` with `all` names every one."""
@@ -46,6 +47,9 @@ class Server:
         self._keeper = Keeper(store, paths, self._changed, launches.retry_rules)
         self._queue_control = QueueControl(store, self._keeper)
         self._scheduler = Scheduler(store, launches, self._keeper, paths, self._changed)
+        self._watching = Watching(
+            store, self._keeper, launches.watch_rules, launches.retry_rules, self._changed
+        )
         self._watchers: set[asyncio.Event] = set()
         self._connections: set[asyncio.Task[None]] = set()
         self._monitor: GpuMonitor | None = None
@@ -57,16 +61,18 @@ class Server:
         self._keeper.recover()
         await self.listen(listener)
         scheduling = asyncio.create_task(self._scheduler.run())
+        watching = asyncio.create_task(self._watching.run())
         self._changed()
         try:
             await self._stopped.wait()
         finally:
             scheduling.cancel()
+            watching.cancel()
             await self._keeper.close()
             await self._unlisten()
             for connection in self._connections:
                 connection.cancel()
-            await asyncio.gather(scheduling, *self._connections, return_exceptions=True)
+            await asyncio.gather(scheduling, watching, *self._connections, return_exceptions=True)
             self._close_monitor()
 
     async def listen(self, listener: socket.socket) -> None:
@@ -90,6 +96,7 @@ class Server:
             watcher.set()
         self._mind_monitor()
         self._scheduler.wake()
+        self._watching.wake()
 
     def _mind_monitor(self) -> None:
         """GPUs are read only while someone watches or a job is there: an idle supervisor does nothing."""
@@ -110,6 +117,7 @@ class Server:
     def _observe(self, snapshot: GpuSnapshot) -> None:
         if self._monitor is not None:
             self._scheduler.observe(snapshot)
+            self._watching.observe(snapshot)
 
     def _close_monitor(self) -> None:
         if self._monitor is not None:

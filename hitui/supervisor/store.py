@@ -22,7 +22,7 @@ from hitui.domain.claims import Claim
 from hitui.domain.jobs import Ended, Ending, Job, JobRequest, Queued, one_line
 from hitui.domain.queue import in_order, place_between
 from hitui.domain.schedule import Group, Queue, Schedule
-from hitui.domain.succession import Successor
+from hitui.domain.succession import StopAim, StopWish, Successor, Toll
 from hitui.errors import LaunchError, NoSuchName, SupervisorError
 from hitui.supervisor.rows import COLUMNS, End, job_of, schedule_to_text
 from hitui.supervisor.schema import VERSION, migrate, version_of
@@ -171,9 +171,17 @@ class Store:
     def stop_asked(self, job_id: int) -> bool:
         return self._row(job_id, "stop_asked")["stop_asked"] is not None
 
-    def pause_asked(self, job_id: int) -> str:
-        """Why the job is to be paused when it has stopped; empty: it is not."""
-        return str(self._row(job_id, "pause_asked")["pause_asked"])
+    def stop_wish(self, job_id: int) -> StopWish:
+        """To what end a job that was asked to stop was asked."""
+        row = self._row(job_id, "stop_aim, stop_reason")
+        return StopWish(StopAim(row["stop_aim"]), row["stop_reason"])
+
+    def quick_deaths(self, group: str) -> tuple[int, ...]:
+        """The last jobs of a group, if they died within seconds one after the other; oldest first."""
+        rows = self._database.execute(
+            "SELECT job FROM quick_deaths WHERE job_group = ? ORDER BY job", (group,)
+        )
+        return tuple(row["job"] for row in rows)
 
     def endings(self, job_ids: Sequence[int]) -> dict[int, Ending | None]:
         """How each of these jobs ended; None: it has not. Those that never were are left out."""
@@ -195,8 +203,9 @@ class Store:
     ) -> tuple[Job, ...]:
         """Queues all of the requests, or none.
 
-        Raises LaunchError when a job is on the same tasks of a config already, NoSuchName for a job that
-        the schedule waits for and that never was.
+        What is to wait for a job that another one took the place of waits for that one. Raises LaunchError
+        when a job is on the same tasks of a config already, or is to wait for the success of one that ended
+        otherwise; NoSuchName for a job that the schedule waits for and that never was.
         """
         with self._transaction():
             for other in (*schedule.after, *schedule.after_success):
@@ -259,14 +268,23 @@ class Store:
             )
         return self.job(job_id)
 
-    def stopping(self, job_id: int, pause: str = "") -> Job:
-        """Someone asked a started job to stop; with `pause`, to be queued again and held for that reason."""
+    def stopping(self, job_id: int, wish: StopWish = StopWish()) -> Job:  # noqa: B008 - a frozen value
+        """Someone asked a started job to stop, to this end; the last wish holds."""
         with self._transaction():
             self._touched.add(job_id)
             self._database.execute(
-                "UPDATE jobs SET state = 'stopping', stop_asked = ?, pause_asked = ?"
-                " WHERE id = ? AND state IN ('starting', 'running')",
-                (time.time(), pause, job_id),
+                "UPDATE jobs SET state = 'stopping', stop_asked = coalesce(stop_asked, ?),"
+                " stop_aim = ?, stop_reason = ? WHERE id = ? AND state IN ('starting', 'running', 'stopping')",
+                (time.time(), wish.aim.value, wish.reason, job_id),
+            )
+        return self.job(job_id)
+
+    def mark_stalled(self, job_id: int, since: float | None) -> Job:
+        """Since when nothing comes of a running job, in seconds since the epoch; None: something does again."""
+        with self._transaction():
+            self._touched.add(job_id)
+            self._database.execute(
+                "UPDATE jobs SET stalled = ? WHERE id = ? AND state = 'running'", (since, job_id)
             )
         return self.job(job_id)
 
@@ -277,10 +295,11 @@ class Store:
             self._change(job_id, "starting", state="queued", gpus="[]", boot=None, since=None)
         return self.job(job_id)
 
-    def end(self, job_id: int, end: End, successor: Successor | None = None) -> Job:
+    def end(self, job_id: int, end: End, successor: Successor | None = None, toll: Toll | None = None) -> Job:
         """Ends a job and releases its GPUs.
 
-        A successor takes its place in the queue in the same step, and what was to wait for it waits for that.
+        A successor takes its place in the queue in the same step, and what was to wait for it waits for that;
+        the `toll` that its group has paid by then is taken down in it too.
         """
         with self._transaction():
             row = self._row(job_id, "*")
@@ -300,6 +319,8 @@ class Store:
             )
             if successor is not None:
                 self._put_in_place_of(job_of(row), row["environment"], successor)
+            if toll is not None:
+                self._take_toll(job_of(row).schedule.group, toll)
         return self.job(job_id)
 
     def reschedule(self, job_id: int, change: Callable[[Schedule], Schedule]) -> Job:
@@ -350,11 +371,22 @@ class Store:
     def set_group(self, group: Group) -> None:
         """Takes down what was said of a group; one of which nothing is said is forgotten."""
         with self._transaction():
-            self._database.execute("DELETE FROM job_groups WHERE name = ?", (group.name,))
-            if group != Group(group.name):
-                self._database.execute(
-                    "INSERT INTO job_groups VALUES (?, ?, ?)", (group.name, group.limit, group.paused)
-                )
+            self._set_group(group)
+
+    def _set_group(self, group: Group) -> None:
+        self._database.execute("DELETE FROM job_groups WHERE name = ?", (group.name,))
+        if group != Group(group.name):
+            self._database.execute(
+                "INSERT INTO job_groups VALUES (?, ?, ?)", (group.name, group.limit, group.paused)
+            )
+
+    def _take_toll(self, group: str, toll: Toll) -> None:
+        self._database.execute("DELETE FROM quick_deaths WHERE job_group = ?", (group,))
+        self._database.executemany(
+            "INSERT INTO quick_deaths VALUES (?, ?)", [(job_id, group) for job_id in toll.died]
+        )
+        if toll.pause:
+            self._set_group(replace(self.queue().group(group), paused=toll.pause))
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

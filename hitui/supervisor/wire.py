@@ -120,11 +120,14 @@ def job_from_wire(value: Mapping[str, Any]) -> Job:
         detail["gpus"] = tuple(detail["gpus"])
     if "ending" in detail:
         detail["ending"] = Ending(detail["ending"])
+    kind = _STATES[value["state"]]
+    # Of a supervisor that is newer than this only what is known here is taken.
+    known = {name: detail[name] for name in kind.__struct_fields__ if name in detail}
     return Job(
         id=value["id"],
         request=request_from_wire(value["request"]),
         created_at=value["created_at"],
-        state=_STATES[value["state"]](**detail),
+        state=kind(**known),
         log=value["log"],
         events=value["events"],
         task_count=value["task_count"],

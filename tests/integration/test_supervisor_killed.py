@@ -199,7 +199,7 @@ def test_after_a_restart_of_the_machine_what_ran_is_lost_and_what_waited_still_w
     here.service.ensure_supervisor()
     state = here.ended(running)
     assert state.ending is Ending.LOST
-    assert state.reason.startswith("the machine was restarted")
+    assert state.reason.startswith("interrupted: the machine was restarted")
     assert here.ended(waiting).ending is Ending.SUCCEEDED
 
 

@@ -17,7 +17,16 @@ from hitui.domain.queue import (
     place_between,
 )
 from hitui.domain.schedule import DEFAULT_GROUP, Group, ProcessMark, Queue, Schedule
-from hitui.domain.succession import HowItEnded, RetryRules, Successor, out_of_memory, successor
+from hitui.domain.succession import (
+    END,
+    HowItEnded,
+    RetryRules,
+    StopAim,
+    StopWish,
+    Successor,
+    out_of_memory,
+    successor,
+)
 
 NOW = 1_700_000_000.0
 PLAIN = Schedule()
@@ -151,7 +160,7 @@ def ended(ending: Ending, ran: float | None = 600.0, status: int | None = 1, wor
 def test_a_crash_is_tried_again_after_pauses_that_grow_and_then_left() -> None:
     pauses = []
     known = job(5, Schedule(priority=2, group="eval", after=(1,)))
-    while (follows := successor(known, ended(Ending.FAILED), "", RULES)) is not None:
+    while (follows := successor(known, ended(Ending.FAILED), END, RULES)) is not None:
         assert (follows.schedule.priority, follows.schedule.group, follows.schedule.after) == (2, "eval", ())
         assert follows.schedule.not_before is not None
         pauses.append(follows.schedule.not_before - NOW)
@@ -174,23 +183,23 @@ def test_a_crash_is_tried_again_after_pauses_that_grow_and_then_left() -> None:
     ],
 )
 def test_what_would_end_the_same_way_or_was_wanted_is_not_tried_again(end: HowItEnded, why: str) -> None:
-    assert successor(job(5), end, "", RULES) is None, why
+    assert successor(job(5), end, END, RULES) is None, why
 
 
 def test_a_job_that_dies_at_once_is_started_once_more_and_no_further() -> None:
     quick = ended(Ending.FAILED, ran=2.0)
-    first = successor(job(5), quick, "", RULES)
+    first = successor(job(5), quick, END, RULES)
     assert first is not None
-    assert successor(job(6, attempt=first.attempt), quick, "", RULES) is None
+    assert successor(job(6, attempt=first.attempt), quick, END, RULES) is None
 
 
 def test_a_runner_that_asks_for_the_queue_gets_it_unless_it_does_nothing_else() -> None:
-    assert successor(job(5, attempt=2), ended(Ending.REQUEUED, status=75), "", RULES) == Successor(
+    assert successor(job(5, attempt=2), ended(Ending.REQUEUED, status=75), END, RULES) == Successor(
         Schedule(), 1
     )
     attempt = 1
     while (
-        follows := successor(job(5, attempt=attempt), ended(Ending.REQUEUED, 0.1, 75), "", RULES)
+        follows := successor(job(5, attempt=attempt), ended(Ending.REQUEUED, 0.1, 75), END, RULES)
     ) is not None:
         assert follows.schedule.not_before is None
         attempt = follows.attempt
@@ -199,15 +208,19 @@ def test_a_runner_that_asks_for_the_queue_gets_it_unless_it_does_nothing_else() 
 
 def test_a_paused_job_comes_back_held_whether_it_was_stopped_or_asked_for_it() -> None:
     for ending in (Ending.STOPPED, Ending.REQUEUED):
-        follows = successor(job(5, Schedule(group="eval")), ended(ending), "paused by hand", RULES)
+        follows = successor(
+            job(5, Schedule(group="eval")), ended(ending), StopWish(StopAim.PAUSE, "paused by hand"), RULES
+        )
         assert follows == Successor(Schedule(group="eval", held="paused by hand"), 1)
-    assert successor(job(5), ended(Ending.SUCCEEDED), "paused by hand", RULES) is None
+    assert (
+        successor(job(5), ended(Ending.SUCCEEDED), StopWish(StopAim.PAUSE, "paused by hand"), RULES) is None
+    )
 
 
 def test_a_restart_of_the_machine_is_survived_only_where_that_is_asked_for() -> None:
     interrupted = HowItEnded(Ending.LOST, NOW, 600.0, interrupted=True)
-    assert successor(job(5), interrupted, "", RULES) is None
-    follows = successor(job(5), interrupted, "", RetryRules(resume=True))
+    assert successor(job(5), interrupted, END, RULES) is None
+    follows = successor(job(5), interrupted, END, RetryRules(resume=True))
     assert follows is not None
     assert follows.schedule == Schedule(group=DEFAULT_GROUP)
 

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from hitui.domain.claims import Claim
 from hitui.domain.jobs import Ended, Ending, JobRequest, Queued, Running, Starting, Stopping
 from hitui.domain.schedule import Group, Queue, Schedule
-from hitui.domain.succession import Successor
+from hitui.domain.succession import StopAim, StopWish, Successor
 from hitui.errors import LaunchError, NoSuchName, SupervisorError
 from hitui.supervisor.rows import End
 from hitui.supervisor.store import Store
@@ -166,7 +166,7 @@ def test_what_is_in_memory_is_what_is_on_disk(store: Store, tmp_path: Path) -> N
     first, second, third = queue(store, "a", "b", "c")
     start(store, first, "GPU-1")
     store.begun(first, 7, 1.0)
-    store.stopping(first, "paused by hand")
+    store.stopping(first, StopWish(StopAim.PAUSE, "paused by hand"))
     start(store, second, "GPU-2")
     store.unstart(second)
     store.end(third, End(Ending.STOPPED))
@@ -175,7 +175,7 @@ def test_what_is_in_memory_is_what_is_on_disk(store: Store, tmp_path: Path) -> N
     beside = Store(tmp_path / "state.db", read_only=True)
     assert beside.active() == store.active()
     assert beside.jobs() == store.jobs()
-    assert (beside.pause_asked(first), beside.claims()) == (
+    assert (beside.stop_wish(first).reason, beside.claims()) == (
         "paused by hand",
         {"GPU-1": (Claim(first, pid=7),)},
     )

@@ -52,6 +52,8 @@ class ExitRecord(msgspec.Struct, frozen=True):
     """Processes of its tree that went on when it had ended, and were ended then; 0 after a stop."""
     left: int
     """Processes of its tree that not even SIGKILL ended."""
+    ran_seconds: float | None = None
+    """By a clock that nobody sets; None: a launcher of an older version has not measured it."""
 
 
 class RunnerRecord(msgspec.Struct, frozen=True):
@@ -67,6 +69,9 @@ class LaunchedJob(Protocol):
 
     async def ended(self) -> ExitRecord | None:
         """Returns when nothing of the job lives any more; None: no one was there to see how it ended."""
+
+    async def give_way(self) -> bool:
+        """Asks the runner alone to end so that its job can be queued again (SIGUSR1). False: it cannot be asked."""
 
     async def stop(self, *, now: bool = False) -> None:
         """Asks the whole process tree to end, and makes it end after the grace; `now`: without grace.

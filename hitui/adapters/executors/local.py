@@ -42,6 +42,7 @@ class _ExitFile(msgspec.Struct):
     left: int
     outlived: int = 0
     peak_memory: int | None = None
+    ran: float | None = None
 
 
 class LocalExecutor:
@@ -121,6 +122,10 @@ class LocalJob:
             # Nobody has cleared up behind this runner; what it left may still hold a GPU.
             await self._end_members()
         return _record(exit_file) if exit_file is not None else None
+
+    async def give_way(self) -> bool:
+        runner = self._runner()
+        return runner is not None and processes.send(runner.process, signal.SIGUSR1)
 
     async def stop(self, *, now: bool = False) -> None:
         launcher = await self._launcher()
@@ -212,6 +217,7 @@ def _record(exit_file: _ExitFile) -> ExitRecord:
         peak_memory=exit_file.peak_memory,
         outlived=exit_file.outlived,
         left=exit_file.left,
+        ran_seconds=exit_file.ran,
     )
 
 

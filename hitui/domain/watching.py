@@ -1,0 +1,85 @@
+"""Whether something still comes of a running job, and whether its GPU is still there. Values in, values out.
+
+A job shows life by output, by event lines and by the use that its processes make of its GPU; one that shows
+none for a set time is taken for stalled. All times here are those of a clock that nobody sets, in seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import msgspec
+
+from hitui.domain.gpus import Gpu, GpuSnapshot
+
+
+class WatchRules(msgspec.Struct, frozen=True):
+    """What the settings say of a job that runs."""
+
+    stall: float | None = 1800.0
+    """Seconds without a sign of life after which it is taken for stalled; None: never."""
+    restart: bool = False
+    """Whether it is then taken for crashed, and tried again."""
+    errors: int = 20
+    """After so many tasks that failed one after the other it is paused; 0: never."""
+    lost: float | None = 30.0
+    """Seconds for which its GPU must be lost before it is taken elsewhere; None: it never is."""
+
+
+class Signs(msgspec.Struct, frozen=True):
+    """What was seen of a job at one look."""
+
+    log_size: int | None = None
+    """Bytes; None: there is no log (yet)."""
+    events_size: int | None = None
+    gpu_used: bool | None = None
+    """Since the last look, by the job's own processes; None: it has no GPU, or the driver does not say."""
+
+
+class Attention(msgspec.Struct, frozen=True):
+    """What is remembered of a job between two looks."""
+
+    signs: Signs
+    since: float
+    """When the last sign of life was seen."""
+    sure: bool
+    """Whether all looks since then could tell if the GPU was used; a job without one uses none."""
+
+
+def attend(known: Attention | None, signs: Signs, now: float, has_gpu: bool) -> Attention:
+    """What is remembered after one more look; `known` None: it is the first."""
+    told = signs.gpu_used is not None or not has_gpu
+    if known is None or signs.gpu_used or _sizes(signs) != _sizes(known.signs):
+        return Attention(signs, now, told)
+    # A clock that nobody sets cannot go back, but another boot's or machine's may have been noted.
+    return Attention(signs, min(known.since, now), known.sure and told)
+
+
+def is_stalled(attention: Attention, now: float, rules: WatchRules) -> bool:
+    return rules.stall is not None and now - attention.since >= rules.stall
+
+
+def losses(
+    known: Mapping[str, float], held: Collection[str], snapshot: GpuSnapshot, now: float
+) -> dict[str, float]:
+    """Since when each of the held GPUs (UUIDs) is lost.
+
+    The driver gives nothing of it while it gives something of others, or it no longer lists it. Where the driver
+    does not answer at all nothing is known, and what was known before counts anew.
+    """
+    if snapshot.error is not None or not snapshot.gpus:
+        return {}
+    there = {gpu.uuid: gpu for gpu in snapshot.gpus}
+    return {uuid: min(known.get(uuid, now), now) for uuid in held if uuid not in there or there[uuid].silent}
+
+
+def loss_words(uuid: str, snapshot: GpuSnapshot) -> str:
+    """`GPU 3 is lost: the driver no longer answers for it`, in one line."""
+    gpu: Gpu | None = next((gpu for gpu in snapshot.gpus if gpu.uuid == uuid), None)
+    if gpu is None:
+        return f"the driver no longer lists its GPU {uuid}"
+    return f"GPU {gpu.label} does not answer: {gpu.error}"
+
+
+def _sizes(signs: Signs) -> tuple[int | None, int | None]:
+    return signs.log_size, signs.events_size
