@@ -43,6 +43,8 @@ class EventTally(msgspec.Struct, frozen=True):
     """How many tasks failed since the last one that did not."""
     exit_status: int | None = None
     """Of the `end` line; None: there is none yet."""
+    versions: tuple[tuple[str, str], ...] = ()
+    """What the runner says that it runs with, of the `start` line; empty: it does not."""
 
     def add(self, events: Iterable[Mapping[str, object]]) -> EventTally:
         """The tally with more events. An event of an unknown kind or shape counts for nothing."""
@@ -53,6 +55,12 @@ class EventTally(msgspec.Struct, frozen=True):
             if kind == "phase":
                 phase = event.get("phase")
                 tally = replace(tally, phase=phase if isinstance(phase, str) else tally.phase)
+            elif kind == "start":
+                said = event.get("versions")
+                named = said.items() if isinstance(said, dict) else ()
+                tally = replace(
+                    tally, versions=tuple((name, text) for name, text in named if isinstance(text, str))
+                )
             elif kind in ("progress", "end"):
                 tally = replace(
                     tally,

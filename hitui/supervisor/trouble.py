@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import sys
+import time
 import traceback
 from pathlib import Path
 
@@ -13,6 +14,13 @@ def note_error() -> None:
     """Writes the exception at hand into the supervisor's log. A log that takes no more is no reason to fail."""
     with contextlib.suppress(OSError):
         traceback.print_exc(file=sys.stderr)
+
+
+def note(line: str) -> None:
+    """Writes one line into the supervisor's log."""
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+        sys.stderr.flush()
 
 
 def disk_trouble(path: Path, error: OSError | sqlite3.Error) -> str:

@@ -1,0 +1,129 @@
+"""Sends notices of jobs to where `[notify]` says, in threads of its own: nothing waits for them or fails with them.
+
+Each address has a thread and a line of its own, so that one that is out of reach holds up no other. What comes
+about at one time goes as one message; what cannot be sent is tried again a few times and then told to the
+supervisor's log. What is not sent when the supervisor is killed is lost.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+
+from hitui.adapters.notify import INSTALL, installed, send
+from hitui.domain.notices import Notice, message_of
+from hitui.settings import Settings
+from hitui.supervisor.trouble import note
+
+GATHER_SECONDS = 1.0
+"""How long a message waits for what comes about at the same time."""
+RETRY_PAUSES = (5.0, 30.0, 120.0)
+"""Seconds before each further try."""
+MOST_WAITING = 500
+"""Notices that wait for one address; the oldest are dropped."""
+CLOSE_SECONDS = 5.0
+"""How long the end of the supervisor waits for the last message."""
+
+NOT_INSTALLED = f"[notify] in hitui.toml needs apprise, which is not installed: {INSTALL}"
+
+
+class Notifier:
+    """One workspace's notices. `tell` returns at once, and may be called from any thread."""
+
+    def __init__(
+        self,
+        workspace: str,
+        settings: Callable[[], Settings],
+        pauses: tuple[float, ...] = RETRY_PAUSES,
+        gather: float = GATHER_SECONDS,
+    ) -> None:
+        self._workspace = workspace
+        self._settings = settings
+        self._pauses = pauses
+        self._gather = gather
+        self._lock = threading.Lock()
+        self._addresses: dict[str, _Address] = {}
+        self._said = False
+        self._closed = False
+
+    def check(self) -> None:
+        """Says in the log, once, if notices are wanted and cannot be sent."""
+        if self._settings().notify.urls:
+            self._can_send()
+
+    def tell(self, notice: Notice) -> None:
+        """Sends it, if the settings ask for notices of its kind."""
+        wanted = self._settings().notify
+        if notice.kind.value not in wanted.on or not wanted.urls or not self._can_send():
+            return
+        with self._lock:
+            if self._closed:
+                return
+            for url in wanted.urls:
+                if url not in self._addresses:
+                    self._addresses[url] = _Address(url, self._workspace, self._pauses, self._gather)
+                self._addresses[url].add(notice)
+
+    def close(self) -> None:
+        """Ends; what waits is tried once more."""
+        with self._lock:
+            self._closed = True
+            addresses = list(self._addresses.values())
+        for address in addresses:
+            address.close()
+        for address in addresses:
+            address.join()
+
+    def _can_send(self) -> bool:
+        if installed():
+            return True
+        if not self._said:
+            self._said = True
+            note(NOT_INSTALLED)
+        return False
+
+
+class _Address:
+    """One address, its thread, and what waits for it."""
+
+    def __init__(self, url: str, workspace: str, pauses: tuple[float, ...], gather: float) -> None:
+        self._url = url
+        self._workspace = workspace
+        self._pauses = pauses
+        self._gather = gather
+        self._waiting: deque[Notice] = deque(maxlen=MOST_WAITING)
+        self._news = threading.Event()
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="notifier", daemon=True)
+        self._thread.start()
+
+    def add(self, notice: Notice) -> None:
+        self._waiting.append(notice)
+        self._news.set()
+
+    def close(self) -> None:
+        self._closed.set()
+        self._news.set()
+
+    def join(self) -> None:
+        self._thread.join(CLOSE_SECONDS)
+
+    def _run(self) -> None:
+        while not self._closed.is_set():
+            self._news.wait()
+            self._news.clear()
+            self._closed.wait(self._gather)
+            notices = [self._waiting.popleft() for _ in range(len(self._waiting))]
+            if notices:
+                self._send(notices)
+
+    def _send(self, notices: list[Notice]) -> None:
+        title, body = message_of(self._workspace, notices)
+        for pause in (*self._pauses, None):
+            trouble = send(self._url, title, body)
+            if not trouble:
+                return
+            if pause is None or self._closed.wait(pause):
+                break
+        note(f"not sent: {trouble}: {'; '.join(body.splitlines())}")
