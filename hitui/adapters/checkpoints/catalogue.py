@@ -27,7 +27,7 @@ from hitui.adapters.checkpoints.reading import (
     UnreadableFile,
     signature_of,
 )
-from hitui.adapters.files.look import Identity, can_be_listed, identity_of, is_file
+from hitui.adapters.files.look import Identity, can_be_listed, identity_of, is_dir, is_file
 from hitui.domain.configs import Config, ConfigState
 from hitui.errors import NoSuchName
 from hitui.settings import Settings
@@ -229,6 +229,8 @@ class Catalogue:
 
     def _lost_above(self, config: Config) -> Path | None:
         """The workspace or results folder above the config that was listed before and cannot be now."""
+        if is_dir(config.folders[0]):
+            return None
         for root in sorted(self._seen_roots):
             above = f"{root}/"
             if any(f"{folder}/".startswith(above) for folder in config.folders) and not can_be_listed(root):

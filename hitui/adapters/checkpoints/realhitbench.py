@@ -57,8 +57,7 @@ class RealHiTBenchReader:
         questions, inputs = self._context.questions, self._context.inputs
         return (
             config,
-            list_files(config.folders, is_result_file),
-            _list_reports(config.folders),
+            list_files(config.folders, lambda name: is_result_file(name) or name == skip_ids.NAME),
             (questions.path, id(questions)) if questions else None,
             (inputs.folder, inputs.version) if inputs else None,
         )

@@ -6,7 +6,6 @@ import os
 import re
 import stat
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from hitui.adapters.checkpoints.reading import Signature
@@ -46,13 +45,13 @@ def list_files(folders: Sequence[str], wanted: Callable[[str], bool]) -> Listing
     for folder in folders:
         try:
             with os.scandir(folder) as entries:
-                paths = [entry.path for entry in entries if wanted(entry.name)]
-            for path in paths:
-                looked = _look(path)
+                chosen = [entry for entry in entries if wanted(entry.name)]
+            for entry in chosen:
+                looked = _look(entry)
                 if isinstance(looked, str):
-                    no_files[path] = looked
+                    no_files[entry.path] = looked
                 elif looked is not None:
-                    found[path] = looked
+                    found[entry.path] = looked
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:
@@ -69,16 +68,16 @@ def result_files(folders: Sequence[str]) -> tuple[tuple[str, Signature], ...]:
     return list_files(folders, is_result_file).files
 
 
-def _look(path: str) -> Signature | str | None:
+def _look(entry: os.DirEntry[str]) -> Signature | str | None:
     """The signature of a regular file, what is wrong with anything else; None: it has just gone.
 
     Raises OSError where the folder does not let its entries be looked at.
     """
     try:
-        status = Path(path).stat()
+        status = entry.stat()
     except OSError as error:
         try:
-            target = os.readlink(path)  # noqa: PTH115 - shown as it stands in the link
+            target = os.readlink(entry.path)  # noqa: PTH115 - shown as it stands in the link
         except OSError:
             if isinstance(error, FileNotFoundError):
                 return None
