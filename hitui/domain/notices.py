@@ -7,9 +7,11 @@ from enum import Enum
 
 import msgspec
 
-from hitui.domain.jobs import Ended, Ending, Job
+from hitui.domain.jobs import Ended, Ending, Job, Running
 
 _FAILURES = (Ending.FAILED, Ending.LOST, Ending.NOT_STARTED)
+_FAILING = "failed one after the other"
+"""In the reason of a job that was paused because its tasks fail."""
 
 
 class NoticeKind(str, Enum):
@@ -18,7 +20,7 @@ class NoticeKind(str, Enum):
     FAILED = "failed"
     """A job ended otherwise, and is not tried again."""
     ERRORS = "errors"
-    """Tasks of a running job fail, one after the other or a large share of them."""
+    """A job was paused because its tasks fail one after the other."""
     STALLED = "stalled"
     """A running job gives no sign of life."""
     GROUP_STOPPED = "group_stopped"
@@ -44,9 +46,13 @@ def of_ended_job(job: Job, done: int | None, failed: int | None, *, follows: boo
     someone stopped, or that had nothing to do, is no news.
     """
     state = job.state
-    if not isinstance(state, Ended) or follows:
+    if not isinstance(state, Ended):
         return None
-    name = f"{job.request.config} (job {job.id})"
+    name = _name(job)
+    if state.ending is Ending.STOPPED and _FAILING in state.reason:
+        return Notice(NoticeKind.ERRORS, f"{name}: {state.reason}")
+    if follows:
+        return None
     if state.ending is Ending.SUCCEEDED and state.started_at is not None:
         took = _duration(state.ended_at - state.started_at)
         return Notice(NoticeKind.DONE, f"{name}: done in {took}{_tasks(done, failed)}")
@@ -55,6 +61,22 @@ def of_ended_job(job: Job, done: int | None, failed: int | None, *, follows: boo
             NoticeKind.FAILED, f"{name}: {state.ending.value}: {state.reason}{_tasks(done, failed)}"
         )
     return None
+
+
+def of_stalled_job(job: Job, now: float) -> Notice | None:
+    """None: it is not stalled. `now` in seconds since the epoch."""
+    state = job.state
+    if not isinstance(state, Running) or state.stalled_since is None:
+        return None
+    quiet = _duration(now - state.stalled_since)
+    return Notice(NoticeKind.STALLED, f"{_name(job)}: no sign of life for {quiet}; `hitui logs {job.id}`")
+
+
+def of_stopped_group(group: str, reason: str) -> Notice:
+    return Notice(
+        NoticeKind.GROUP_STOPPED,
+        f"group {group} starts no more jobs: {reason}; `hitui resume --group {group}` goes on",
+    )
 
 
 def of_empty_queue(endings: Iterable[Ending]) -> Notice:
@@ -70,6 +92,10 @@ def message_of(workspace: str, notices: Iterable[Notice]) -> tuple[str, str]:
     """Title and body of one message for all of these notices."""
     lines = [notice.text for notice in notices]
     return f"hitui: {workspace}", "\n".join(lines)
+
+
+def _name(job: Job) -> str:
+    return f"{job.request.config} (job {job.id})"
 
 
 def _tasks(done: int | None, failed: int | None) -> str:

@@ -85,13 +85,14 @@ class Launches:
 
     def retry_rules(self, config: str) -> RetryRules:
         """What is said of jobs that crash; as it was said last while `hitui.toml` cannot be read."""
-        return retry_rules(self._last_settings(), config)
+        return retry_rules(self.last_settings(), config)
 
     def watch_rules(self, config: str) -> WatchRules:
         """What is said of jobs that run; as it was said last while `hitui.toml` cannot be read."""
-        return watch_rules(self._last_settings(), config)
+        return watch_rules(self.last_settings(), config)
 
-    def _last_settings(self) -> Settings:
+    def last_settings(self) -> Settings:
+        """The settings as they stand, or stood last while `hitui.toml` cannot be read."""
         with contextlib.suppress(SettingsError):
             return self.settings()
         return self._settings or Settings(self.root)

@@ -23,9 +23,12 @@ from hitui.domain.jobs import Ended, Ending, Job, JobsSnapshot, Queued
 from hitui.errors import HituiError, SupervisorError
 from hitui.paths import RuntimePaths
 from hitui.supervisor import wire
+from hitui.supervisor.history import Historian
 from hitui.supervisor.keeper import Keeper
 from hitui.supervisor.launches import Launches
+from hitui.supervisor.notifier import Notifier
 from hitui.supervisor.queue_control import QueueControl
+from hitui.supervisor.reporting import Reporter
 from hitui.supervisor.rows import End, with_wait
 from hitui.supervisor.scheduler import Scheduler
 from hitui.supervisor.store import Store
@@ -50,6 +53,9 @@ class Server:
         self._watching = Watching(
             store, self._keeper, launches.watch_rules, launches.retry_rules, self._changed
         )
+        self._historian = Historian(paths, launches.last_settings)
+        self._notifier = Notifier(launches.root.name, launches.last_settings)
+        store.listen(Reporter(store, self._historian, self._notifier).jobs_changed)
         self._watchers: set[asyncio.Event] = set()
         self._connections: set[asyncio.Task[None]] = set()
         self._monitor: GpuMonitor | None = None
@@ -62,18 +68,23 @@ class Server:
         await self.listen(listener)
         scheduling = asyncio.create_task(self._scheduler.run())
         watching = asyncio.create_task(self._watching.run())
+        tending = asyncio.create_task(self._historian.tend())
+        self._notifier.check()
         self._changed()
         try:
             await self._stopped.wait()
         finally:
             scheduling.cancel()
             watching.cancel()
+            tending.cancel()
             await self._keeper.close()
             await self._unlisten()
             for connection in self._connections:
                 connection.cancel()
-            await asyncio.gather(scheduling, watching, *self._connections, return_exceptions=True)
+            await asyncio.gather(scheduling, watching, tending, *self._connections, return_exceptions=True)
             self._close_monitor()
+            self._historian.close()
+            self._notifier.close()
 
     async def listen(self, listener: socket.socket) -> None:
         """Takes connections from this socket, and no more from the one before it."""
@@ -118,12 +129,14 @@ class Server:
         if self._monitor is not None:
             self._scheduler.observe(snapshot)
             self._watching.observe(snapshot)
+            self._historian.observe(snapshot, self._store.active())
 
     def _close_monitor(self) -> None:
         if self._monitor is not None:
             self._monitor.close()
             self._monitor = None
             self._scheduler.forget()
+            self._historian.flush()
 
     def _snapshot(self, ended: int | None = ENDED_JOBS) -> JobsSnapshot:
         waits = self._scheduler.waits
