@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from hitui.commands.job_naming import pauses, read_jobs
 from hitui.commands.launching import progress_line
 from hitui.commands.saying import warn
-from hitui.commands.tables import iso_time, lines_of
+from hitui.commands.tables import fitted, iso_time, width_of_output
 from hitui.domain.jobs import Ended, Job, Queued, Running, Starting, Stopping
 from hitui.domain.placement import gpus_for_jobs
 from hitui.domain.progress import JobProgress
-from hitui.errors import SupervisorError
 from hitui.factory import Services, build_services
 from hitui.services.progress import read_progress
 
@@ -28,16 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     services = build_services(arguments.workspace)
-    status = 0
-    snapshot = services.jobs.read_once(every=arguments.all)
-    if snapshot.supervisor_pid is None and any(job.active for job in snapshot.jobs):
-        # Only a supervisor can find out what became of them.
-        try:
-            services.jobs.ensure_supervisor()
-        except SupervisorError as error:
-            warn(error)
-            status = 1
-        snapshot = services.jobs.read_once(every=arguments.all)
+    snapshot, status = read_jobs(services, every=arguments.all)
     jobs = list(snapshot.jobs)
     if not arguments.all:
         ended = [job.id for job in jobs if not job.active][-ENDED_JOBS:]
@@ -48,11 +40,13 @@ def run(arguments: argparse.Namespace) -> int:
         _print_table(services, jobs)
     else:
         print("no jobs; `hitui run CONFIG` starts one")
+    for line in pauses(snapshot.queue):
+        warn(line)
     return status
 
 
 def as_object(job: Job) -> dict[str, Any]:
-    """What `--json` prints of a job; times in ISO 8601 with the offset from UTC, GPUs by UUID."""
+    """What `--json` prints of a job; times in ISO 8601 with the offset from UTC, GPUs by UUID, `after*` by number."""
     state = job.state
     progress = _progress(job)
     pid = state.pid if isinstance(state, (Running, Stopping)) else None
@@ -80,7 +74,34 @@ def as_object(job: Job) -> dict[str, Any]:
         "errors": progress.errors,
         "rate": progress.rate,
         "eta_seconds": progress.eta_seconds,
+        "group": job.schedule.group,
+        "priority": job.schedule.priority,
+        "attempt": job.attempt,
+        "replaces": job.replaces,
+        "after": list(job.schedule.after),
+        "after_success": list(job.schedule.after_success),
+        "after_processes": [process.pid for process in job.schedule.after_processes],
+        "not_before": iso_time(job.schedule.not_before),
+        "held": job.schedule.held,
     }
+
+
+def remark(job: Job) -> str:
+    """What a listing says of a job in its last column: how far it is, what it waits for, why it ended."""
+    said = _of_state(job)
+    return ", ".join(filter(None, (f"attempt {job.attempt}" if job.attempt > 1 else "", said)))
+
+
+def gpu_labels(services: Services, jobs: Sequence[Job]) -> dict[str, str]:
+    """UUID → label, as long as one of these jobs holds a GPU; the driver is not asked otherwise."""
+    if not any(job.active and job.gpus for job in jobs):
+        return {}
+    return {gpu.uuid: gpu.label for gpu in gpus_for_jobs(services.gpus.read_once(2.0))}
+
+
+def gpus_of(job: Job, labels: Mapping[str, str]) -> str:
+    """The GPUs that a job holds now, as a listing names them."""
+    return ", ".join(labels.get(uuid, uuid[:12]) for uuid in job.gpus) if job.active else ""
 
 
 def _progress(job: Job) -> JobProgress:
@@ -88,29 +109,26 @@ def _progress(job: Job) -> JobProgress:
 
 
 def _print_table(services: Services, jobs: list[Job]) -> None:
-    labels = {}
-    if any(job.active and job.gpus for job in jobs):
-        labels = {gpu.uuid: gpu.label for gpu in gpus_for_jobs(services.gpus.read_once(2.0))}
+    labels = gpu_labels(services, jobs)
     rows = []
     for job in jobs:
-        gpus = ", ".join(labels.get(uuid, uuid[:12]) for uuid in job.gpus) if job.active else ""
         started = _started(job)
         rows.append(
             (
                 str(job.id),
                 job.request.config,
                 job.word,
-                gpus,
+                gpus_of(job, labels),
                 "" if job.task_count is None else str(job.task_count),
                 "" if started is None else f"{datetime.fromtimestamp(started):%m-%d %H:%M}",
-                _remark(job),
+                remark(job),
             )
         )
     header = ("job", "config", "state", "GPU", "tasks", "started", "")
-    print("\n".join(lines_of(header, rows, "><<<><<")))
+    print("\n".join(fitted(header, rows, "><<<><<", width_of_output(), shrink=1)))
 
 
-def _remark(job: Job) -> str:
+def _of_state(job: Job) -> str:
     match job.state:
         case Queued(waits_for=waits_for):
             return f"waits for {waits_for}" if waits_for else ""

@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from hitui.adapters.checkpoints.catalogue import Catalogue
+from hitui.commands.job_naming import mend_of_wait, pauses
 from hitui.commands.saying import harmless, warn
+from hitui.commands.scheduling import add_schedule_arguments, words_of
 from hitui.domain.configs import Config
 from hitui.domain.jobs import Ended, Ending, Job, JobRequest, JobsSnapshot, Queued, Running
 from hitui.domain.progress import JobProgress
+from hitui.domain.schedule import Queue, Schedule
 from hitui.domain.tasks import TaskId, TaskStatus, select_pending
 from hitui.factory import Services
 
@@ -31,8 +34,10 @@ def add_launch_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--wait",
         action="store_true",
-        help="wait until all have ended; status 0 only if every task that was to be run has an answer",
+        help="wait until all have ended, new tries too; status 0 only if every task that was to be run has an"
+        " answer",
     )
+    add_schedule_arguments(parser)
 
 
 def launch(
@@ -40,6 +45,7 @@ def launch(
     catalogue: Catalogue,
     wanted: Sequence[tuple[Config, JobRequest]],
     wait: bool,
+    schedule: Schedule,
     each: bool = False,
 ) -> int:
     """Submits what has something pending, prints a line each, and returns the exit status.
@@ -71,13 +77,20 @@ def launch(
         requests.append(request)
     if not requests:
         return 0
-    jobs, refusals = services.jobs.submit_each(requests) if each else (services.jobs.submit(requests), ())
+    jobs, refusals = (
+        services.jobs.submit_each(requests, schedule)
+        if each
+        else (services.jobs.submit(requests, schedule), ())
+    )
     for job in jobs:
         count = tasks[job.request.config]
         many = "" if count is None else f", {_tasks(len(count))}"
-        print(harmless(f"job {job.id}: {job.request.config}{many}"))
+        print(harmless(f"job {job.id}: {job.request.config}{many}{words_of(job)}"))
     for refusal in refusals:
         warn(refusal)
+    if jobs:
+        for pause in pauses(services.jobs.read_once().queue, {job.schedule.group for job in jobs}):
+            warn(pause)
     if not wait:
         return 1 if refusals else 0
     ended = _wait(services, jobs)
@@ -120,6 +133,9 @@ def _wait(services: Services, jobs: Sequence[Job]) -> tuple[Job, ...]:
                 # It was killed a moment ago; the next one takes its jobs over.
                 continue
             for snapshot in watch:
+                if not waiting.keys() <= {job.id for job in snapshot.jobs}:
+                    # So many others ended meanwhile that the supervisor does not name it any more.
+                    snapshot = services.jobs.client.jobs(every=True)
                 _take(snapshot, waiting, ended, say)
                 services.progress.follow(JobsSnapshot(tuple(waiting.values())))
                 if not waiting:
@@ -137,19 +153,18 @@ def _wait(services: Services, jobs: Sequence[Job]) -> tuple[Job, ...]:
     return tuple(ended.values())
 
 
-def _take(
-    snapshot: JobsSnapshot, waiting: dict[int, Job], ended: dict[int, Job], say: Callable[[Job], None]
-) -> None:
+def _take(snapshot: JobsSnapshot, waiting: dict[int, Job], ended: dict[int, Job], say: Teller) -> None:
     for job in snapshot.jobs:
         if job.id not in waiting:
             continue
         waiting[job.id] = job
-        say(job)
+        say(job, snapshot.queue)
         if not isinstance(job.state, Ended):
             continue
         del waiting[job.id]
         successor = snapshot.successor_of(job.id)
         if successor is not None:
+            print(f"job {successor.id} takes its place")
             waiting[successor.id] = successor
         else:
             ended[job.id] = job
@@ -162,12 +177,14 @@ class Teller:
         self._said: dict[int, str] = {}
         self._progress_at = time.monotonic()
 
-    def __call__(self, job: Job) -> None:
+    def __call__(self, job: Job, queue: Queue) -> None:
         line = key = job.word
         match job.state:
             case Queued(waits_for=waits_for) if waits_for:
                 # What stands behind the colon changes from second to second.
                 line, key = f"waits for {waits_for}", waits_for.partition(":")[0]
+                mend = mend_of_wait(job, queue)
+                line += f"; `{mend}` does" if mend else ""
             case Running(pid=pid):
                 line = key = f"running, pid {pid}"
             case Ended(reason=reason) if reason:

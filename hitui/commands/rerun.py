@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from hitui.commands.launching import add_launch_arguments, launch
+from hitui.commands.scheduling import schedule_of
 from hitui.domain.jobs import JobRequest
 from hitui.domain.tasks import ErrorClass
 from hitui.errors import WorkspaceError
@@ -32,6 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 2
     services = build_services(arguments.workspace)
     catalogue = services.workspace.catalogue
+    schedule = schedule_of(arguments)
     if arguments.all:
         jobs = services.jobs.read_once()
         runnable = [config for config in catalogue.configs if config.runner is not None]
@@ -55,4 +57,4 @@ def run(arguments: argparse.Namespace) -> int:
         )
         for config in configs
     ]
-    return launch(services, catalogue, wanted, arguments.wait, each=arguments.all)
+    return launch(services, catalogue, wanted, arguments.wait, schedule, each=arguments.all)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from hitui.commands.launching import add_launch_arguments, launch, parse_names
+from hitui.commands.scheduling import schedule_of
 from hitui.domain.jobs import JobRequest
 from hitui.domain.tasks import TaskId
 from hitui.factory import build_services
@@ -21,10 +22,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     services = build_services(arguments.workspace)
     catalogue = services.workspace.catalogue
+    schedule = schedule_of(arguments)
     ids: tuple[TaskId, ...] | None = arguments.ids
     configs = list(dict.fromkeys(catalogue.find(name) for name in arguments.configs))
     wanted = [
         (config, JobRequest(config.name, ids=ids, gpus=arguments.gpus, executor=arguments.executor))
         for config in configs
     ]
-    return launch(services, catalogue, wanted, arguments.wait)
+    return launch(services, catalogue, wanted, arguments.wait, schedule)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 
+from hitui.commands.job_naming import current_jobs
 from hitui.commands.saying import harmless
+from hitui.commands.scheduling import job_number
 from hitui.factory import build_services
 
 
@@ -12,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "jobs",
         nargs="+",
-        type=int,
+        type=job_number,
         metavar="JOB",
         help="number of a job; stopped a second time, it is ended without grace",
     )
@@ -20,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     services = build_services(arguments.workspace)
-    for job in services.jobs.stop(arguments.jobs):
+    numbers = [job.id for job in current_jobs(services, arguments.jobs)]
+    for job in services.jobs.stop(numbers):
         print(harmless(f"job {job.id}: {job.request.config}, {job.word}"))
     return 0

@@ -106,7 +106,11 @@ class JobsService:
         self.ensure_supervisor()
         return self._client.submit(requests, _environment(), schedule)
 
-    def submit_each(self, requests: Sequence[JobRequest]) -> tuple[tuple[Job, ...], tuple[str, ...]]:
+    def submit_each(
+        self,
+        requests: Sequence[JobRequest],
+        schedule: Schedule = Schedule(),  # noqa: B008 - a frozen value
+    ) -> tuple[tuple[Job, ...], tuple[str, ...]]:
         """Queues the requests that can be: their jobs, and a line for each that was refused.
 
         Raises SupervisorError when there is no one to ask.
@@ -115,7 +119,7 @@ class JobsService:
         refusals = []
         for request in requests:
             try:
-                jobs += self.submit([request])
+                jobs += self.submit([request], schedule)
             except (LaunchError, NoSuchName) as error:
                 refusals.append(str(error))
         return tuple(jobs), tuple(refusals)

@@ -208,8 +208,14 @@ class Store:
         otherwise; NoSuchName for a job that the schedule waits for and that never was.
         """
         with self._transaction():
-            for other in (*schedule.after, *schedule.after_success):
-                self._row(other, "id")
+            schedule = replace(
+                schedule,
+                after=tuple(map(self._last_in_place, schedule.after)),
+                after_success=tuple(map(self._last_in_place, schedule.after_success)),
+            )
+            for other, ending in self.endings(schedule.after_success).items():
+                if ending is not None and ending is not Ending.SUCCEEDED:
+                    raise LaunchError(f"job {other} ended as {ending.value}: nothing can follow its success")
             value = json.dumps(dict(environment), sort_keys=True)
             self._database.execute("INSERT OR IGNORE INTO environments (value) VALUES (?)", (value,))
             kept = self._database.execute("SELECT id FROM environments WHERE value = ?", (value,)).fetchone()
@@ -331,9 +337,10 @@ class Store:
         return self.job(job_id)
 
     def move(self, job_id: int, before: int | None) -> Job:
-        """Puts a queued job before another one, `before` None: behind all, and gives it that one's priority.
+        """Puts a queued job before another one, `before` None: behind all.
 
-        Raises LaunchError for a job that has started or ended.
+        Its priority changes as far as it must for that order. Raises LaunchError for a job that has started
+        or ended.
         """
         with self._transaction():
             job = self._queued(job_id)
@@ -341,12 +348,14 @@ class Store:
             index = len(others)
             if before is not None:
                 target = self._queued(before)
-                index = next(index for index, other in enumerate(others) if other.id == target.id)
-            # Behind the last of its own priority where it is to be behind all.
-            neighbour = others[index] if index < len(others) else (others[-1] if others else job)
-            priority = neighbour.schedule.priority
+                index = next((at for at, other in enumerate(others) if other.id == target.id), index)
+            priority = job.schedule.priority
+            if index < len(others):
+                priority = max(priority, others[index].schedule.priority)
+            if index > 0:
+                priority = min(priority, others[index - 1].schedule.priority)
             peers = [other for other in others if other.schedule.priority == priority]
-            at = peers.index(neighbour) if index < len(others) else len(peers)
+            at = sum(other.schedule.priority == priority for other in others[:index])
             place = place_between(
                 peers[at - 1].place if at else None, peers[at].place if at < len(peers) else None
             )
@@ -421,6 +430,15 @@ class Store:
         if row is None:
             raise NoSuchName(f"no job {job_id}; `hitui jobs --all` lists them")
         return row
+
+    def _last_in_place(self, job_id: int) -> int:
+        """The job itself, or the last of those that took its place one after the other. Raises NoSuchName."""
+        self._row(job_id, "id")
+        while True:
+            row = self._database.execute("SELECT id FROM jobs WHERE replaces = ?", (job_id,)).fetchone()
+            if row is None:
+                return job_id
+            job_id = row["id"]
 
     def _queued(self, job_id: int) -> Job:
         job = self.job(job_id)

@@ -1,0 +1,94 @@
+"""Jobs by the numbers that people know them by, and what pauses keep them from starting."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterable
+
+from hitui.commands.saying import warn
+from hitui.domain.jobs import Job, JobsSnapshot, Queued, Stopping
+from hitui.domain.queue import Standing, group_wait
+from hitui.domain.schedule import Queue
+from hitui.errors import NoSuchName, SupervisorError
+from hitui.factory import Services
+
+
+def read_jobs(services: Services, *, every: bool = False) -> tuple[JobsSnapshot, int]:
+    """The jobs, from a supervisor if one has to look after them, and the exit status: 1 if it cannot be started."""
+    snapshot = services.jobs.read_once(every=every)
+    if snapshot.supervisor_pid is not None or not any(job.active for job in snapshot.jobs):
+        return snapshot, 0
+    # Only a supervisor can find out what became of them.
+    status = 0
+    try:
+        services.jobs.ensure_supervisor()
+    except SupervisorError as error:
+        warn(error)
+        status = 1
+    return services.jobs.read_once(every=every), status
+
+
+def current_jobs(services: Services, numbers: Iterable[int]) -> tuple[Job, ...]:
+    """The jobs of these numbers as they stand.
+
+    Where another job took the place of one it is that one, and this is said. Raises NoSuchName.
+    """
+    wanted = tuple(dict.fromkeys(numbers))
+    snapshot = services.jobs.read_once()
+    if not set(wanted) <= {job.id for job in snapshot.jobs if job.active}:
+        snapshot = services.jobs.read_once(every=True)
+    known = {job.id: job for job in snapshot.jobs}
+    in_place = {job.replaces: job for job in snapshot.jobs}
+    found = {}
+    for number in wanted:
+        if number not in known:
+            raise NoSuchName(f"no job {number}; `hitui jobs --all` lists them")
+        job = known[number]
+        while job.id in in_place:
+            job = in_place[job.id]
+        if job.id != number:
+            print(f"job {job.id} took the place of job {number}")
+        found[job.id] = job
+    return tuple(found.values())
+
+
+def wait_for_stops(services: Services, jobs: Collection[Job]) -> bool:
+    """Returns when none of the jobs is being stopped any more; False: none was."""
+    stopping = {job.id for job in jobs if isinstance(job.state, Stopping)}
+    if not stopping:
+        return False
+    services.jobs.ensure_supervisor()
+    watch = services.jobs.client.open_watch()
+    for snapshot in watch:
+        if not any(job.id in stopping and isinstance(job.state, Stopping) for job in snapshot.jobs):
+            break
+    watch.close()
+    return True
+
+
+def pauses(queue: Queue, groups: Collection[str] | None = None) -> list[str]:
+    """A line for each pause that keeps jobs of these groups (None: any) from starting, with what ends it."""
+    lines = []
+    if queue.paused:
+        lines.append(_pause("the queue", queue.paused, "hitui queue resume"))
+    lines += [
+        _pause(f"group {group.name}", group.paused, f"hitui queue resume {group.name}")
+        for group in queue.groups
+        if group.paused and (groups is None or group.name in groups)
+    ]
+    return lines
+
+
+def mend_of_wait(job: Job, queue: Queue) -> str:
+    """The command that ends what a queued job says it waits for, where that is a pause; else empty."""
+    if not isinstance(job.state, Queued):
+        return ""
+    if job.schedule.held:
+        return f"hitui resume {job.id}"
+    if job.state.waits_for != group_wait(job.schedule.group, Standing(time.time(), queue)):
+        return ""
+    return "hitui queue resume" if queue.paused else f"hitui queue resume {job.schedule.group}"
+
+
+def _pause(what: str, reason: str, command: str) -> str:
+    return f"{what} is paused: {reason.removeprefix('paused ')}; `{command}` lets its jobs start"
