@@ -5,3 +5,7 @@ from __future__ import annotations
 
 class RunnerError(Exception):
     """The run cannot go on; the message says what, where, and the mend."""
+
+
+class EngineLost(RunnerError):
+    """The engine can answer nothing any more, of no config."""

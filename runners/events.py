@@ -6,6 +6,10 @@
     {"time": …, "event": "end", "done": n, "errors": n, "exit": status}
 
 `done` counts every finished task of this launch, failed ones included.
+
+Where one launch runs several configs, the lines of one config carry `"config": name`, and those without it are
+about all of them: `progress` comes for the config and then for all, `loading` once for all, `end` for each config
+and then for all.
 """
 
 from __future__ import annotations
@@ -22,8 +26,13 @@ EVENTS_VARIABLE = "HITUI_EVENTS"
 class EventWriter:
     """Appends event lines; without a file it does nothing. A run never fails for want of its events."""
 
-    def __init__(self, path: str | None = None) -> None:
+    def __init__(self, path: str | None = None, config: str | None = None) -> None:
         self._path = path if path is not None else os.environ.get(EVENTS_VARIABLE)
+        self._of_config = {} if config is None else {"config": config}
+
+    def of(self, config: str) -> EventWriter:
+        """A writer of the lines of one config."""
+        return EventWriter(self._path or "", config)
 
     def phase(self, name: str) -> None:
         self._write("phase", phase=name)
@@ -56,7 +65,7 @@ class EventWriter:
     def _write(self, event: str, **values: object) -> None:
         if not self._path:
             return
-        line = json.dumps({"time": round(time.time(), 3), "event": event, **values}) + "\n"
+        line = json.dumps({"time": round(time.time(), 3), "event": event, **self._of_config, **values}) + "\n"
         try:
             # One write to a file opened for appending: a kill cannot leave half a line, but a full disk can.
             handle = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)

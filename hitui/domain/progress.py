@@ -52,6 +52,9 @@ class EventTally(msgspec.Struct, frozen=True):
         times = list(self.task_times)
         for event in events:
             kind = event.get("event")
+            if "config" in event and kind != "task":
+                # Of one config of several; the lines without it are about all of them.
+                continue
             if kind == "phase":
                 phase = event.get("phase")
                 tally = replace(tally, phase=phase if isinstance(phase, str) else tally.phase)

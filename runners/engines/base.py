@@ -30,6 +30,10 @@ class Prompt:
     """An earlier run left an error for this task."""
     writes_code: bool = False
     """The answer asked for is a program."""
+    max_input_tokens: int | None = None
+    """At most so many, if that is less than the engine's own limit; None: as the engine does."""
+    pixel_share: float = 1.0
+    """Which share of the pixels the image gets that it would have otherwise."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class Reply:
     input_tokens: int | None = None
     output_tokens: int | None = None
     recovery: Mapping[str, object] = field(default_factory=dict)
-    """What was changed to get this reply (`token_budget`, `pixels`); empty when nothing was."""
+    """What was changed to get this reply (`max_input_tokens` and `uncut_tokens`, `max_pixels`); empty when nothing was."""
 
 
 class TaskFailed(Exception):
@@ -65,7 +69,7 @@ def image_too_large(size: tuple[int, int], tokens: int | None = None) -> TaskFai
 
 
 class Engine(ABC):
-    """`load` may raise RunnerError, `answer` TaskFailed; RunnerError from `answer` ends the run."""
+    """`load` may raise RunnerError, `answer` TaskFailed, or EngineLost, which ends the run."""
 
     name: str
     """What results carry under the key `Engine`."""

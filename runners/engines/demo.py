@@ -24,6 +24,8 @@ from hitui_runners.output import say
 
 LONGEST_SECONDS = 1.0
 CHARACTERS_PER_TOKEN = 4
+PIXELS_PER_TOKEN = 32 * 32
+"""As of Qwen3-VL: patches of 16 × 16, four of them a token."""
 _CODE = """import pandas as pd
 import matplotlib.pyplot as plt
 
@@ -42,9 +44,10 @@ class DemoEngine(Engine):
 
     name = "demo"
 
-    def __init__(self, seconds: float, failure_rate: float) -> None:
+    def __init__(self, seconds: float, failure_rate: float, memory_tokens: int | None) -> None:
         self._seconds = seconds
         self._failure_rate = failure_rate
+        self._memory_tokens = memory_tokens
         self._claim = GpuClaim.from_environment()
 
     @classmethod
@@ -63,6 +66,13 @@ class DemoEngine(Engine):
             metavar="SHARE",
             help="which share of the tasks fails the first time (default 0.02; HITUI_DEMO_FAILURE_RATE)",
         )
+        parser.add_argument(
+            "--demo-memory-tokens",
+            type=int,
+            default=os.environ.get("HITUI_DEMO_MEMORY_TOKENS"),
+            metavar="N",
+            help="run out of memory at prompts of more tokens (default: never; HITUI_DEMO_MEMORY_TOKENS)",
+        )
 
     @classmethod
     def from_arguments(cls, arguments: argparse.Namespace) -> DemoEngine:
@@ -72,7 +82,10 @@ class DemoEngine(Engine):
             raise RunnerError(f"--demo-seconds: a time in seconds is expected, not {seconds}")
         if not 0 <= failure_rate <= 1:
             raise RunnerError(f"--demo-failure-rate: a share from 0 to 1 is expected, not {failure_rate}")
-        return cls(seconds, failure_rate)
+        memory_tokens: int | None = arguments.demo_memory_tokens
+        if memory_tokens is not None and memory_tokens < 1:
+            raise RunnerError(f"--demo-memory-tokens: a number from 1 on is expected, not {memory_tokens}")
+        return cls(seconds, failure_rate, memory_tokens)
 
     def load(self) -> None:
         say("Demo engine: answers are looked up in the table, no model is loaded")
@@ -82,8 +95,16 @@ class DemoEngine(Engine):
 
     def answer(self, prompt: Prompt) -> Reply:
         time.sleep(min(self._seconds * (0.5 + _chance(prompt.task_id, "seconds")), LONGEST_SECONDS))
-        tokens = (len(prompt.before) + len(prompt.table) + len(prompt.after)) // CHARACTERS_PER_TOKEN
+        table, recovery = _cut(prompt)
+        tokens = _tokens(prompt, table)
         size = png_size(prompt.image) if prompt.image is not None else None
+        pixels = 0 if size is None else int(size[0] * size[1] * prompt.pixel_share)
+        if size is not None and prompt.pixel_share != 1:
+            recovery["max_pixels"] = pixels
+        if self._memory_tokens is not None and tokens + pixels // PIXELS_PER_TOKEN > self._memory_tokens:
+            failure = image_too_large(size, tokens) if size is not None else text_too_large(tokens)
+            failure.recovery = recovery
+            raise failure
         if not prompt.failed_before and _chance(prompt.task_id, "failure") < self._failure_rate:
             if _chance(prompt.task_id, "kind") < 0.25:
                 return Reply("The demo engine leaves its answer out this time.", tokens, 10)
@@ -91,12 +112,26 @@ class DemoEngine(Engine):
         if prompt.writes_code:
             answer = _CODE
         else:
-            answer = look_up(prompt.question, table_rows(prompt.table, prompt.table_format)) or "not found"
-        return Reply(f"[Final Answer]: {answer}", tokens, max(1, len(answer) // CHARACTERS_PER_TOKEN))
+            answer = look_up(prompt.question, table_rows(table, prompt.table_format)) or "not found"
+        new_tokens = max(1, len(answer) // CHARACTERS_PER_TOKEN)
+        return Reply(f"[Final Answer]: {answer}", tokens, new_tokens, recovery)
 
     def close(self) -> None:
         if self._claim is not None:
             self._claim.release()
+
+
+def _tokens(prompt: Prompt, table: str) -> int:
+    return (len(prompt.before) + len(table) + len(prompt.after)) // CHARACTERS_PER_TOKEN
+
+
+def _cut(prompt: Prompt) -> tuple[str, dict[str, object]]:
+    """The head of the table, as much as fits, and what a result says of that."""
+    uncut = _tokens(prompt, prompt.table)
+    if prompt.max_input_tokens is None or uncut <= prompt.max_input_tokens:
+        return prompt.table, {}
+    kept = max(0, prompt.max_input_tokens * CHARACTERS_PER_TOKEN - len(prompt.before) - len(prompt.after))
+    return prompt.table[:kept], {"max_input_tokens": prompt.max_input_tokens, "uncut_tokens": uncut}
 
 
 def _chance(task_id: int | str, what: str) -> float:

@@ -16,7 +16,7 @@ from typing import Any
 from hitui_runners.engines.base import Engine, Prompt, Reply, TaskFailed, image_too_large, text_too_large
 from hitui_runners.engines.processors import hide_broken_torchvision, load_processor
 from hitui_runners.engines.truncation import TokenizedTable, note
-from hitui_runners.errors import RunnerError
+from hitui_runners.errors import EngineLost, RunnerError
 from hitui_runners.look import is_dir, is_file
 from hitui_runners.output import say
 
@@ -142,11 +142,11 @@ class TransformersEngine(Engine):
         return self._tokenizer.decode(new, skip_special_tokens=True), int(new.shape[0])
 
     def _failure(self, error: Exception, tokens: int | None, image: Any) -> TaskFailed:
-        """What is said of a task at which `error` came. Raises RunnerError when no other task can run either."""
+        """What is said of a task at which `error` came. Raises EngineLost when no other task can run either."""
         if isinstance(error, MemoryError) or _out_of_memory(error):
             return image_too_large(image.size, tokens) if image is not None else text_too_large(tokens or 0)
         if "CUDA" in str(error) or "NCCL" in str(error):
-            raise RunnerError(f"the GPU can no longer be used: {_one_line(error)}") from error
+            raise EngineLost(f"the GPU can no longer be used: {_one_line(error)}") from error
         return TaskFailed(f"{type(error).__name__}: {_one_line(error)}", input_tokens=tokens, unexpected=True)
 
     def _free_memory(self) -> None:
@@ -158,37 +158,39 @@ class TransformersEngine(Engine):
 
     def _inputs(self, prompt: Prompt, image: Any, recovery: dict[str, object]) -> Any:
         """What the model gets, within the budget; what was changed for that is put into `recovery`."""
-        size = self._image_size(image, recovery)
+        size = self._image_size(image, prompt.pixel_share, recovery)
+        limit = self._limit(prompt)
         inputs = None
-        if not prompt.table or len(prompt.table.encode()) <= self._max_input_tokens:
+        if not prompt.table or len(prompt.table.encode()) <= limit:
             inputs = self._process(prompt, prompt.table, image, size)
-            if _length(inputs) <= self._max_input_tokens:
+            if _length(inputs) <= limit:
                 return inputs
         return self._cut(prompt, image, size, inputs, recovery)
 
     def _cut(self, prompt: Prompt, image: Any, size: Any, whole: Any, recovery: dict[str, object]) -> Any:
         """The inputs with as much of the table as fits. Raises TaskFailed when even without it they do not."""
+        limit = self._limit(prompt)
         inputs = self._process(prompt, "", image, size)
         without_table = _length(inputs)
-        if without_table > self._max_input_tokens:
+        if without_table > limit:
             raise TaskFailed(
-                f"Input has {without_table} tokens without its table, more than the {self._max_input_tokens} allowed",
+                f"Input has {without_table} tokens without its table, more than the {limit} allowed",
                 input_tokens=without_table,
             )
         if self._tokenized is None or self._tokenized.table != prompt.table:
             self._tokenized = TokenizedTable(prompt.table, self._token_starts)
         table = self._tokenized
         note_tokens = len(self._tokenizer(note(len(prompt.table)), add_special_tokens=False)["input_ids"])
-        budget = self._max_input_tokens - without_table
+        budget = limit - without_table
         while True:
             cut = table.cut(budget, note_tokens)
             inputs = self._process(prompt, cut.text, image, size)
-            excess = _length(inputs) - self._max_input_tokens
+            excess = _length(inputs) - limit
             if excess <= 0 or not cut.text:
                 break
             budget -= excess + SEAM_TOKENS
         if cut.left_out:
-            recovery["token_budget"] = self._max_input_tokens
+            recovery["max_input_tokens"] = limit
             recovery["uncut_tokens"] = _length(whole) if whole is not None else without_table + table.tokens
         return inputs
 
@@ -212,17 +214,22 @@ class TransformersEngine(Engine):
                 text = text.replace(token.content, f"{token.content[:1]} {token.content[1:]}")
         return text
 
-    def _image_size(self, image: Any, recovery: dict[str, object]) -> dict[str, int] | None:
+    def _limit(self, prompt: Prompt) -> int:
+        """How many tokens the prompt may have."""
+        return min(self._max_input_tokens, prompt.max_input_tokens or self._max_input_tokens)
+
+    def _image_size(self, image: Any, share: float, recovery: dict[str, object]) -> dict[str, int] | None:
         """The image processor's limits, in pixels, where they are not the model's own."""
-        if image is None or self._max_pixels is None:
+        if image is None or (self._max_pixels is None and share == 1):
             return None
-        if image.width * image.height > self._max_pixels:
-            recovery["pixels"] = self._max_pixels
         own = self._processor.image_processor.size
-        return {
-            "shortest_edge": min(own["shortest_edge"], self._max_pixels),
-            "longest_edge": self._max_pixels,
-        }
+        pixels = image.width * image.height
+        most = own["longest_edge"] if self._max_pixels is None else self._max_pixels
+        if share != 1:
+            most = max(1, int(min(most, pixels) * share))
+        if pixels > most:
+            recovery["max_pixels"] = most
+        return {"shortest_edge": min(own["shortest_edge"], most), "longest_edge": most}
 
     def _token_starts(self, texts: Sequence[str]) -> list[list[int]]:
         """Where the tokens of each text begin; a tokenizer in Python cannot say, there they are spread evenly."""

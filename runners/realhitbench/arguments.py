@@ -8,6 +8,11 @@ from pathlib import Path
 
 from hitui_runners.engines import ENGINES, engine_class
 from hitui_runners.realhitbench.questions import MODALITIES, TABLE_FORMATS
+from hitui_runners.realhitbench.recovery import LAST_RUNG
+
+OF_ONE_CONFIG = ("modality", "format", "output", "ids", "ids_file", "earlier")
+"""Options that a plan says for each of its configs."""
+RECOVERIES = ("rerun", "at-once", "off")
 
 
 def parse_arguments(words: Sequence[str]) -> argparse.Namespace:
@@ -25,9 +30,24 @@ def parse_arguments(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--data", type=Path, required=True, metavar="DIR", help="folder of html, csv, image, …"
     )
-    parser.add_argument("--modality", choices=MODALITIES, required=True)
+    parser.add_argument(
+        "--plan",
+        type=Path,
+        metavar="FILE",
+        help='JSON {"configs": [{"name", "modality", "format", "output", "ids" or "ids_file", "earlier"}, …]}: '
+        "run these configs one after the other with one load of the model",
+    )
+    parser.add_argument("--modality", choices=MODALITIES)
     parser.add_argument("--format", choices=tuple(TABLE_FORMATS), help="of the tables; not for image")
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="where results are written")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="where results are written")
+    parser.add_argument(
+        "--earlier",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="one more folder with results of this config, which is only read; may be given again",
+    )
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
         "--ids-file", type=Path, metavar="FILE", help='JSON {"ids": […]}: run these tasks only'
@@ -50,15 +70,49 @@ def parse_arguments(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--max-new-tokens", type=_at_least_one, default=1024, metavar="N", help="default 1024"
     )
+    parser.add_argument(
+        "--recovery",
+        choices=RECOVERIES,
+        default="rerun",
+        help="when a task that ran out of memory is tried in a lighter form: when it is run again (default), at "
+        "once, or never",
+    )
+    parser.add_argument(
+        "--max-rungs",
+        type=int,
+        choices=range(LAST_RUNG + 1),
+        default=LAST_RUNG,
+        metavar="N",
+        help=f"lighter forms that are tried: 1 half the pixels, 2 100000 tokens, 3 half of that, 4 half again "
+        f"(default {LAST_RUNG})",
+    )
+    parser.add_argument(
+        "--retry-exhausted",
+        action="store_true",
+        help="try tasks again from the start that ran out of memory in every form",
+    )
     named, _ = _engine_parser().parse_known_args(words)
     if named.engine in ENGINES:
         engine_class(named.engine).add_arguments(parser)
     arguments = parser.parse_args(words)
+    _check_config(parser, arguments)
+    return arguments
+
+
+def _check_config(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    """One config by its options, or a plan."""
+    if arguments.plan is not None:
+        given = [name for name in OF_ONE_CONFIG if getattr(arguments, name) not in (None, [])]
+        if given:
+            parser.error(f"--{given[0].replace('_', '-')} is said in the plan, for each of its configs")
+        return
+    absent = [f"--{name}" for name in ("modality", "output") if getattr(arguments, name) is None]
+    if absent:
+        parser.error(f"the following arguments are required: {', '.join(absent)} (or --plan)")
     if arguments.modality == "image":
         arguments.format = None
     elif arguments.format is None:
         parser.error(f"--format is needed for --modality {arguments.modality}")
-    return arguments
 
 
 def _engine_parser() -> argparse.ArgumentParser:

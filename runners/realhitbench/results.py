@@ -45,6 +45,32 @@ def result_files(folder: Path) -> tuple[Path, ...]:
     return tuple(sorted(files, key=_age))
 
 
+def newest_results(folders: Iterable[Path], warn: Callable[[str], None]) -> list[Result]:
+    """All results in the files and journals of `folders`, oldest file first; what cannot be read is named."""
+    files: set[Path] = set()
+    for folder in folders:
+        files.update(result_files(folder))
+        files.update(folder.glob("results*.jsonl"))
+    found: list[Result] = []
+    for path in sorted(files, key=_age):
+        try:
+            if path.suffix == ".jsonl":
+                found += parse_journal(path.read_bytes(), lambda line, path=path: warn(f"{path}: {line}"))[0]
+            else:
+                found += load_results(path)[0]
+        except (OSError, Unreadable) as error:
+            said = error.strerror if isinstance(error, OSError) else error
+            warn(f"{path}: {said}; it is not read")
+    return found
+
+
+def rungs_tried(result: Result) -> int:
+    """How far up the recovery ladder a result was made."""
+    recovery = result.get("Recovery")
+    rung = recovery.get("rung") if isinstance(recovery, dict) else None
+    return rung if isinstance(rung, int) else 0
+
+
 def _age(path: Path) -> tuple[int, str]:
     try:
         return path.stat().st_mtime_ns, path.name

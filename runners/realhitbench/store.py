@@ -13,7 +13,7 @@ import errno
 import fcntl
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from hitui_runners.errors import RunnerError
@@ -26,8 +26,10 @@ from hitui_runners.realhitbench.results import (
     is_error,
     load_results,
     merge,
+    newest_results,
     parse_journal,
     result_files,
+    rungs_tried,
 )
 
 JOURNAL = "results.jsonl"
@@ -40,23 +42,38 @@ _PARTIAL_COPY = ".checkpoint.json.before-hitui-part"
 class ResultStore:
     """What is known of one output folder, and the way to add to it."""
 
-    def __init__(self, folder: Path, warn: Callable[[str], None]) -> None:
-        """Makes and locks the folder and reads what is there. Raises RunnerError with the mend."""
+    def __init__(self, folder: Path, warn: Callable[[str], None], earlier: Iterable[Path] = ()) -> None:
+        """Makes and locks the folder and reads what is there. Raises RunnerError with the mend.
+
+        `earlier`: more folders with results of the same tasks, which are only read.
+        """
         self._folder = folder
         self._warn = warn
         self._known: dict[TaskId, Result] = {}
+        self._elsewhere: dict[TaskId, Result] = {}
         self._own_snapshot: tuple[int, int, int] | None = None
         self._unsaved = False
         self._journal = self._open_journal()
         self._read_everything()
+        others = dict.fromkeys(other for other in earlier if other.resolve() != folder.resolve())
+        merge(self._elsewhere, newest_results(others, warn))
+
+    def result(self, task_id: TaskId) -> Result | None:
+        """The result that counts; None: there is none. Of failed ones, that which tried most."""
+        own, other = self._known.get(task_id), self._elsewhere.get(task_id)
+        if own is None or other is None:
+            return own or other
+        if is_error(own) and (not is_error(other) or rungs_tried(other) > rungs_tried(own)):
+            return other
+        return own
 
     def has_failed(self, task_id: TaskId) -> bool:
         """The result that counts is an error."""
-        result = self._known.get(task_id)
+        result = self.result(task_id)
         return result is not None and is_error(result)
 
     def is_answered(self, task_id: TaskId) -> bool:
-        result = self._known.get(task_id)
+        result = self.result(task_id)
         return result is not None and not is_error(result)
 
     def append(self, result: Result) -> None:

@@ -94,6 +94,10 @@ class Runner:
         """Until so many tasks have ended, over all runs into this folder."""
         eventually(lambda: sum(event["event"] == "task" for event in self.events) >= count)
 
+    def wait_for_results(self, count: int) -> None:
+        """Until so many lines stand in the journal."""
+        eventually(lambda: len(self.journal) >= count)
+
 
 def without_rights(runner: Runner) -> None:
     """What may not be read binds root only without its capabilities."""

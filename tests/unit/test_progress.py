@@ -64,6 +64,19 @@ def test_events_of_any_shape_break_nothing(events: list[dict[str, object]]) -> N
     EventTally().add(events).progress(1.0)
 
 
+def test_of_several_configs_the_sum_counts() -> None:
+    events: list[dict[str, object]] = [
+        {"event": "phase", "phase": "running"},
+        {"event": "progress", "config": "a", "done": 2, "total": 2, "errors": 1},
+        {"event": "progress", "done": 2, "total": 9, "errors": 1},
+        {"event": "end", "config": "a", "done": 2, "errors": 1, "exit": 0},
+        {"event": "progress", "config": "b", "done": 0, "total": 7, "errors": 0},
+    ]
+    progress = EventTally().add(events).progress(0.0)
+    assert progress is not None
+    assert (progress.phase, progress.done, progress.total, progress.errors) == ("running", 2, 9, 1)
+
+
 def test_a_file_of_events_is_read_on_and_a_torn_line_waits(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     events = EventFile(str(path))

@@ -1,0 +1,172 @@
+"""The run of one config: every question asked in turn, its result stored and told at once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from hitui_runners.engines.base import Engine
+from hitui_runners.errors import RunnerError
+from hitui_runners.events import EventWriter
+from hitui_runners.output import warn
+from hitui_runners.progress import ProgressBar
+from hitui_runners.realhitbench.asking import Asker, Outcome
+from hitui_runners.realhitbench.questions import Question
+from hitui_runners.realhitbench.results import Result
+from hitui_runners.realhitbench.scoring import metrics_for
+from hitui_runners.realhitbench.store import ResultStore
+from hitui_runners.stopping import StopSignals
+
+SNAPSHOT_SECONDS = 60.0
+STRANGE_FAILURES = 5
+"""After so many unexpected failures in a row the run ends, rather than mark thousands of tasks as failed."""
+
+
+class Evaluation:
+    """Asks, scores, stores, tells."""
+
+    def __init__(
+        self,
+        name: str | None,
+        questions: Sequence[Question],
+        asker: Asker,
+        engine: Engine,
+        store: ResultStore,
+        signals: StopSignals,
+        events: EventWriter,
+        label: str,
+    ) -> None:
+        """`name`: of the config, where a launch has several. `label`: of the progress bar."""
+        self.name = name
+        self.questions = tuple(questions)
+        self.done = 0
+        self.errors = 0
+        self._asker = asker
+        self._engine = engine
+        self._store = store
+        self._signals = signals
+        self._events = events
+        self._label = label
+        self._finished = False
+
+    def tell_progress(self) -> None:
+        """The event line that says how far it is."""
+        self._events.progress(self.done, len(self.questions), self.errors)
+
+    def tell_running(self) -> None:
+        """The event line that says that it is its turn."""
+        self._events.phase("running")
+
+    def tell_end(self, exit_status: int) -> None:
+        """The event line that says how it ended."""
+        self._events.end(self.done, self.errors, exit_status)
+
+    def run(self, after_task: Callable[[], None]) -> None:
+        """Runs the questions in their order; `after_task` is called when one has ended.
+
+        Raises RunnerError, EngineLost and Stopped.
+        """
+        bar = ProgressBar(self._label, len(self.questions))
+        bar.show(0)
+        saved = time.monotonic()
+        strange = 0
+        try:
+            for question in self.questions:
+                started = time.monotonic()
+
+                def keep(attempt: Outcome, question: Question = question, started: float = started) -> None:
+                    with self._signals.held():
+                        self._store.append(self._result(question, attempt, _since(started)))
+
+                outcome = self._asker.ask(question, self._store.result(question.id), keep)
+                seconds = _since(started)
+                result = self._result(question, outcome, seconds)
+                with self._signals.held():
+                    if not outcome.recorded:
+                        self._store.append(result)
+                    self.done += 1
+                    self.errors += outcome.failed
+                    self._tell(bar, result, outcome, seconds)
+                    after_task()
+                    if time.monotonic() - saved > SNAPSHOT_SECONDS:
+                        self._save_snapshot()
+                        saved = time.monotonic()
+                strange = strange + 1 if outcome.unexpected else 0
+                if strange == STRANGE_FAILURES:
+                    raise RunnerError(
+                        f"the last {strange} tasks failed with errors that are not theirs, the last one with: "
+                        f"{outcome.prediction}; mend that and run again with --resume"
+                    )
+        finally:
+            bar.close()
+
+    def finish(self) -> None:
+        """Writes what is still to be written and gives the folder back; does nothing the second time.
+
+        Raises RunnerError where the snapshot cannot be written.
+        """
+        if self._finished:
+            return
+        self._finished = True
+        try:
+            self._store.save_snapshot()
+        finally:
+            self._store.close()
+
+    def _result(self, question: Question, outcome: Outcome, seconds: float) -> Result:
+        result: dict[str, Any] = {
+            "id": question.id,
+            "FileName": question.file_name,
+            "QuestionType": question.question_type,
+            "SubQType": question.sub_type,
+            "Question": question.text,
+            "Reference": question.reference,
+            "Prediction": outcome.prediction,
+            "Metrics": metrics_for(question, outcome.prediction, failed=outcome.failed),
+            "ProcessingTime": seconds,
+        }
+        if outcome.recovery:
+            result["Recovery"] = dict(outcome.recovery)
+        result["Engine"] = self._engine.name
+        return result
+
+    def _tell(self, bar: ProgressBar, result: Result, outcome: Outcome, seconds: float) -> None:
+        changed = " | not tried again" if outcome.recorded else _changes(outcome)
+        bar.write(
+            f"Query ID: {result['id']} | {result['QuestionType']} | {result['SubQType']}{changed}\n"
+            f"  answer:    {result['Prediction']}\n"
+            f"  reference: {result['Reference']}\n"
+            f"  {result['Metrics']} {seconds:.2f} s"
+        )
+        bar.show(self.done)
+        self._events.task(
+            result["id"],
+            failed=outcome.failed,
+            seconds=seconds,
+            input_tokens=outcome.reply.input_tokens,
+            output_tokens=outcome.reply.output_tokens,
+        )
+        self.tell_progress()
+
+    def _save_snapshot(self) -> None:
+        try:
+            self._store.save_snapshot()
+        except RunnerError as error:
+            # The journal has everything, and the end of the run tries again.
+            warn(str(error))
+
+
+def _since(started: float) -> float:
+    return round(time.monotonic() - started, 2)
+
+
+def _changes(outcome: Outcome) -> str:
+    """What was changed for a reply, for people."""
+    recovery: Mapping[str, Any] = outcome.recovery
+    words = f" | rung {recovery['rung']}" if "rung" in recovery else ""
+    if "uncut_tokens" in recovery:
+        words += f" | cut to {outcome.reply.input_tokens} tokens of {recovery['uncut_tokens']}"
+    if "max_pixels" in recovery:
+        words += f" | image scaled to {recovery['max_pixels']} pixels"
+    return words
