@@ -29,6 +29,7 @@ COMMANDS: dict[str, str] = {
     "rollback": "put a config back as it was before the first rerun",
     "queue": "list what waits and for what; change order, groups, limits and pauses",
     "jobs": "list the jobs",
+    "why": "say why a job waits, or whether a config would start",
     "stop": "stop jobs",
     "pause": "hold jobs back; one that runs gives its GPUs back and waits",
     "resume": "let held jobs start",

@@ -18,9 +18,10 @@ from hitui.domain.placement import GpuRules, gpus_for_jobs, never_enough, place
 from hitui.domain.schedule import Schedule
 from hitui.errors import HituiError, LaunchError, NoSuchName, SupervisorError
 from hitui.paths import RuntimePaths
+from hitui.services.placing import claims_now
 from hitui.settings import Settings
 from hitui.supervisor.client import SupervisorClient, Watch
-from hitui.supervisor.needs import claims_of, gpu_rules, need_of
+from hitui.supervisor.needs import gpu_rules, need_of
 
 RETRY_SECONDS = 2.0
 """How soon it is looked again whether a supervisor answers: another command may have started one."""
@@ -138,9 +139,8 @@ class JobsService:
         """What the requests would do now. Looks at nothing but what it is given and the latest jobs."""
         states = {state.name: state for state in workspace.configs}
         rules = gpu_rules(self._settings)
-        claims = claims_of(
-            self._latest, {name: state.config for name, state in states.items()}, self._settings
-        )
+        configs = {name: state.config for name, state in states.items()}
+        claims = claims_now(self._settings, self._latest, configs, gpus)
         launches = []
         for request in requests:
             launch = self._planned(request, states.get(request.config), gpus, rules, claims)

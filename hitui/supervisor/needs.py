@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from hitui.adapters.gpus import chosen_kind
-from hitui.domain.claims import Claim, Claims, with_claim
 from hitui.domain.configs import Config
-from hitui.domain.jobs import JobsSnapshot, Running, Stopping
 from hitui.domain.placement import GpuRules, Need
 from hitui.settings import Settings
 
@@ -38,15 +34,3 @@ def need_of(settings: Settings, config: Config) -> Need:
     if runner is not None and runner.engine == "demo" and not says and chosen_kind() != "simulated":
         return Need(0)
     return Need(settings.min_free_bytes(config.name, config.runner), gpus, share)
-
-
-def claims_of(jobs: JobsSnapshot, configs: Mapping[str, Config], settings: Settings) -> Claims:
-    """What the jobs hold, for those who do not ask the store: what each asks for by the settings of today."""
-    claims: Claims = {}
-    for job in jobs.jobs:
-        if job.active and job.gpus:
-            config = configs.get(job.request.config)
-            need = Need(0) if config is None else need_of(settings, config)
-            pid = job.state.pid if isinstance(job.state, (Running, Stopping)) else None
-            claims = with_claim(claims, job.gpus, Claim(job.id, need.memory, need.share, pid))
-    return claims

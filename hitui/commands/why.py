@@ -1,0 +1,107 @@
+"""`hitui why CONFIG|JOB`: what a job waits for, GPU by GPU, or whether a config would start now."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from hitui.adapters.checkpoints.catalogue import Catalogue
+from hitui.adapters.executors.locks import locked_gpus
+from hitui.commands.saying import harmless, warn
+from hitui.domain.configs import Config, ConfigState
+from hitui.domain.gpus import GpuSnapshot
+from hitui.domain.jobs import Job, JobRequest, JobsSnapshot
+from hitui.domain.placement import gpus_for_jobs
+from hitui.errors import HituiError, NoSuchName
+from hitui.factory import Services, build_services
+from hitui.paths import gpu_lock_home
+from hitui.services.why import Situation, Why, why_job, why_request
+from hitui.services.workspace import WorkspaceSnapshot
+
+READ_TIMEOUT = 10.0
+"""Seconds until a driver that does not answer is given up."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("what", metavar="CONFIG|JOB", help="name of a config, or its unique end; or a job")
+    parser.add_argument("--json", action="store_true", help="print one object")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    services = build_services(arguments.workspace)
+    number = arguments.what.removeprefix("#")
+    by_number = number.isascii() and number.isdigit()
+    jobs = services.jobs.read_once(every=by_number)
+    catalogue = services.workspace.catalogue
+    job: Job | None
+    if by_number:
+        job = next((job for job in jobs.jobs if str(job.id) == number), None)
+        if job is None:
+            raise NoSuchName(f"no job {number}; `hitui jobs --all` lists them")
+        config = None
+    else:
+        config = catalogue.find(arguments.what)
+        job = jobs.active_for(config.name)
+    configs = {known.name: known for known in catalogue.configs}
+    gpus = services.gpus.read_once(READ_TIMEOUT)
+    now = Situation(services.settings, jobs, configs, gpus, _locked(jobs, gpus))
+    if job is not None:
+        why = why_job(now, job)
+    else:
+        assert config is not None
+        request = JobRequest(config.name)
+        why = why_request(now, request, _refusal(services, catalogue, configs, request, gpus))
+    if arguments.json:
+        print(json.dumps(as_object(why), indent=2))
+    else:
+        print("\n".join(map(harmless, lines(why))))
+    return 0
+
+
+def _locked(jobs: JobsSnapshot, gpus: GpuSnapshot) -> set[str]:
+    """GPUs on which a lock stands that is none of our jobs'."""
+    ours = {uuid for job in jobs.jobs if job.active for uuid in job.gpus}
+    try:
+        return locked_gpus(gpu_lock_home(), {gpu.uuid for gpu in gpus_for_jobs(gpus) if gpu.uuid} - ours)
+    except HituiError as error:
+        # What else is known of the GPUs is said all the same.
+        warn(error)
+        return set()
+
+
+def _refusal(
+    services: Services,
+    catalogue: Catalogue,
+    configs: Mapping[str, Config],
+    request: JobRequest,
+    gpus: GpuSnapshot,
+) -> str | None:
+    asked = catalogue.read(configs[request.config]).state
+    states = tuple(asked if config.name == asked.name else ConfigState(config) for config in configs.values())
+    plan = services.jobs.plan([request], WorkspaceSnapshot(states, False), gpus)
+    return plan.launches[0].refused
+
+
+def as_object(why: Why) -> dict[str, Any]:
+    """What `--json` prints. Memory in bytes; `needs.memory` is asked of each GPU."""
+    return {
+        "config": why.config,
+        "job": why.job,
+        "state": why.state or None,
+        "starts": why.starts,
+        "reason": why.says,
+        "needs": {"memory": why.need.memory, "gpus": why.need.gpus, "share": why.need.share},
+        "gpus": [
+            {"gpu": gpu.label, "uuid": gpu.uuid, "free_for_it": gpu.free, "reason": gpu.reason}
+            for gpu in why.gpus
+        ],
+    }
+
+
+def lines(why: Why) -> list[str]:
+    """What people read."""
+    subject = why.config if why.job is None else f"job {why.job} ({why.config})"
+
+    return [f"{subject}: {why.says}", *(f"  GPU {gpu.label} {gpu.reason}" for gpu in why.gpus)]

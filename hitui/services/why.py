@@ -1,0 +1,129 @@
+"""Why a job does not start, or whether a config would: a line for each GPU and one for everything else."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import msgspec
+
+from hitui.domain.claims import Claims
+from hitui.domain.configs import Config
+from hitui.domain.gpus import GpuSnapshot
+from hitui.domain.jobs import Ended, Job, JobRequest, JobsSnapshot, Queued
+from hitui.domain.placement import Need, Verdict, judge, place
+from hitui.domain.queue import group_wait
+from hitui.domain.schedule import DEFAULT_GROUP
+from hitui.domain.waiting_words import gibibytes
+from hitui.services.placing import claims_now, standing_of
+from hitui.settings import Settings
+from hitui.supervisor.needs import gpu_rules, need_of
+
+NO_SUPERVISOR = "queued, and no supervisor runs to start it; start one with `hitui supervisor start`"
+
+
+class GpuReason(msgspec.Struct, frozen=True):
+    """One GPU as the job finds it."""
+
+    label: str
+    uuid: str
+    free: bool
+    """The hold time apart."""
+    reason: str
+    """`is held by job 14`, `is free`."""
+
+
+class Why(msgspec.Struct, frozen=True):
+    """All that is to be said."""
+
+    config: str
+    job: int | None
+    """None: no job is on the config."""
+    state: str
+    """Of the job, in a word; empty without one."""
+    starts: bool
+    """Whether it runs, or would be started now, the hold time apart."""
+    says: str
+    """One line on everything but the GPUs."""
+    need: Need
+    gpus: tuple[GpuReason, ...] = ()
+    """Empty where no GPU matters: the job runs, has ended, or needs none."""
+
+
+class Situation(msgspec.Struct, frozen=True):
+    """What was found out at one moment, and is looked at here."""
+
+    settings: Settings
+    jobs: JobsSnapshot
+    configs: Mapping[str, Config]
+    """By name."""
+    gpus: GpuSnapshot
+    locked: Collection[str] = ()
+    """UUIDs on which someone else's lock stands."""
+
+    def need(self, config: str) -> Need:
+        known = self.configs.get(config)
+        return Need(0) if known is None else need_of(self.settings, known)
+
+
+def why_job(now: Situation, job: Job) -> Why:
+    """Why the job stands where it stands."""
+    need = now.need(job.request.config)
+    reasons: tuple[GpuReason, ...] = ()
+    says = job.word
+    match job.state:
+        case Queued(waits_for=waits_for):
+            claims = claims_now(now.settings, now.jobs, now.configs, now.gpus, before=job)
+            reasons = _reasons(now, need, claims, job.request)
+            if now.jobs.supervisor_pid is None:
+                says = NO_SUPERVISOR
+            elif waits_for:
+                says = f"queued, waits for {_without_gpus(waits_for, reasons)}"
+        case Ended(reason=reason):
+            says += f": {reason}" if reason else ""
+        case _ if job.gpus:
+            labels = {gpu.uuid: gpu.label for gpu in now.gpus.gpus}
+            says += f" on GPU {', '.join(labels.get(uuid, uuid) for uuid in job.gpus)}"
+    starts = job.active and not isinstance(job.state, Queued)
+    return Why(job.request.config, job.id, job.word, starts, says, need, reasons)
+
+
+def why_request(now: Situation, request: JobRequest, refused: str | None) -> Why:
+    """Whether a job for this request would start now, and why not; `refused` says why it could not at all."""
+    need = now.need(request.config)
+    if refused is not None:
+        return Why(request.config, None, "", False, f"would not start: {refused}", need)
+    claims = claims_now(now.settings, now.jobs, now.configs, now.gpus)
+    rules = gpu_rules(now.settings)
+    placed = place(now.gpus, need, rules, claims, request.gpus, None, now.locked)
+    reasons = _reasons(now, need, claims, request)
+    paused = group_wait(DEFAULT_GROUP, standing_of(now.jobs))
+    if paused or placed.waits_for:
+        waits_for = paused or _without_gpus(placed.waits_for, reasons)
+        return Why(request.config, None, "", False, f"would wait for {waits_for}", need, reasons)
+    labels = [gpu.label for gpu in now.gpus.gpus if gpu.uuid in placed.gpus]
+    where = f" on GPU {', '.join(labels)}" if labels else ", on no GPU"
+    return Why(request.config, None, "", True, f"would start now{where}", need, reasons)
+
+
+def _reasons(now: Situation, need: Need, claims: Claims, request: JobRequest) -> tuple[GpuReason, ...]:
+    if need.memory == 0 and not request.gpus:
+        return ()
+    verdicts = judge(now.gpus, need, gpu_rules(now.settings), claims, request.gpus, None, now.locked)
+    return tuple(
+        GpuReason(verdict.gpu.label, verdict.gpu.uuid, not verdict.hindrance, _words(verdict, need))
+        for verdict in verdicts
+    )
+
+
+def _words(verdict: Verdict, need: Need) -> str:
+    has = f"has {gibibytes(verdict.room)}"
+    if verdict.hindrance.startswith(has):
+        beside = verdict.hindrance.removeprefix(has)
+        return f"{has} free of the {gibibytes(need.memory)} it needs{beside}"
+    return verdict.hindrance or "is free"
+
+
+def _without_gpus(waits_for: str, reasons: tuple[GpuReason, ...]) -> str:
+    """`20 GiB free on one GPU` alone, where a line on each GPU follows."""
+    short = waits_for.partition(": ")[0]
+    return short if reasons and " free on " in short else waits_for

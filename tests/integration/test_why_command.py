@@ -1,0 +1,106 @@
+"""`hitui why`: each GPU has its line, and what else a job waits for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hitui.cli import main
+from tests.tools.control import Control, control
+
+GIB = 2**30
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Control]:
+    with control(tmp_path, monkeypatch, gpus=4) as made:
+        yield made
+
+
+def why(here: Control, capsys: pytest.CaptureFixture[str], *words: str) -> list[str]:
+    assert main(["-w", str(here.root), "why", *words]) == 0
+    return capsys.readouterr().out.splitlines()
+
+
+def describe_gpu(here: Control, index: int, **values: Any) -> None:
+    file = here.gpus / "gpus.json"
+    described = json.loads(file.read_text())
+    described["gpus"][index].update(values)
+    beside = file.with_name("new")
+    beside.write_text(json.dumps(described))
+    beside.replace(file)
+
+
+def test_a_waiting_job_is_told_gpu_by_gpu(here: Control, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = here.root / "hitui.toml"
+    settings.write_text(settings.read_text().replace('hold = "0s"', 'hold = "0s"\nexclude = [3]'))
+    describe_gpu(here, 1, memory_used=68 * GIB)
+    describe_gpu(here, 2, utilization=97)
+    first = here.submit("hang", gpus=("0",))
+    here.running(first)
+    waiting = here.submit("answer")
+    here.waits_for(waiting)
+    told = [
+        f"  GPU 0 is held by job {first}",
+        "  GPU 1 has 12 GiB free of the 20 GiB it needs",
+        "  GPU 2 is 97% busy",
+        "  GPU 3 is excluded",
+    ]
+    head = f"job {waiting} (g/answer): queued, waits for 20 GiB free on one GPU"
+    assert why(here, capsys, "g/answer") == [head, *told]
+    assert why(here, capsys, f"#{waiting}") == [head, *told]
+    assert why(here, capsys, "answer2") == ["g/answer2: would wait for 20 GiB free on one GPU", *told]
+    assert why(here, capsys, str(first)) == [f"job {first} (g/hang): running on GPU 0"]
+
+
+def test_a_config_without_a_job_says_where_it_would_start(
+    here: Control, capsys: pytest.CaptureFixture[str]
+) -> None:
+    describe_gpu(here, 1, memory_used=68 * GIB)
+    lines = why(here, capsys, "answer")
+    assert lines[:3] == [
+        "g/answer: would start now on GPU 0",
+        "  GPU 0 is free",
+        "  GPU 1 has 12 GiB free of the 20 GiB it needs",
+    ]
+    told = json.loads("\n".join(why(here, capsys, "answer", "--json")))
+    assert (told["starts"], told["job"], told["state"]) == (True, None, None)
+    assert told["needs"] == {"memory": 20 * GIB, "gpus": 1, "share": False}
+    assert [gpu["free_for_it"] for gpu in told["gpus"]] == [True, False, True, True]
+
+
+def test_the_queue_comes_before_the_gpus(here: Control, capsys: pytest.CaptureFixture[str]) -> None:
+    here.service.change_queue("pause", queue=True, reason="maintenance")
+    waiting = here.submit("answer")
+    paused = here.waits_for(waiting)
+    assert "maintenance" in paused
+    assert why(here, capsys, str(waiting))[0] == f"job {waiting} (g/answer): queued, waits for {paused}"
+    assert why(here, capsys, "answer2")[0] == f"g/answer2: would wait for {paused}"
+
+
+def test_nothing_pending_and_unknown_names(here: Control, capsys: pytest.CaptureFixture[str]) -> None:
+    ended = here.submit("answer")
+    here.ended(ended)
+    assert why(here, capsys, "answer") == ["g/answer: would not start: nothing is pending"]
+    assert why(here, capsys, str(ended)) == [f"job {ended} (g/answer): succeeded"]
+    assert main(["-w", str(here.root), "why", "77"]) == 3
+    assert "no job 77" in capsys.readouterr().err
+    assert main(["-w", str(here.root), "why", "nothing-of-that-name"]) == 3
+
+
+def test_a_gpu_that_another_hitui_holds_says_so(
+    here: Control, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = Control(tmp_path / "other", 6, 0.02)
+    job = other.submit("hang", gpus=("2",))
+    try:
+        other.running(job)
+        assert "  GPU 2 is locked by another hitui" in why(here, capsys, "answer")
+    finally:
+        other.client.stop([job])
+        other.ended(job)
+        other.client.shut_down()
