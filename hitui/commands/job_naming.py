@@ -85,9 +85,15 @@ def mend_of_wait(job: Job, queue: Queue) -> str:
         return ""
     if job.schedule.held:
         return f"hitui resume {job.id}"
-    if job.state.waits_for != group_wait(job.schedule.group, Standing(time.time(), queue)):
+    if not waits_for_group(job, queue):
         return ""
     return "hitui queue resume" if queue.paused else f"hitui queue resume {job.schedule.group}"
+
+
+def waits_for_group(job: Job, queue: Queue) -> bool:
+    """Whether a queued job says that it waits for its group, or the whole queue, to be resumed."""
+    pause = group_wait(job.schedule.group, Standing(time.time(), queue))
+    return isinstance(job.state, Queued) and bool(pause) and job.state.waits_for == pause
 
 
 def _pause(what: str, reason: str, command: str) -> str:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from hitui.commands.job_naming import pauses, read_jobs
+from hitui.commands.job_naming import pauses, read_jobs, waits_for_group
 from hitui.commands.launching import progress_line
 from hitui.commands.saying import warn
 from hitui.commands.tables import fitted, iso_time, width_of_output
 from hitui.domain.jobs import Ended, Job, Queued, Running, Starting, Stopping
 from hitui.domain.placement import gpus_for_jobs
 from hitui.domain.progress import JobProgress
+from hitui.domain.schedule import Queue
+from hitui.domain.units import duration_words
 from hitui.factory import Services, build_services
 from hitui.services.progress import read_progress
 
@@ -37,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps([as_object(job) for job in jobs], indent=2))
     elif jobs:
-        _print_table(services, jobs)
+        _print_table(services, jobs, snapshot.queue)
     else:
         print("no jobs; `hitui run CONFIG` starts one")
     for line in pauses(snapshot.queue):
@@ -83,12 +86,16 @@ def as_object(job: Job) -> dict[str, Any]:
         "after_processes": [process.pid for process in job.schedule.after_processes],
         "not_before": iso_time(job.schedule.not_before),
         "held": job.schedule.held,
+        "stalled_since": iso_time(_stalled_since(job)),
     }
 
 
-def remark(job: Job) -> str:
+def remark(job: Job, queue: Queue) -> str:
     """What a listing says of a job in its last column: how far it is, what it waits for, why it ended."""
     said = _of_state(job)
+    if waits_for_group(job, queue):
+        # The listing says once why.
+        said = said.partition(":")[0]
     return ", ".join(filter(None, (f"attempt {job.attempt}" if job.attempt > 1 else "", said)))
 
 
@@ -108,7 +115,7 @@ def _progress(job: Job) -> JobProgress:
     return read_progress(job) if isinstance(job.state, (Running, Stopping)) else JobProgress()
 
 
-def _print_table(services: Services, jobs: list[Job]) -> None:
+def _print_table(services: Services, jobs: Sequence[Job], queue: Queue) -> None:
     labels = gpu_labels(services, jobs)
     rows = []
     for job in jobs:
@@ -121,7 +128,7 @@ def _print_table(services: Services, jobs: list[Job]) -> None:
                 gpus_of(job, labels),
                 "" if job.task_count is None else str(job.task_count),
                 "" if started is None else f"{datetime.fromtimestamp(started):%m-%d %H:%M}",
-                remark(job),
+                remark(job, queue),
             )
         )
     header = ("job", "config", "state", "GPU", "tasks", "started", "")
@@ -132,12 +139,19 @@ def _of_state(job: Job) -> str:
     match job.state:
         case Queued(waits_for=waits_for):
             return f"waits for {waits_for}" if waits_for else ""
+        case Running(stalled_since=float(since)):
+            stalled = f"stalled: nothing new for {duration_words(max(0.0, time.time() - since))}"
+            return ", ".join(filter(None, (stalled, progress_line(_progress(job)))))
         case Running() | Stopping():
             return progress_line(_progress(job))
         case Ended(reason=reason):
             return reason
         case _:
             return ""
+
+
+def _stalled_since(job: Job) -> float | None:
+    return job.state.stalled_since if isinstance(job.state, Running) else None
 
 
 def _started(job: Job) -> float | None:

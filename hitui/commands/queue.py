@@ -210,7 +210,7 @@ def _listing(services: Services, snapshot: JobsSnapshot) -> list[str]:
             gpus_of(job, labels),
             str(job.schedule.priority),
             job.schedule.group,
-            remark(job),
+            remark(job, snapshot.queue),
         )
         for job in (*running, *queued)
     ]

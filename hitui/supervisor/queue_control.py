@@ -74,7 +74,7 @@ class QueueControl:
         jobs = [self._store.job(job_id) for job_id in ids]
         for job in jobs:
             if isinstance(job.state, Ended):
-                raise LaunchError(f"job {job.id} has ended: it {job.state.ending.value}")
+                raise LaunchError(f"job {job.id} has ended: {job.word}")
             if isinstance(job.state, Stopping):
                 raise LaunchError(f"job {job.id} is being stopped already")
         for job in jobs:

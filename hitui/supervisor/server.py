@@ -27,7 +27,7 @@ from hitui.supervisor.history import Historian
 from hitui.supervisor.keeper import Keeper
 from hitui.supervisor.launches import Launches
 from hitui.supervisor.notifier import Notifier
-from hitui.supervisor.queue_control import QueueControl
+from hitui.supervisor.queue_control import QueueControl, checked_group
 from hitui.supervisor.reporting import Reporter
 from hitui.supervisor.rows import End, with_wait
 from hitui.supervisor.scheduler import Scheduler
@@ -228,6 +228,7 @@ class Server:
             self._watchers.discard(asking)
             self._mind_monitor()
         schedule = wire.schedule_from_wire(message.get("schedule", {}))
+        checked_group(schedule.group)
         jobs = self._store.submit(requests, message["environment"], schedule)
         self._changed()
         return jobs

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import pty
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from hitui.domain.jobs import Ended, Ending
+from tests.tools.commands import hitui, listed, shown_on_a_terminal
 from tests.tools.control import HEAD, Control, control, kill
 from tests.tools.eventually import eventually
 
@@ -24,16 +22,6 @@ from tests.tools.eventually import eventually
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Control]:
     with control(tmp_path, monkeypatch) as made:
         yield made
-
-
-def hitui(here: Control, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "hitui", "-w", str(here.root), *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
-
-
-def listed(here: Control, *words: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(hitui(here, "jobs", "--json", *words).stdout)
-    return found
 
 
 def test_run_and_wait_ends_well_when_everything_has_an_answer(here: Control) -> None:
@@ -165,22 +153,6 @@ def test_a_piped_log_is_byte_for_byte_and_a_followed_one_ends_with_its_job(here:
     plain = hitui(here, "logs", "1")
     assert plain.stdout == "\x1b[31mmodel.safetensors: no such file\x1b[0m\x07\n"
     assert hitui(here, "logs", "1", "-f").stdout == plain.stdout
-
-
-def shown_on_a_terminal(here: Control, *words: str) -> bytes:
-    parent, child = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "hitui", "-w", str(here.root), *words], stdout=child, stdin=subprocess.DEVNULL
-    )
-    os.close(child)
-    shown = b""
-    # A pseudo-terminal whose other end is closed answers with an error, not with the end of a file.
-    with contextlib.suppress(OSError):
-        while chunk := os.read(parent, 4096):
-            shown += chunk
-    os.close(parent)
-    assert process.wait(60) == 0
-    return shown
 
 
 def test_to_a_terminal_a_log_can_do_nothing(here: Control) -> None:
