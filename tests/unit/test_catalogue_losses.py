@@ -97,6 +97,23 @@ def test_a_reader_that_breaks_holds_its_config_back_until_it_reads_again(
     assert not catalogue.changed(config)
 
 
+def test_one_of_two_results_folders_that_goes_takes_no_answers_of_a_config_with_it(workspace: Path) -> None:
+    write_results(workspace / "one" / "g" / "mix_html" / "results.json", [answer(1)])
+    write_results(workspace / "two" / "g" / "rerun" / "results.json", [answer(2)])
+    toml = workspace / "hitui.toml"
+    toml.write_text(
+        '[workspace]\nresults = ["one", "two"]\n'
+        '[[config]]\nname = "mine"\noutput = "one/g/mix_html"\nfolders = ["two/g/rerun"]\n'
+    )
+    catalogue = Catalogue(load_settings(workspace, toml))
+    config = catalogue.find("mine")
+    assert catalogue.read(config).state.done == 2
+    (workspace / "two").rename(workspace / "gone")
+    state = catalogue.read(config).state
+    assert (state.done, state.hides_answers) == (2, True)
+    assert state.problems[0].startswith(f"{workspace}/two: is not there any more")
+
+
 def dangle(path: Path) -> None:
     path.symlink_to("/nonexistent/mount/results.json")
 

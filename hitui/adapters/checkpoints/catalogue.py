@@ -229,7 +229,7 @@ class Catalogue:
 
     def _lost_above(self, config: Config) -> Path | None:
         """The workspace or results folder above the config that was listed before and cannot be now."""
-        if is_dir(config.folders[0]):
+        if all(map(is_dir, config.folders)):
             return None
         for root in sorted(self._seen_roots):
             above = f"{root}/"
