@@ -136,6 +136,7 @@ def test_an_id_of_very_many_digits_is_one_that_the_list_does_not_have(workspace:
     reading = read(workspace)
     assert with_status(reading.tasks, TaskStatus.DONE) == [1]
     assert reading.unknown == (endless,)
+    assert reading.state.notes == (f"1 results with ids ({'9' * 40}…) that questions.json does not have",)
 
 
 class TestQuestionList:

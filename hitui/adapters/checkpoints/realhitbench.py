@@ -22,6 +22,7 @@ from hitui.adapters.checkpoints.reading import (
     Reading,
     Signature,
     UnreadableFile,
+    listed,
 )
 from hitui.adapters.checkpoints.result_listing import is_result_file, later, list_files
 from hitui.domain.configs import Config, ConfigState
@@ -63,8 +64,8 @@ class RealHiTBenchReader:
         )
 
     def read(self, config: Config) -> Reading:
-        listed, unlisted, no_files = list_files(config.folders, is_result_file)
-        files = list(listed)
+        regular, unlisted, no_files = list_files(config.folders, is_result_file)
+        files = list(regular)
         for folder, _ in unlisted:
             files += [(path, known[0]) for path, known in self._known_in(folder)]
         without_reading = sum(not self._known_in(folder) for folder, _ in unlisted)
@@ -195,8 +196,9 @@ class RealHiTBenchReader:
             else:
                 missing += 1
         if unknown:
-            named = ", ".join(map(str, unknown[:5])) + (", …" if len(unknown) > 5 else "")
-            notes += (f"{len(unknown)} results with ids ({named}) that {questions.path.name} does not have",)
+            notes += (
+                f"{len(unknown)} results with ids ({listed(unknown)}) that {questions.path.name} does not have",
+            )
         state = ConfigState(
             config,
             scanned=True,
