@@ -35,6 +35,7 @@ COMMANDS: dict[str, str] = {
     "resume": "let held jobs start",
     "retry": "run what is pending of ended jobs again",
     "logs": "print the log of a job",
+    "history": "list every job that there was, or all that is on record of one",
     "supervisor": "start, stop or ask the background process",
     "doctor": "say what is here, what is not, and how to mend it",
 }

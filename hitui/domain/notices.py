@@ -8,6 +8,7 @@ from enum import Enum
 import msgspec
 
 from hitui.domain.jobs import Ended, Ending, Job, Running
+from hitui.domain.units import duration_words
 
 _FAILURES = (Ending.FAILED, Ending.LOST, Ending.NOT_STARTED)
 _FAILING = "failed one after the other"
@@ -54,7 +55,7 @@ def of_ended_job(job: Job, done: int | None, failed: int | None, *, follows: boo
     if follows:
         return None
     if state.ending is Ending.SUCCEEDED and state.started_at is not None:
-        took = _duration(state.ended_at - state.started_at)
+        took = duration_words(max(0.0, state.ended_at - state.started_at))
         return Notice(NoticeKind.DONE, f"{name}: done in {took}{_tasks(done, failed)}")
     if state.ending in _FAILURES:
         return Notice(
@@ -68,7 +69,7 @@ def of_stalled_job(job: Job, now: float) -> Notice | None:
     state = job.state
     if not isinstance(state, Running) or state.stalled_since is None:
         return None
-    quiet = _duration(now - state.stalled_since)
+    quiet = duration_words(max(0.0, now - state.stalled_since))
     return Notice(NoticeKind.STALLED, f"{_name(job)}: no sign of life for {quiet}; `hitui logs {job.id}`")
 
 
@@ -102,11 +103,3 @@ def _tasks(done: int | None, failed: int | None) -> str:
     if done is None:
         return ""
     return f"; {done} tasks answered" + (f", {failed} failed" if failed else "")
-
-
-def _duration(seconds: float) -> str:
-    """`40 s`, `12 min`, `3 h 05 min`."""
-    minutes = round(max(0.0, seconds) / 60)
-    if seconds < 120:
-        return f"{max(0.0, seconds):.0f} s"
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -7,18 +7,22 @@ anyone waits for. What a power cut takes of it is made anew from the jobs' folde
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 from hitui.domain.gpu_history import GpuBin, due_before, folded, merged
 from hitui.domain.records import JobRecord
+from hitui.errors import SupervisorError
 from hitui.supervisor.schema import VERSION, version_of
+from hitui.supervisor.trouble import disk_trouble
 
 _decode_record = msgspec.json.Decoder(JobRecord).decode
 _decode_bin = msgspec.json.Decoder(GpuBin).decode
+_Answer = TypeVar("_Answer")
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -42,34 +46,34 @@ def transaction(database: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
+def read_history(path: Path, question: Callable[[HistoryTables], _Answer], otherwise: _Answer) -> _Answer:
+    """What `question` finds, without writing anything; `otherwise` where there is no file, or one of a hitui that
+    kept no history. Raises SupervisorError when it cannot be read."""
+    try:
+        if not path.is_file() or not path.stat().st_size:
+            return otherwise
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None)) as database:
+            return otherwise if version_of(database) < VERSION else question(HistoryTables(database))
+    except (OSError, sqlite3.Error) as error:
+        raise SupervisorError(disk_trouble(path, error)) from error
+
+
 class HistoryTables:
     """Used from one thread."""
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
 
-    @classmethod
-    def read_only(cls, path: Path) -> HistoryTables | None:
-        """None: there is no file, or one of a hitui that kept no history. Raises sqlite3.Error."""
-        if not path.is_file() or not path.stat().st_size:
-            return None
-        database = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None)
-        if version_of(database) < VERSION:
-            database.close()
-            return None
-        return cls(database)
-
     def close(self) -> None:
         self._database.close()
 
     def record(self, job_id: int) -> JobRecord | None:
-        row = self._database.execute("SELECT value FROM job_records WHERE job = ?", (job_id,)).fetchone()
-        return None if row is None else _decode_record(row[0])
+        """None: there is none, or what stands there is none."""
+        return self._records("job = ?", (job_id,)).get(job_id)
 
     def records(self) -> dict[int, JobRecord]:
         """All of them, by job."""
-        rows = self._database.execute("SELECT job, value FROM job_records")
-        return {job: _decode_record(value) for job, value in rows}
+        return self._records("1", ())
 
     def put_record(self, job_id: int, record: JobRecord, *, complete: bool) -> None:
         """`complete`: the job has ended, and nothing more will be known of it. One of a job that was pruned
@@ -114,6 +118,16 @@ class HistoryTables:
         """All of them, the oldest first."""
         return merged(self._bins("1", ()))
 
+    def _records(self, where: str, values: tuple[object, ...]) -> dict[int, JobRecord]:
+        found = {}
+        for job, value in self._database.execute(f"SELECT job, value FROM job_records WHERE {where}", values):
+            with suppress(msgspec.DecodeError):
+                found[job] = _decode_record(value)
+        return found
+
     def _bins(self, where: str, values: tuple[object, ...]) -> list[GpuBin]:
-        rows = self._database.execute(f"SELECT value FROM gpu_history WHERE {where}", values)
-        return [_decode_bin(value) for (value,) in rows]
+        found = []
+        for (value,) in self._database.execute(f"SELECT value FROM gpu_history WHERE {where}", values):
+            with suppress(msgspec.DecodeError):
+                found.append(_decode_bin(value))
+        return found

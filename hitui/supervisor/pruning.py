@@ -63,8 +63,10 @@ def prune(
             gone += len(batch)
             if stop():
                 return gone
-        with transaction(database):
-            database.execute("DELETE FROM environments WHERE id NOT IN (SELECT environment FROM jobs)")
+        unused = "FROM environments WHERE id NOT IN (SELECT environment FROM jobs)"
+        if database.execute(f"SELECT 1 {unused}").fetchone():
+            with transaction(database):
+                database.execute(f"DELETE {unused}")
         _give_back_pages(database, stop)
     return gone
 
