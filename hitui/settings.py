@@ -171,6 +171,9 @@ class MatrixSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     runner: str | None = None
     format: list[str] = []
     min_free: str | None = None
+    stall: str | None = None
+    restart_stalled: bool | None = None
+    resume: bool | None = None
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -346,7 +349,12 @@ _WORDS = {
     "array": "a list",
     "object": "a table",
 }
-_EXAMPLES = {"hold": ' (such as "10s")', "keep": ' (such as "90d")', "min_free": ' (such as "20GiB")'}
+_EXAMPLES = {
+    "hold": ' (such as "10s")',
+    "stall": ' (such as "30m")',
+    "keep": ' (such as "90d")',
+    "min_free": ' (such as "20GiB")',
+}
 
 
 def _readable(message: str) -> str:
@@ -374,6 +382,9 @@ def _named_configs(parsed: _File) -> list[tuple[str, ConfigSettings]]:
                     modality=modality,
                     format=table_format,
                     min_free=matrix.min_free,
+                    stall=matrix.stall,
+                    restart_stalled=matrix.restart_stalled,
+                    resume=matrix.resume,
                 )
                 named.append((f"[matrix.{group}] {config.name!r}", config))
     return named

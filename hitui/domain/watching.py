@@ -42,21 +42,28 @@ class Attention(msgspec.Struct, frozen=True):
     signs: Signs
     since: float
     """When the last sign of life was seen."""
-    sure: bool
-    """Whether all looks since then could tell if the GPU was used; a job without one uses none."""
+    told_since: float | None
+    """Since when every look could tell if the GPU was used (a job without one uses none); None: the last could not."""
 
 
 def attend(known: Attention | None, signs: Signs, now: float, has_gpu: bool) -> Attention:
     """What is remembered after one more look; `known` None: it is the first."""
     told = signs.gpu_used is not None or not has_gpu
-    if known is None or signs.gpu_used or _sizes(signs) != _sizes(known.signs):
-        return Attention(signs, now, told)
-    # A clock that nobody sets cannot go back, but another boot's or machine's may have been noted.
-    return Attention(signs, min(known.since, now), known.sure and told)
+    told_since = now if known is None or known.told_since is None else known.told_since
+    if known is not None and not signs.gpu_used and _sizes(signs) == _sizes(known.signs):
+        return Attention(signs, known.since, told_since if told else None)
+    return Attention(signs, now, told_since if told else None)
 
 
 def is_stalled(attention: Attention, now: float, rules: WatchRules) -> bool:
     return rules.stall is not None and now - attention.since >= rules.stall
+
+
+def is_surely_stalled(attention: Attention, now: float, rules: WatchRules) -> bool:
+    """Stalled, and the driver has told for all of that time that its GPU was not used."""
+    if rules.stall is None or attention.told_since is None:
+        return False
+    return is_stalled(attention, now, rules) and now - attention.told_since >= rules.stall
 
 
 def losses(

@@ -20,7 +20,16 @@ from hitui.domain.gpus import Gpu, GpuSnapshot
 from hitui.domain.jobs import Job, Running
 from hitui.domain.succession import RetryRules, StopAim, StopWish
 from hitui.domain.units import duration_words
-from hitui.domain.watching import Attention, Signs, WatchRules, attend, is_stalled, loss_words, losses
+from hitui.domain.watching import (
+    Attention,
+    Signs,
+    WatchRules,
+    attend,
+    is_stalled,
+    is_surely_stalled,
+    loss_words,
+    losses,
+)
 from hitui.supervisor.keeper import Keeper
 from hitui.supervisor.store import Store
 from hitui.supervisor.trouble import note_error
@@ -131,7 +140,7 @@ class Watching:
         marked = job.state.stalled_since
         if watched.attention is None and marked is not None and not _spoke_since(job, marked):
             # A supervisor before this one has marked it.
-            watched.attention = Attention(signs, now - max(0.0, time.time() - marked), sure=False)
+            watched.attention = Attention(signs, now - max(0.0, time.time() - marked), None)
         watched.attention = attend(watched.attention, signs, now, bool(job.gpus))
         if rules.errors and failed >= rules.errors:
             reason = f"{failed} tasks failed one after the other; see its log, then resume it"
@@ -142,11 +151,8 @@ class Watching:
                 self._mark(job, None)
             return
         quiet = now - watched.attention.since
-        if (
-            rules.restart
-            and watched.attention.sure
-            and job.attempt <= self._retry_rules(job.request.config).retries
-        ):
+        may_restart = rules.restart and job.attempt <= self._retry_rules(job.request.config).retries
+        if may_restart and is_surely_stalled(watched.attention, now, rules):
             reason = f"stalled: no output, no event and no use of a GPU for {duration_words(quiet)}"
             self._stop(job, StopAim.RETRY, reason)
         elif marked is None:

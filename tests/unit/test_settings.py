@@ -7,9 +7,11 @@ from hitui_runners import engines
 
 from hitui.adapters import checkpoints
 from hitui.domain.units import parse_duration, parse_size
+from hitui.domain.watching import WatchRules
 from hitui.errors import SettingsError
 from hitui.paths import find_workspace
 from hitui.settings import CONFIG_KINDS, ENGINES, load_settings
+from hitui.supervisor.rules import retry_rules, watch_rules
 
 
 def write(folder: Path, text: str) -> Path:
@@ -100,6 +102,16 @@ def test_the_outline_of_the_interfaces_is_accepted(tmp_path: Path) -> None:
         ),
         ("[gpus]\nmin_free = '20'\n", "[gpus] min_free: a size with its unit is expected"),
         ("[gpus]\nhold = '10'\n", "[gpus] hold: a time with its unit is expected"),
+        ("[queue]\nstall = 30\n", '[queue] stall: a text is expected (such as "30m"), not a whole number'),
+        (
+            "[queue]\nstall = 'no'\n",
+            "[queue] stall: a time with its unit is expected, such as 10s or 1h30m, ",
+        ),
+        ("[queue]\ngpu_lost = '1'\n", "[queue] gpu_lost: a time with its unit is expected"),
+        ("[queue]\nquick = 'never'\n", "[queue] quick: a time with its unit is expected"),
+        ("[queue]\npause_after_errors = -1\n", "[queue] pause_after_errors: a number from 0 (never) on"),
+        ("[[config]]\nname = 'a'\nstall = 'x'\n", "[[config]] 'a' stall: a time with its unit"),
+        ("[[config]]\nname = 'a'\nresume = 1\n", "resume: true or false is expected, not a whole number"),
         ("[runner.a]\nengine = 'transfomers'\nmodel = 'm'\n", "did you mean 'transformers'?"),
         ("[runner.a]\nengine = 'transformers'\n", "needs model"),
         ("[runner.a]\n", "either engine (ours) or command"),
@@ -160,7 +172,7 @@ def test_the_outline_of_the_interfaces_is_accepted(tmp_path: Path) -> None:
             "[[config]] 'b' output: 'a' writes there too; give each a folder of its own",
         ),
         ("[history]\nkeep = '90'\n", "[history] keep: a time with its unit is expected"),
-        ("[history]\nkeep = 90\n", "[history] keep: a text is expected (such as \"90d\")"),
+        ("[history]\nkeep = 90\n", '[history] keep: a text is expected (such as "90d")'),
         ("[notify]\non = ['fail']\n", "[notify] on: 'fail' is not known; did you mean 'failed'?"),
         ("[notify]\nurls = ['secret@example.org']\n", "[notify] urls: each is an address of apprise"),
         (
@@ -216,3 +228,29 @@ def test_settings_that_lead_nowhere_are_refused_and_not_passed_over(tmp_path: Pa
 def test_the_kinds_that_settings_may_name_are_those_that_are_registered() -> None:
     assert set(ENGINES) == set(engines.ENGINES)
     assert set(CONFIG_KINDS) == set(checkpoints.KINDS)
+
+
+def test_what_a_config_says_of_its_jobs_goes_before_what_the_queue_says(tmp_path: Path) -> None:
+    file = write(
+        tmp_path,
+        """
+        [queue]
+        retries = 5
+        stall = "10m"
+        resume = true
+        [matrix.m]
+        modality = ["image"]
+        stall = "never"
+        [[config]]
+        name = "own"
+        stall = "2h"
+        restart_stalled = true
+        resume = false
+        """,
+    )
+    settings = load_settings(tmp_path, file)
+    assert watch_rules(settings, "found") == WatchRules(stall=600.0)
+    assert watch_rules(settings, "m/image") == WatchRules(stall=None)
+    assert watch_rules(settings, "own") == WatchRules(stall=7200.0, restart=True)
+    assert [retry_rules(settings, name).resume for name in ("found", "own")] == [True, False]
+    assert retry_rules(settings, "own").retries == 5

@@ -1,0 +1,135 @@
+"""When a running job is taken for stalled and a GPU for lost: for any course of looks and readings."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hitui.domain.gpus import Gpu, GpuSnapshot
+from hitui.domain.watching import (
+    Attention,
+    Signs,
+    WatchRules,
+    attend,
+    is_stalled,
+    is_surely_stalled,
+    loss_words,
+    losses,
+)
+
+SIZES = st.none() | st.integers(0, 2)
+SIGNS = st.builds(Signs, SIZES, SIZES, st.none() | st.booleans())
+COURSES = st.lists(st.tuples(st.floats(0, 100), SIGNS), min_size=1)
+"""Looks: seconds since the one before, and what was seen."""
+
+
+def after(course: list[tuple[float, Signs]], has_gpu: bool) -> tuple[Attention, float]:
+    attention, now = None, 0.0
+    for pause, signs in course:
+        now += pause
+        attention = attend(attention, signs, now, has_gpu)
+    assert attention is not None
+    return attention, now
+
+
+@given(COURSES, st.booleans(), st.floats(0.001, 200))
+def test_a_job_is_stalled_exactly_when_no_look_within_the_time_saw_anything_new(
+    course: list[tuple[float, Signs]], has_gpu: bool, stall: float
+) -> None:
+    attention, now = after(course, has_gpu)
+    moments, at, before = [], 0.0, None
+    for pause, signs in course:
+        at += pause
+        sizes = signs.log_size, signs.events_size
+        if before is None or signs.gpu_used or sizes != before:
+            moments.append(at)
+        before = sizes
+    assert is_stalled(attention, now, WatchRules(stall)) == (now - moments[-1] >= stall)
+    assert not is_stalled(attention, now, WatchRules(None))
+
+
+@given(COURSES)
+def test_a_gpu_that_is_used_is_a_sign_of_life(course: list[tuple[float, Signs]]) -> None:
+    _, now = after(course, True)
+    used = Signs(course[-1][1].log_size, course[-1][1].events_size, True)
+    attention, now = after([*course, (1.0, used)], True)
+    assert attention.since == now
+
+
+@given(COURSES, st.floats(0.001, 50))
+def test_it_is_surely_stalled_only_if_every_look_of_that_time_could_tell_of_the_gpu(
+    course: list[tuple[float, Signs]], stall: float
+) -> None:
+    attention, now = after(course, True)
+    rules = WatchRules(stall)
+    told, at = True, 0.0
+    first = course[0][0]
+    for pause, signs in course:
+        at += pause
+        told = told and (at < now - stall or signs.gpu_used is not None)
+    expected = is_stalled(attention, now, rules) and told and now - stall >= first
+    # Looks before the time began may leave it unsure for longer, never the other way round.
+    assert expected or not is_surely_stalled(attention, now, rules)
+    for_one_without, now = after(course, False)
+    assert is_surely_stalled(for_one_without, now, rules) == is_stalled(for_one_without, now, rules)
+
+
+UUIDS = ("GPU-0", "GPU-1", "GPU-2")
+
+
+def reading(*silent: str, absent: tuple[str, ...] = (), error: str | None = None) -> GpuSnapshot:
+    gpus = tuple(
+        Gpu(index, uuid, "x", memory_total=None if uuid in silent else 1, error="lost: it fell off the bus")
+        if uuid in silent
+        else Gpu(index, uuid, "x", memory_total=1)
+        for index, uuid in enumerate(UUIDS)
+        if uuid not in absent
+    )
+    return GpuSnapshot(0.0, "simulated", () if error else gpus, error=error)
+
+
+READINGS = st.builds(
+    lambda silent, absent, error: reading(*silent, absent=tuple(absent), error=error),
+    st.sets(st.sampled_from(UUIDS)),
+    st.sets(st.sampled_from(UUIDS)),
+    st.sampled_from([None, None, None, "the driver has not answered for 9 s"]),
+)
+
+
+@given(st.lists(READINGS, min_size=1), st.sets(st.sampled_from(UUIDS)))
+def test_a_gpu_is_lost_since_the_first_of_the_readings_in_a_row_that_say_so(
+    course: list[GpuSnapshot], held: set[str]
+) -> None:
+    known: dict[str, float] = {}
+    for now, snapshot in enumerate(course):
+        known = losses(known, held, snapshot, float(now))
+    assert set(known) <= held
+    for uuid in held:
+        since = len(course)
+        for now in reversed(range(len(course))):
+            snapshot = course[now]
+            there = next((gpu for gpu in snapshot.gpus if gpu.uuid == uuid), None)
+            answers = there is not None and not there.silent
+            if snapshot.error is not None or not snapshot.gpus or answers:
+                break
+            since = now
+        assert known.get(uuid) == (None if since == len(course) else float(since))
+
+
+def test_a_driver_that_does_not_answer_is_no_loss_of_a_gpu() -> None:
+    known = losses({}, {"GPU-1"}, reading("GPU-1"), 5.0)
+    assert known == {"GPU-1": 5.0}
+    assert losses(known, {"GPU-1"}, reading(error="the driver has not answered for 9 s"), 6.0) == {}
+    assert losses(known, {"GPU-1"}, GpuSnapshot(0.0, "nvml"), 6.0) == {}
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "words"),
+    [
+        (reading("GPU-1"), "GPU 1 does not answer: lost: it fell off the bus"),
+        (reading(absent=("GPU-1",)), "the driver no longer lists its GPU GPU-1"),
+    ],
+)
+def test_what_is_lost_is_named(snapshot: GpuSnapshot, words: str) -> None:
+    assert loss_words("GPU-1", snapshot) == words
