@@ -36,6 +36,8 @@ WRITE_SECONDS = 60.0
 """How often readings of the GPUs are written."""
 TEND_SECONDS = 600.0
 """How often the supervisor's log is looked at."""
+FRESH_SECONDS = 60.0
+"""What the workspace is so long after a start is no longer what was started."""
 PRUNE_SECONDS = 24 * 3600.0
 
 
@@ -161,14 +163,15 @@ class Historian:
         if self._open().record(job.id) is not None:
             # An earlier supervisor saw the start.
             return
-        head = read_head(self._settings().root)
-        record = replace(
-            self._begun(job),
-            versions={"hitui": __version__},
-            commit=head.commit if head is not None else "",
-            branch=head.branch if head is not None else "",
-            gpus=uses,
-        )
+        record = replace(self._begun(job), gpus=uses)
+        if isinstance(job.state, Running) and abs(time.time() - job.state.started_at) < FRESH_SECONDS:
+            head = read_head(self._settings().root)
+            record = replace(
+                record,
+                versions={"hitui": __version__},
+                commit=head.commit if head is not None else "",
+                branch=head.branch if head is not None else "",
+            )
         self._open().put_record(job.id, record, complete=False)
 
     def _take_down_end(self, job: Job, uses: tuple[GpuUse, ...], then: Callable[[JobRecord], None]) -> None:

@@ -1,0 +1,403 @@
+"""What is remembered of jobs, and what is taken away again: with real runners and a real supervisor."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hitui import __version__
+from hitui.adapters.executors.locks import JOB_LOCK, try_lock
+from hitui.adapters.git_head import read_head
+from hitui.domain.jobs import Ending, JobRequest
+from hitui.domain.records import JobRecord
+from hitui.domain.schedule import Schedule
+from hitui.errors import NoSuchName
+from hitui.paths import RuntimePaths
+from hitui.services.history import HistoryService
+from hitui.supervisor.history_tables import HistoryTables, connect
+from hitui.supervisor.pruning import prune, rotate_log
+from hitui.supervisor.rows import End
+from hitui.supervisor.store import Store
+from tests.tools.control import HEAD, Control, control, kill
+from tests.tools.eventually import eventually
+
+DAY = 86400.0
+GIT = {
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_CONFIG_SYSTEM": os.devnull,
+    "GIT_AUTHOR_NAME": "a",
+    "GIT_AUTHOR_EMAIL": "a@example.org",
+    "GIT_COMMITTER_NAME": "a",
+    "GIT_COMMITTER_EMAIL": "a@example.org",
+}
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Control]:
+    with control(tmp_path, monkeypatch) as made:
+        yield made
+
+
+def git(folder: Path, *words: str) -> str:
+    run = subprocess.run(
+        ["git", *words], cwd=folder, env={**os.environ, **GIT}, capture_output=True, text=True, check=True
+    )
+    return run.stdout.strip()
+
+
+def record(here: Control, job_id: int) -> JobRecord:
+    """What is on record of a job once its end is."""
+    here.ended(job_id)
+
+    def complete() -> JobRecord | None:
+        with closing(sqlite3.connect(here.paths.database)) as database:
+            row = database.execute("SELECT complete FROM job_records WHERE job = ?", (job_id,)).fetchone()
+        return HistoryService(here.paths).job(job_id).record if row is not None and row[0] else None
+
+    return eventually(complete, f"the end of job {job_id} is on record")  # type: ignore[return-value]
+
+
+def history(here: Control, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "hitui", "-w", str(here.root), "history", *words]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def listed(here: Control, *words: str) -> Any:
+    run = history(here, *words, "--json")
+    assert run.returncode == 0, run.stderr
+    return json.loads(run.stdout)
+
+
+def test_a_job_is_remembered_with_what_it_ran_and_what_came_of_it(
+    here: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git(here.root, "init", "-q", "-b", "trunk")
+    git(here.root, "commit", "-q", "--allow-empty", "-m", "first")
+    commit = git(here.root, "rev-parse", "HEAD")
+    monkeypatch.setenv("HF_HOME", "/models")
+    monkeypatch.setenv("HF_ENDPOINT", "https://ada:hunter2@example.org/x")
+    monkeypatch.setenv("HF_TOKEN", "hf_hidden")
+    monkeypatch.setenv("SHOPPING_LIST", "eggs")
+    here.write_settings(runner_keys='env = { MODE = "fast", API_KEY = "hidden" }')
+    job_id = here.submit("answer", gpus=("1",))
+    found = record(here, job_id)
+    assert found.command[0] == sys.executable
+    assert str(here.ledger) in found.command
+    assert found.cwd == str(here.root)
+    assert found.environment["HF_HOME"] == "/models"
+    assert found.environment["HF_ENDPOINT"] == "https://…@example.org/x"
+    assert found.environment["MODE"] == "fast"
+    assert found.environment["CUDA_VISIBLE_DEVICES"].endswith("-000000000001")
+    assert not {"HF_TOKEN", "API_KEY", "SHOPPING_LIST", "PATH"} & set(found.environment)
+    assert found.versions == {"hitui": __version__}
+    assert (found.commit, found.branch) == (commit, "trunk")
+    assert [use.uuid for use in found.gpus] == [found.environment["CUDA_VISIBLE_DEVICES"]]
+    assert (found.done, found.failed) == (6, 0)
+
+    (entry,) = listed(here, "answer")
+    assert (entry["id"], entry["config"], entry["state"]) == (job_id, "g/answer", "succeeded")
+    assert entry["peak_memory"] > 1_000_000
+    assert entry["command"] == list(found.command)
+    text = history(here, str(job_id)).stdout
+    assert f"{commit} on trunk; whether files differed from it is not known" in text
+    assert "hidden" not in text
+    assert "hunter2" not in text
+
+
+def test_gpu_memory_is_remembered_by_its_most(here: Control) -> None:
+    job_id = here.submit("hang", gpus=("0",))
+    runner = here.told("hang", "main")
+    uuid = here.running(job_id).gpus[0]
+    claim = here.gpus / "claims" / f"{runner.pid}.json"
+    beside = here.gpus / "claim"
+    beside.write_text(
+        json.dumps(
+            {"pid": runner.pid, "start_time": runner.start_time, "memory": {uuid: 7 << 30}, "utilization": 90}
+        )
+    )
+    beside.replace(claim)
+
+    def peak() -> int | None:
+        # Whoever ends the supervisor has it write what it saw.
+        here.client.shut_down()
+        seen = HistoryService(here.paths).job(job_id).record
+        here.service.ensure_supervisor()
+        return seen.gpus[0].peak_memory if seen is not None and seen.gpus else None
+
+    assert eventually(peak, "the claim was seen") == 7 << 30
+    claim.unlink()
+    here.client.stop([job_id])
+    use = record(here, job_id).gpus[0]
+    assert (use.uuid, use.label, use.name, use.peak_memory) == (uuid, "0", "Simulated 80GB", 7 << 30)
+    bins = HistoryService(here.paths).gpus()
+    assert max(one.memory.highest for one in bins if one.uuid == uuid) == 7 << 30
+    assert {one.uuid for one in bins} == {uuid, uuid[:-1] + "1"}
+
+
+def test_what_a_killed_supervisor_did_not_take_down_the_next_one_does(here: Control) -> None:
+    job_id = here.submit("hang")
+    here.told("hang", "main")
+    here.running(job_id)
+    kill(here.supervisor())
+    with closing(sqlite3.connect(here.paths.database)) as database, database:
+        database.execute("DELETE FROM job_records")
+    kill(here.told("hang", "main"))
+    path = here.paths.job(job_id) / "runner.json"
+    written = json.loads(path.read_text())
+    path.write_text(json.dumps({**written, "started": written["started"] - 3600}))
+    here.service.ensure_supervisor()
+    found = record(here, job_id)
+    assert found.command[0] == sys.executable
+    assert found.commit is None
+
+
+def test_a_job_of_a_hitui_without_records_gets_one_when_a_supervisor_starts(here: Control) -> None:
+    job_id = here.submit("answer")
+    record(here, job_id)
+    here.client.shut_down()
+    with closing(sqlite3.connect(here.paths.database)) as database, database:
+        database.execute("DELETE FROM job_records")
+    assert HistoryService(here.paths).job(job_id).record is None
+    here.service.ensure_supervisor()
+    assert record(here, job_id).done == 6
+
+
+def test_nothing_ends_differently_because_the_history_cannot_be_written(here: Control) -> None:
+    here.submit("answer")
+    here.ended(1)
+    with closing(sqlite3.connect(here.paths.database)) as database, database:
+        database.execute("DROP TABLE job_records")
+        database.execute("DROP TABLE gpu_history")
+    second = here.submit("answer2")
+    assert here.ended(second).ending is Ending.SUCCEEDED
+    log = here.paths.supervisor_log
+    eventually(lambda: "the history is not written now" in log.read_text(), "the log says so")
+    assert here.client.answers()
+
+
+def test_the_list_can_be_narrowed_and_what_is_not_there_is_said(here: Control) -> None:
+    for mode in ("answer", "fail"):
+        record(here, here.submit(mode))
+    assert [entry["config"] for entry in listed(here)] == ["g/answer", "g/fail"]
+    assert [entry["exit_status"] for entry in listed(here, "g/fail")] == [3]
+    assert listed(here, "--since", "1d") == listed(here)
+    with closing(sqlite3.connect(here.paths.database)) as database, database:
+        database.execute("UPDATE jobs SET ended = ended - ? WHERE id = 1", (2 * DAY,))
+    assert [entry["config"] for entry in listed(here, "--since", "1d")] == ["g/fail"]
+    for words, status, line in (
+        (("nothing",), 3, "hitui: nothing: no job was on a config of that name; known are g/answer, g/fail"),
+        (("99",), 3, "hitui: no job 99; `hitui history` lists them"),
+        (("--since", "7"), 2, "a time with its unit is expected"),
+    ):
+        run = history(here, *words)
+        assert run.returncode == status
+        assert line in run.stderr.splitlines()[-1]
+
+
+# Pruning, of a store that nobody else has open.
+
+
+class Kept:
+    """A store of jobs that ended a hundred days ago and later, each with its folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.paths = RuntimePaths(folder / "state", folder / "runtime")
+        self.paths.state.mkdir()
+        self.store = Store(self.paths.database)
+        self.now = time.time()
+
+    def end(self, config: str, days_ago: float, **environment: str) -> int:
+        (job,) = self.store.submit([JobRequest(config)], environment)
+        folder = self.paths.job(job.id)
+        folder.mkdir(parents=True)
+        (folder / "log").write_text("said\n")
+        self.store.start(job.id, (), "boot", log=folder / "log", events=folder / "events", task_count=1)
+        self.store.end(job.id, End(Ending.SUCCEEDED, at=self.now - days_ago * DAY))
+        with closing(connect(self.paths.database)) as database:
+            HistoryTables(database).put_record(job.id, JobRecord(done=1), complete=True)
+        return job.id
+
+    def prune(self, least: int = 0, **more: Any) -> int:
+        return prune(self.paths, 90 * DAY, self.now, least=least, **more)
+
+    def ids(self) -> list[int]:
+        return [job.id for job in self.store.jobs()]
+
+    def folders(self) -> list[int]:
+        return sorted(int(folder.name) for folder in (self.paths.state / "jobs").iterdir())
+
+    def count(self, table: str) -> int:
+        with closing(sqlite3.connect(self.paths.database)) as database:
+            return int(database.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Iterator[Kept]:
+    made = Kept(tmp_path)
+    yield made
+    made.store.close()
+
+
+def test_old_jobs_go_with_folder_row_record_and_environment(kept: Kept) -> None:
+    old = kept.end("a", 100, SECRET="x")
+    young = kept.end("b", 80)
+    assert kept.prune() == 1
+    assert kept.ids() == kept.folders() == [young]
+    assert kept.count("job_records") == kept.count("environments") == 1
+    with pytest.raises(NoSuchName):
+        kept.store.job(old)
+    (new,) = kept.store.submit([JobRequest("c")], {})
+    assert new.id == young + 1
+
+
+def test_the_last_jobs_are_kept_however_old_they_are(kept: Kept) -> None:
+    ids = [kept.end(f"c{number}", 100 + number) for number in range(5)]
+    assert kept.prune(least=3) == 2
+    assert kept.ids() == kept.folders() == ids[2:]
+
+
+def test_what_a_queued_job_needs_and_what_still_lives_is_kept(kept: Kept) -> None:
+    first, second, living, gone = (kept.end(name, 100) for name in "abcd")
+    kept.store.submit([JobRequest("x")], {}, Schedule(after=(first,)))
+    kept.store.submit([JobRequest("y")], {}, Schedule(after_success=(second,)))
+    (active,) = kept.store.submit([JobRequest("z")], {})
+    folder = kept.paths.job(active.id)
+    folder.mkdir()
+    kept.store.start(active.id, (), "boot", log=folder / "log", events=folder / "events", task_count=1)
+    lock = try_lock(kept.paths.job(living) / JOB_LOCK)
+    assert lock is not None
+    try:
+        assert kept.prune() == 1
+    finally:
+        os.close(lock)
+    assert gone not in kept.ids()
+    assert kept.folders() == [first, second, living, active.id]
+
+
+def test_a_job_that_someone_begins_to_wait_for_while_it_is_pruned_stays(kept: Kept) -> None:
+    old = kept.end("a", 100)
+    other = kept.end("b", 100)
+    asked = False
+
+    def submit_meanwhile() -> bool:
+        nonlocal asked
+        if not asked:
+            kept.store.submit([JobRequest("x")], {}, Schedule(after_success=(old,)))
+        asked = True
+        return False
+
+    assert kept.prune(stop=submit_meanwhile) == 1
+    assert other not in kept.ids()
+    assert kept.store.endings([old]) == {old: Ending.SUCCEEDED}
+
+
+def test_an_interrupted_pruning_is_finished_by_the_next(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = [kept.end(f"c{number}", 100) for number in range(4)]
+    looks = iter([False, False, True])
+    assert kept.prune(stop=lambda: next(looks, True)) == 2
+    assert kept.ids() == kept.folders() == ids[2:]
+    # Killed behind the folder and before the row.
+    monkeypatch.setattr("hitui.supervisor.pruning.transaction", _killed)
+    with pytest.raises(KeyboardInterrupt):
+        kept.prune()
+    monkeypatch.undo()
+    assert (kept.ids(), kept.folders()) == (ids[2:], [])
+    assert kept.prune() == 2
+    assert kept.ids() == []
+    assert kept.count("job_records") == kept.count("environments") == 0
+
+
+def _killed(_: sqlite3.Connection) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_the_file_becomes_smaller(tmp_path: Path, version: int) -> None:
+    kept = Kept(tmp_path)
+    for number in range(40):
+        kept.end(f"c{number}", 100, TEXT=str(number) * 100_000)
+    kept.end("last", 1)
+    kept.store.close()
+    if version == 1:
+        # As one that was made before pages could be given back.
+        with closing(sqlite3.connect(kept.paths.database)) as database:
+            database.execute("PRAGMA auto_vacuum = NONE")
+            database.execute("VACUUM")
+            assert database.execute("PRAGMA auto_vacuum").fetchone() == (0,)
+    before = kept.paths.database.stat().st_size
+    assert kept.prune() == 40
+    after = kept.paths.database.stat().st_size
+    assert before > 4_000_000
+    assert after < 200_000
+    kept.store = Store(kept.paths.database)
+    kept.store.check()
+    kept.store.close()
+
+
+def test_the_log_of_the_supervisor_is_begun_anew_when_it_is_too_large(tmp_path: Path) -> None:
+    paths = RuntimePaths(tmp_path, tmp_path)
+    descriptor = os.open(paths.supervisor_log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    try:
+        os.write(descriptor, b"x" * 1000)
+        rotate_log(paths, descriptor)
+        assert paths.supervisor_log.stat().st_size == 1000
+        os.write(descriptor, b"x" * (6 << 20))
+        rotate_log(paths, descriptor)
+        os.write(descriptor, b"new\n")
+        assert paths.supervisor_log.read_text() == "new\n"
+        assert (tmp_path / "supervisor.log.1").stat().st_size == 1000 + (6 << 20)
+    finally:
+        os.close(descriptor)
+
+
+def test_a_supervisor_prunes_as_the_settings_say(here: Control) -> None:
+    here.write_settings(HEAD + '[history]\nkeep = "1d"\n')
+    first = here.submit("answer")
+    record(here, first)
+    here.client.shut_down()
+    with closing(sqlite3.connect(here.paths.database)) as database, database:
+        database.execute("UPDATE jobs SET ended = ended - ?", (2 * DAY,))
+        # So many more that it is not one of the last ones.
+        database.execute(
+            "INSERT INTO jobs (config, request, environment, created, place, state, ending, ended)"
+            " WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200)"
+            " SELECT config, request, environment, created, place, state, ending, ended FROM jobs, n"
+        )
+    here.service.ensure_supervisor()
+    eventually(lambda: not here.paths.job(first).exists(), "the job's folder is gone")
+    eventually(lambda: len(here.client.last_known(None).jobs) == 200, "its row is gone")
+
+
+# Repositories.
+
+
+def test_the_head_of_a_repository_is_read_from_its_files(tmp_path: Path) -> None:
+    assert read_head(tmp_path) is None
+    git(tmp_path, "init", "-q", "-b", "trunk")
+    assert read_head(tmp_path) == ("", "trunk")
+    git(tmp_path, "commit", "-q", "--allow-empty", "-m", "first")
+    first = git(tmp_path, "rev-parse", "HEAD")
+    below = tmp_path / "a" / "b"
+    below.mkdir(parents=True)
+    assert read_head(below) == (first, "trunk")
+    git(tmp_path, "pack-refs", "--all")
+    assert read_head(tmp_path) == (first, "trunk")
+    git(tmp_path, "worktree", "add", "-q", "-b", "side/way", "tree")
+    assert read_head(tmp_path / "tree") == (first, "side/way")
+    git(tmp_path / "tree", "commit", "-q", "--allow-empty", "-m", "second")
+    second = git(tmp_path / "tree", "rev-parse", "HEAD")
+    assert read_head(tmp_path / "tree") == (second, "side/way")
+    git(tmp_path, "checkout", "-q", "--detach", second)
+    assert read_head(tmp_path) == (second, "")
+    (tmp_path / ".git" / "HEAD").write_bytes(b"\xff rubbish")
+    assert read_head(tmp_path) is None
