@@ -65,6 +65,8 @@ class QueueSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Before the first retry; each further pause is longer."""
     resume: bool = False
     """Whether jobs that a restart of the machine interrupted go on by themselves."""
+    join: str = "30m"
+    """Jobs that load the same model run in one process while together they take no longer; `0s`: never."""
     quick: str = "10s"
     """A job that fails within so long of its start died at once: two in a row stop their group."""
     stall: str = "30m"
@@ -79,6 +81,10 @@ class QueueSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def retry_pause_seconds(self) -> float:
         return parse_duration(self.retry_pause)
+
+    @property
+    def join_seconds(self) -> float:
+        return parse_duration(self.join)
 
     @property
     def quick_seconds(self) -> float:
@@ -433,6 +439,7 @@ def _check(file: Path, settings: Settings, parsed: _File) -> None:
     size("[gpus] min_free", settings.gpus.min_free)
     duration("[gpus] hold", settings.gpus.hold)
     duration("[queue] retry_pause", settings.queue.retry_pause)
+    duration("[queue] join", settings.queue.join)
     duration("[queue] quick", settings.queue.quick)
     duration_or_never("[queue] stall", settings.queue.stall)
     duration_or_never("[queue] gpu_lost", settings.queue.gpu_lost)

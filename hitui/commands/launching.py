@@ -95,18 +95,20 @@ def launch(
         return 1 if refusals else 0
     ended = _wait(services, jobs)
     failures = [
-        line for job in ended if (line := _failure(catalogue, job, tasks[job.request.config])) is not None
+        line
+        for job in ended
+        for name in job.request.configs
+        if name in tasks and (line := _failure(catalogue, job, name, tasks[name])) is not None
     ]
     for line in failures:
         warn(line)
     return 1 if failures or refusals else 0
 
 
-def _failure(catalogue: Catalogue, job: Job, ids: tuple[TaskId, ...] | None) -> str | None:
-    """Why the job did not do all that it was to do, in one line; None: it did."""
+def _failure(catalogue: Catalogue, job: Job, name: str, ids: tuple[TaskId, ...] | None) -> str | None:
+    """Why the job did not do all that it was to do on a config, in one line; None: it did."""
     assert isinstance(job.state, Ended)
     how = f"job {job.id} {job.state.ending.value}" + (f": {job.state.reason}" if job.state.reason else "")
-    name = job.request.config
     if ids is None:
         return None if job.state.ending is Ending.SUCCEEDED else f"{name}: {how}"
     catalogue.refresh()

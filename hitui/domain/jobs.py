@@ -29,6 +29,17 @@ class JobRequest(msgspec.Struct, frozen=True):
     gpus: tuple[str, ...] | None = None
     """Only on these GPUs, by index, label or UUID; None: any that is free by the rules."""
     executor: str = "local"
+    also: tuple[JobRequest, ...] = ()
+    """What joined it at its start: other configs whose tasks the same runner process answers."""
+
+    @property
+    def parts(self) -> tuple[JobRequest, ...]:
+        """One for each config, itself first."""
+        return (self, *self.also)
+
+    @property
+    def configs(self) -> tuple[str, ...]:
+        return tuple(part.config for part in self.parts)
 
 
 class Ending(str, Enum):
@@ -46,6 +57,8 @@ class Ending(str, Enum):
     """The command could not be run at all."""
     REQUEUED = "requeued"
     """The runner asked for it (exit status 75), or its GPU was lost; a new job took its place."""
+    JOINED = "joined"
+    """It never started by itself: its tasks are part of another job, which loads the same model once for both."""
 
 
 class Queued(msgspec.Struct, frozen=True):
@@ -111,6 +124,8 @@ class Job(msgspec.Struct, frozen=True):
     """1, and one more for each time that it took the place of a job that failed."""
     replaces: int | None = None
     """The job whose place in the queue it took."""
+    successor: int | None = None
+    """The job that took its place, or that it joined."""
 
     @property
     def active(self) -> bool:
@@ -147,14 +162,16 @@ class JobsSnapshot(msgspec.Struct, frozen=True):
 
     def active_for(self, config: str) -> Job | None:
         """The job that is on the config, else the first that waits for it."""
-        active = [job for job in self.jobs if job.request.config == config and job.active]
+        active = [job for job in self.jobs if job.active and config in job.request.configs]
         return next(
             (job for job in active if not isinstance(job.state, Queued)), active[0] if active else None
         )
 
     def successor_of(self, job_id: int) -> Job | None:
         """The job that took its place in the queue."""
-        return next((job for job in self.jobs if job.replaces == job_id), None)
+        known = {job.id: job for job in self.jobs}
+        job = known.get(job_id)
+        return known.get(job.successor) if job is not None and job.successor is not None else None
 
     def holder_of(self, gpu_uuid: str) -> Job | None:
         for job in self.jobs:

@@ -28,6 +28,12 @@ class JobProgress(msgspec.Struct, frozen=True):
     eta_seconds: float | None = None
     source: str = ""
     """Where it is read from: `events`, or `log` for a tqdm line."""
+    configs: Mapping[str, JobProgress] = {}
+    """Of each config that a job of several has begun with; what stands above is then their sum."""
+
+    def of(self, config: str) -> JobProgress:
+        """Progress on one config of the job."""
+        return self.configs.get(config, JobProgress(source=self.source)) if self.configs else self
 
 
 class EventTally(msgspec.Struct, frozen=True):
@@ -45,16 +51,22 @@ class EventTally(msgspec.Struct, frozen=True):
     """Of the `end` line; None: there is none yet."""
     versions: tuple[tuple[str, str], ...] = ()
     """What the runner says that it runs with, of the `start` line; empty: it does not."""
+    configs: Mapping[str, EventTally] = {}
+    """Of the events that name a config: a runner that answers several says `progress` of each and of all."""
 
     def add(self, events: Iterable[Mapping[str, object]]) -> EventTally:
         """The tally with more events. An event of an unknown kind or shape counts for nothing."""
         tally = self
         times = list(self.task_times)
+        by_config: dict[str, list[Mapping[str, object]]] = {}
         for event in events:
             kind = event.get("event")
-            if "config" in event and kind != "task":
-                # Of one config of several; the lines without it are about all of them.
-                continue
+            config = event.get("config")
+            if isinstance(config, str):
+                by_config.setdefault(config, []).append({key: event[key] for key in event if key != "config"})
+                # What is said of one config counts for it alone; its tasks count for the rate of all.
+                if kind != "task":
+                    continue
             if kind == "phase":
                 phase = event.get("phase")
                 tally = replace(tally, phase=phase if isinstance(phase, str) else tally.phase)
@@ -79,7 +91,10 @@ class EventTally(msgspec.Struct, frozen=True):
                 time = event.get("time")
                 if isinstance(time, (int, float)) and abs(time) < _LATEST:
                     times.append(float(time))
-        return replace(tally, task_times=tuple(times[-1000:]))
+        configs = dict(self.configs)
+        for config, own in by_config.items():
+            configs[config] = configs.get(config, EventTally()).add(own)
+        return replace(tally, task_times=tuple(times[-1000:]), configs=configs)
 
     def progress(self, now: float) -> JobProgress | None:
         """Progress at `now` (seconds since the epoch); None while nothing was said."""
@@ -94,6 +109,11 @@ class EventTally(msgspec.Struct, frozen=True):
             rate=rate,
             eta_seconds=eta_of(self.done, self.total, rate),
             source="events",
+            configs={
+                config: progress
+                for config, tally in self.configs.items()
+                if (progress := tally.progress(now)) is not None
+            },
         )
 
 

@@ -69,8 +69,11 @@ def own_wait(job: Job, standing: Standing) -> str:
         for process in schedule.after_processes:
             if process in standing.living:
                 return f"process {process.pid}: to end"
-    busy = standing.busy.get(job.request.config)
-    return "" if busy is None else f"job {busy}: it is on the same config"
+    if standing.busy:
+        for config in job.request.configs:
+            if config in standing.busy:
+                return f"job {standing.busy[config]}: it is on the same config"
+    return ""
 
 
 def never_starts(job: Job, standing: Standing) -> str:

@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -20,6 +20,7 @@ from msgspec.structs import replace
 
 from hitui.adapters.checkpoints.catalogue import Catalogue, Reading
 from hitui.adapters.executors import open_executor
+from hitui.adapters.files.look import is_dir
 from hitui.adapters.processes import JOB_VARIABLE
 from hitui.domain.configs import Config
 from hitui.domain.jobs import Job, JobRequest
@@ -30,6 +31,7 @@ from hitui.domain.watching import WatchRules
 from hitui.errors import HituiError, LaunchError, NoSuchName, SettingsError
 from hitui.paths import find_workspace, kept_readings_home
 from hitui.settings import PLACEHOLDERS, RunnerSettings, Settings, load_settings
+from hitui.supervisor.joining import UNKNOWN_SECONDS, Joined, Part, join
 from hitui.supervisor.needs import gpu_rules, need_of
 from hitui.supervisor.rules import retry_rules, watch_rules
 
@@ -152,23 +154,69 @@ class Launches:
         self.command(resolved, (), Path(), (), environment)
         return resolved
 
-    def pending(self, request: JobRequest) -> tuple[TaskId, ...] | None:
-        """The tasks to run now; empty: nothing is left to do; None: the runner decides.
+    def parts(self, request: JobRequest) -> tuple[Part, ...]:
+        """What is to be done now, for each config of the request.
 
         Raises UnreadableResults while what was answered cannot be told.
         """
-        catalogue = self.catalogue()
         # Hours may lie between the request and its start: a shard, a rerun or an input file may have come.
-        catalogue.refresh()
+        self.catalogue().refresh()
+        return tuple(map(self._part, request.parts))
+
+    def _part(self, request: JobRequest) -> Part:
+        catalogue = self.catalogue()
         reading = catalogue.read(catalogue.find(request.config))
         _check_readable(reading)
         if not reading.state.lists_tasks:
-            return None
+            return Part(request, None, 0.0)
         pending = select_pending(reading.tasks, request.error_class)
         if request.ids is not None:
             asked = set(request.ids)
             pending = tuple(task for task in pending if task in asked)
-        return pending
+        return Part(request, pending, len(pending) * (reading.state.seconds_per_task or UNKNOWN_SECONDS))
+
+    def loads(self, request: JobRequest) -> Hashable:
+        """What its runner loads: equal for requests that one process can answer; None: it must run alone."""
+        settings = self.settings()
+        config = self.catalogue().find(request.config)
+        runner = settings.runners.get(config.runner or "")
+        alone = runner is None or runner.engine is None or settings.queue.join_seconds == 0
+        return None if alone else (config.runner, need_of(settings, config))
+
+    def join(self, job: Job, parts: Sequence[Part], candidates: Sequence[Job], places: int) -> Joined:
+        """The parts of a job that starts, with those of jobs behind it that can run in its process."""
+        loads = self.loads(job.request)
+        if loads is None:
+            return Joined(tuple(parts))
+        keyed = []
+        for other in candidates:
+            # What is wrong with another job is said when its own turn comes.
+            with contextlib.suppress(HituiError):
+                keyed.append((other, self.loads(other.request)))
+
+        def read(request: JobRequest) -> tuple[Part, ...]:
+            try:
+                return tuple(map(self._part, request.parts))
+            except HituiError:
+                return ()
+
+        return join(parts, keyed, loads, places, self.settings().queue.join_seconds, read)
+
+    def plan(self, parts: Sequence[Part]) -> dict[str, object]:
+        """The file that tells our own runner of several configs: for each what `command` has as options."""
+        configs = []
+        for part in parts:
+            config = self.catalogue().find(part.request.config)
+            described = {
+                "name": config.name,
+                "modality": config.modality,
+                "format": config.table_format,
+                "output": config.output,
+                "ids": None if part.ids is None else list(part.ids),
+                "earlier": _elsewhere(config) or None,
+            }
+            configs.append({key: value for key, value in described.items() if value is not None})
+        return {"configs": configs}
 
     def command(
         self,
@@ -177,8 +225,12 @@ class Launches:
         ids_file: Path,
         gpus: Sequence[str],
         environment: Mapping[str, str],
+        plan_file: Path | None = None,
     ) -> Command:
-        """What to execute. `environment` is that of whoever asked. Raises LaunchError naming key and mend."""
+        """What to execute. `environment` is that of whoever asked. Raises LaunchError naming key and mend.
+
+        With a `plan_file` the runner takes from it what differs from config to config.
+        """
         settings, catalogue = self.settings(), self.catalogue()
         config = catalogue.find(request.config)
         runner = _runner(settings, config)
@@ -201,7 +253,7 @@ class Launches:
         if runner.command is not None:
             argv = _filled(runner.command, values, config)
         else:
-            argv = _own_runner(settings, runner, values, config)
+            argv = _own_runner(settings, runner, values, config, plan_file)
         cwd = settings.path(runner.cwd) if runner.cwd is not None else settings.root
         return Command(_found(argv, variables, cwd, config), variables, cwd)
 
@@ -292,7 +344,11 @@ _MENDS = {
 
 
 def _own_runner(
-    settings: Settings, runner: RunnerSettings, values: Mapping[str, str | None], config: Config
+    settings: Settings,
+    runner: RunnerSettings,
+    values: Mapping[str, str | None],
+    config: Config,
+    plan_file: Path | None,
 ) -> tuple[str, ...]:
     spec = importlib.util.find_spec("hitui_runners")
     if spec is None or spec.origin is None:
@@ -301,15 +357,18 @@ def _own_runner(
     for key in ("modality", "questions", "data"):
         if values[key] is None:
             raise LaunchError(f"{config.name}: its {key} cannot be told; {mends[key]}")
+    single = {
+        "modality": values["modality"],
+        "format": values["format"],
+        "output": values["output"],
+        "ids-file": values["ids_file"],
+    }
     options = {
         "engine": runner.engine,
         "model": values["model"],
         "questions": values["questions"],
         "data": values["data"],
-        "modality": values["modality"],
-        "format": values["format"],
-        "output": values["output"],
-        "ids-file": values["ids_file"],
+        **(single if plan_file is None else {"plan": str(plan_file)}),
         "prompts": None if runner.prompts is None else str(settings.path(runner.prompts)),
         "max-input-tokens": _text(runner.max_input_tokens),
         "max-new-tokens": _text(runner.max_new_tokens),
@@ -319,7 +378,15 @@ def _own_runner(
     for name, value in options.items():
         if value is not None:
             argv += [f"--{name}", value]
+    if plan_file is None:
+        for folder in _elsewhere(config):
+            argv += ["--earlier", folder]
     return (*argv, "--resume")
+
+
+def _elsewhere(config: Config) -> list[str]:
+    """Folders that hold results of the config besides the one that runs write into."""
+    return [folder for folder in config.folders if folder != config.output and is_dir(folder)]
 
 
 def _found(

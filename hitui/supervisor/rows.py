@@ -22,7 +22,7 @@ from hitui.domain.schedule import Schedule
 from hitui.supervisor.wire import request_from_wire
 
 COLUMNS = (
-    "id, config, request, created, schedule, place, attempt, replaces, state, gpus, since, pid, started, "
+    "id, config, request, created, schedule, place, attempt, replaces, successor, state, gpus, since, pid, started, "
     "stop_asked, ending, ended, reason, exit_status, signal, peak_memory, task_count, log, events, "
     "stalled"
 )
@@ -65,6 +65,7 @@ def job_of(row: sqlite3.Row) -> Job:
         place=row["place"],
         attempt=row["attempt"],
         replaces=row["replaces"],
+        successor=row["successor"],
     )
 
 

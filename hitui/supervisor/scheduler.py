@@ -13,7 +13,8 @@ import os
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -29,6 +30,7 @@ from hitui.domain.queue import Standing, group_wait, never_starts, next_moment, 
 from hitui.domain.succession import after_clock_change
 from hitui.errors import HituiError, LaunchError, SettingsError
 from hitui.paths import RuntimePaths, gpu_lock_home
+from hitui.supervisor.joining import Joined, Part, can_join
 from hitui.supervisor.keeper import STOP_GRACE, Keeper
 from hitui.supervisor.launches import Launches, UnreadableResults
 from hitui.supervisor.rows import End
@@ -39,14 +41,21 @@ PROCESS_SECONDS = 1.0
 """How often processes that a job waits for are looked at."""
 LONGEST_SLEEP = 600.0
 """A clock that is set is noticed after so long."""
+MOST_CANDIDATES = 100
+"""So many jobs are looked at that could join one."""
 NOTHING_TO_DO = "nothing to do: no task of it is pending"
 
 
 class Round:
     """One look at the whole queue: what holds for all of its jobs is found out once."""
 
-    def __init__(self, standing: Standing, needs: Mapping[str, Need | HituiError]) -> None:
+    def __init__(
+        self, queued: Sequence[Job], standing: Standing, needs: Mapping[str, Need | HituiError]
+    ) -> None:
+        self._queued = queued
         self._standing = standing
+        self.joined: set[int] = set()
+        """Jobs that joined another one in this round."""
         self._needs = needs
         self._started = Counter(standing.started)
         self._busy = dict(standing.busy)
@@ -93,10 +102,25 @@ class Round:
         self.locked.add(uuid)
         self.placements.clear()
 
-    def take_start(self, job: Job) -> None:
+    def behind(self, job: Job) -> Iterator[Job]:
+        """Jobs further back in the queue that wait for nothing but GPUs."""
+        for other in islice(self._queued, self._queued.index(job) + 1, None):
+            if other.id not in self.joined and not self._waits(other):
+                yield other
+
+    def _waits(self, job: Job) -> bool:
+        try:
+            return bool(self.wait(job))
+        except LaunchError:
+            return True
+
+    def take_start(self, job: Job, joined: Sequence[int] = ()) -> None:
         """The job was started: what it takes, those behind it no longer find."""
+        self.joined.update(joined)
         self._started[job.schedule.group] += 1
-        self._busy[job.request.config] = job.id
+        for other in self._queued:
+            if other.id == job.id or other.id in joined:
+                self._busy.update(dict.fromkeys(other.request.configs, job.id))
         self._standing = replace(self._standing, started=self._started, busy=self._busy)
         self._groups.clear()
         self.placements.clear()
@@ -186,8 +210,10 @@ class Scheduler:
         """Starts what can be started; of the others, what they wait for."""
         waits: dict[int, str] = {}
         queued = self._mended(queued)
-        round_ = Round(self._standing(queued), await asyncio.to_thread(self._launches.needs, queued))
+        round_ = Round(queued, self._standing(queued), await asyncio.to_thread(self._launches.needs, queued))
         for job in queued:
+            if job.id in round_.joined:
+                continue
             try:
                 waits[job.id] = round_.wait(job) or await self._start(job, round_)
             except SettingsError as error:
@@ -226,7 +252,7 @@ class Scheduler:
             now=time.time(),
             queue=self._store.queue(),
             started=Counter(job.schedule.group for job in started),
-            busy={job.request.config: job.id for job in started},
+            busy={config: job.id for job in started for config in job.request.configs},
             endings=self._store.endings(sorted(named)),
             living={mark for mark in processes if alive(Process(mark.pid, mark.start_time))},
         )
@@ -239,10 +265,11 @@ class Scheduler:
         if placement.waits_for:
             round_.keep(job, need, placement.keeps)
             return placement.waits_for
-        ids = await asyncio.to_thread(self._launches.pending, request)
-        if ids == ():
+        parts = [part for part in await asyncio.to_thread(self._launches.parts, request) if part.ids != ()]
+        if not parts:
             self._end(job, End(Ending.SUCCEEDED, NOTHING_TO_DO))
             return ""
+        together = await self._join(job, parts, need, round_)
         while True:
             # Anew: reading the results took a while.
             placement = self._place_anew(request, need, round_)
@@ -257,12 +284,43 @@ class Scheduler:
                 round_.take_lock(taken)
                 continue
             try:
-                started = await self._launch(job, ids, placement.gpus, need, locks)
+                started = await self._launch(job, together, placement.gpus, need, locks)
             finally:
                 release(locks)
             if started:
-                round_.take_start(job)
+                round_.take_start(job, together.jobs)
             return ""
+
+    async def _join(self, job: Job, parts: Sequence[Part], need: Need, round_: Round) -> Joined:
+        """The job with those behind it that load the same model, where it needs a GPU and may start now."""
+        if need.memory == 0 or job.request.gpus:
+            return Joined(tuple(parts))
+        environment = self._store.environment_id(job.id)
+        candidates = [
+            other
+            for other in islice(
+                (other for other in round_.behind(job) if can_join(job, other)), MOST_CANDIDATES
+            )
+            if self._store.environment_id(other.id) == environment
+        ]
+        if not candidates:
+            return Joined(tuple(parts))
+        return await asyncio.to_thread(
+            self._launches.join, job, parts, candidates, self._places(need, round_)
+        )
+
+    def _places(self, need: Need, round_: Round) -> int:
+        """How many such jobs could start at this moment, each on GPUs of its own."""
+        claims = dict(round_.beside(self._store.claims()))
+        count = 0
+        while self._snapshot is not None:
+            rules = self._launches.rules()
+            placed = place(self._snapshot, need, rules, claims, None, self._history, round_.locked).gpus
+            if not placed:
+                break
+            claims |= {uuid: (Claim(0),) for uuid in placed}
+            count += 1
+        return count
 
     def _place(self, request: JobRequest, need: Need, round_: Round) -> Placement:
         """Asked once a round for requests that need the same, as long as nothing was started."""
@@ -285,21 +343,26 @@ class Scheduler:
         return place(self._snapshot, need, rules, claims, request.gpus, self._history, round_.locked)
 
     async def _launch(
-        self,
-        job: Job,
-        ids: tuple[int | str, ...] | None,
-        gpus: tuple[str, ...],
-        need: Need,
-        locks: list[int],
+        self, job: Job, together: Joined, gpus: tuple[str, ...], need: Need, locks: list[int]
     ) -> bool:
         """False: it was stopped, paused or changed meanwhile."""
         folder = self._paths.job(job.id)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        ids_file = folder / "ids.json"
-        if ids is not None:
-            _write_ids(ids_file, ids)
+        first = together.parts[0]
+        ids, ids_file, plan_file = first.ids, folder / "ids.json", None
+        if len(together.parts) > 1 or job.request.also:
+            plan_file = folder / "plan.json"
+            _write_json(plan_file, await asyncio.to_thread(self._launches.plan, together.parts))
+        elif ids is not None:
+            _write_json(ids_file, {"ids": list(ids)})
         command = await asyncio.to_thread(
-            self._launches.command, job.request, ids, ids_file, gpus, self._store.environment(job.id)
+            self._launches.command,
+            first.request,
+            ids,
+            ids_file,
+            gpus,
+            self._store.environment(job.id),
+            plan_file,
         )
         log, events = folder / "log", folder / "events.jsonl"
         marker = self._keeper.marker(job.id)
@@ -315,13 +378,15 @@ class Scheduler:
         paused = group_wait(job.schedule.group, Standing(time.time(), self._store.queue()))
         if self._store.job(job.id) != job or paused:
             return False
+        counts = [None if part.ids is None else len(part.ids) for part in together.parts]
         started = self._store.start(
             job.id,
             gpus,
             boot_id(),
             log=log,
             events=events,
-            task_count=None if ids is None else len(ids),
+            task_count=None if None in counts else sum(count or 0 for count in counts),
+            joined=together.jobs,
             memory=need.memory,
             shared=need.share,
         )
@@ -345,7 +410,7 @@ def sharers(paths: RuntimePaths) -> str:
     return f"{os.getuid()}-{paths.runtime.name}"
 
 
-def _write_ids(path: Path, ids: tuple[int | str, ...]) -> None:
+def _write_json(path: Path, value: Mapping[str, object]) -> None:
     beside = path.with_name(f"{path.name}.{os.getpid()}")
-    beside.write_text(json.dumps({"ids": list(ids)}), encoding="utf-8")
+    beside.write_text(json.dumps(value), encoding="utf-8")
     beside.replace(path)

@@ -57,6 +57,7 @@ MIGRATIONS: tuple[str, ...] = (
         place REAL NOT NULL,
         attempt INTEGER NOT NULL DEFAULT 1,
         replaces INTEGER,
+        successor INTEGER,
         state TEXT NOT NULL CHECK (state IN ('queued', 'starting', 'running', 'stopping', 'ended')),
         gpus TEXT NOT NULL DEFAULT '[]',
         boot TEXT,
@@ -103,7 +104,11 @@ MIGRATIONS: tuple[str, ...] = (
     BEGIN
         SELECT RAISE(ABORT, 'a claim is never changed');
     END;
-    CREATE UNIQUE INDEX one_started_job_a_config ON jobs (config) WHERE state NOT IN ('queued', 'ended');
+    CREATE TABLE config_claims (
+        config TEXT PRIMARY KEY,
+        job INTEGER NOT NULL REFERENCES jobs (id)
+    );
+    INSERT INTO config_claims SELECT config, id FROM jobs WHERE state NOT IN ('queued', 'ended');
     CREATE INDEX active_jobs ON jobs (config) WHERE state != 'ended';
     CREATE TABLE job_groups (
         name TEXT PRIMARY KEY,

@@ -1,9 +1,10 @@
 """The jobs, the queue and the GPUs that jobs hold, in SQLite on local disk.
 
-What must hold across any `kill -9` is held by the tables themselves: one started job a config by a unique
-index, one job a GPU, or several that all share, by index and trigger of `gpu_claims`. A job's GPUs are claimed in the same transaction
-that makes it `starting`, before anything is spawned, and released in the one that ends it; a job that is to
-run again is queued anew in that same one. Transactions are on disk when they return.
+What must hold across any `kill -9` is held by the tables themselves: one started job a config by the primary
+key of `config_claims`; one job a GPU, or several that all share, by index and trigger of `gpu_claims`. A job's
+configs and GPUs are claimed in the same transaction that makes it `starting`, before anything is spawned, and
+released in the one that ends it; a job that is to run again is queued anew in that same one. Transactions are
+on disk when they return.
 """
 
 from __future__ import annotations
@@ -163,6 +164,10 @@ class Store:
         value: dict[str, str] = json.loads(row["value"]) if row is not None else {}
         return value
 
+    def environment_id(self, job_id: int) -> int:
+        """Equal for jobs that were submitted in the same environment."""
+        return int(self._row(job_id, "environment")["environment"])
+
     def boot(self, job_id: int) -> str | None:
         """The boot id under which the job was started; None: it never was."""
         value: str | None = self._row(job_id, "boot")["boot"]
@@ -233,12 +238,25 @@ class Store:
         task_count: int | None,
         memory: int = 0,
         shared: bool = False,
+        joined: Sequence[int] = (),
     ) -> Job:
-        """Claims the GPUs, `memory` bytes on each, and makes a queued job `starting`.
+        """Claims configs and GPUs, `memory` bytes on each, and makes a queued job `starting`.
 
-        Raises LaunchError when one is held already, unless all of its jobs are `shared`.
+        Queued jobs that `joined` it end in the same step; their requests become parts of its own. Raises
+        LaunchError when a config is held already, or a GPU, unless all of its jobs are `shared`, or when one
+        of the jobs is no longer queued.
         """
         with self._transaction():
+            job = self._queued(job_id)
+            others = [self._queued(other) for other in joined]
+            parts = [part for other in others for part in other.request.parts]
+            request = replace(job.request, also=(*job.request.also, *parts))
+            for other in others:
+                end = End(
+                    Ending.JOINED, f"its tasks run in job {job_id}, which loads the model once for both"
+                )
+                self._end(other.id, end, job_id)
+                self._hand_on(other.id, job_id)
             try:
                 self._database.executemany(
                     "INSERT INTO gpu_claims (uuid, job, memory, shared) VALUES (?, ?, ?, ?)",
@@ -247,19 +265,24 @@ class Store:
             except sqlite3.IntegrityError as error:
                 raise LaunchError(f"a GPU of job {job_id} is held by another job") from error
             try:
-                self._change(
-                    job_id,
-                    "queued",
-                    state="starting",
-                    gpus=json.dumps(list(gpus)),
-                    boot=boot,
-                    since=time.time(),
-                    log=str(log),
-                    events=str(events),
-                    task_count=task_count,
+                self._database.executemany(
+                    "INSERT INTO config_claims VALUES (?, ?)",
+                    [(config, job_id) for config in request.configs],
                 )
             except sqlite3.IntegrityError as error:
                 raise LaunchError(f"another job runs on the config of job {job_id}") from error
+            self._change(
+                job_id,
+                "queued",
+                state="starting",
+                request=json.dumps(request_to_wire(request)),
+                gpus=json.dumps(list(gpus)),
+                boot=boot,
+                since=time.time(),
+                log=str(log),
+                events=str(events),
+                task_count=task_count,
+            )
         return self.job(job_id)
 
     def begun(self, job_id: int, pid: int, started: float) -> Job:
@@ -312,22 +335,30 @@ class Store:
             if row["state"] == "ended":
                 return job_of(row)
             self._release(job_id)
-            self._change(
-                job_id,
-                row["state"],
-                state="ended",
-                ending=end.ending.value,
-                ended=end.at or time.time(),
-                reason=end.reason,
-                exit_status=end.exit_status,
-                signal=end.signal,
-                peak_memory=end.peak_memory,
-            )
+            new = None
             if successor is not None:
-                self._put_in_place_of(job_of(row), row["environment"], successor)
+                new = self._put_in_place_of(job_of(row), row["environment"], successor)
+            self._end(job_id, end, new)
             if toll is not None:
                 self._take_toll(job_of(row).schedule.group, toll)
         return self.job(job_id)
+
+    def _end(self, job_id: int, end: End, successor: int | None) -> None:
+        self._database.execute(
+            "UPDATE jobs SET state = 'ended', ending = ?, ended = ?, reason = ?, exit_status = ?, signal = ?,"
+            " peak_memory = ?, successor = ? WHERE id = ?",
+            (
+                end.ending.value,
+                end.at or time.time(),
+                end.reason,
+                end.exit_status,
+                end.signal,
+                end.peak_memory,
+                successor,
+                job_id,
+            ),
+        )
+        self._touched.add(job_id)
 
     def reschedule(self, job_id: int, change: Callable[[Schedule], Schedule]) -> Job:
         """Changes the schedule of a queued job. Raises LaunchError for one that has started or ended."""
@@ -448,8 +479,11 @@ class Store:
 
     def _insert(self, request: JobRequest, environment: int, schedule: Schedule) -> int:
         for job in self._on(request.config):
-            other = job.request
-            same = (other.ids, other.error_class) == (request.ids, request.error_class)
+            same = any(
+                (part.config, part.ids, part.error_class)
+                == (request.config, request.ids, request.error_class)
+                for part in job.request.parts
+            )
             if same and job.id not in (*schedule.after, *schedule.after_success):
                 raise LaunchError(f"{request.config}: job {job.id} is already on it")
         cursor = self._database.execute(
@@ -470,11 +504,13 @@ class Store:
     def _on(self, config: str) -> list[Job]:
         """Jobs on a config that have not ended, those of this very transaction too."""
         rows = self._database.execute(
-            f"SELECT {COLUMNS} FROM jobs WHERE state != 'ended' AND config = ? ORDER BY id", (config,)
+            f"SELECT {COLUMNS} FROM jobs WHERE state != 'ended' AND (config = :config"
+            " OR id = (SELECT job FROM config_claims WHERE config = :config)) ORDER BY id",
+            {"config": config},
         )
         return list(map(job_of, rows))
 
-    def _put_in_place_of(self, job: Job, environment: int, successor: Successor) -> None:
+    def _put_in_place_of(self, job: Job, environment: int, successor: Successor) -> int:
         cursor = self._database.execute(
             "INSERT INTO jobs (config, request, environment, created, schedule, place, attempt, replaces, state)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'queued')",
@@ -491,15 +527,20 @@ class Store:
         )
         new = int(cursor.lastrowid or 0)
         self._touched.add(new)
+        self._hand_on(job.id, new)
+        return new
+
+    def _hand_on(self, old: int, new: int) -> None:
+        """What was to wait for the old job waits for the new one."""
         for waiting in self._active.values():
             known = waiting.schedule
-            named = job.id in known.after or job.id in known.after_success
+            named = old in known.after or old in known.after_success
             if not named or not isinstance(waiting.state, Queued):
                 continue
             moved = replace(
                 known,
-                after=tuple(new if other == job.id else other for other in known.after),
-                after_success=tuple(new if other == job.id else other for other in known.after_success),
+                after=tuple(new if other == old else other for other in known.after),
+                after_success=tuple(new if other == old else other for other in known.after_success),
             )
             self._change(waiting.id, "queued", schedule=schedule_to_text(moved))
 
@@ -515,3 +556,4 @@ class Store:
 
     def _release(self, job_id: int) -> None:
         self._database.execute("DELETE FROM gpu_claims WHERE job = ?", (job_id,))
+        self._database.execute("DELETE FROM config_claims WHERE job = ?", (job_id,))

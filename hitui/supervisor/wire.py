@@ -75,6 +75,8 @@ def request_to_wire(request: JobRequest) -> dict[str, object]:
         value["error_class"] = request.error_class.value
     if request.gpus is not None:
         value["gpus"] = list(request.gpus)
+    if request.also:
+        value["also"] = list(map(request_to_wire, request.also))
     return value
 
 
@@ -86,13 +88,16 @@ def request_from_wire(value: Mapping[str, object]) -> JobRequest:
         raise ValueError("a request needs a config")
     if not isinstance(ids, (list, type(None))) or not isinstance(gpus, (list, type(None))):
         raise ValueError("ids and gpus are lists")
-    error_class = value.get("error_class")
+    error_class, also = value.get("error_class"), value.get("also", [])
+    if not isinstance(also, list):
+        raise ValueError("also is a list")
     return JobRequest(
         config=config,
         ids=None if ids is None else tuple(ids),
         error_class=None if error_class is None else ErrorClass(error_class),
         gpus=None if gpus is None else tuple(map(str, gpus)),
         executor=executor,
+        also=tuple(map(request_from_wire, also)),
     )
 
 
@@ -111,6 +116,7 @@ def job_to_wire(job: Job) -> dict[str, object]:
         "place": job.place,
         "attempt": job.attempt,
         "replaces": job.replaces,
+        "successor": job.successor,
     }
 
 
@@ -136,6 +142,7 @@ def job_from_wire(value: Mapping[str, Any]) -> Job:
         place=value.get("place", 0.0),
         attempt=value.get("attempt", 1),
         replaces=value.get("replaces"),
+        successor=value.get("successor"),
     )
 
 

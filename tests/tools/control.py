@@ -183,7 +183,8 @@ def control(
                 made.service.stop(active)
                 _each(active, made.ended)
             made.client.shut_down()
-        shutil.rmtree(runtime)
+        # A supervisor that ends at this moment takes its socket away itself.
+        shutil.rmtree(runtime, ignore_errors=True)
     eventually(lambda: not made.leftovers(), "no process of a job is left")
 
 
