@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from hitui.domain.launches import LaunchPlan
     from hitui.domain.placement import GpuRules
     from hitui.domain.progress import JobProgress
+    from hitui.ui.job_index import JobIndex
+    from hitui.ui.queue_wishes import QueueWishes
     from hitui.ui.services import Services, Workspace
 
 
@@ -83,6 +85,8 @@ class Dashboard(App[int]):
         self.gpu_memory_needed = services.settings.gpus.min_free_bytes
         self._services_started = threading.Event()
         self._heard_of_jobs = False
+        self._jobs: JobIndex | None = None
+        self._wishes: QueueWishes | None = None
         for theme in THEMES.values():
             self.register_theme(theme)
         theme = THEMES.get(os.environ.get("HITUI_THEME", ""), THEMES["dark"])
@@ -102,6 +106,24 @@ class Dashboard(App[int]):
 
         gpus = self.services.settings.gpus
         return GpuRules(frozenset(gpus.exclude), gpus.max_utilization, gpus.hold_seconds)
+
+    @property
+    def jobs(self) -> JobIndex:
+        """The jobs of the newest snapshot."""
+        from hitui.ui.job_index import JobIndex
+
+        if self._jobs is None or self._jobs.snapshot is not self.jobs_snapshot:
+            self._jobs = JobIndex(self.jobs_snapshot)
+        return self._jobs
+
+    @property
+    def wishes(self) -> QueueWishes:
+        """What is wished for the queue."""
+        from hitui.ui.queue_wishes import QueueWishes
+
+        if self._wishes is None:
+            self._wishes = QueueWishes(self)
+        return self._wishes
 
     def get_theme(self, theme_name: str) -> Theme | None:
         """A theme by its name; Textual asks several times for each line that it paints."""
@@ -148,11 +170,13 @@ class Dashboard(App[int]):
             self._tell_endings(self.jobs_snapshot, message.jobs)
         self._heard_of_jobs = True
         self.services.progress.follow(message.jobs)
-        self.quiet.observe(message.jobs, self.progress, time.monotonic())
         self.jobs_snapshot = message.jobs
+        self.quiet.observe(self.jobs.holders, self.progress, time.monotonic())
+        if self._wishes is not None:
+            self._wishes.go_on()
 
     def on_progress_changed(self, message: messages.ProgressChanged) -> None:
-        self.quiet.observe(self.jobs_snapshot, message.progress, time.monotonic())
+        self.quiet.observe(self.jobs.holders, message.progress, time.monotonic())
         self.progress = message.progress
 
     def _tell_endings(self, before: JobsSnapshot, after: JobsSnapshot) -> None:
@@ -220,16 +244,9 @@ class Dashboard(App[int]):
             )
 
     def on_stop_wanted(self, message: messages.StopWanted) -> None:
-        from hitui.ui.screens.question import Question
-
         job = message.job
         what = "takes it from the queue" if isinstance(job.state, Queued) else "what was answered is kept"
-
-        def decided(stop: bool | None) -> None:
-            if stop:
-                self._stop(job)
-
-        self.push_screen(Question(f"Stop #{job.id} {job.request.config}?", what, "stop it"), decided)
+        self._ask_first(f"Stop #{job.id} {job.request.config}?", what, "stop it", lambda: self._stop(job))
 
     def _stop(self, job: Job) -> None:
         self._work(lambda: self.post_message(messages.StopAsked(self.services.jobs.stop((job.id,)))))
@@ -237,6 +254,49 @@ class Dashboard(App[int]):
     def on_stop_asked(self, message: messages.StopAsked) -> None:
         for job in message.jobs:
             self.tell(f"asked #{job.id} {text.short_name(job.request.config)} to stop")
+
+    def on_pause_wanted(self, message: messages.PauseWanted) -> None:
+        from hitui.ui.queue_wishes import Wish
+
+        job = message.job
+        if isinstance(job.state, Queued):
+            self.wishes.add(Wish("resume" if job.schedule.held else "pause", job.id))
+            return
+        self._ask_first(
+            f"Pause #{job.id} {job.request.config}?",
+            "it stops, what was answered is kept; it waits until it is resumed",
+            "pause it",
+            lambda: self.wishes.add(Wish("pause", job.id)),
+        )
+
+    def on_retry_wanted(self, message: messages.RetryWanted) -> None:
+        from hitui.ui.queue_wishes import Wish
+
+        job = message.job
+        if isinstance(job.state, Queued):
+            self.wishes.add(Wish("resume", job.id))
+            return
+        self._ask_first(
+            f"Try #{job.id} {job.request.config} again?",
+            "what is pending then is queued as a new job",
+            "queue it",
+            lambda: self.wishes.add(Wish("retry", job.id)),
+        )
+
+    def on_queue_wanted(self, message: messages.QueueWanted) -> None:
+        self.wishes.add(message.wish)
+
+    def on_queue_answered(self, message: messages.QueueAnswered) -> None:
+        self.wishes.answered(message)
+
+    def _ask_first(self, question: str, consequence: str, verb: str, do: Callable[[], object]) -> None:
+        from hitui.ui.screens.question import Question
+
+        def decided(yes: bool | None) -> None:
+            if yes:
+                do()
+
+        self.push_screen(Question(question, consequence, verb), decided)
 
     def _work(self, work: Callable[[], object]) -> None:
         """Something that may wait for the supervisor; its errors end up in `on_worker_state_changed`."""

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 
 from hitui.ui.config_rows import ConfigRow, config_rows
 from hitui.ui.gpu_lines import GpuView, gpu_title
+from hitui.ui.job_words import wait_words
 from hitui.ui.line import Line, joined
 from hitui.ui.log_title import log_title
 from hitui.ui.summary import summary_line
 
 if TYPE_CHECKING:
+    from hitui.domain.jobs import Job
     from hitui.services.logs import LogWindow
     from hitui.ui.app import Dashboard
     from hitui.ui.widgets.config_table import ConfigTable
@@ -30,7 +32,7 @@ class Board:
         app = self._app
         return GpuView(
             app.gpu_snapshot,
-            app.jobs_snapshot,
+            app.jobs.holders,
             app.gpu_rules,
             app.gpu_memory_needed,
             app.utilisations.by_gpu(),
@@ -44,7 +46,7 @@ class Board:
         app = self._app
         states = app.workspace_snapshot.configs if app.workspace_snapshot is not None else ()
         quiet = app.quiet.seconds(time.monotonic())
-        return config_rows(states, app.jobs_snapshot, app.progress, app.gpu_snapshot, quiet)
+        return config_rows(states, app.jobs, app.progress, app.gpu_snapshot, quiet, time.time())
 
     def empty_text(self) -> tuple[str, ...]:
         """What stands in the place of the table where there is no config: one line or several."""
@@ -81,7 +83,11 @@ class Board:
         return joined(parts, (" ── ", "rule")), right
 
     def summary(self, rows: list[ConfigRow], *, wide: bool) -> Line:
-        return summary_line(rows, self._app.jobs_snapshot, wide=wide)
+        return summary_line(rows, self._app.jobs, wide=wide)
+
+    def wait_note(self, job: Job) -> str:
+        """What stands in the place of the log of a queued job."""
+        return f"#{job.id} {wait_words(job, time.time())[0]}"
 
     def log_title(self, row: ConfigRow | None, window: LogWindow) -> tuple[Line, Line]:
         return log_title(row, window, self._app.gpu_snapshot)

@@ -11,9 +11,11 @@ import msgspec
 
 from hitui.domain.configs import ConfigCondition, ConfigState
 from hitui.domain.gpus import GpuSnapshot
-from hitui.domain.jobs import Ended, Ending, Job, JobsSnapshot, Queued, Running, Starting, Stopping
+from hitui.domain.jobs import Ended, Ending, Job, Queued, Running, Starting, Stopping
 from hitui.domain.progress import JobProgress
 from hitui.ui import text
+from hitui.ui.job_index import JobIndex
+from hitui.ui.job_words import about, paused_words, seconds_to_retry
 
 STALLED_SECONDS = 600.0
 """A running job that reports no progress for so long is called stalled."""
@@ -35,7 +37,7 @@ class ConfigRow(msgspec.Struct, frozen=True):
     state: ConfigState
     words: StateWords
     job: Job | None = None
-    """The active job, else the newest one that ended; None: never run here."""
+    """The one that is on it, else the first that waits, else the newest one that ended; None: never run here."""
     progress: JobProgress | None = None
     """Of the active job."""
 
@@ -54,24 +56,23 @@ class ConfigRow(msgspec.Struct, frozen=True):
 
 def config_rows(
     states: Iterable[ConfigState],
-    jobs: JobsSnapshot,
+    jobs: JobIndex,
     progress: Mapping[int, JobProgress],
     gpus: GpuSnapshot | None,
     quiet_seconds: Mapping[int, float],
+    now: float,
 ) -> list[ConfigRow]:
-    """One row a config. `quiet_seconds`: how long each running job has reported nothing new."""
-    newest: dict[str, Job] = {}
-    for job in jobs.jobs:
-        known = newest.get(job.request.config)
-        if known is None or job.active or not known.active:
-            newest[job.request.config] = job
+    """One row a config. `quiet_seconds`: how long each running job has reported nothing new; `now`: since the epoch."""
     labels = {gpu.uuid: gpu.label for gpu in gpus.gpus} if gpus is not None else {}
     rows = []
     for state in states:
-        job_here = newest.get(state.name)
+        known = jobs.of_config(state.name)
+        job_here = None if known is None else known.job
         known_progress = progress.get(job_here.id) if job_here is not None and job_here.active else None
         quiet = quiet_seconds.get(job_here.id, 0.0) if job_here is not None else 0.0
-        words = state_words(state, job_here, known_progress, labels, quiet)
+        words = state_words(state, job_here, known_progress, labels, quiet, now)
+        if known is not None and known.more_waiting:
+            words = _with_more(words, known.more_waiting)
         rows.append(ConfigRow(state, words, job_here, known_progress))
     return rows
 
@@ -82,9 +83,10 @@ def state_words(
     progress: JobProgress | None,
     labels: Mapping[str, str],
     quiet: float = 0.0,
+    now: float = 0.0,
 ) -> StateWords:
     if job is not None and job.active:
-        return _active(job, progress, labels, quiet)
+        return _active(job, progress, labels, quiet, now)
     # Once everything has its answer it matters no more how a job ended.
     ended = job.state if job is not None and (state.pending or not state.scanned) else None
     if isinstance(ended, Ended) and job is not None and ended.ending in _CALLS_FOR_SOMEONE:
@@ -94,13 +96,34 @@ def state_words(
     return _at_rest(state)
 
 
-def _active(job: Job, progress: JobProgress | None, labels: Mapping[str, str], quiet: float) -> StateWords:
+def _with_more(words: StateWords, count: int) -> StateWords:
+    """Of several jobs for one config the row shows the first, and says that others wait."""
+    return msgspec.structs.replace(
+        words,
+        long=f"{words.long}, {count} more {'waits' if count == 1 else 'wait'}",
+        short=f"{words.short} +{count}",
+    )
+
+
+def _waiting(job: Job, reason: str, now: float) -> StateWords:
+    if job.schedule.held:
+        return StateWords(f"{paused_words(job.schedule.held)} #{job.id}", f"paused #{job.id}", "warn")
+    seconds = seconds_to_retry(job, now)
+    if seconds is not None:
+        when = f"again in {about(seconds)}"
+        return StateWords(f"{when}, attempt {job.attempt} #{job.id}", when, "accent")
+    # What stands before the first colon is the short form.
+    waits = reason.split(":", 1)[0].removesuffix(" on one GPU") or "its turn"
+    return StateWords(f"waits: {waits} #{job.id}", f"waits #{job.id}", "accent")
+
+
+def _active(
+    job: Job, progress: JobProgress | None, labels: Mapping[str, str], quiet: float, now: float
+) -> StateWords:
     on = gpu_words(job, labels)
     match job.state:
         case Queued(waits_for=reason):
-            # What stands before the first colon is the short form.
-            waits = reason.split(":", 1)[0].removesuffix(" on one GPU") or "its turn"
-            return StateWords(f"waits: {waits} #{job.id}", f"waits #{job.id}", "accent")
+            return _waiting(job, reason, now)
         case Starting():
             return StateWords(f"▶ {on} #{job.id} starts", f"▶ #{job.id} starts", "running")
         case Stopping():
@@ -179,6 +202,9 @@ def estimated_end(rows: Iterable[ConfigRow]) -> float | None:
         ):
             running.append(row.progress.eta_seconds)
         elif row.state.seconds_per_task is not None and row.state.total is not None:
+            if row.job.schedule.held:
+                # It goes on when someone says so.
+                return None
             estimate = row.state.pending * row.state.seconds_per_task
             (waiting if isinstance(row.job.state, Queued) else running).append(estimate)
         else:

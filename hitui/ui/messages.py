@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from hitui.domain.progress import JobProgress
     from hitui.domain.tasks import Task
     from hitui.services.logs import LogWindow
+    from hitui.ui.queue_wishes import Wish
     from hitui.ui.services import Workspace
 
 
@@ -115,3 +116,38 @@ class StopWanted(Message):
     def __init__(self, job: Job) -> None:
         super().__init__()
         self.job = job
+
+
+class PauseWanted(Message):
+    """Someone wants this job paused, or to go on."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__()
+        self.job = job
+
+
+class RetryWanted(Message):
+    """Someone wants this job tried again: one that ended, or waits for its time."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__()
+        self.job = job
+
+
+class QueueWanted(Message):
+    """Someone wants the queue changed."""
+
+    def __init__(self, wish: Wish) -> None:
+        super().__init__()
+        self.wish = wish
+
+
+class QueueAnswered(Message):
+    """The supervisor did what was wished, or said why not."""
+
+    def __init__(self, verb: str, jobs: Sequence[Job], problem: str = "") -> None:
+        """`jobs`: as they stand now; `problem`: one line."""
+        super().__init__()
+        self.verb = verb
+        self.jobs = tuple(jobs)
+        self.problem = problem

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hitui.domain.jobs import JobsSnapshot
 from hitui.ui import text
 from hitui.ui.config_rows import ConfigRow, estimated_end
+from hitui.ui.job_index import JobIndex
+from hitui.ui.job_words import pause_parts
 from hitui.ui.line import Line, joined
 
 
-def summary_line(rows: Sequence[ConfigRow], jobs: JobsSnapshot, *, wide: bool) -> Line:
-    """`! 1 needs a look · 3 jobs · 62 pending in 5 configs · done in about 1h 12m`."""
-    active = sum(1 for job in jobs.jobs if job.active)
+def summary_line(rows: Sequence[ConfigRow], jobs: JobIndex, *, wide: bool) -> Line:
+    """`! 1 needs a look · queue paused · 3 jobs · 62 pending in 5 configs · done in about 1h 12m`."""
+    active = len(jobs.started) + len(jobs.queued)
     # Steps of a trainer and tasks make no sum.
     pending = [row for row in rows if row.state.pending and row.state.unit == "tasks"]
     attention = sum(1 for row in rows if row.words.attention)
     parts: list[Line] = []
     if attention:
         parts.append(((f"! {attention} {'needs' if attention == 1 else 'need'} a look", "bad"),))
+    paused = pause_parts(jobs.snapshot.queue)
+    parts += paused
     parts.append(((text.count(active, "job"), "strong"),) if active else (("no job runs", "dim"),))
     if pending:
         total = sum(row.state.pending for row in pending)
@@ -26,7 +29,8 @@ def summary_line(rows: Sequence[ConfigRow], jobs: JobsSnapshot, *, wide: bool) -
         parts.append(((f"{total} pending{among}", ""),))
     elif rows and all(row.state.scanned for row in rows):
         parts.append((("nothing is missing", "good"),))
-    end = estimated_end(rows)
+    # What is paused ends when someone says so.
+    end = None if paused and jobs.queued else estimated_end(rows)
     if end is not None:
         parts.append(((f"done in about {text.long_duration(end)}", ""),))
     return joined(parts, (" · ", "rule"))

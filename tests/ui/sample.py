@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from hitui.domain.gpus import Gpu, GpuProcess, GpuSnapshot
 from hitui.domain.jobs import Ended, Ending, Job, JobRequest, JobsSnapshot, Queued, Running, Stopping
 from hitui.domain.launches import LaunchPlan, PlannedLaunch
 from hitui.domain.progress import JobProgress
+from hitui.domain.schedule import Group, Queue, Schedule
 from hitui.domain.tasks import ErrorClass, Task, TaskStatus
 from hitui.settings import GpuSettings, Settings
 
@@ -125,6 +127,48 @@ def jobs(log: str = "") -> JobsSnapshot:
     )
 
 
+def queue() -> JobsSnapshot:
+    """A lively queue: what runs, what waits for all kinds of things, two pauses, what ended."""
+    plan: tuple[tuple[str, str, Schedule, int], ...] = (
+        ("qwen3vl_default_pic/mix_csv", "20 GiB free on one GPU: GPU 0 has 12.1 GiB; GPU 3 does not answer",
+         Schedule(priority=5), 1),
+        ("qwen3vl_text/text_latex", "", Schedule(not_before=time.time() + 3 * 3600 + 20), 2),
+        ("qwen3vl_text/text_json", "", Schedule(held="paused by hand"), 1),
+        ("qwen3vl_text/text_html", "job 14: it is on the same config", Schedule(), 1),
+        ("qwen3vl_image/image", "group night to be resumed: #9 and #10 died within 10 s: no module named torch",
+         Schedule(group="night"), 1),
+        ("qwen3vl_text/text_markdown", "job 19: to succeed", Schedule(priority=-1, after_success=(19,)), 1),
+    )  # fmt: skip
+    waiting = tuple(
+        Job(
+            number,
+            JobRequest(config),
+            NOON - 30,
+            Queued(waits_for),
+            schedule=schedule,
+            place=float(number),
+            attempt=attempt,
+            replaces=13 if attempt > 1 else None,
+        )
+        for number, (config, waits_for, schedule, attempt) in enumerate(plan, start=15)
+    )
+    died = "exit status 1: ModuleNotFoundError: no module named torch"
+    ended = (
+        ("qwen3vl_text/text_csv", Ended(Ending.SUCCEEDED, NOON - 3600, "", NOON - 7000, 0)),
+        ("qwen3vl_resize_pic/mix_html", Ended(Ending.FAILED, NOON - 900, died, NOON - 905, 1)),
+        ("qwen3vl_resize_pic/mix_json", Ended(Ending.FAILED, NOON - 880, died, NOON - 885, 1)),
+        ("qwen3vl_resize_pic/mix_csv", Ended(Ending.STOPPED, NOON - 700, "on request", NOON - 800)),
+        ("qwen3vl_text/text_new", Ended(Ending.LOST, NOON - 650, "launcher and runner were killed; what was answered is kept", NOON - 660)),
+        ("qwen3vl_text/text_latex", Ended(Ending.FAILED, NOON - 10, "exit status 1: connection reset; tried again in 60 s, attempt 2 of 3", NOON - 300, 1)),
+    )  # fmt: skip
+    over = tuple(
+        Job(number, JobRequest(config), NOON - 8000, state, log=f"/made-up/{number}/log")
+        for number, (config, state) in enumerate(ended, start=8)
+    )
+    groups = (Group("night", 2, "#9 and #10 died within 10 s: ModuleNotFoundError: no module named torch"),)
+    return JobsSnapshot((*over, jobs().jobs[1], *waiting), 99, Queue("", groups))
+
+
 PROGRESS = {14: JobProgress("running", 3, 14, 1, 0.065, 170.0, "events")}
 
 
@@ -176,6 +220,9 @@ class Jobs(Source):
 
     submitted: list[JobRequest] = field(default_factory=list)
     stopped: list[int] = field(default_factory=list)
+    changes: list[tuple[str, dict[str, object]]] = field(default_factory=list)
+    """What was asked of the queue."""
+    answer: Callable[[str, dict[str, object]], tuple[Job, ...]] = lambda verb, what: ()
     error: Exception | None = None
     refusals: tuple[str, ...] = ()
 
@@ -214,6 +261,12 @@ class Jobs(Source):
             Job(number, JobRequest("qwen3vl_text/text_html"), NOON, Stopping((), 4711, NOON, NOON))
             for number in job_ids
         )
+
+    def change_queue(self, verb: str, **what: object) -> tuple[Job, ...]:
+        if self.error is not None:
+            raise self.error
+        self.changes.append((verb, what))
+        return self.answer(verb, what)
 
 
 @dataclass

@@ -29,6 +29,7 @@ from hitui.ui.columns import COLUMNS, place_columns
 from hitui.ui.config_rows import ConfigRow, config_rows, estimated_end, state_words
 from hitui.ui.gpu_lines import GpuView, gpu_lines, gpu_title
 from hitui.ui.history import SECONDS_PER_CELL, QuietJobs, Utilisations
+from hitui.ui.job_index import JobIndex
 from hitui.ui.line import Line, width_of
 from hitui.ui.theme import THEMES
 from tests.ui.sample import GIB, NOON, config, configs, gpu, jobs, process, server
@@ -163,7 +164,7 @@ def test_a_config_whose_inputs_are_not_here_is_not_called_whole() -> None:
 def test_the_active_job_counts_before_the_newest() -> None:
     old = replace(job(Running(("u0",), 1, NOON)), id=1)
     newer = replace(job(Ended(Ending.SUCCEEDED, NOON)), id=2)
-    (row,) = config_rows([config("a/text_html")], JobsSnapshot((old, newer)), {}, None, {})
+    (row,) = config_rows([config("a/text_html")], JobIndex(JobsSnapshot((old, newer))), {}, None, {}, NOON)
     assert row.job is not None
     assert row.job.id == 1
 
@@ -194,7 +195,7 @@ def test_no_end_is_guessed_where_a_time_is_unknown() -> None:
 
 @pytest.mark.parametrize("width", [60, 80, 99, 100, 120, 160, 250])
 def test_the_columns_fill_the_width_and_never_overlap(width: int) -> None:
-    rows = config_rows(configs(), jobs(), {}, server(), {})
+    rows = config_rows(configs(), JobIndex(jobs()), {}, server(), {}, NOON)
     places = place_columns(rows, width)
     assert [place.column for place in places] == list(COLUMNS)
     assert all(left.start + left.width < right.start for left, right in itertools.pairwise(places))

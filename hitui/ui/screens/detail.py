@@ -15,6 +15,7 @@ from hitui.domain.tasks import Task, TaskStatus
 from hitui.errors import HituiError
 from hitui.ui import text
 from hitui.ui.config_rows import ConfigRow, config_rows
+from hitui.ui.job_words import wait_words
 from hitui.ui.line import Line, joined
 from hitui.ui.messages import LaunchWanted, StopWanted, TasksRead
 from hitui.ui.screens.base import FullScreen, MoreRoom
@@ -131,9 +132,8 @@ class DetailScreen(FullScreen):
         app = self.dashboard
         workspace = app.workspace_snapshot
         states = [state for state in workspace.configs if state.name == self._config] if workspace else []
-        rows = config_rows(
-            states, app.jobs_snapshot, app.progress, app.gpu_snapshot, app.quiet.seconds(time.monotonic())
-        )
+        quiet = app.quiet.seconds(time.monotonic())
+        rows = config_rows(states, app.jobs, app.progress, app.gpu_snapshot, quiet, time.time())
         self._row = rows[0] if rows else None
         self.rule.show(((self._config, "title"),))
         self.facts.show(self._row, str(app.services.settings.root))
@@ -252,8 +252,8 @@ def _job_words(row: ConfigRow) -> str:
     if job is None:
         return ""
     words = f"#{job.id} {job.word}"
-    if isinstance(job.state, Queued) and job.state.waits_for:
-        words += f", waits for {job.state.waits_for}"
+    if isinstance(job.state, Queued):
+        words += f", {wait_words(job, time.time())[0]}"
     if isinstance(job.state, Ended):
         words += f" at {text.moment(job.state.ended_at, time.time())}"
         if job.state.reason:

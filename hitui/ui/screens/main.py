@@ -13,7 +13,7 @@ from textual.binding import Binding, BindingType
 
 from hitui.domain.jobs import JobRequest, Queued
 from hitui.ui import text
-from hitui.ui.messages import LaunchWanted, LogChanged, LogFound, StopWanted
+from hitui.ui.messages import LaunchWanted, LogChanged, LogFound, PauseWanted, StopWanted
 from hitui.ui.screens.base import FullScreen, MoreRoom
 from hitui.ui.widgets.config_table import ConfigTable
 from hitui.ui.widgets.gpu_strip import GpuStrip
@@ -44,6 +44,7 @@ class MainScreen(FullScreen):
         ),
         Binding("s", "start", "start", id="main.start", tooltip="start or resume the selected config"),
         Binding("x", "stop", "stop", id="main.stop", tooltip="stop the selected config's job"),
+        Binding("Q", "queue", "queue", id="main.queue", tooltip="what runs, waits and ended, and its order"),
         Binding("l", "logs", "logs", id="main.logs", tooltip="the log over the full screen"),
         Binding(
             "enter", "open", "open", id="main.open", tooltip="counts, tasks, files and problems of the config"
@@ -58,6 +59,9 @@ class MainScreen(FullScreen):
             priority=True,
             id="main.filter",
             tooltip="show only configs that match",
+        ),
+        Binding(
+            "p", "pause", "pause", id="main.pause", tooltip="pause the selected config's job, or let it go on"
         ),
         Binding("o", "sort", "order", id="main.sort", tooltip="sort by the next column"),
         Binding("O", "reverse", "reverse", show=False, id="main.reverse", tooltip="turn the order round"),
@@ -212,8 +216,7 @@ class MainScreen(FullScreen):
         elif row.job is not None and row.job.log:
             self._open_log(row.name, row.job.log)
         elif row.job is not None and isinstance(row.job.state, Queued):
-            waits_for = row.job.state.waits_for or "its turn"
-            self._open_log(row.name, "", f"#{row.job.id} waits for {waits_for}")
+            self._open_log(row.name, "", self._board.wait_note(row.job))
         elif self._log_of is None or self._log_of[0] != row.name or self._log_note:
             self._log_of, self._log_note = (row.name, ""), ""
             self.log_view.reader.open("", "looking for a log …")
@@ -297,6 +300,18 @@ class MainScreen(FullScreen):
             self.dashboard.post_message(StopWanted(row.job))
         else:
             self.dashboard.tell("the selected config has no job to stop")
+
+    def action_pause(self) -> None:
+        row = self.table.selected
+        if row is not None and row.job is not None and row.job.active:
+            self.dashboard.post_message(PauseWanted(row.job))
+        else:
+            self.dashboard.tell("the selected config has no job to pause")
+
+    def action_queue(self) -> None:
+        from hitui.ui.screens.queue import QueueScreen
+
+        self.app.push_screen(QueueScreen())
 
     def action_logs(self) -> None:
         from hitui.ui.screens.log import LogScreen

@@ -24,26 +24,39 @@ class KeyLine(OneLine):
     def build_line(self, width: int) -> Line:
         spans: list[Span] = []
         self._places = []
-        position = 1
-        for binding in self._fitting(width - 2):
-            key = shown_key(binding)
-            spans += [("   " if spans else " ", ""), (key, "key"), (f" {binding.description}", "dim")]
-            cells = cell_len(key) + 1 + cell_len(binding.description)
-            self._places.append((position, position + cells, binding.action))
-            position += cells + 3
+        position = 0
+        for group in self._fitting(width - 2):
+            spans.append(("   " if spans else " ", ""))
+            position += 3 if len(spans) > 1 else 1
+            for binding in group:
+                key = shown_key(binding)
+                told = f" {binding.description}" if binding is group[-1] else " "
+                spans += [(key, "key"), (told, "dim")]
+                cells = cell_len(key) + cell_len(told)
+                self._places.append((position, position + cells, binding.action))
+                position += cells
         return tuple(spans)
 
-    def _fitting(self, room: int) -> list[Binding]:
-        def cells(binding: Binding) -> int:
-            return cell_len(shown_key(binding)) + cell_len(binding.description) + 4
-
-        kept = [binding for binding in self._shown if (binding.id or "").endswith(ALWAYS)]
-        left = room - sum(map(cells, kept)) + 3
+    def _fitting(self, room: int) -> list[list[Binding]]:
+        """Keys that share a description stand together: `K J move`."""
+        groups: list[list[Binding]] = []
         for binding in self._shown:
-            if binding not in kept and cells(binding) <= left:
-                kept.append(binding)
-                left -= cells(binding)
-        return [binding for binding in self._shown if binding in kept]
+            if groups and groups[-1][-1].description == binding.description:
+                groups[-1].append(binding)
+            else:
+                groups.append([binding])
+
+        def cells(group: list[Binding]) -> int:
+            keys = sum(cell_len(shown_key(binding)) + 1 for binding in group)
+            return keys + cell_len(group[-1].description) + 3
+
+        kept = [group for group in groups if (group[0].id or "").endswith(ALWAYS)]
+        left = room - sum(map(cells, kept)) + 3
+        for group in groups:
+            if group not in kept and cells(group) <= left:
+                kept.append(group)
+                left -= cells(group)
+        return [group for group in groups if group in kept]
 
     async def on_click(self, event: events.Click) -> None:
         for start, end, action in self._places:

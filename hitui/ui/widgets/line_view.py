@@ -84,9 +84,16 @@ class LineView(ScrollView, can_focus=False):
                 self.repaint(index)
 
     @property
+    def line_count(self) -> int:
+        return len(self.lines)
+
+    def line_at(self, index: int) -> Line:
+        return self.lines[index]
+
+    @property
     def hidden_below(self) -> int:
         """How many lines stand below the last one that is to be seen."""
-        return max(0, len(self.lines) - self.scroll_offset.y - self.size.height)
+        return max(0, self.line_count - self.scroll_offset.y - self.size.height)
 
     def repaint(self, index: int) -> None:
         """Paints one line again, if it is to be seen."""
@@ -105,9 +112,9 @@ class LineView(ScrollView, can_focus=False):
             self._built_for = width
             self.lines = list(self.build(width))
         index = y if y < self.fixed_lines else y + self.scroll_offset.y
-        if index >= len(self.lines):
+        if index >= self.line_count:
             return Strip.blank(width, self.rich_style)
-        line, base = self.lines[index], self.base_style(index)
+        line, base = self.line_at(index), self.base_style(index)
         cached = self._strips.get(index)
         if cached is not None and cached[0] == line and cached[1] == width and cached[2] == base:
             return cached[3]

@@ -1,0 +1,74 @@
+"""What a queued job waits for, and what is paused, in words. Pure: values in, words out."""
+
+from __future__ import annotations
+
+import math
+
+from hitui.domain.jobs import Job, Queued
+from hitui.domain.schedule import Queue
+from hitui.domain.succession import died_at_once
+from hitui.ui import text
+from hitui.ui.line import Line
+
+STEP_SECONDS = 10
+"""A time that is still to come is told in such steps: finer ones would wake the screen for nothing."""
+
+
+def seconds_to_retry(job: Job, now: float) -> float | None:
+    """How long until a job that failed before is tried again; None: it does not wait for that."""
+    moment = job.schedule.not_before
+    if job.attempt < 2 or job.schedule.held or moment is None or moment <= now:
+        return None
+    return moment - now
+
+
+def about(seconds: float) -> str:
+    """`10 s`, `40 s`, `3 min`, `3h`."""
+    if seconds <= 120 - STEP_SECONDS:
+        return f"{max(1, math.ceil(seconds / STEP_SECONDS)) * STEP_SECONDS} s"
+    return f"{math.ceil(seconds / 60)} min" if seconds <= 3600 else text.long_duration(seconds)
+
+
+def wait_words(job: Job, now: float) -> tuple[str, str]:
+    """What stands for a queued job in a list, and its style: `waits for job 14: it is on the same config`."""
+    if job.schedule.held:
+        return paused_words(job.schedule.held), "warn"
+    seconds = seconds_to_retry(job, now)
+    if seconds is not None:
+        return f"again in {about(seconds)}, attempt {job.attempt}", "accent"
+    waits_for = job.state.waits_for if isinstance(job.state, Queued) else ""
+    return f"waits for {waits_for or 'its turn'}", ""
+
+
+def paused_words(reason: str) -> str:
+    """`paused by hand`, `paused: until Monday`."""
+    return reason if reason.startswith("paused") else f"paused: {reason}"
+
+
+def pause_parts(queue: Queue) -> list[Line]:
+    """What is paused, for the head of a screen; what stopped because its jobs died needs a person."""
+    parts: list[Line] = []
+    stopped = [group.name for group in queue.groups if died_at_once(group.paused)]
+    paused = [group.name for group in queue.groups if group.paused and not died_at_once(group.paused)]
+    if stopped:
+        parts.append(((f"! {_groups(stopped)} stopped", "bad"),))
+    if queue.paused:
+        parts.append((("queue paused", "warn"),))
+    if paused:
+        parts.append(((f"{_groups(paused)} paused", "warn"),))
+    return parts
+
+
+def pause_reasons(queue: Queue) -> list[str]:
+    """The same in full, a line each."""
+    lines = [f"queue {paused_words(queue.paused)}"] if queue.paused else []
+    for group in queue.groups:
+        if died_at_once(group.paused):
+            lines.append(f"! group {group.name} stopped: {group.paused}")
+        elif group.paused:
+            lines.append(f"group {group.name} {paused_words(group.paused)}")
+    return lines
+
+
+def _groups(names: list[str]) -> str:
+    return f"group {names[0]}" if len(names) == 1 else text.count(len(names), "group")

@@ -1,0 +1,223 @@
+"""The queue as lines: what runs, what waits in its order, what ended. Pure: values in, lines out.
+
+A line is built when it is to be seen: ten thousand jobs are a list of values, and some forty lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from hitui.domain.jobs import Ended, Ending, Job, Queued, Running, Stopping
+from hitui.domain.progress import JobProgress
+from hitui.domain.queue import in_order
+from hitui.ui import text
+from hitui.ui.config_rows import gpu_words
+from hitui.ui.job_index import JobIndex
+from hitui.ui.job_words import pause_reasons, wait_words
+from hitui.ui.line import Line, Span, fit_line, joined
+from hitui.ui.queue_wishes import matches
+
+CALLS_FOR_SOMEONE = (Ending.FAILED, Ending.LOST, Ending.NOT_STARTED)
+MARK_CELLS = 3
+PRIORITY_CELLS, ATTEMPT_CELLS = 4, 3
+BAR_CELLS = 16
+
+Entry = Job | Line
+"""A job, or a line between jobs."""
+
+
+class QueueView(msgspec.Struct, frozen=True):
+    """What is known for the list at one moment."""
+
+    jobs: JobIndex
+    progress: Mapping[int, JobProgress]
+    labels: Mapping[str, str]
+    """GPUs' labels by UUID."""
+    now: float
+    """Seconds since the epoch."""
+    wanted: str = ""
+    """Only jobs that match."""
+
+
+class QueueLayout(msgspec.Struct, frozen=True):
+    """Cells of each column."""
+
+    number: int
+    name: int
+    group: int
+    gap: int
+    words: int
+    narrow: bool
+
+
+def entries(view: QueueView) -> list[Entry]:
+    """Three parts, each with its title: those that run, oldest first; the queue; those that ended, latest first."""
+    jobs, wanted = view.jobs, view.wanted
+    running = [job for job in jobs.started if matches(job, wanted)]
+    queued = [job for job in in_order(jobs.queued) if matches(job, wanted)]
+    ended = sorted((job for job in jobs.ended if matches(job, wanted)), key=_ended_at, reverse=True)
+    found: list[Entry] = [_title("Running", len(running), len(jobs.started))]
+    found += running
+    if not running:
+        found.append(_note("nothing runs", jobs.started, wanted))
+    found += [(), _title("Queued", len(queued), len(jobs.queued))]
+    found += [
+        ((f"   {line}", "bad" if line.startswith("!") else "warn"),)
+        for line in pause_reasons(jobs.snapshot.queue)
+    ]
+    found += queued
+    if not queued:
+        found.append(_note("nothing waits: r on the main screen starts what is pending", jobs.queued, wanted))
+    found += [(), _title("Ended", len(ended), len(jobs.ended), "the latest first")]
+    found += ended
+    if not ended:
+        found.append(_note("nothing has ended yet", jobs.ended, wanted))
+    return found
+
+
+def layout(view: QueueView, width: int) -> QueueLayout:
+    """Names and groups as wide as they need, within their share; the words have the rest."""
+    narrow = width < 110
+    gap = 1 if narrow else 2
+    jobs = view.jobs.snapshot.jobs
+    number = max(4, len(str(jobs[-1].id)) + 1 if jobs else 0)
+    longest = max((len(name) for name in {job.request.config for job in jobs}), default=6)
+    group = max((len(name) for name in {job.schedule.group for job in jobs}), default=5)
+    group = max(5, min(group, 9 if narrow else 16))
+    room = width - MARK_CELLS - number - group - PRIORITY_CELLS - ATTEMPT_CELLS - 5 * gap
+    name = max(6, min(longest, room * 2 // 5))
+    return QueueLayout(number, name, group, gap, room - name, narrow)
+
+
+def header(places: QueueLayout) -> Line:
+    gap = " " * places.gap
+    spans = (
+        " " * MARK_CELLS,
+        text.fit_right("job", places.number) + gap,
+        text.fit("config", places.name) + gap,
+        text.fit_right("prio", PRIORITY_CELLS) + gap,
+        text.fit("group", places.group) + gap,
+        text.fit_right("try", ATTEMPT_CELLS) + gap + "state",
+    )
+    return (("".join(spans), "dim"),)
+
+
+def job_line(job: Job, view: QueueView, places: QueueLayout, selected: bool) -> Line:
+    gap = " " * places.gap
+    schedule = job.schedule
+    waits = isinstance(job.state, Queued)
+    attention = _needs_someone(job, view)
+    return (
+        ("▸" if selected else " ", "key"),
+        ("! " if attention else "  ", "bad"),
+        (text.fit_right(f"#{job.id}", places.number) + gap, "dim" if isinstance(job.state, Ended) else ""),
+        (text.fit_tail(job.request.config, places.name) + gap, "strong" if job.gpus and job.active else ""),
+        (
+            text.fit_right(f"{schedule.priority:+d}" if schedule.priority else "0", PRIORITY_CELLS) + gap,
+            "" if schedule.priority and waits else "faint",
+        ),
+        (text.fit(schedule.group, places.group) + gap, "" if waits else "dim"),
+        (text.fit_right(str(job.attempt), ATTEMPT_CELLS) + gap, "" if job.attempt > 1 else "faint"),
+        *fit_line(words(job, view, places), places.words),
+    )
+
+
+def words(job: Job, view: QueueView, places: QueueLayout | None = None) -> Line:
+    """What the job does, waits for, or how it ended; without a layout in full."""
+    match job.state:
+        case Queued():
+            told, role = wait_words(job, view.now)
+            # Under its title every cell counts.
+            return (
+                (told.removeprefix("waits for ") if places is not None and places.narrow else told, role),
+            )
+        case Ended(ending=ending, ended_at=ended_at, reason=reason):
+            role = "bad" if ending in CALLS_FOR_SOMEONE else "good" if ending is Ending.SUCCEEDED else ""
+            spans: list[Span] = [(ending.value, role), (f" {text.moment(ended_at, view.now)}", "dim")]
+            if reason:
+                spans.append((f": {reason}", "" if role == "bad" else "dim"))
+            return tuple(spans)
+        case Running():
+            return _running(job, view, places)
+        case Stopping():
+            return ((f"■ {gpu_words(job, view.labels)} stops", "warn"),)
+        case _:
+            return ((f"▶ {gpu_words(job, view.labels)} starts", "running"),)
+
+
+def facts(job: Job, view: QueueView, width: int) -> list[Line]:
+    """The job in full: why it waits or how it ended, then what was said of it."""
+    lines: list[Line] = []
+    for line in text.wrapped("".join(part for part, _ in words(job, view)), width - 2):
+        lines.append((("  ", ""), (line, "warn" if _needs_someone(job, view) else "")))
+    lines.append((("  ", ""), *joined(_particulars(job, view), (" · ", "rule"))))
+    return lines
+
+
+def _particulars(job: Job, view: QueueView) -> list[Line]:
+    schedule = job.schedule
+    parts: list[Line] = [((f"queued {text.moment(job.created_at, view.now)}", "dim"),)]
+    group = view.jobs.snapshot.queue.group(schedule.group)
+    limit = "" if group.limit is None else f", at most {group.limit} at a time"
+    parts.append(((f"group {schedule.group}{limit}", "dim"),))
+    if schedule.priority:
+        parts.append(((f"priority {schedule.priority:+d}", "dim"),))
+    if job.attempt > 1 or job.replaces is not None:
+        after = f", after #{job.replaces}" if job.replaces is not None else ""
+        parts.append(((f"attempt {job.attempt}{after}", "dim"),))
+    if job.task_count is not None:
+        parts.append(((text.count(job.task_count, "task"), "dim"),))
+    follower = view.jobs.snapshot.successor_of(job.id) if isinstance(job.state, Ended) else None
+    if follower is not None:
+        parts.append(((f"#{follower.id} took its place", "dim"),))
+    if job.request.gpus:
+        parts.append(((f"only on GPU {', '.join(job.request.gpus)}", "dim"),))
+    return parts
+
+
+def _running(job: Job, view: QueueView, places: QueueLayout | None) -> Line:
+    progress = view.progress.get(job.id)
+    narrow = places is None or places.narrow
+    on = gpu_words(job, view.labels)
+    spans: list[Span] = [(f"▶ {on if narrow else text.fit(on, 8)}", "running")]
+    if progress is None:
+        return tuple(spans)
+    if progress.done is not None and progress.total:
+        if not narrow:
+            filled, empty = text.bar(progress.done / progress.total, BAR_CELLS)
+            spans += [("  ", ""), (filled, "running"), (empty, "bar-empty")]
+        spans.append((f"  {progress.done}/{progress.total}", ""))
+    elif progress.done is not None:
+        spans.append((f"  {progress.done}", ""))
+    if progress.phase in ("loading", "scoring"):
+        spans.append((f"  {progress.phase}", "dim"))
+    if progress.eta_seconds is not None:
+        spans.append((f"  {text.duration(progress.eta_seconds)} left", ""))
+    if progress.errors:
+        spans.append((f"  {text.count(progress.errors, 'error')}", "bad"))
+    if progress.rate:
+        spans.append((f"  {text.rate(progress.rate)}", "dim"))
+    return tuple(spans)
+
+
+def _needs_someone(job: Job, view: QueueView) -> bool:
+    state = job.state
+    return isinstance(state, Ended) and state.ending in CALLS_FOR_SOMEONE and view.jobs.needs_someone(job)
+
+
+def _title(title: str, shown: int, of: int, note: str = "") -> Line:
+    count = str(shown) if shown == of else f"{shown} of {of}"
+    spans: Sequence[Span] = ((" ", ""), (title, "title"), (f" {count}", "dim"))
+    return (*spans, (f" · {note}", "dim")) if note and shown else tuple(spans)
+
+
+def _note(told: str, hidden: Sequence[Job], wanted: str) -> Line:
+    """What stands in the place of jobs: why there is none, or that the filter hides them all."""
+    shown = f"none matches {wanted!r}: Escape shows all" if hidden else told
+    return ((" " * MARK_CELLS + shown, "dim"),)
+
+
+def _ended_at(job: Job) -> tuple[float, int]:
+    return (job.state.ended_at if isinstance(job.state, Ended) else 0.0), job.id
