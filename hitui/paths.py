@@ -19,6 +19,11 @@ def state_home() -> Path:
     return (_named("XDG_STATE_HOME") or _home() / ".local" / "state") / "hitui"
 
 
+def config_home() -> Path:
+    """`$XDG_CONFIG_HOME`, by default `~/.config`: of all programs, systemd's user units among them."""
+    return _named("XDG_CONFIG_HOME") or _home() / ".config"
+
+
 def cache_home() -> Path:
     """`$XDG_CACHE_HOME/hitui`, by default `~/.cache/hitui`: what may be removed at any time."""
     return (_named("XDG_CACHE_HOME") or _home() / ".cache") / "hitui"

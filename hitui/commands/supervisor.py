@@ -1,23 +1,34 @@
-"""`hitui supervisor start|stop|status`: the background process that owns queue and jobs."""
+"""`hitui supervisor start|stop|status|install|uninstall`: the background process that owns queue and jobs."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
-from hitui.factory import build_services
+from hitui.commands.saying import harmless
+from hitui.factory import Services, build_services
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "action",
-        choices=("start", "stop", "status"),
-        help="start: harmless where one runs; stop: the jobs go on; status: exit status 1 where none runs",
+        choices=("start", "stop", "status", "install", "uninstall"),
+        help="start: harmless where one runs; stop: the jobs go on; status: exit status 1 where none runs; "
+        "install: as a unit of your systemd, so that it starts with the machine; uninstall: no more",
     )
+    parser.add_argument("--print", action="store_true", help="with install: print the unit, write nothing")
 
 
 def run(arguments: argparse.Namespace) -> int:
+    if arguments.print and arguments.action != "install":
+        print("hitui supervisor: --print goes with install", file=sys.stderr)
+        return 2
     services = build_services(arguments.workspace)
+    if arguments.action == "install":
+        return _install(services, only_print=arguments.print)
+    if arguments.action == "uninstall":
+        return _uninstall(services)
     client = services.jobs.client
     if arguments.action == "start":
         print(f"the supervisor runs, pid {services.jobs.ensure_supervisor()}")
@@ -35,4 +46,39 @@ def run(arguments: argparse.Namespace) -> int:
             f"the supervisor of {status['workspace']} runs, pid {status['pid']}, "
             f"version {status['version']}; jobs that run or wait: {status['active']}"
         )
+    return 0
+
+
+def _install(services: Services, *, only_print: bool) -> int:
+    from hitui.supervisor import install
+
+    root = services.settings.root
+    if only_print:
+        print(install.unit_text(root, os.environ), end="")
+        return 0
+    if not install.systemd_runs():
+        print(
+            "no systemd runs here, so nothing was written; let cron start the supervisor with the machine:"
+            " add this line with `crontab -e`",
+            file=sys.stderr,
+        )
+        print(install.cron_line(root, os.environ))
+        return 1
+    path = install.install(root, os.environ)
+    print(f"{harmless(str(path))} is written; so that it starts now and with the machine, run")
+    print("\n".join(f"    {command}" for command in install.commands_after_install(path)))
+    if services.jobs.client.answers():
+        print("A supervisor runs already: end it first, `hitui supervisor stop`; its jobs go on.")
+    return 0
+
+
+def _uninstall(services: Services) -> int:
+    from hitui.supervisor import install
+
+    path = install.uninstall(services.settings.root)
+    if path is None:
+        print(f"{harmless(str(install.unit_path(services.settings.root)))}: there is no such unit")
+        return 0
+    print(f"{harmless(str(path))} is removed; if it was enabled, run")
+    print("\n".join(f"    {command}" for command in install.commands_after_uninstall(path)))
     return 0
