@@ -1,6 +1,7 @@
 """Event lines: JSON lines appended to the file that `HITUI_EVENTS` names, so that a watcher need not read logs.
 
-    {"time": epoch seconds, "event": "phase", "phase": "loading" | "running" | "scoring"}
+    {"time": epoch seconds, "event": "start", "versions": {"python": "3.12.4", "torch": …, …}}
+    {"time": …, "event": "phase", "phase": "loading" | "running" | "scoring"}
     {"time": …, "event": "progress", "done": n, "total": n, "errors": n}
     {"time": …, "event": "task", "id": …, "status": "done" | "error", "seconds": s, "input_tokens": n, "output_tokens": n}
     {"time": …, "event": "end", "done": n, "errors": n, "exit": status}
@@ -14,9 +15,13 @@ and then for all.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import platform
 import time
+from collections.abc import Sequence
+from importlib import metadata
 
 from hitui_runners.output import warn
 
@@ -33,6 +38,16 @@ class EventWriter:
     def of(self, config: str) -> EventWriter:
         """A writer of the lines of one config."""
         return EventWriter(self._path or "", config)
+
+    def start(self, libraries: Sequence[str]) -> None:
+        """Says with what it runs: Python, and those of the libraries that are installed."""
+        if not self._path:
+            return
+        versions = {"python": platform.python_version()}
+        for library in libraries:
+            with contextlib.suppress(metadata.PackageNotFoundError):
+                versions[library] = metadata.version(library)
+        self._write("start", versions=versions)
 
     def phase(self, name: str) -> None:
         self._write("phase", phase=name)

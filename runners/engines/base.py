@@ -73,6 +73,8 @@ class Engine(ABC):
 
     name: str
     """What results carry under the key `Engine`."""
+    libraries: tuple[str, ...] = ()
+    """Whose versions decide what it answers."""
 
     @classmethod
     @abstractmethod

@@ -31,6 +31,7 @@ class TransformersEngine(Engine):
     """A model folder, loaded once."""
 
     name = "transformers"
+    libraries = ("torch", "transformers")
 
     def __init__(
         self, folder: Path, max_input_tokens: int, max_new_tokens: int, max_pixels: int | None

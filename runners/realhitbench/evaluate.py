@@ -141,6 +141,7 @@ class Launch:
         return sum(evaluation.errors for evaluation in self._evaluations)
 
     def _load(self, pending: Sequence[Evaluation]) -> None:
+        self._events.start(self._engine.libraries)
         self._events.phase("loading")
         for evaluation in pending:
             if evaluation.name is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import signal
 import subprocess
 from pathlib import Path
@@ -38,7 +39,8 @@ def test_event_lines_tell_how_far_it_is(runner: Runner) -> None:
     runner.run("--demo-failure-rate", "1")
 
     told = [(event["event"], event.get("phase")) for event in runner.events]
-    assert told[:3] == [("phase", "loading"), ("phase", "running"), ("progress", None)]
+    assert told[:4] == [("start", None), ("phase", "loading"), ("phase", "running"), ("progress", None)]
+    assert runner.events[0]["versions"] == {"python": platform.python_version()}
     tasks = [event for event in runner.events if event["event"] == "task"]
     assert [task["id"] for task in tasks] == [1, 2, 3, 4, 5, 6]
     assert {task["status"] for task in tasks} == {"error"}

@@ -351,7 +351,8 @@ def test_a_process_of_its_own_answers_in_its_own_words(runner: Runner, tiny_mode
     assert [result["id"] for result in runner.journal] == [1, 2]
     tasks = [event for event in runner.events if event["event"] == "task"]
     assert all(0 < task["output_tokens"] <= 8 < task["input_tokens"] for task in tasks)
-    assert [event.get("phase") for event in runner.events[:2]] == ["loading", "running"]
+    assert set(runner.events[0]["versions"]) == {"python", "torch", "transformers"}
+    assert [event.get("phase") for event in runner.events[1:3]] == ["loading", "running"]
 
 
 @pytest.mark.parametrize("phase", ["loading", "running"])

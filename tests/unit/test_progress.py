@@ -64,6 +64,12 @@ def test_events_of_any_shape_break_nothing(events: list[dict[str, object]]) -> N
     EventTally().add(events).progress(1.0)
 
 
+def test_what_a_runner_says_that_it_runs_with_is_kept() -> None:
+    said = {"event": "start", "versions": {"python": "3.12.4", "torch": "2.13.0", "odd": 3}}
+    tally = EventTally().add([said, {"event": "phase", "phase": "loading"}])
+    assert tally.versions == (("python", "3.12.4"), ("torch", "2.13.0"))
+
+
 def test_of_several_configs_the_sum_counts() -> None:
     events: list[dict[str, object]] = [
         {"event": "phase", "phase": "running"},
