@@ -214,12 +214,12 @@ class Watch:
         self._connection = connection
 
     def __iter__(self) -> Iterator[JobsSnapshot]:
-        with contextlib.suppress(OSError), self._connection.makefile("rb") as lines:
+        # Closed also where whoever asks has heard enough before the supervisor ends.
+        with contextlib.suppress(OSError), self._connection, self._connection.makefile("rb") as lines:
             for line in lines:
                 if not line.endswith(b"\n"):
                     break
                 yield wire.snapshot_from_wire(wire.decode(line))
-        self._connection.close()
 
     def close(self) -> None:
         with contextlib.suppress(OSError):

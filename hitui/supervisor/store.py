@@ -373,13 +373,15 @@ class Store:
         Its priority changes as far as it must for that order. Raises LaunchError for a job that has started
         or ended.
         """
+        if before == job_id:
+            return self._queued(job_id)
         with self._transaction():
             job = self._queued(job_id)
             others = [other for other in self.queued() if other.id != job_id]
             index = len(others)
             if before is not None:
                 target = self._queued(before)
-                index = next((at for at, other in enumerate(others) if other.id == target.id), index)
+                index = next(at for at, other in enumerate(others) if other.id == target.id)
             priority = job.schedule.priority
             if index < len(others):
                 priority = max(priority, others[index].schedule.priority)
@@ -504,8 +506,9 @@ class Store:
     def _on(self, config: str) -> list[Job]:
         """Jobs on a config that have not ended, those of this very transaction too."""
         rows = self._database.execute(
-            f"SELECT {COLUMNS} FROM jobs WHERE state != 'ended' AND (config = :config"
-            " OR id = (SELECT job FROM config_claims WHERE config = :config)) ORDER BY id",
+            f"SELECT {COLUMNS} FROM jobs WHERE state != 'ended' AND config = :config"
+            f" UNION SELECT {COLUMNS} FROM jobs WHERE id = (SELECT job FROM config_claims WHERE config = :config)"
+            " ORDER BY id",
             {"config": config},
         )
         return list(map(job_of, rows))

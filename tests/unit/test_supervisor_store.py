@@ -128,6 +128,36 @@ def test_jobs_are_moved_before_others_and_to_the_end(store: Store) -> None:
     assert store.job(b).schedule.priority == 5
 
 
+def test_a_move_changes_a_priority_no_further_than_the_order_needs(store: Store) -> None:
+    a, b, c, d = queue(store, "a", "b", "c", "d")
+    for job_id, priority in ((a, 9), (b, 9), (c, 5)):
+        store.reschedule(job_id, lambda known, new=priority: replace(known, priority=new))  # type: ignore[misc]
+    for moved, before, order, priority in (
+        (a, c, [b, a, c, d], 9),
+        (c, d, [b, a, c, d], 5),
+        (d, c, [b, a, d, c], 5),
+        (b, None, [a, d, c, b], 5),
+        (a, a, [a, d, c, b], 9),
+    ):
+        store.move(moved, before)
+        assert [job.id for job in store.queued()] == order
+        assert store.job(moved).schedule.priority == priority
+
+
+def test_what_is_to_wait_for_a_job_waits_for_the_last_that_took_its_place(store: Store) -> None:
+    (first,) = queue(store, "a")
+    for job_id in (first, first + 1):
+        start(store, job_id, f"GPU-{job_id}")
+        store.end(job_id, End(Ending.REQUEUED), Successor(Schedule(), 1))
+    (waiting,) = store.submit([JobRequest("b")], {}, Schedule(after=(first,), after_success=(first + 1,)))
+    assert (waiting.schedule.after, waiting.schedule.after_success) == ((first + 2,), (first + 2,))
+    store.end(first + 2, End(Ending.STOPPED))
+    with pytest.raises(
+        LaunchError, match=f"job {first + 2} ended as stopped: nothing can follow its success"
+    ):
+        store.submit([JobRequest("c")], {}, Schedule(after_success=(first,)))
+
+
 def test_places_between_two_jobs_never_run_out(store: Store) -> None:
     first, second, third = queue(store, "a", "b", "c")
     for _ in range(200):
