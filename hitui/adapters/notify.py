@@ -23,7 +23,11 @@ INSTALL = "pip install 'hitui[notify]'"
 
 def installed() -> bool:
     """Whether apprise can be imported here. It is not."""
-    return importlib.util.find_spec("apprise") is not None
+    try:
+        return importlib.util.find_spec("apprise") is not None
+    except (ImportError, ValueError):
+        # What some other program has put in the way of imports may raise.
+        return False
 
 
 def send(url: str, title: str, body: str, timeout: float = SEND_SECONDS) -> str:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from hitui.adapters import notify
 from hitui.adapters.checkpoints.catalogue import Catalogue
 from hitui.adapters.files.look import identity_of, is_dir, is_file
 from hitui.adapters.files.watch import inotify_sees
@@ -74,6 +75,16 @@ def examine_runners(settings: Settings) -> Iterator[Finding]:
         yield warn("runners", "none: nothing can be run", "add a [runner.NAME] to hitui.toml")
     for name, runner in settings.runners.items():
         yield from _examine_runner(settings, f"runner {name}", runner)
+
+
+def examine_notifications(settings: Settings) -> Iterator[Finding]:
+    """Whether what `[notify]` asks for can be sent; nothing is."""
+    count = len(settings.notify.urls)
+    if count and not notify.installed():
+        yield warn("notifications", "apprise, which sends them, is not installed", notify.INSTALL)
+    elif count:
+        kinds = ", ".join(settings.notify.on) or "nothing"
+        yield ok("notifications", f"of {kinds}, to {count} address{'es' if count > 1 else ''}")
 
 
 def _examine_runner(settings: Settings, name: str, runner: RunnerSettings) -> Iterator[Finding]:

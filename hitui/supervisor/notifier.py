@@ -14,7 +14,7 @@ from collections.abc import Callable
 from hitui.adapters.notify import INSTALL, installed, send
 from hitui.domain.notices import Notice, message_of
 from hitui.settings import Settings
-from hitui.supervisor.trouble import note
+from hitui.supervisor.trouble import note, note_error
 
 GATHER_SECONDS = 1.0
 """How long a message waits for what comes about at the same time."""
@@ -49,8 +49,11 @@ class Notifier:
 
     def check(self) -> None:
         """Says in the log, once, if notices are wanted and cannot be sent."""
-        if self._settings().notify.urls:
-            self._can_send()
+        try:
+            if self._settings().notify.urls:
+                self._can_send()
+        except Exception:  # noqa: BLE001 - nothing about notices may end the supervisor
+            note_error()
 
     def tell(self, notice: Notice) -> None:
         """Sends it, if the settings ask for notices of its kind."""
