@@ -13,7 +13,7 @@ import os
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -43,6 +43,8 @@ LONGEST_SLEEP = 600.0
 """A clock that is set is noticed after so long."""
 MOST_CANDIDATES = 100
 """So many jobs are looked at that could join one."""
+SHARE_OF_ROUNDS = 0.004
+"""How much of a core the looks at the queue take that are due to a new reading of the GPUs."""
 NOTHING_TO_DO = "nothing to do: no task of it is pending"
 
 
@@ -60,10 +62,25 @@ class Round:
         self._started = Counter(standing.started)
         self._busy = dict(standing.busy)
         self._groups: dict[str, str] = {}
+        self._alike: dict[Hashable, str] = {}
         self._kept: Claims = {}
         self.placements: dict[tuple[Need, tuple[str, ...] | None], Placement] = {}
         self.locked: set[str] = set()
         """UUIDs on which someone else's lock stands."""
+
+    def as_one_ahead(self, job: Job) -> str:
+        """What a job ahead waits for that differs in nothing but its tasks; empty: there is none."""
+        return self._alike.get(_likeness(job), "")
+
+    def remember(self, job: Job, wait: str) -> None:
+        """What the job waits for; holds for those like it until something changes."""
+        likeness = _likeness(job)
+        if likeness is not None and wait:
+            self._alike[likeness] = wait
+
+    def _forget(self) -> None:
+        self._alike.clear()
+        self.placements.clear()
 
     def wait(self, job: Job) -> str:
         """What the job waits for besides GPUs; empty: nothing. Raises LaunchError when it can never start."""
@@ -96,11 +113,11 @@ class Round:
         kept_now = keep(self._kept, uuids, Claim(job.id, need.memory, need.share))
         if kept_now is not self._kept:
             self._kept = kept_now
-            self.placements.clear()
+            self._forget()
 
     def take_lock(self, uuid: str) -> None:
         self.locked.add(uuid)
-        self.placements.clear()
+        self._forget()
 
     def behind(self, job: Job) -> Iterator[Job]:
         """Jobs further back in the queue that wait for nothing but GPUs."""
@@ -123,7 +140,16 @@ class Round:
                 self._busy.update(dict.fromkeys(other.request.configs, job.id))
         self._standing = replace(self._standing, started=self._started, busy=self._busy)
         self._groups.clear()
-        self.placements.clear()
+        self._forget()
+
+
+def _likeness(job: Job) -> Hashable:
+    """Equal for jobs that wait for the same; None: for this one more was said than its group."""
+    schedule, request = job.schedule, job.request
+    own = (
+        schedule.held or schedule.after or schedule.after_success or schedule.after_processes or request.also
+    )
+    return None if own or schedule.not_before is not None else (request.config, request.gpus, schedule.group)
 
 
 class Scheduler:
@@ -146,6 +172,7 @@ class Scheduler:
         self._seen = asyncio.Event()
         self._history = GpuHistory()
         self._snapshot: GpuSnapshot | None = None
+        self._round_lasted = self._round_ended = 0.0
         self.waits: dict[int, str] = {}
         """What each queued job waits for, by id."""
 
@@ -157,7 +184,9 @@ class Scheduler:
         self._snapshot = snapshot
         self._history = self._history.observe(snapshot, self._hold())
         self._seen.set()
-        self.wake()
+        # With thousands of jobs a round costs as much as a second of all else: then not every reading has one.
+        if time.monotonic() - self._round_ended >= self._round_lasted / SHARE_OF_ROUNDS:
+            self.wake()
 
     def forget(self) -> None:
         """The GPUs are not read any more; the next reading begins a new history."""
@@ -202,7 +231,9 @@ class Scheduler:
         return None if moment is None else min(LONGEST_SLEEP, max(0.0, moment - time.time()))
 
     async def _start_what_can(self) -> None:
+        begun = time.process_time()
         self.waits, before = await self._try_each(self._store.queued()), self.waits
+        self._round_lasted, self._round_ended = time.process_time() - begun, time.monotonic()
         if self.waits != before:
             self._changed()
 
@@ -214,8 +245,13 @@ class Scheduler:
         for job in queued:
             if job.id in round_.joined:
                 continue
+            wait = round_.as_one_ahead(job)
+            if wait:
+                waits[job.id] = wait
+                continue
             try:
                 waits[job.id] = round_.wait(job) or await self._start(job, round_)
+                round_.remember(job, waits[job.id])
             except SettingsError as error:
                 waits[job.id] = f"a mended hitui.toml: {error}"
             except UnreadableResults as error:

@@ -12,6 +12,7 @@ import os
 import socket
 import sqlite3
 import struct
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -38,6 +39,9 @@ from hitui.supervisor.watching import Watching
 ENDED_JOBS = 200
 """How many ended jobs a snapshot holds; `jobs` with `all` names every one."""
 SHORTEST_PUBLISH_SECONDS = 0.1
+LONGEST_PUBLISH_SECONDS = 3.0
+SHARE_OF_TELLING = 0.05
+"""How much of a core telling one watcher takes."""
 
 
 class Server:
@@ -270,12 +274,15 @@ class Server:
         while True:
             await news.wait()
             news.clear()
+            begun = time.process_time()
             snapshot = self._snapshot()
             if snapshot != told:
                 writer.write(wire.encode(wire.snapshot_to_wire(snapshot)))
                 await writer.drain()
                 told = snapshot
-            await asyncio.sleep(SHORTEST_PUBLISH_SECONDS)
+            # Thousands of jobs are megabytes each time.
+            pause = (time.process_time() - begun) / SHARE_OF_TELLING
+            await asyncio.sleep(max(SHORTEST_PUBLISH_SECONDS, min(LONGEST_PUBLISH_SECONDS, pause)))
 
 
 def _peer_user(writer: asyncio.StreamWriter) -> int:
