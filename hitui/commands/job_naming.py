@@ -6,10 +6,10 @@ import time
 from collections.abc import Collection, Iterable
 
 from hitui.commands.saying import warn
-from hitui.domain.jobs import Job, JobsSnapshot, Queued, Stopping
+from hitui.domain.jobs import Ended, Ending, Job, JobsSnapshot, Queued, Stopping
 from hitui.domain.queue import Standing, group_wait
 from hitui.domain.schedule import Queue
-from hitui.errors import NoSuchName, SupervisorError
+from hitui.errors import LaunchError, NoSuchName, SupervisorError
 from hitui.factory import Services
 
 
@@ -28,26 +28,38 @@ def read_jobs(services: Services, *, every: bool = False) -> tuple[JobsSnapshot,
     return services.jobs.read_once(every=every), status
 
 
-def current_jobs(services: Services, numbers: Iterable[int]) -> tuple[Job, ...]:
-    """The jobs of these numbers as they stand.
+def configs_of(job: Job) -> str:
+    """The config that a job is on, and how many others it took in."""
+    others = len(job.request.also)
+    return f"{job.request.config} +{others}" if others else job.request.config
 
-    Where another job took the place of one it is that one, and this is said. Raises NoSuchName.
+
+def current_jobs(services: Services, numbers: Iterable[int]) -> tuple[Job, ...]:
+    """The jobs of these numbers as they stand; where one went on as another one that, and this is said.
+
+    Raises NoSuchName, and LaunchError for a job that joined one of other configs: what is done to that is
+    done to them too.
     """
     wanted = tuple(dict.fromkeys(numbers))
     snapshot = services.jobs.read_once()
     if not set(wanted) <= {job.id for job in snapshot.jobs if job.active}:
         snapshot = services.jobs.read_once(every=True)
     known = {job.id: job for job in snapshot.jobs}
-    in_place = {job.replaces: job for job in snapshot.jobs}
     found = {}
     for number in wanted:
         if number not in known:
             raise NoSuchName(f"no job {number}; `hitui jobs --all` lists them")
         job = known[number]
-        while job.id in in_place:
-            job = in_place[job.id]
+        while job.successor in known:
+            other = known[job.successor]
+            if isinstance(job.state, Ended) and job.state.ending is Ending.JOINED:
+                raise LaunchError(
+                    f"job {number} joined job {other.id}, which is on {other.request.config} too;"
+                    f" name job {other.id} for all of it"
+                )
+            job = other
         if job.id != number:
-            print(f"job {job.id} took the place of job {number}")
+            print(f"job {number} goes on as job {job.id}")
         found[job.id] = job
     return tuple(found.values())
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from hitui.commands.job_naming import pauses, read_jobs, waits_for_group
+from hitui.commands.job_naming import configs_of, pauses, read_jobs, waits_for_group
 from hitui.commands.launching import progress_line
 from hitui.commands.saying import warn
 from hitui.commands.tables import fitted, iso_time, width_of_output
@@ -86,6 +86,7 @@ def as_object(job: Job) -> dict[str, Any]:
         "after_processes": [process.pid for process in job.schedule.after_processes],
         "not_before": iso_time(job.schedule.not_before),
         "held": job.schedule.held,
+        "configs": list(job.request.configs),
         "stalled_since": iso_time(_stalled_since(job)),
     }
 
@@ -123,7 +124,7 @@ def _print_table(services: Services, jobs: Sequence[Job], queue: Queue) -> None:
         rows.append(
             (
                 str(job.id),
-                job.request.config,
+                configs_of(job),
                 job.word,
                 gpus_of(job, labels),
                 "" if job.task_count is None else str(job.task_count),

@@ -156,20 +156,26 @@ def _wait(services: Services, jobs: Sequence[Job]) -> tuple[Job, ...]:
 
 
 def _take(snapshot: JobsSnapshot, waiting: dict[int, Job], ended: dict[int, Job], say: Teller) -> None:
-    for job in snapshot.jobs:
-        if job.id not in waiting:
+    known = {job.id: job for job in snapshot.jobs}
+    numbers = sorted(waiting)
+    # One that joined another has a successor that is older than itself.
+    while numbers:
+        job = known.get(numbers.pop(0))
+        if job is None:
             continue
         waiting[job.id] = job
         say(job, snapshot.queue)
         if not isinstance(job.state, Ended):
             continue
         del waiting[job.id]
-        successor = snapshot.successor_of(job.id)
-        if successor is not None:
-            print(f"job {successor.id} takes its place")
-            waiting[successor.id] = successor
-        else:
+        successor = known.get(job.successor) if job.successor is not None else None
+        if successor is None:
             ended[job.id] = job
+            continue
+        print(f"job {job.id} goes on as job {successor.id}", flush=True)
+        if successor.id not in waiting and successor.id not in ended:
+            waiting[successor.id] = successor
+            numbers.append(successor.id)
 
 
 class Teller:

@@ -91,13 +91,22 @@ def as_object(state: ConfigState, job: Job | None, progress: JobProgress | None)
 
 
 def _active_jobs(services: Services) -> dict[str, Job]:
-    """Config → its active job. Starts no supervisor; the configs are listed also when none answers."""
+    """Config → the job that is on it, else the first that waits for it.
+
+    Starts no supervisor; the configs are listed also when none answers.
+    """
     try:
-        jobs = services.jobs.read_once().jobs
+        snapshot = services.jobs.read_once()
     except HituiError as error:
         warn(error)
         return {}
-    return {job.request.config: job for job in jobs if job.active}
+    found: dict[str, Job] = {}
+    for job in snapshot.jobs:
+        for name in job.request.configs if job.active else ():
+            known = found.get(name)
+            if known is None or (isinstance(known.state, Queued) and not isinstance(job.state, Queued)):
+                found[name] = job
+    return found
 
 
 def _progress(job: Job | None) -> JobProgress | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from hitui.commands.job_naming import current_jobs
+from hitui.commands.job_naming import configs_of, current_jobs
 from hitui.commands.saying import harmless
 from hitui.commands.scheduling import job_number
 from hitui.domain.jobs import Queued
@@ -27,5 +27,5 @@ def run(arguments: argparse.Namespace) -> int:
     for job in services.jobs.change_queue("pause", jobs=numbers):
         queued = isinstance(job.state, Queued)
         how = "queued, held" if queued else f"{job.word}; then it is queued again, held"
-        print(harmless(f"job {job.id}: {job.request.config}, {how}; `hitui resume {job.id}` lets it go on"))
+        print(harmless(f"job {job.id}: {configs_of(job)}, {how}; `hitui resume {job.id}` lets it go on"))
     return 0

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from hitui.commands.job_naming import current_jobs, pauses, read_jobs
+from hitui.commands.job_naming import configs_of, current_jobs, pauses, read_jobs
 from hitui.commands.jobs import as_object, gpu_labels, gpus_of, remark
 from hitui.commands.saying import harmless
 from hitui.commands.scheduling import group_word, job_number, limit, priority
@@ -141,13 +141,13 @@ def _move(services: Services, arguments: argparse.Namespace) -> None:
 def _prioritize(services: Services, arguments: argparse.Namespace) -> None:
     numbers = [job.id for job in current_jobs(services, arguments.jobs)]
     for job in services.jobs.change_queue("prioritize", jobs=numbers, priority=arguments.priority):
-        print(harmless(f"job {job.id}: {job.request.config}, priority {job.schedule.priority}"))
+        print(harmless(f"job {job.id}: {configs_of(job)}, priority {job.schedule.priority}"))
 
 
 def _assign(services: Services, arguments: argparse.Namespace) -> None:
     numbers = [job.id for job in current_jobs(services, arguments.jobs)]
     for job in services.jobs.change_queue("assign", jobs=numbers, group=arguments.group):
-        print(harmless(f"job {job.id}: {job.request.config}, group {job.schedule.group}"))
+        print(harmless(f"job {job.id}: {configs_of(job)}, group {job.schedule.group}"))
 
 
 def _of_group(name: str | None) -> dict[str, object]:
@@ -205,7 +205,7 @@ def _listing(services: Services, snapshot: JobsSnapshot) -> list[str]:
     rows = [
         (
             str(job.id),
-            job.request.config,
+            configs_of(job),
             job.word,
             gpus_of(job, labels),
             str(job.schedule.priority),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from hitui.commands.job_naming import current_jobs, pauses, wait_for_stops
+from hitui.commands.job_naming import configs_of, current_jobs, pauses, wait_for_stops
 from hitui.commands.saying import harmless, warn
 from hitui.commands.scheduling import job_number
 from hitui.factory import build_services
@@ -22,7 +22,7 @@ def run(arguments: argparse.Namespace) -> int:
         known = current_jobs(services, [job.id for job in known])
     jobs = services.jobs.change_queue("resume", jobs=[job.id for job in known])
     for job in jobs:
-        print(harmless(f"job {job.id}: {job.request.config}, {job.word}"))
+        print(harmless(f"job {job.id}: {configs_of(job)}, {job.word}"))
     for line in pauses(services.jobs.read_once().queue, {job.schedule.group for job in jobs}):
         warn(line)
     return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from hitui.commands.job_naming import current_jobs, pauses
+from hitui.commands.job_naming import configs_of, current_jobs, pauses
 from hitui.commands.saying import harmless, warn
 from hitui.commands.scheduling import job_number
 from hitui.errors import LaunchError
@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
             refused = True
             continue
         for job in jobs:
-            print(harmless(f"job {job.id}: {job.request.config}, another try of job {ended.id}"))
+            print(harmless(f"job {job.id}: {configs_of(job)}, another try of job {ended.id}"))
             groups.add(job.schedule.group)
     for line in pauses(services.jobs.read_once().queue, groups):
         warn(line)

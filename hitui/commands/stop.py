@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from hitui.commands.job_naming import current_jobs
+from hitui.commands.job_naming import configs_of, current_jobs
 from hitui.commands.saying import harmless
 from hitui.commands.scheduling import job_number
 from hitui.factory import build_services
@@ -24,5 +24,5 @@ def run(arguments: argparse.Namespace) -> int:
     services = build_services(arguments.workspace)
     numbers = [job.id for job in current_jobs(services, arguments.jobs)]
     for job in services.jobs.stop(numbers):
-        print(harmless(f"job {job.id}: {job.request.config}, {job.word}"))
+        print(harmless(f"job {job.id}: {configs_of(job)}, {job.word}"))
     return 0

@@ -208,7 +208,7 @@ class Store:
     ) -> tuple[Job, ...]:
         """Queues all of the requests, or none.
 
-        What is to wait for a job that another one took the place of waits for that one. Raises LaunchError
+        What is to wait for a job that went on as another one waits for that one. Raises LaunchError
         when a job is on the same tasks of a config already, or is to wait for the success of one that ended
         otherwise; NoSuchName for a job that the schedule waits for and that never was.
         """
@@ -465,13 +465,9 @@ class Store:
         return row
 
     def _last_in_place(self, job_id: int) -> int:
-        """The job itself, or the last of those that took its place one after the other. Raises NoSuchName."""
-        self._row(job_id, "id")
-        while True:
-            row = self._database.execute("SELECT id FROM jobs WHERE replaces = ?", (job_id,)).fetchone()
-            if row is None:
-                return job_id
-            job_id = row["id"]
+        """The job itself, or the last of those as which it went on, one after the other. Raises NoSuchName."""
+        successor: int | None = self._row(job_id, "successor")["successor"]
+        return job_id if successor is None else self._last_in_place(successor)
 
     def _queued(self, job_id: int) -> Job:
         job = self.job(job_id)

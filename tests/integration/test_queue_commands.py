@@ -163,7 +163,7 @@ def test_a_paused_job_gives_its_gpu_back_and_goes_on_when_it_is_resumed(here: Co
     assert (other["state"], tuple(other["gpus"])) == ("succeeded", gpus)
     # By its first number too.
     done = typed(here, "resume", "1")
-    assert done.stdout == "job 2 took the place of job 1\njob 2: g/hang, queued\n"
+    assert done.stdout == "job 1 goes on as job 2\njob 2: g/hang, queued\n"
     here.running(2)
 
 
@@ -175,7 +175,7 @@ def test_a_job_can_be_resumed_while_it_still_stops(here: Control) -> None:
     here.running(2)
     # Who stops it by its first number means what goes on of it.
     done = typed(here, "stop", "1")
-    assert done.stdout.startswith("job 2 took the place of job 1\njob 2: g/hang, stopp")
+    assert done.stdout.startswith("job 1 goes on as job 2\njob 2: g/hang, stopp")
     assert here.ended(2).ending is Ending.STOPPED
 
 
@@ -267,7 +267,7 @@ def test_a_wait_goes_on_with_the_job_that_takes_the_place_of_one_that_crashed(
         here.write_settings(RETRIED)
         done = hitui(here, "run", "fail", "--wait")
         assert done.returncode == 1
-        assert "\njob 2 takes its place\n" in done.stdout
+        assert "\njob 1 goes on as job 2\n" in done.stdout
         assert done.stderr.startswith("hitui: g/fail: 6 of 6 tasks without an answer; job 2 failed: ")
         assert [(job["attempt"], job["replaces"]) for job in listed(here)] == [(1, None), (2, 1)]
         first, second = typed(here, "jobs").stdout.splitlines()[1:]
@@ -281,7 +281,7 @@ def test_a_wait_says_that_its_job_was_paused_and_how_it_goes_on(here: Control) -
         typed(here, "pause", "1")
         lines = lines_until(process, "job 2 waits for")
         assert lines[-1] == "job 2 waits for someone to resume it: paused by hand; `hitui resume 2` does"
-        assert "job 2 takes its place" in lines
+        assert "job 1 goes on as job 2" in lines
         typed(here, "resume", "2")
         lines_until(process, "job 2 running")
         typed(here, "stop", "2")
