@@ -220,13 +220,15 @@ class Dashboard(App[int]):
         self.post_message(messages.PlanReady(title, plan))
 
     def on_plan_ready(self, message: messages.PlanReady) -> None:
+        from hitui.ui.job_words import pause_of_new_jobs
         from hitui.ui.screens.launch_dialog import LaunchDialog
 
         def decided(start: bool | None) -> None:
             if start:
                 self._submit(message.plan)
 
-        self.push_screen(LaunchDialog(message.title, message.plan), decided)
+        pause = pause_of_new_jobs(self.jobs_snapshot.queue)
+        self.push_screen(LaunchDialog(message.title, message.plan, pause), decided)
 
     def _submit(self, plan: LaunchPlan) -> None:
         requests = tuple(launch.request for launch in plan.startable)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from hitui.domain.jobs import Job, Queued
-from hitui.domain.schedule import Queue
+from hitui.domain.schedule import DEFAULT_GROUP, Queue
 from hitui.domain.succession import died_at_once
 from hitui.ui import text
 from hitui.ui.line import Line
@@ -68,6 +68,14 @@ def pause_reasons(queue: Queue) -> list[str]:
         elif group.paused:
             lines.append(f"group {group.name} {paused_words(group.paused)}")
     return lines
+
+
+def pause_of_new_jobs(queue: Queue) -> str:
+    """What keeps a job that is queued now from its start: `group default is paused: …`; empty: nothing."""
+    if queue.paused:
+        return f"the queue is {paused_words(queue.paused)}"
+    group = queue.group(DEFAULT_GROUP)
+    return f"group {group.name} is {paused_words(group.paused)}" if group.paused else ""
 
 
 def _groups(names: list[str]) -> str:

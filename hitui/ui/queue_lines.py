@@ -64,7 +64,7 @@ def entries(view: QueueView) -> list[Entry]:
         found.append(_note("nothing runs", jobs.started, wanted))
     found += [(), _title("Queued", len(queued), len(jobs.queued))]
     found += [
-        ((f"   {line}", "bad" if line.startswith("!") else "warn"),)
+        ((f" {line}", "bad") if line.startswith("!") else (f"   {line}", "warn"),)
         for line in pause_reasons(jobs.snapshot.queue)
     ]
     found += queued

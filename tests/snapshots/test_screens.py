@@ -81,3 +81,40 @@ def test_help(snap_compare: Compare, app: Dashboard) -> None:
 @pytest.mark.parametrize("size", ["80x24", "120x40"])
 def test_one_config(snap_compare: Compare, app: Dashboard, size: str) -> None:
     assert snap_compare(app, terminal_size=SIZES[size], run_before=after("enter", until="not done: 3"))
+
+
+@pytest.fixture
+def queue_app() -> Dashboard:
+    return Dashboard(sample.services(known_jobs=sample.queue()))
+
+
+def in_the_queue(*keys: str, until: str) -> Callable[[Pilot[int]], Awaitable[None]]:
+    async def run(pilot: Pilot[int]) -> None:
+        await shown(pilot, "▶ text_html #14")
+        await pilot.press("Q")
+        await shown(pilot, "Queued 6")
+        await pilot.press(*keys)
+        await shown(pilot, until)
+        await pilot.wait_for_scheduled_animations()
+
+    return run
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_queue(snap_compare: Compare, queue_app: Dashboard, size: str) -> None:
+    run = in_the_queue(until="#15 qwen3vl_default_pic/mix_csv · queued")
+    assert snap_compare(queue_app, terminal_size=SIZES[size], run_before=run)
+
+
+def test_what_is_to_be_paused(snap_compare: Compare, queue_app: Dashboard) -> None:
+    run = in_the_queue("P", until="▸ group night")
+    assert snap_compare(queue_app, terminal_size=SIZES["80x24"], run_before=run)
+
+
+@pytest.mark.parametrize("size", ["80x24", "120x40"])
+def test_pauses_on_the_main_screen(snap_compare: Compare, queue_app: Dashboard, size: str) -> None:
+    async def run(pilot: Pilot[int]) -> None:
+        await shown(pilot, "! group night stopped", "paused", "no log yet")
+        await pilot.wait_for_scheduled_animations()
+
+    assert snap_compare(queue_app, terminal_size=SIZES[size], run_before=run)

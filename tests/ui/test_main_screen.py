@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 
 import pytest
 from msgspec.structs import replace
 
 from hitui.domain.gpus import GpuSnapshot
 from hitui.domain.jobs import Ended, Ending, JobRequest, JobsSnapshot, Running
+from hitui.domain.schedule import Group, Queue
 from hitui.errors import SupervisorError
 from hitui.ui.app import Dashboard
 from tests.ui import sample
-from tests.ui.conftest import gone, screen_text, shown, until
+from tests.ui.conftest import dashboard, gone, screen_text, shown, until
 
 WIDE = (120, 40)
 
@@ -302,3 +305,78 @@ def test_a_running_job_without_known_gpus_is_words_too() -> None:
     state = Running(("GPU-deadbeef-0000",), 1, 0.0)
     words = state_words(sample.config("a/b"), replace(job, state=state), None, {})
     assert words.long == "▶ GPU GPU-deadbeef #14"
+
+
+async def test_p_pauses_the_selected_config_and_lets_it_go_on() -> None:
+    services = sample.services(known_jobs=sample.queue())
+    async with Dashboard(services).run_test(size=WIDE, notifications=True) as pilot:
+        await shown(pilot, "▶ GPU 2 #14")
+        await pilot.press("down", "p")
+        await until(pilot, lambda: services.jobs.changes == [("pause", {"jobs": [15]})])
+        dashboard(pilot).screen.select_config("qwen3vl_text/text_json")  # type: ignore[attr-defined]
+        await pilot.press("p")
+        await until(pilot, lambda: services.jobs.changes[1:] == [("resume", {"jobs": [17]})])
+        dashboard(pilot).screen.select_config("qwen3vl_text/text_csv")  # type: ignore[attr-defined]
+        await pilot.press("p")
+        await shown(pilot, "the selected config has no job to pause")
+        dashboard(pilot).screen.select_config("qwen3vl_text/text_html")  # type: ignore[attr-defined]
+        await pilot.press("p")
+        await shown(pilot, "Pause #14 qwen3vl_text/text_html?", "what was answered is kept")
+        assert len(services.jobs.changes) == 2
+
+
+async def test_pauses_are_told_in_the_header_and_in_the_rows() -> None:
+    known = sample.queue()
+    services = sample.services(known_jobs=known)
+    async with Dashboard(services).run_test(size=WIDE, notifications=True) as pilot:
+        await shown(
+            pilot,
+            "! group night stopped",
+            "▶ GPU 2 #14, 1 more waits",
+            "again in 3h, attempt 2 #16",
+            "paused by hand #17",
+            "waits: group night to be res",
+        )
+        assert "done in about" not in screen_text(pilot)
+        groups = (Group("day", None, "paused by hand"), Group("night", 2))
+        services.jobs.publish(replace(known, queue=Queue("until Monday", groups)))
+        await shown(pilot, "queue paused · group day paused")
+        services.jobs.publish(replace(known, queue=Queue("", (*groups, Group("dusk", None, "for lunch")))))
+        await shown(pilot, "2 groups paused")
+        services.jobs.publish(replace(known, queue=Queue()))
+        await gone(pilot, "paused ·")
+
+
+async def test_the_launch_dialog_tells_that_nothing_starts_for_now() -> None:
+    paused = Queue("", (Group("default", None, "#12 and #13 died within 10 s: no module named torch"),))
+    services = sample.services(known_jobs=replace(sample.jobs(), queue=paused))
+    async with Dashboard(services).run_test(size=WIDE, notifications=True) as pilot:
+        await shown(pilot, "! group default stopped")
+        await pilot.press("down", "down", "r")
+        await shown(
+            pilot,
+            "queued only: group default is paused: #12 and #13 died within 10 s: no module named",
+            "Enter queue 1 job",
+        )
+        await pilot.press("escape")
+        services.jobs.publish(replace(sample.jobs(), queue=Queue("until Monday")))
+        await shown(pilot, "queue paused")
+        await pilot.press("r")
+        await shown(pilot, "queued only: the queue is paused: until Monday")
+
+
+def test_the_queue_is_loaded_only_when_it_is_opened() -> None:
+    code = (
+        "import asyncio, sys\n"
+        "from hitui.ui.app import Dashboard\n"
+        "from tests.ui import sample\n"
+        "async def main():\n"
+        "    app = Dashboard(sample.services())\n"
+        "    async with app.run_test() as pilot:\n"
+        "        while not app.jobs_snapshot.jobs:\n"
+        "            await pilot.pause(0.01)\n"
+        "        print(*(name for name in sys.modules if 'queue' in name and name.startswith('hitui')))\n"
+        "asyncio.run(main())\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == []

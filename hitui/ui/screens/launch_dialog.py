@@ -17,10 +17,12 @@ MOST_FOLDERS = 4
 
 
 class LaunchDialog(Dialog):
-    def __init__(self, title: str, plan: LaunchPlan) -> None:
+    def __init__(self, title: str, plan: LaunchPlan, pause: str = "") -> None:
+        """`pause`: what keeps a job that is queued now from its start; empty: nothing."""
         super().__init__()
         self.title_text = title
         self._plan = plan
+        self._pause = pause
 
     def keys(self) -> list[Binding]:
         leave = Binding("escape", "answer(False)", "leave it", key_display="Escape", id="launch.back")
@@ -28,7 +30,13 @@ class LaunchDialog(Dialog):
             return [leave]
         jobs = text.count(len(self._plan.startable), "job")
         return [
-            Binding("enter", "answer(True)", f"start {jobs}", key_display="Enter", id="launch.accept"),
+            Binding(
+                "enter",
+                "answer(True)",
+                f"{'queue' if self._pause else 'start'} {jobs}",
+                key_display="Enter",
+                id="launch.accept",
+            ),
             leave,
         ]
 
@@ -49,7 +57,11 @@ class LaunchDialog(Dialog):
         lines: list[Line] = []
         if plan.startable:
             # First, for of many configs the last are out of sight.
-            lines += [_total(plan), ()]
+            lines += [_total(plan)]
+            if self._pause:
+                queued = f"queued only: {self._pause}; P on the screen of the queue lets it go on"
+                lines += [((part, "warn"),) for part in text.wrapped(queued, width)]
+            lines.append(())
             name, where = _widths(plan.startable, width)
             lines.append(_row(("config", "tasks", "where", "about"), ("dim",) * 4, name, where))
             for launch in plan.startable:
