@@ -43,6 +43,7 @@ def run(workspace: str) -> int:
         if lock is None:
             return 0
         _write_pid(paths.supervisor_lock)
+        _write_errors_to(paths.supervisor_log)
         store = Store(paths.database)
         listener = open_socket(paths.socket)
     except HituiError as error:
@@ -117,6 +118,13 @@ def _lock_or_reach(paths: RuntimePaths) -> int | None:
             asked = True
         time.sleep(0.05)
     return lock
+
+
+def _write_errors_to(path: Path) -> None:
+    """Standard error is the supervisor's log, whoever started it: systemd and cron know nothing of that."""
+    with path.open("ab") as log:
+        if not os.path.samestat(os.fstat(log.fileno()), os.fstat(2)):
+            os.dup2(log.fileno(), 2)
 
 
 def _write_pid(path: Path) -> None:
