@@ -63,9 +63,11 @@ def as_object(entry: HistoryEntry) -> dict[str, Any]:
     return {
         "id": job.id,
         "config": job.request.config,
+        "configs": list(job.request.configs),
         "state": job.word,
         "attempt": job.attempt,
         "replaces": job.replaces,
+        "successor": job.successor,
         "created": iso_time(job.created_at),
         "started": iso_time(_started(job)),
         "ended": iso_time(ended.ended_at if ended else None),
@@ -99,7 +101,7 @@ def _table(entries: tuple[HistoryEntry, ...]) -> list[str]:
         rows.append(
             (
                 str(job.id),
-                job.request.config,
+                job.request.config + (f" +{len(job.request.also)}" if job.request.also else ""),
                 job.word,
                 _number(record.done),
                 _number(record.failed),
@@ -119,7 +121,7 @@ def _in_full(entry: HistoryEntry) -> list[str]:
     facts = [
         ("job", f"{job.id}, attempt {job.attempt}" + (f", after {job.replaces}" if job.replaces else ""))
     ]
-    facts += [("config", job.request.config), ("state", job.word)]
+    facts += [*(("config", name) for name in job.request.configs), ("state", job.word)]
     if isinstance(state, Ended):
         if state.reason:
             facts.append(("reason", state.reason))

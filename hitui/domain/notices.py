@@ -40,11 +40,11 @@ class Notice(msgspec.Struct, frozen=True):
     """One line."""
 
 
-def of_ended_job(job: Job, done: int | None, failed: int | None, *, follows: bool) -> Notice | None:
+def of_ended_job(job: Job, done: int | None, failed: int | None) -> Notice | None:
     """What to tell of a job's end; None: nothing. `done` and `failed` tasks where they are known.
 
-    `follows`: another one took its place in the queue, so that this is not the end of the matter. A job that
-    someone stopped, or that had nothing to do, is no news.
+    Where another one took its place it is not the end of the matter. A job that someone stopped, or that had
+    nothing to do, is no news.
     """
     state = job.state
     if not isinstance(state, Ended):
@@ -52,7 +52,7 @@ def of_ended_job(job: Job, done: int | None, failed: int | None, *, follows: boo
     name = _name(job)
     if state.ending is Ending.STOPPED and _FAILING in state.reason:
         return Notice(NoticeKind.ERRORS, f"{name}: {state.reason}")
-    if follows:
+    if job.successor is not None:
         return None
     if state.ending is Ending.SUCCEEDED and state.started_at is not None:
         took = duration_words(max(0.0, state.ended_at - state.started_at))
@@ -96,7 +96,8 @@ def message_of(workspace: str, notices: Iterable[Notice]) -> tuple[str, str]:
 
 
 def _name(job: Job) -> str:
-    return f"{job.request.config} (job {job.id})"
+    more = f" and {len(job.request.also)} more" if job.request.also else ""
+    return f"{job.request.config}{more} (job {job.id})"
 
 
 def _tasks(done: int | None, failed: int | None) -> str:

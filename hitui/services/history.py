@@ -41,11 +41,11 @@ class HistoryService:
         """
         jobs = [job for job in self._client.last_known(None).jobs if job.word != "queued"]
         if config is not None:
-            names = {job.request.config for job in jobs}
+            names = {name for job in jobs for name in job.request.configs}
             own = {name for name in names if name == config or name.endswith(f"/{config}")}
             if not own:
                 raise NoSuchName(f"{config}: no job was on a config of that name; {_known(names)}")
-            jobs = [job for job in jobs if job.request.config in own]
+            jobs = [job for job in jobs if own.intersection(job.request.configs)]
         if since is not None:
             jobs = [job for job in jobs if job.active or getattr(job.state, "ended_at", since) >= since]
         records = self._records()

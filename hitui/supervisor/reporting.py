@@ -28,25 +28,24 @@ class Reporter:
 
     def jobs_changed(self, jobs: Sequence[Job]) -> None:
         """Takes note of the jobs that one transaction changed."""
-        replaced = {job.replaces for job in jobs}
         for job in jobs:
             if isinstance(job.state, Running):
                 self._historian.begun(job)
                 self._mind_stall(job)
             elif isinstance(job.state, Ended):
                 self._stalled.discard(job.id)
-                self._end(job, job.state.ending, follows=job.id in replaced)
+                self._end(job, job.state.ending)
         if self._endings and not self._store.active():
             notice = notices.of_empty_queue(self._endings)
             self._endings = []
             self._historian.afterwards(lambda: self._notifier.tell(notice))
 
-    def _end(self, job: Job, ending: Ending, *, follows: bool) -> None:
-        if not follows:
+    def _end(self, job: Job, ending: Ending) -> None:
+        if job.successor is None:
             self._endings.append(ending)
 
         def tell(record: JobRecord) -> None:
-            notice = notices.of_ended_job(job, record.done, record.failed, follows=follows)
+            notice = notices.of_ended_job(job, record.done, record.failed)
             if notice is not None:
                 self._notifier.tell(notice)
 

@@ -16,12 +16,13 @@ from typing import Any
 import pytest
 
 from hitui.adapters.notify import send
-from hitui.domain.jobs import Ending
-from hitui.domain.notices import Notice, NoticeKind
+from hitui.domain.jobs import Ended, Ending, Job, JobRequest
+from hitui.domain.notices import Notice, NoticeKind, of_ended_job
 from hitui.settings import NotifySettings, Settings
 from hitui.supervisor.notifier import Notifier
 from tests.tools.control import HEAD, Control, control
 from tests.tools.eventually import eventually
+from tests.tools.programs import write_programs
 
 
 class Receiver(ThreadingHTTPServer):
@@ -93,6 +94,11 @@ def notify(here: Control, receiver: Receiver, on: str = "", head: str = HEAD) ->
     here.write_settings(f'{head}[notify]\nurls = ["{receiver.url}"]\n{on}\n')
 
 
+def add_notify(here: Control, receiver: Receiver) -> None:
+    with (here.root / "hitui.toml").open("a") as file:
+        file.write(f'[notify]\nurls = ["{receiver.url}"]\n')
+
+
 def line(receiver: Receiver, part: str) -> str:
     """The line that holds this, once it has come."""
     return eventually(lambda: next((text for text in receiver.lines if part in text), ""), part)
@@ -139,6 +145,38 @@ def test_a_group_that_is_stopped_because_its_jobs_die_at_once(here: Control, rec
     for job_id in died:
         here.ended(job_id)
     assert "#1 and #2 died within" in line(receiver, "group default starts no more jobs")
+
+
+def test_a_job_that_stalls_is_told_of_once(here: Control, receiver: Receiver) -> None:
+    write_programs(here, {"quiet": "say('main')\nwait()\n"}, 'stall = "0.4s"')
+    add_notify(here, receiver)
+    here.submit("quiet")
+    assert line(receiver, "no sign of life").endswith("`hitui logs 1`")
+    here.client.stop([1])
+    line(receiver, "the queue is empty: 1 stopped")
+    assert len(receiver.lines) == 2
+
+
+def test_a_job_that_is_paused_because_its_tasks_fail(here: Control, receiver: Receiver) -> None:
+    program = "for number in range(1, 4):\n    event('task', id=number, status='error', seconds=1)\nwait()\n"
+    write_programs(here, {"fails": program}, 'pause_after_errors = 3\nstall = "1s"')
+    add_notify(here, receiver)
+    here.submit("fails")
+    assert line(receiver, "g/fails (job 1): paused: 3 tasks failed one after the other")
+    assert here.job(2).schedule.held
+
+
+def test_jobs_that_run_as_one_are_one_notice() -> None:
+    job = Job(
+        3,
+        JobRequest("g/a", also=(JobRequest("g/b"),)),
+        0.0,
+        Ended(Ending.FAILED, 100.0, "exit status 1", started_at=10.0),
+    )
+    notice = of_ended_job(job, 4, 2)
+    assert notice == Notice(
+        NoticeKind.FAILED, "g/a and 1 more (job 3): failed: exit status 1; 4 tasks answered, 2 failed"
+    )
 
 
 def test_a_message_that_is_refused_is_sent_again(tmp_path: Path) -> None:
