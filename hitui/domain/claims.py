@@ -51,10 +51,9 @@ Claims = Mapping[str, Sequence[Claim]]
 
 def blocking(claims: Sequence[Claim], share: bool) -> str:
     """`is held by job 14` of a GPU on which a job (which shares, or not) may not go; empty: it may."""
-    if share and all(claim.shared for claim in claims):
-        return ""
+    alone = [claim for claim in claims if not (share and claim.shared)]
     for grip in Grip:
-        numbers = [claim.job for claim in claims if claim.grip is grip]
+        numbers = [claim.job for claim in alone if claim.grip is grip]
         if numbers:
             return grip.value if grip is Grip.PLANNED else f"{grip.value} {jobs(numbers)}"
     return ""
@@ -64,6 +63,20 @@ def only_ours(gpu: Gpu, claims: Sequence[Claim]) -> bool:
     """Whether nothing but jobs of ours that run keeps the GPU busy, as far as the driver names who is on it."""
     held = [claim for claim in claims if claim.grip is Grip.HELD]
     return bool(held) and all(any(claim.owns(process) for claim in held) for process in gpu.processes)
+
+
+def without_ours(gpu: Gpu, claims: Sequence[Claim]) -> Gpu:
+    """The GPU as it will be when these jobs have ended, as far as the driver tells what is theirs."""
+    theirs = [process for process in gpu.processes if any(claim.owns(process) for claim in claims)]
+    free = gpu.memory_free
+    if free is not None:
+        free += sum(process.memory or 0 for process in theirs)
+    return msgspec.structs.replace(
+        gpu,
+        memory_free=free,
+        utilization=0 if only_ours(gpu, claims) else gpu.utilization,
+        processes=tuple(process for process in gpu.processes if process not in theirs),
+    )
 
 
 def with_claim(claims: Claims, uuids: Iterable[str], claim: Claim) -> Claims:

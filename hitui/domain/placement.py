@@ -9,7 +9,8 @@ A job that shares may go to a GPU that only jobs hold which share too. What thos
 taken counts as taken, and the utilisation that they cause themselves keeps no other of them away.
 
 A job that waits keeps what is free for it from the jobs behind it: as many GPUs as it needs, or those that it
-named. Otherwise a stream of small jobs would leave it waiting for ever.
+named; where too few are free, GPUs too that jobs share, so that no others join these. Otherwise a stream of
+small jobs would leave it waiting for ever.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections.abc import Collection, Sequence
 
 import msgspec
 
-from hitui.domain.claims import Claims, blocking, only_ours
+from hitui.domain.claims import Claims, Grip, blocking, only_ours, without_ours
 from hitui.domain.gpus import Gpu, GpuSnapshot
 from hitui.domain.waiting_words import gibibytes, jobs, listed
 
@@ -86,6 +87,8 @@ class Verdict(msgspec.Struct, frozen=True):
     """Seconds that it must still stay free."""
     room: int = 0
     """Free bytes, without what jobs on it are still to take."""
+    clears: bool = False
+    """It will be free for the job when jobs that share it have ended, and no others follow them there."""
 
     @property
     def reason(self) -> str:
@@ -210,7 +213,8 @@ def judge(
         if not reason and not wanted and need.gpus > 1 and gpu.mig_index is not None:
             reason = f"is a MIG device: a job on {need.gpus} GPUs needs whole ones"
         left = 0.0 if reason or history is None else _hold_left(gpu, need, rules, claims, history)
-        verdicts.append(Verdict(gpu, reason, left, _room(gpu, claims)))
+        clears = bool(reason) and _clears(gpu, need, rules, claims, locked)
+        verdicts.append(Verdict(gpu, reason, left, _room(gpu, claims), clears))
     return tuple(verdicts)
 
 
@@ -248,8 +252,8 @@ def place(
     if len(free) >= count > 0:
         return Placement(_uuids(sorted(free, key=_emptiest)[:count]))
     nearly = sorted(
-        (verdict for verdict in verdicts if not verdict.hindrance),
-        key=lambda verdict: (verdict.hold_left, _emptiest(verdict)),
+        (verdict for verdict in verdicts if not verdict.hindrance or verdict.clears),
+        key=lambda verdict: (verdict.clears, verdict.hold_left, _emptiest(verdict)),
     )
     # Of GPUs that were named, those that are free go without saying.
     told = [verdict for verdict in verdicts if verdict.reason or not wanted]
@@ -295,6 +299,13 @@ def never_enough(
 
 def _are(count: int) -> str:
     return "is none" if count == 0 else "is 1" if count == 1 else f"are {count}"
+
+
+def _clears(gpu: Gpu, need: Need, rules: GpuRules, claims: Claims, locked: Collection[str]) -> bool:
+    on_it = claims.get(gpu.uuid, ())
+    if not on_it or not all(claim.shared and claim.grip is Grip.HELD for claim in on_it):
+        return False
+    return not hindrance(without_ours(gpu, on_it), need, rules, {}, locked)
 
 
 def _room(gpu: Gpu, claims: Claims) -> int:
