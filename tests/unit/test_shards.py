@@ -1,0 +1,124 @@
+"""Shards: every task once, tables whole, balanced, the same each time; and their folders are the config's."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hitui.adapters.checkpoints.naming import bare_location
+from hitui.domain.shards import (
+    IMAGE_TOKENS,
+    QUESTION_TOKENS,
+    estimated_tokens,
+    shard_folder,
+    split,
+)
+from hitui.domain.tasks import Question
+from tests.tools.results import answer, append_lines, failure, read, write_workspace
+
+TABLES = st.lists(st.tuples(st.integers(0, 1000), st.integers(1, 4)), max_size=30)
+"""Of each table the tokens of a question, and how many questions there are."""
+
+
+def ask(tables: Sequence[tuple[int, int]]) -> tuple[list[Question], dict[str, int]]:
+    """Questions over the tables, in turn: one of each, then the second of each, as no real list has them."""
+    names = [f"table{number}" for number in range(len(tables))]
+    asked = [
+        name
+        for turn in range(4)
+        for name, (_, questions) in zip(names, tables, strict=True)
+        if turn < questions
+    ]
+    tokens = {name: cost for name, (cost, _) in zip(names, tables, strict=True)}
+    return [Question(number, name) for number, name in enumerate(asked)], tokens
+
+
+@given(TABLES, st.integers(1, 9))
+def test_every_task_once_tables_whole_and_nothing_empty(tables: list[tuple[int, int]], parts: int) -> None:
+    questions, tokens = ask(tables)
+    shards = split(questions, tokens.__getitem__, parts)
+
+    assert sorted(task for shard in shards for task in shard) == [question.id for question in questions]
+    assert len(shards) == min(parts, len(tables))
+    assert all(shards)
+    table_of = {question.id: question.file_name for question in questions}
+    of_shards = [{table_of[task] for task in shard} for shard in shards]
+    assert all(one.isdisjoint(other) for one, other in itertools.combinations(of_shards, 2))
+    assert all(list(shard) == sorted(shard, key=int) for shard in shards)
+    assert split(list(questions), tokens.__getitem__, parts) == shards
+
+
+@given(TABLES, st.integers(1, 9))
+def test_no_shard_is_above_the_mean_by_more_than_the_largest_table(
+    tables: list[tuple[int, int]], parts: int
+) -> None:
+    questions, tokens = ask(tables)
+    shards = split(questions, tokens.__getitem__, parts)
+    loads = loads_of(tables)
+
+    assert max(weights(shards, questions, tokens), default=0) <= sum(loads) / parts + max(loads, default=0)
+
+
+@given(st.lists(st.tuples(st.integers(1, 50), st.just(1)), min_size=1, max_size=7), st.integers(2, 3))
+def test_the_largest_shard_is_within_four_thirds_of_the_best(
+    tables: list[tuple[int, int]], parts: int
+) -> None:
+    questions, tokens = ask(tables)
+    loads = loads_of(tables)
+    best = min(
+        max(
+            sum(load for load, part in zip(loads, chosen, strict=True) if part == number)
+            for number in range(parts)
+        )
+        for chosen in itertools.product(range(parts), repeat=len(loads))
+    )
+
+    assert max(weights(split(questions, tokens.__getitem__, parts), questions, tokens)) * 3 <= best * 4
+
+
+def loads_of(tables: Sequence[tuple[int, int]]) -> list[int]:
+    return [max(1, cost) * questions for cost, questions in tables]
+
+
+def weights(
+    shards: Sequence[Sequence[object]], questions: Sequence[Question], tokens: dict[str, int]
+) -> list[int]:
+    cost = {question.id: max(1, tokens[question.file_name]) for question in questions}
+    return [sum(cost[task] for task in shard) for shard in shards]  # type: ignore[index]
+
+
+def test_at_least_one_part() -> None:
+    with pytest.raises(ValueError, match="one part at least is needed, not 0"):
+        split([], lambda table: 1, 0)
+
+
+def test_a_question_costs_what_it_is_cut_to() -> None:
+    assert estimated_tokens(None, False, 100_000) == QUESTION_TOKENS
+    assert estimated_tokens(None, True, 100_000) == QUESTION_TOKENS + IMAGE_TOKENS
+    assert estimated_tokens(1_200_000, False, 1_000_000) == 600_000 + QUESTION_TOKENS
+    assert estimated_tokens(1_200_000, True, 100_000) == 100_000
+
+
+@pytest.mark.parametrize("output", ["/r/g/text_html", "/r/g/text_html/"])
+def test_the_folder_of_a_shard_is_one_of_the_config(output: str) -> None:
+    assert shard_folder(output, 3) == "/r/g/text_html_shard3"
+    assert bare_location(Path(shard_folder(output, 3))) == Path("/r/g/text_html")
+
+
+@pytest.mark.parametrize("parts", [1, 3, 8])
+def test_results_read_as_one_however_many_shards_there_were(tmp_path: Path, parts: int) -> None:
+    output = write_workspace(tmp_path) / "result" / "g" / "text_html"
+    questions = [Question(task, f"table{task}") for task in (3, 4, 5, 6, 7)]
+    for number, shard in enumerate(split(questions, lambda table: 100, parts)):
+        results = [failure(task) if task == 4 else answer(task) for task in shard]
+        append_lines(Path(shard_folder(str(output), number)) / "results.jsonl", results)
+    state = read(tmp_path, "g/text_html").state
+
+    assert (state.done, state.errors, state.missing, state.blocked) == (6, 1, 0, 1)
+    assert state.config.output == str(output)
+    assert len(state.config.folders) == 1 + min(parts, 5)
