@@ -218,7 +218,7 @@ class Scheduler:
                 await asyncio.wait_for(self._wake.wait(), self._patience())
             self._wake.clear()
             try:
-                await self._start_what_can()
+                await self.look()
             except Exception:  # noqa: BLE001 - nothing may end the queue's motor
                 note_error()
 
@@ -230,7 +230,8 @@ class Scheduler:
         moment = next_moment(queued, time.time())
         return None if moment is None else min(LONGEST_SLEEP, max(0.0, moment - time.time()))
 
-    async def _start_what_can(self) -> None:
+    async def look(self) -> None:
+        """Starts what can start, and takes down what the others wait for."""
         begun = time.process_time()
         self.waits, before = await self._try_each(self._store.queued()), self.waits
         self._round_lasted, self._round_ended = time.process_time() - begun, time.monotonic()
@@ -281,7 +282,7 @@ class Scheduler:
         return self._store.queued() if wrong else queued
 
     def _standing(self, queued: Sequence[Job]) -> Standing:
-        started = [job for job in self._store.active() if not isinstance(job.state, Queued)]
+        started = self._store.started()
         named = {other for job in queued for other in (*job.schedule.after, *job.schedule.after_success)}
         processes = {process for job in queued for process in job.schedule.after_processes}
         return Standing(

@@ -133,7 +133,7 @@ class Server:
         if self._monitor is not None:
             self._scheduler.observe(snapshot)
             self._watching.observe(snapshot)
-            self._historian.observe(snapshot, self._store.active())
+            self._historian.observe(snapshot, self._store.started())
 
     def _close_monitor(self) -> None:
         if self._monitor is not None:

@@ -42,6 +42,7 @@ class Store:
         """What has not ended, as it is committed; of the one who writes alone."""
         self._touched: set[int] = set()
         self._order: tuple[Job, ...] | None = None
+        self._started: tuple[Job, ...] | None = None
         self._listeners: list[Callable[[tuple[Job, ...]], None]] = []
         try:
             if path.exists() and not path.is_file():
@@ -128,13 +129,19 @@ class Store:
         """What has not ended, oldest first."""
         return self._read_active() if self._read_only else tuple(self._active.values())
 
+    def started(self) -> tuple[Job, ...]:
+        """What has started and not ended, oldest first."""
+        if self._started is None or self._read_only:
+            self._started = tuple(job for job in self.active() if not isinstance(job.state, Queued))
+        return self._started
+
     def _read_active(self) -> tuple[Job, ...]:
         rows = self._database.execute(f"SELECT {COLUMNS} FROM jobs WHERE state != 'ended' ORDER BY id")
         return tuple(map(job_of, rows))
 
     def queued(self) -> tuple[Job, ...]:
         """What has not started, in the order of the queue."""
-        if self._order is None:
+        if self._order is None or self._read_only:
             self._order = in_order(job for job in self.active() if isinstance(job.state, Queued))
         return self._order
 
@@ -443,7 +450,7 @@ class Store:
                 self._database.execute("ROLLBACK")
             raise
         if self._touched:
-            self._order = None
+            self._order = self._started = None
         changed = tuple(job_of(self._row(job_id)) for job_id in sorted(self._touched))
         for job in changed:
             if isinstance(job.state, Ended):

@@ -108,7 +108,7 @@ class Watching:
                     break
 
     def _running(self) -> list[Job]:
-        shown = map(self._keeper.shown, self._store.active())
+        shown = map(self._keeper.shown, self._store.started())
         return [job for job in shown if isinstance(job.state, Running)]
 
     def _pause(self, running: Sequence[Job]) -> float:

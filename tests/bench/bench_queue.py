@@ -1,0 +1,219 @@
+"""A queue of 10,000 jobs over 1,000 configs, and 64 runners that talk: limits and a reference for each.
+
+Aims: a decision under 10 ms; `hitui ls` under 300 ms; the supervisor under 0.5 % of a core and 80 MiB while
+nothing happens, under 5 % while 64 runners print 1,000 lines a second each (it never touches the lines).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from hitui.domain.gpus import Gpu, GpuSnapshot
+from hitui.domain.jobs import JobRequest
+from hitui.paths import RuntimePaths
+from hitui.services.jobs import JobsService
+from hitui.settings import load_settings
+from hitui.supervisor.keeper import Keeper
+from hitui.supervisor.launches import Launches
+from hitui.supervisor.scheduler import Scheduler
+from hitui.supervisor.store import Store
+from tests.tools.benchmark import harbours
+from tests.tools.eventually import eventually
+from tests.tools.sandbox import GIB, write_gpus
+
+JOBS, CONFIGS, QUESTIONS, RUNNERS = 10_000, 1_000, 100, 64
+LINES_A_SECOND = 1_000
+OBSERVED_SECONDS = 10.0
+TALK = (
+    "import sys, time\n"
+    "end = time.monotonic() + float(sys.argv[1])\n"
+    f"while time.monotonic() < end:\n    print('a line of a log\\n' * {LINES_A_SECOND // 10}, end='', flush=True)\n"
+    "    time.sleep(0.1)\n"
+)
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory(prefix="hb-") as temporary, pytest.MonkeyPatch.context() as patch:
+        folder = Path(temporary)
+        for name in ("STATE_HOME", "RUNTIME_DIR", "CACHE_HOME"):
+            (folder / name[0]).mkdir()
+            patch.setenv(f"XDG_{name}", str(folder / name[0]))
+        patch.setenv("HITUI_SIMULATED_GPUS", str(folder / "gpus"))
+        patch.setenv("HITUI_GPU_LOCKS", str(folder / "locks"))
+        write_gpus(folder / "gpus", 8)
+        root = folder / "workspace"
+        _make_workspace(root)
+        _decide(root)
+        _list(root)
+        _occupy(folder / "gpus")
+        _idle(root)
+        _talk(root, folder / "gpus")
+
+
+def _make_workspace(root: Path) -> None:
+    harbours(root, QUESTIONS)
+    for number in range(CONFIGS):
+        output = root / "result" / f"group{number // 10}" / f"text_html_{number}"
+        output.mkdir(parents=True)
+        results = [
+            {"id": task, "Prediction": "[Final Answer]: 1", "ProcessingTime": 1.5}
+            for task in range(1, QUESTIONS - number % 7)
+        ]
+        (output / "results.json").write_text(json.dumps({"results": results}))
+    _write_settings(root, ["/bin/true"])
+
+
+def _write_settings(root: Path, command: list[str], rest: str = "") -> None:
+    (root / "hitui.toml").write_text(
+        '[workspace]\nresults = ["result"]\nquestions = "questions.json"\ndata = "data"\nrunner = "x"\n'
+        '[gpus]\nmin_free = "20GiB"\nhold = "0s"\n[queue]\nretries = 0\n'
+        f"[runner.x]\ncommand = {json.dumps(command)}\n{rest}"
+    )
+
+
+def _requests() -> list[JobRequest]:
+    names = [f"group{number // 10}/text_html_{number}" for number in range(CONFIGS)]
+    return [JobRequest(names[number % CONFIGS], ids=(number // CONFIGS,)) for number in range(JOBS)]
+
+
+def _decide(root: Path) -> None:
+    """The time of one look at a queue of which nothing can start; the reference only counts the jobs' groups."""
+    paths = RuntimePaths.of(root)
+    paths.state.mkdir(parents=True)
+    store = Store(paths.database)
+    store.submit(_requests(), dict(os.environ))
+    launches = Launches(root)
+    keeper = Keeper(store, paths, lambda: None)
+    scheduler = Scheduler(store, launches, keeper, paths, lambda: None)
+    busy = tuple(
+        Gpu(
+            index=index,
+            uuid=f"GPU-{index}",
+            name="busy",
+            memory_total=80 * GIB,
+            memory_free=GIB,
+            utilization=99,
+        )
+        for index in range(8)
+    )
+
+    async def look() -> list[float]:
+        times = []
+        for _ in range(8):
+            scheduler.observe(GpuSnapshot(time.time(), "simulated", busy))
+            begun = time.perf_counter()
+            await scheduler.look()
+            times.append(time.perf_counter() - begun)
+        return times[1:]
+
+    times = asyncio.run(look())
+    reference = []
+    for _ in range(7):
+        begun = time.perf_counter()
+        groups: dict[str, int] = {}
+        for job in store.queued():
+            groups[job.schedule.group] = groups.get(job.schedule.group, 0) + 1
+        reference.append(time.perf_counter() - begun)
+    decision, counting = statistics.median(times), statistics.median(reference)
+    store.close()
+    print(
+        f"decision over {JOBS} jobs: {decision * 1000:.1f} ms (aim: < 10), "
+        f"{decision / counting:.1f} times a loop that counts them"
+    )
+
+
+def _list(root: Path) -> None:
+    """The whole command, against an interpreter that does nothing."""
+    command = [str(Path(sys.executable).with_name("hitui")), "-w", str(root), "ls"]
+    listing = _fastest(command)
+    bare = _fastest([sys.executable, "-c", "pass"])
+    print(
+        f"`hitui ls` of {CONFIGS} configs: {listing * 1000:.0f} ms (aim: < 300), "
+        f"{listing / bare:.1f} times a bare interpreter"
+    )
+
+
+def _fastest(command: list[str]) -> float:
+    times = []
+    for _ in range(5):
+        begun = time.perf_counter()
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        times.append(time.perf_counter() - begun)
+    return min(times)
+
+
+def _occupy(gpus: Path) -> None:
+    known = json.loads((gpus / "gpus.json").read_text())
+    for gpu in known["gpus"]:
+        gpu |= {"memory_used": 79 * GIB, "utilization": 99}
+    (gpus / "gpus.json").write_text(json.dumps(known))
+
+
+def _idle(root: Path) -> None:
+    service = _service(root)
+    pid = service.ensure_supervisor()
+    # Its first look reads what each config needs.
+    eventually(
+        lambda: getattr(service.client.jobs().jobs[-1].state, "waits_for", ""), "the queue was looked at", 30
+    )
+    share, memory = _observe(pid)
+    service.client.shut_down()
+    print(
+        f"supervisor with {JOBS} queued jobs: {share:.2f} % of a core (aim: < 0.5), {memory:.0f} MiB (aim: < 80)"
+    )
+
+
+def _talk(root: Path, gpus: Path) -> None:
+    """Runners that need no GPU, each printing into its own log."""
+    seconds = OBSERVED_SECONDS + 15
+    _write_settings(root, [sys.executable, "-S", "-c", TALK, str(seconds)], 'min_free = "0B"\n')
+    for path in RuntimePaths.of(root).state.glob("state.db*"):
+        path.unlink()
+    service = _service(root)
+    pid = service.ensure_supervisor()
+    jobs = service.submit(
+        [JobRequest(f"group{number // 10}/text_html_{number}") for number in range(RUNNERS)]
+    )
+
+    def running() -> bool:
+        return sum(job.word == "running" for job in service.client.jobs().jobs) == RUNNERS
+
+    eventually(running, "all runners run", 60)
+    share, memory = _observe(pid)
+    lines = sum(len(Path(job.log).read_bytes().splitlines()) for job in service.client.jobs().jobs)
+    service.stop([job.id for job in jobs])
+    eventually(lambda: not any(job.active for job in service.client.jobs().jobs), "all have stopped", 60)
+    service.client.shut_down()
+    print(
+        f"supervisor beside {RUNNERS} runners: {share:.2f} % of a core (aim: < 5), {memory:.0f} MiB; "
+        f"{lines} lines lay in their logs by then"
+    )
+
+
+def _service(root: Path) -> JobsService:
+    return JobsService(load_settings(root, root / "hitui.toml"), RuntimePaths.of(root))
+
+
+def _observe(pid: int) -> tuple[float, float]:
+    """Percent of a core over some seconds, and MiB of resident memory, of a process."""
+    before, begun = _cpu_seconds(pid), time.monotonic()
+    time.sleep(OBSERVED_SECONDS)
+    share = (_cpu_seconds(pid) - before) / (time.monotonic() - begun) * 100
+    status = Path(f"/proc/{pid}/status").read_text()
+    memory = int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) / 1024
+    return share, memory
+
+
+def _cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
