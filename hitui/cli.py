@@ -36,6 +36,7 @@ COMMANDS: dict[str, str] = {
     "retry": "run what is pending of ended jobs again",
     "logs": "print the log of a job",
     "history": "list every job that there was, or all that is on record of one",
+    "metrics": "print GPUs, queue, configs and jobs for Prometheus, or serve them",
     "supervisor": "start, stop or ask the background process",
     "doctor": "say what is here, what is not, and how to mend it",
 }
