@@ -1,0 +1,92 @@
+"""The locks that several people's hitui respect: who shares a GPU with whom, and who never does."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hitui.adapters.executors.locks import lock_gpus, locked_gpus, release, try_lock
+from hitui.errors import LaunchError
+
+
+def test_only_the_same_sharers_share(tmp_path: Path) -> None:
+    first, taken = lock_gpus(tmp_path, ("GPU-1",), "1000-ours")
+    assert taken is None
+    second, taken = lock_gpus(tmp_path, ("GPU-1",), "1000-ours")
+    assert taken is None
+    for other in ("1000-another", "1001-ours", None):
+        assert lock_gpus(tmp_path, ("GPU-1",), other) == ([], "GPU-1")
+    release(first)
+    assert lock_gpus(tmp_path, ("GPU-1",), "1000-another") == ([], "GPU-1")
+    assert locked_gpus(tmp_path, ["GPU-1", "GPU-2"]) == {"GPU-1"}
+    release(second)
+    theirs, taken = lock_gpus(tmp_path, ("GPU-1",), "1000-another")
+    assert taken is None
+    assert lock_gpus(tmp_path, ("GPU-1",), "1000-ours") == ([], "GPU-1")
+    release(theirs)
+    alone, taken = lock_gpus(tmp_path, ("GPU-1",))
+    assert taken is None
+    assert lock_gpus(tmp_path, ("GPU-1",), "1000-ours") == ([], "GPU-1")
+    release(alone)
+    assert locked_gpus(tmp_path, ["GPU-1"]) == set()
+
+
+def test_of_several_gpus_all_are_locked_or_none(tmp_path: Path) -> None:
+    held, _ = lock_gpus(tmp_path, ("GPU-2",))
+    assert lock_gpus(tmp_path, ("GPU-1", "GPU-2"), "1000-ours") == ([], "GPU-2")
+    assert locked_gpus(tmp_path, ["GPU-1", "GPU-2"]) == {"GPU-2"}
+    release(held)
+
+
+def test_while_another_finds_out_whether_it_may_share_the_gpu_counts_as_taken(tmp_path: Path) -> None:
+    turn = try_lock(tmp_path / "sharing.lock", 0o666)
+    assert turn is not None
+    assert lock_gpus(tmp_path, ("GPU-1",), "1000-ours") == ([], "GPU-1")
+    release([turn])
+
+
+def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LaunchError, match=r"file.*set HITUI_GPU_LOCKS"):
+        lock_gpus(tmp_path / "file" / "below", ("GPU-1",), "1000-ours")
+
+
+USER = """
+import json, os, random, sys
+from pathlib import Path
+from hitui.adapters.executors.locks import lock_gpus, release
+home, present, sharers, seed = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
+dice = random.Random(seed)
+got = number = 0
+while got < 40:
+    number += 1
+    share = dice.random() < 0.8
+    held, taken = lock_gpus(home, ("GPU-1",), sharers if share else None)
+    if taken is not None:
+        continue
+    got += 1
+    mark = present / f"{sharers if share else 'alone'}.{os.getpid()}.{number}"
+    mark.touch()
+    there = {name.partition(".")[0] for name in os.listdir(present)}
+    alone = len(os.listdir(present)) == 1
+    if there - {sharers if share else "alone"} or (not share and not alone):
+        print(json.dumps(sorted(os.listdir(present))))
+    mark.unlink()
+    release(held)
+"""
+
+
+def test_many_at_once_never_meet_whom_they_do_not_share_with(tmp_path: Path) -> None:
+    present = tmp_path / "present"
+    present.mkdir()
+    command = [sys.executable, "-c", USER, str(tmp_path / "locks"), str(present)]
+    users = [
+        subprocess.Popen([*command, name, str(seed)], stdout=subprocess.PIPE, text=True)
+        for seed, name in enumerate(["1000-a", "1000-a", "1000-b", "1001-a"])
+    ]
+    said = [user.communicate()[0].splitlines() for user in users]
+    assert said == [[]] * len(users)
+    assert [user.returncode for user in users] == [0] * len(users)
