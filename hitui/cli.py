@@ -37,7 +37,7 @@ COMMANDS: dict[str, str] = {
     "logs": "print the log of a job",
     "history": "list every job that there was, or all that is on record of one",
     "metrics": "print GPUs, queue, configs and jobs for Prometheus, or serve them",
-    "supervisor": "start, stop or ask the background process",
+    "supervisor": "start, stop, ask or install the background process",
     "doctor": "say what is here, what is not, and how to mend it",
 }
 """Verb → one line of help. The module of verb X is `hitui.commands.X`; it has `add_arguments(parser)` and

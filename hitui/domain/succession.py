@@ -116,18 +116,19 @@ def is_quick(end: HowItEnded, quick: float = QUICK_SECONDS) -> bool:
 
 
 def toll_of(
-    job: Job, end: HowItEnded, died: Sequence[int], queued: Sequence[Job], quick: float, last_words: str
+    job: Job, end: HowItEnded, paid: Sequence[int], queued: Sequence[Job], quick: float, last_words: str
 ) -> Toll | None:
     """What a group has paid once this job of it has ended; None: this end says nothing of the group.
 
-    `died` is what it had paid before, `queued` every job that waits. A group in which nothing waits but new
+    `paid` is what it had paid before, `queued` every job that waits. A group in which nothing waits but new
     tries of those that died is left alone: these are few.
     """
     if end.ending is Ending.STOPPED:
         return None
-    if end.ending is not Ending.FAILED or not is_quick(end, quick):
+    died = end.ending is Ending.NOT_STARTED or (end.ending is Ending.FAILED and is_quick(end, quick))
+    if not died:
         return Toll()
-    dead = (*died, job.id)[-QUICK_DEATHS:]
+    dead = (*paid, job.id)[-QUICK_DEATHS:]
     group = job.schedule.group
     others = any(other.schedule.group == group and other.replaces not in dead for other in queued)
     if len(dead) < QUICK_DEATHS or not others:

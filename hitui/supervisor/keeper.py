@@ -118,7 +118,7 @@ class Keeper:
             launched = open_executor(job.request.executor).start(launch, locks)
         except LaunchError as error:
             end = End(Ending.NOT_STARTED, str(error))
-            self._begin(self._surely(lambda: self._store.end(job.id, end)))
+            self._begin(self._surely(lambda: self._conclude(job, end)))
         else:
             self._follow(job, launched)
 
@@ -240,7 +240,7 @@ class Keeper:
         elif tries >= MOST_TRIES:
             said = one_line(read_tail(self._paths.job(job.id) / "log"))
             reason = f"its launcher died {tries} times" + (f": {said}" if said else "")
-            self._store.end(job.id, End(Ending.NOT_STARTED, reason))
+            self._conclude(job, End(Ending.NOT_STARTED, reason))
         else:
             self._store.unstart(job.id)
 
@@ -318,7 +318,7 @@ class Keeper:
             self._store.quick_deaths(job.schedule.group),
             self._store.queued(),
             rules.quick,
-            one_line(tail),
+            end.reason if end.ending is Ending.NOT_STARTED else one_line(tail),
         )
         if toll is not None and toll.pause and self._store.queue().group(job.schedule.group).paused:
             # Why it was paused before is not to be forgotten.

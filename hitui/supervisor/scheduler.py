@@ -278,7 +278,11 @@ class Scheduler:
             if job.schedule.pause is not None and after_clock_change(job.schedule, now) is not job.schedule
         ]
         for job in wrong:
-            self._store.reschedule(job.id, lambda known: after_clock_change(known, now))
+            try:
+                self._store.reschedule(job.id, lambda known: after_clock_change(known, now))
+            except sqlite3.Error:
+                # A full disk: the next round tries it again.
+                note_error()
         return self._store.queued() if wrong else queued
 
     def _standing(self, queued: Sequence[Job]) -> Standing:

@@ -70,6 +70,8 @@ class Watching:
         self._changed = changed
         self._wake = asyncio.Event()
         self._watched: dict[int, _Watched] = {}
+        self._rules: Mapping[str, WatchRules] = {}
+        """Config → what the settings said at the last look."""
         self._lost: Mapping[str, float] = {}
 
     def wake(self) -> None:
@@ -81,11 +83,14 @@ class Watching:
             await self._wake.wait()
             self._wake.clear()
             while running := self._running():
-                await asyncio.sleep(self._pause(running))
                 try:
+                    # Settings may lie on a network disk, which must not hold up everything else.
+                    self._rules = await asyncio.to_thread(self._read_rules, running)
+                    await asyncio.sleep(self._pause())
                     await self._look()
                 except Exception:  # noqa: BLE001 - one bad look must not be the last
                     note_error()
+                    await asyncio.sleep(LOOK_SECONDS)
 
     def observe(self, snapshot: GpuSnapshot) -> None:
         """Takes note of a reading of the GPUs, and moves jobs whose GPU is lost."""
@@ -101,7 +106,7 @@ class Watching:
         held = {uuid for job in running for uuid in job.gpus}
         self._lost = losses(self._lost, held, snapshot, now)
         for job in running if self._lost else ():
-            limit = self._watch_rules(job.request.config).lost
+            limit = self._rules_of(job).lost
             for uuid in job.gpus:
                 if uuid in self._lost and limit is not None and now - self._lost[uuid] >= limit:
                     self._stop(job, StopAim.REQUEUE, loss_words(uuid, snapshot))
@@ -111,8 +116,14 @@ class Watching:
         shown = map(self._keeper.shown, self._store.started())
         return [job for job in shown if isinstance(job.state, Running)]
 
-    def _pause(self, running: Sequence[Job]) -> float:
-        stalls = [self._watch_rules(job.request.config).stall for job in running]
+    def _read_rules(self, running: Sequence[Job]) -> dict[str, WatchRules]:
+        return {name: self._watch_rules(name) for name in {job.request.config for job in running}}
+
+    def _rules_of(self, job: Job) -> WatchRules:
+        return self._rules.get(job.request.config) or WatchRules()
+
+    def _pause(self) -> float:
+        stalls = [rules.stall for rules in self._rules.values()]
         shortest = min((stall for stall in stalls if stall is not None), default=LOOK_SECONDS)
         return max(SHORTEST_LOOK_SECONDS, min(LOOK_SECONDS, shortest / LOOKS_A_STALL))
 
@@ -131,7 +142,7 @@ class Watching:
                     note_error()
 
     def _judge(self, job: Job, watched: _Watched, sizes: Signs, failed: int) -> None:
-        rules = self._watch_rules(job.request.config)
+        rules = self._rules_of(job)
         now = time.monotonic()
         told = watched.gpu_told_at is not None and now - watched.gpu_told_at <= LOOK_SECONDS
         signs = replace(sizes, gpu_used=watched.gpu_used if told else None)

@@ -509,3 +509,19 @@ def test_a_runner_that_does_not_give_way_is_stopped(tmp_path: Path, monkeypatch:
     assert (state.ending, state.signal) == (Ending.REQUEUED, signal.SIGTERM)
     assert [(found.replaces, found.state) for found in store.active()] == [(job.id, Queued())]
     store.close()
+
+
+def test_programs_that_cannot_be_executed_do_not_burn_through_their_group(here: Control) -> None:
+    names = ("one", "two", "three", "four")
+    write_programs(here, dict.fromkeys(names, ""))
+    for path in (here.root.parent / "programs").iterdir():
+        path.write_text("#!/no/such/interpreter\n")
+        path.chmod(0o755)
+    settings = here.root / "hitui.toml"
+    settings.write_text(settings.read_text().replace(f'["{sys.executable}", ', "["))
+    here.client.start(here.root)
+    here.client.change_queue("limit", group="default", limit=1)
+    jobs = [here.submit(name) for name in names]
+    assert [here.ended(job_id).ending for job_id in jobs[:2]] == [Ending.NOT_STARTED] * 2
+    assert here.waits_for(jobs[2]).startswith(f"group default to be resumed: #{jobs[0]} and #{jobs[1]} died")
+    assert [type(here.job(job_id).state) for job_id in jobs[2:]] == [Queued, Queued]
