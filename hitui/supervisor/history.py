@@ -83,10 +83,10 @@ class Historian:
         """Does something once all was written that was asked for until now."""
         self._submit(work)
 
-    def observe(self, snapshot: GpuSnapshot, active: Iterable[Job]) -> None:
+    def observe(self, snapshot: GpuSnapshot, started: Iterable[Job]) -> None:
         """Takes note of a reading of the GPUs, and of what the jobs that run use of them."""
         self._bins = list(merged((*self._bins, *bins_of(snapshot))))
-        for job in active:
+        for job in started:
             if isinstance(job.state, Running) and job.gpus:
                 known = self._uses.get(job.id, ())
                 now = used_gpus(job.gpus, known, snapshot, job.state.pid)
@@ -130,7 +130,7 @@ class Historian:
             )
             if gone:
                 note(f"took away {gone} jobs that had ended long ago ([history] keep)")
-        except (OSError, sqlite3.Error):
+        except Exception:  # noqa: BLE001 - it is tried again tomorrow
             note_error()
 
     def _submit(self, work: Callable[..., None], *values: object) -> None:
