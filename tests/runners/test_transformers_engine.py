@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import resource
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -233,6 +235,68 @@ def test_out_of_memory_costs_one_task(model: Model, evaluate: Evaluate, modality
     said = {"text": f"Text too large ({tokens} tokens)", "mix": "Image too large ((96, 64))"}
     assert first["Prediction"] == f"[ERROR] OOM: {said[modality]}"
     assert second["Prediction"] == "17"
+
+
+@contextmanager
+def address_space(more: int) -> Iterator[None]:
+    """This process gets so many bytes more from the system and no others."""
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + more, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+
+
+def test_memory_that_really_runs_out_is_done_with_less(
+    model: Model, evaluate: Evaluate, benchmark_data: Benchmark, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    def generate(**inputs: Any) -> Any:
+        # As a model of another size: 100 KB a token, from the allocator that refuses them.
+        tokens = inputs["input_ids"].shape[1]
+        held = torch.empty(tokens * 100_000, dtype=torch.uint8)
+        assert held.numel() == tokens * 100_000
+        return model.generate(**inputs)
+
+    monkeypatch.setattr(model.engine._model, "generate", generate)
+    benchmark_data.add_table("large", MANY_ROWS)
+    benchmark_data.ask(10, "large", "How many boats lie in Harbour 399?", "399")
+    model.replies = ["[Final Answer]: 399"]
+    with address_space(700_000_000):
+        (failed,) = evaluate(10, max_input_tokens=10_000)
+        _, answered = evaluate(10, max_input_tokens=10_000)
+
+    assert failed["Prediction"].startswith("[ERROR] OOM: Text too large (99")
+    assert failed["Recovery"].keys() == {"max_input_tokens", "uncut_tokens"}
+    assert answered["Prediction"] == "399"
+    assert answered["Recovery"].items() >= {"rung": 3, "max_input_tokens": 5000}.items()
+    assert 4500 < model.inputs[0]["input_ids"].shape[1] <= 5000
+
+
+def test_the_ladder_of_a_mixed_task(model: Model, evaluate: Evaluate, benchmark_data: Benchmark) -> None:
+    import torch
+
+    benchmark_data.add_table("large", MANY_ROWS)
+    benchmark_data.ask(10, "large", "How many boats lie in Harbour 399?", "399")
+    (benchmark_data.data / "image" / "large.png").write_bytes(png(256, 256))
+    model.replies = [torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3 GiB") for _ in range(4)]
+    evaluate(10, modality="mix", max_input_tokens=8000)
+    *failed, last = evaluate(10, modality="mix", max_input_tokens=8000)
+
+    assert [result["Recovery"].get("rung") for result in failed] == [None, 1, 3]
+    assert last["Recovery"]["rung"] == 4
+    assert last["Prediction"] == "[ERROR] OOM: Image too large ((256, 256)); recovery ladder exhausted"
+    assert [len(inputs["pixel_values"]) for inputs in model.inputs] == [256, 100, 100, 100]
+    # Image tokens and the question are never cut.
+    assert [prompt.count("<|image_pad|>") for prompt in model.prompts] == [64, 25, 25, 25]
+    assert all("How many boats lie in Harbour 399?" in prompt for prompt in model.prompts)
+    lengths = [inputs["input_ids"].shape[1] for inputs in model.inputs]
+    assert [length <= most for length, most in zip(lengths, [8000, 8000, 4000, 2000], strict=True)] == [
+        True
+    ] * 4
 
 
 @pytest.mark.parametrize(
