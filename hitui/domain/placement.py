@@ -211,7 +211,7 @@ def judge(
             continue
         reason = hindrance(gpu, need, rules, claims, locked)
         if not reason and not wanted and need.gpus > 1 and gpu.mig_index is not None:
-            reason = f"is a MIG device: a job on {need.gpus} GPUs needs whole ones"
+            reason = f"is no whole one, as a job on {need.gpus} GPUs needs"
         left = 0.0 if reason or history is None else _hold_left(gpu, need, rules, claims, history)
         clears = bool(reason) and _clears(gpu, need, rules, claims, locked)
         verdicts.append(Verdict(gpu, reason, left, _room(gpu, claims), clears))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 _MANY = (
     ("does not say its ", "do not say their "),
+    ("is no whole one", "are no whole ones"),
     ("is ", "are "),
     ("has ", "have "),
     ("does ", "do "),
