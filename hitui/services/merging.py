@@ -1,0 +1,201 @@
+"""One file with the results of a config that lie in several: shards, reruns, journals.
+
+The file is a `checkpoint_merged.json` in `<output>_merged/`, as the benchmark's own merged runs have it: an object
+with `results` in the order of the question list and `processed_ids`, those of the answered ones. Which result of a
+task counts is decided as everywhere: an answer is never replaced by an error, else the later one counts. Each
+result is taken as it stands, with all its keys.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from hitui.adapters.checkpoints.reading import Reading
+from hitui.adapters.checkpoints.result_listing import is_result_file, list_files
+from hitui.adapters.checkpoints.results_file import id_of
+from hitui.adapters.files.atomic import keep_copy_once, write_atomically
+from hitui.domain.configs import Config
+from hitui.domain.tasks import ERROR_PREFIX, TaskId, TaskStatus
+from hitui.errors import WorkspaceError
+from hitui.services.rollback import is_ours
+
+NAME = "checkpoint_merged.json"
+MARK = {"written_by": "hitui"}
+"""At the end of every file of results that we wrote."""
+
+_MOST_DIGITS = 100
+"""Of an id that is a number; Python refuses to make a number of thousands of digits."""
+
+
+class Merge(msgspec.Struct, frozen=True):
+    """What one merge came to."""
+
+    config: str
+    path: Path
+    written: bool
+    """False: the file was there with the same content."""
+    copy: Path | None
+    """Where the file that stood there before is kept; None: there was none, or it was ours."""
+    total: int | None
+    """Of the question list; None: there is none."""
+    answered: int
+    errors: tuple[TaskId, ...]
+    missing: tuple[TaskId, ...]
+    blocked: tuple[TaskId, ...]
+    unknown: tuple[TaskId, ...]
+    """With a result, but not in the question list: at the end of the file."""
+    sources: tuple[Path, ...]
+
+
+def merged_path(config: Config) -> Path:
+    """Where the merged file of a config lies unless another place is asked for."""
+    output = Path(config.output)
+    return output.with_name(f"{output.name}_merged") / NAME
+
+
+def merge_results(reading: Reading, path: Path | None = None) -> Merge:
+    """Writes the merged file of a config. Raises WorkspaceError, and then nothing was written.
+
+    A file at that place that hitui did not write is copied first.
+    """
+    state, config = reading.state, reading.state.config
+    if state.unit != "tasks":
+        raise WorkspaceError(f"{config.name}: counts {state.unit}, not tasks: it has no results to merge")
+    if state.hides_answers:
+        why = state.problems[0] if state.problems else "a file of its results cannot be read"
+        raise WorkspaceError(
+            f"{config.name}: nothing merged, there may be answers that cannot be read: {why}"
+        )
+    tasks = reading.tasks
+    path = merged_path(config) if path is None else path
+    sources = tuple(Path(file) for file, _ in list_files(config.folders, is_result_file).files)
+    found = _counting(result for source in sources for result in _results_in(source))
+    if not found:
+        raise WorkspaceError(f"{config.name}: there are no results to merge")
+    listed = [task.id for task in tasks] if state.total is not None else []
+    results, unknown = _in_order(found, listed)
+    answered = [result["id"] for result in results if not _is_error(result)]
+    content = _encode({"results": results, "processed_ids": answered, **MARK})
+    written, copy = _write(path, content)
+    blocked = tuple(task.id for task in tasks if task.status is TaskStatus.BLOCKED)
+    return Merge(
+        config.name,
+        path,
+        written,
+        copy,
+        state.total,
+        len(answered),
+        tuple(_task(result) for result in results if _is_error(result) and _task(result) not in blocked),
+        tuple(task.id for task in tasks if task.status is TaskStatus.MISSING),
+        blocked,
+        unknown,
+        sources,
+    )
+
+
+def _counting(results: Iterable[dict[str, Any]]) -> dict[TaskId, dict[str, Any]]:
+    """By id the result that counts, of results in the order in which they count."""
+    found: dict[TaskId, dict[str, Any]] = {}
+    for result in results:
+        task = _task(result)
+        before = found.get(task)
+        if before is None or _is_error(before) or not _is_error(result):
+            found[task] = result
+    return found
+
+
+def _in_order(
+    found: dict[TaskId, dict[str, Any]], listed: Sequence[TaskId]
+) -> tuple[list[dict[str, Any]], tuple[TaskId, ...]]:
+    """The results in the order of the question list, and behind them those with other ids, which are returned too.
+
+    Without a list they are sorted by id. Some programs write an id as text that the list has as a number.
+    """
+    if not listed:
+        ids = sorted(found, key=lambda task: (isinstance(task, str), task))
+        return [found[task] for task in ids], ()
+    rest = dict(found)
+    ordered = []
+    for task in listed:
+        candidates = [rest.pop(key) for key in (task, _twin(task)) if key in rest]
+        if candidates:
+            answers = [result for result in candidates if not _is_error(result)]
+            ordered.append((answers or candidates)[0])
+    return [*ordered, *rest.values()], tuple(rest)
+
+
+def _twin(task: TaskId) -> TaskId | None:
+    if isinstance(task, int):
+        return str(task)
+    if len(task) > _MOST_DIGITS or not (task.isascii() and task.isdecimal()):
+        return None
+    return int(task) if str(int(task)) == task else None
+
+
+def _results_in(path: Path) -> Iterator[dict[str, Any]]:
+    """Whatever of a file is a result. Raises WorkspaceError where it cannot be read."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise WorkspaceError(f"{path}: cannot be read: {error.strerror}; make it readable") from error
+    entries: Any
+    if path.suffix == ".jsonl":
+        entries = [_line(line) for line in content.splitlines()]
+    else:
+        try:
+            data = json.loads(content)
+        except (ValueError, RecursionError) as error:
+            raise WorkspaceError(f"{path}: is no JSON: {error}; put a whole copy there") from error
+        entries = data.get("results") if isinstance(data, dict) else data
+    for entry in entries if isinstance(entries, list) else ():
+        if isinstance(entry, dict) and id_of(entry) is not None and "Prediction" in entry:
+            yield entry
+
+
+def _line(line: bytes) -> object:
+    """None for a line that is no JSON: torn, or of something else."""
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _task(result: dict[str, Any]) -> TaskId:
+    task = id_of(result)
+    assert task is not None
+    return task
+
+
+def _is_error(result: dict[str, Any]) -> bool:
+    prediction = result["Prediction"]
+    return isinstance(prediction, str) and prediction.startswith(ERROR_PREFIX)
+
+
+def _encode(value: object) -> bytes:
+    """As the benchmark's programs write it; what UTF-8 cannot hold (half of a surrogate pair) is escaped."""
+    try:
+        return json.dumps(value, indent=2, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, indent=2).encode()
+
+
+def _write(path: Path, content: bytes) -> tuple[bool, Path | None]:
+    """Whether the file was written, and the copy of what stood there before."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and path.read_bytes() == content:
+            return False, None
+    except OSError as error:
+        raise WorkspaceError(
+            f"{path}: cannot be written: {error.strerror}; nothing was changed, give another place by --output"
+        ) from error
+    copy = keep_copy_once(path) if path.exists() and not is_ours(path) else None
+    write_atomically(path, content)
+    return True, copy
