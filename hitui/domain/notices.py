@@ -40,6 +40,11 @@ class Notice(msgspec.Struct, frozen=True):
     """One line."""
 
 
+def tasks_fail(reason: str) -> bool:
+    """Whether a job is paused because its tasks fail, and not because someone asked for it."""
+    return _FAILING in reason
+
+
 def of_ended_job(job: Job, done: int | None, failed: int | None) -> Notice | None:
     """What to tell of a job's end; None: nothing. `done` and `failed` tasks where they are known.
 
@@ -50,7 +55,7 @@ def of_ended_job(job: Job, done: int | None, failed: int | None) -> Notice | Non
     if not isinstance(state, Ended):
         return None
     name = _name(job)
-    if state.ending is Ending.STOPPED and _FAILING in state.reason:
+    if state.ending is Ending.STOPPED and tasks_fail(state.reason):
         return Notice(NoticeKind.ERRORS, f"{name}: {state.reason}")
     if job.successor is not None:
         return None

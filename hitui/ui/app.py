@@ -183,7 +183,7 @@ class Dashboard(App[int]):
         """Says how jobs ended that had not ended before."""
         active = {job.id for job in before.jobs if job.active}
         for job in after.jobs:
-            if job.id in active and isinstance(job.state, Ended):
+            if job.id in active and isinstance(job.state, Ended) and job.state.ending is not Ending.JOINED:
                 good = job.state.ending in (Ending.SUCCEEDED, Ending.STOPPED, Ending.REQUEUED)
                 reason = f": {job.state.reason}" if job.state.reason else ""
                 self.tell(
@@ -246,9 +246,11 @@ class Dashboard(App[int]):
             )
 
     def on_stop_wanted(self, message: messages.StopWanted) -> None:
+        from hitui.ui.job_words import job_name
+
         job = message.job
         what = "takes it from the queue" if isinstance(job.state, Queued) else "what was answered is kept"
-        self._ask_first(f"Stop #{job.id} {job.request.config}?", what, "stop it", lambda: self._stop(job))
+        self._ask_first(f"Stop {job_name(job)}?", what, "stop it", lambda: self._stop(job))
 
     def _stop(self, job: Job) -> None:
         self._work(lambda: self.post_message(messages.StopAsked(self.services.jobs.stop((job.id,)))))
@@ -258,6 +260,7 @@ class Dashboard(App[int]):
             self.tell(f"asked #{job.id} {text.short_name(job.request.config)} to stop")
 
     def on_pause_wanted(self, message: messages.PauseWanted) -> None:
+        from hitui.ui.job_words import job_name
         from hitui.ui.queue_wishes import Wish
 
         job = message.job
@@ -265,13 +268,14 @@ class Dashboard(App[int]):
             self.wishes.add(Wish("resume" if job.schedule.held else "pause", job.id))
             return
         self._ask_first(
-            f"Pause #{job.id} {job.request.config}?",
+            f"Pause {job_name(job)}?",
             "it stops, what was answered is kept; it waits until it is resumed",
             "pause it",
             lambda: self.wishes.add(Wish("pause", job.id)),
         )
 
     def on_retry_wanted(self, message: messages.RetryWanted) -> None:
+        from hitui.ui.job_words import job_name
         from hitui.ui.queue_wishes import Wish
 
         job = message.job
@@ -279,7 +283,7 @@ class Dashboard(App[int]):
             self.wishes.add(Wish("resume", job.id))
             return
         self._ask_first(
-            f"Try #{job.id} {job.request.config} again?",
+            f"Try {job_name(job)} again?",
             "what is pending then is queued as a new job",
             "queue it",
             lambda: self.wishes.add(Wish("retry", job.id)),

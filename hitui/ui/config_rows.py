@@ -12,6 +12,7 @@ import msgspec
 from hitui.domain.configs import ConfigCondition, ConfigState
 from hitui.domain.gpus import GpuSnapshot
 from hitui.domain.jobs import Ended, Ending, Job, Queued, Running, Starting, Stopping
+from hitui.domain.notices import tasks_fail
 from hitui.domain.progress import JobProgress
 from hitui.ui import text
 from hitui.ui.job_index import JobIndex
@@ -39,7 +40,7 @@ class ConfigRow(msgspec.Struct, frozen=True):
     job: Job | None = None
     """The one that is on it, else the first that waits, else the newest one that ended; None: never run here."""
     progress: JobProgress | None = None
-    """Of the active job."""
+    """Of the active job, as far as it runs this config."""
 
     @property
     def name(self) -> str:
@@ -69,6 +70,8 @@ def config_rows(
         known = jobs.of_config(state.name)
         job_here = None if known is None else known.job
         known_progress = progress.get(job_here.id) if job_here is not None and job_here.active else None
+        if known_progress is not None:
+            known_progress = known_progress.of(state.name)
         quiet = quiet_seconds.get(job_here.id, 0.0) if job_here is not None else 0.0
         words = state_words(state, job_here, known_progress, labels, quiet, now)
         if known is not None and known.more_waiting:
@@ -106,6 +109,10 @@ def _with_more(words: StateWords, count: int) -> StateWords:
 
 
 def _waiting(job: Job, reason: str, now: float) -> StateWords:
+    if tasks_fail(job.schedule.held):
+        return StateWords(
+            f"! #{job.id} {paused_words(job.schedule.held)}", f"! paused #{job.id}", "bad", True
+        )
     if job.schedule.held:
         return StateWords(f"{paused_words(job.schedule.held)} #{job.id}", f"paused #{job.id}", "warn")
     seconds = seconds_to_retry(job, now)
@@ -128,7 +135,9 @@ def _active(
             return StateWords(f"▶ {on} #{job.id} starts", f"▶ #{job.id} starts", "running")
         case Stopping():
             return StateWords(f"■ {on} #{job.id} stops", f"■ #{job.id} stops", "warn")
-        case Running():
+        case Running(stalled_since=stalled_since):
+            if stalled_since is not None:
+                quiet = max(quiet, now - stalled_since, STALLED_SECONDS)
             if quiet >= STALLED_SECONDS:
                 since = text.long_duration(quiet)
                 return StateWords(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from hitui.domain.jobs import Ended, Job, JobsSnapshot, Queued
+from hitui.domain.jobs import Ended, Ending, Job, JobsSnapshot, Queued
 
 
 class ConfigJobs(msgspec.Struct, frozen=True):
@@ -24,9 +24,8 @@ class JobIndex:
         ended: list[Job] = []
         for job in snapshot.jobs:
             state = job.state
-            (queued if isinstance(state, Queued) else ended if isinstance(state, Ended) else started).append(
-                job
-            )
+            part = queued if isinstance(state, Queued) else ended if isinstance(state, Ended) else started
+            part.append(job)
         self.started = tuple(started)
         """Starting, running or stopping; oldest first."""
         self.queued = tuple(queued)
@@ -43,20 +42,28 @@ class JobIndex:
 
     def needs_someone(self, job: Job) -> bool:
         """Whether an ended job is the last word on its config: nothing has followed it."""
-        known = self.of_config(job.request.config)
-        return known is not None and known.job is job
+        return any(
+            known is not None and known.job is job for known in map(self.of_config, job.request.configs)
+        )
 
     def _sorted_by_config(self) -> dict[str, ConfigJobs]:
-        chosen: dict[str, Job] = {job.request.config: job for job in self.ended}
+        chosen: dict[str, Job] = {}
         waiting: dict[str, int] = {}
+        for job in self.ended:
+            # Of one that joined another there is nothing to say but what that one says.
+            if isinstance(job.state, Ended) and job.state.ending is not Ending.JOINED:
+                for config in job.request.configs:
+                    known = chosen.get(config)
+                    if known is None or _ended_at(known) <= _ended_at(job):
+                        chosen[config] = job
         for job in self.queued:
-            config = job.request.config
-            known = chosen.get(config)
-            if known is None or isinstance(known.state, Ended) or queue_key(job) < queue_key(known):
-                chosen[config] = job
-            waiting[config] = waiting.get(config, 0) + 1
+            for config in job.request.configs:
+                known = chosen.get(config)
+                if known is None or isinstance(known.state, Ended) or queue_key(job) < queue_key(known):
+                    chosen[config] = job
+                waiting[config] = waiting.get(config, 0) + 1
         for job in self.started:
-            chosen[job.request.config] = job
+            chosen.update(dict.fromkeys(job.request.configs, job))
         return {
             config: ConfigJobs(job, waiting.get(config, 0) - isinstance(job.state, Queued))
             for config, job in chosen.items()
@@ -66,3 +73,7 @@ class JobIndex:
 def queue_key(job: Job) -> tuple[int, float, int]:
     """What `domain.queue.in_order` sorts by."""
     return -job.schedule.priority, job.place, job.id
+
+
+def _ended_at(job: Job) -> float:
+    return job.state.ended_at if isinstance(job.state, Ended) else 0.0

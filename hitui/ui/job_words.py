@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from hitui.domain.jobs import Job, Queued
+from hitui.domain.notices import tasks_fail
 from hitui.domain.schedule import DEFAULT_GROUP, Queue
 from hitui.domain.succession import died_at_once
 from hitui.ui import text
@@ -12,6 +13,14 @@ from hitui.ui.line import Line
 
 STEP_SECONDS = 10
 """A time that is still to come is told in such steps: finer ones would wake the screen for nothing."""
+
+
+def job_name(job: Job, *, short: bool = False) -> str:
+    """`#14 qwen3vl_text/text_html`, `#14 text_html and 2 more` where it runs several configs."""
+    config = job.request.config
+    others = len(job.request.configs) - 1
+    more = f" and {others} more" if others else ""
+    return f"#{job.id} {text.short_name(config) if short else config}{more}"
 
 
 def seconds_to_retry(job: Job, now: float) -> float | None:
@@ -32,7 +41,7 @@ def about(seconds: float) -> str:
 def wait_words(job: Job, now: float) -> tuple[str, str]:
     """What stands for a queued job in a list, and its style: `waits for job 14: it is on the same config`."""
     if job.schedule.held:
-        return paused_words(job.schedule.held), "warn"
+        return paused_words(job.schedule.held), "bad" if tasks_fail(job.schedule.held) else "warn"
     seconds = seconds_to_retry(job, now)
     if seconds is not None:
         return f"again in {about(seconds)}, attempt {job.attempt}", "accent"

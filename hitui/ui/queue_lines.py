@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from hitui.domain.jobs import Ended, Ending, Job, Queued, Running, Stopping
+from hitui.domain.notices import tasks_fail
 from hitui.domain.progress import JobProgress
 from hitui.domain.queue import in_order
 from hitui.ui import text
@@ -113,7 +114,7 @@ def job_line(job: Job, view: QueueView, places: QueueLayout, selected: bool) -> 
         ("▸" if selected else " ", "key"),
         ("! " if attention else "  ", "bad"),
         (text.fit_right(f"#{job.id}", places.number) + gap, "dim" if isinstance(job.state, Ended) else ""),
-        (text.fit_tail(job.request.config, places.name) + gap, "strong" if job.gpus and job.active else ""),
+        (_named(job, places.name) + gap, "strong" if job.gpus and job.active else ""),
         (
             text.fit_right(f"{schedule.priority:+d}" if schedule.priority else "0", PRIORITY_CELLS) + gap,
             "" if schedule.priority and waits else "faint",
@@ -139,8 +140,12 @@ def words(job: Job, view: QueueView, places: QueueLayout | None = None) -> Line:
             if reason:
                 spans.append((f": {reason}", "" if role == "bad" else "dim"))
             return tuple(spans)
-        case Running():
-            return _running(job, view, places)
+        case Running(stalled_since=stalled_since):
+            running = _running(job, view, places)
+            if stalled_since is None:
+                return running
+            since = text.long_duration(max(0.0, view.now - stalled_since))
+            return ((f"stalled: nothing new for {since}", "bad"), ("  ", ""), *running)
         case Stopping():
             return ((f"■ {gpu_words(job, view.labels)} stops", "warn"),)
         case _:
@@ -164,14 +169,17 @@ def _particulars(job: Job, view: QueueView) -> list[Line]:
     parts.append(((f"group {schedule.group}{limit}", "dim"),))
     if schedule.priority:
         parts.append(((f"priority {schedule.priority:+d}", "dim"),))
-    if job.attempt > 1 or job.replaces is not None:
-        after = f", after #{job.replaces}" if job.replaces is not None else ""
-        parts.append(((f"attempt {job.attempt}{after}", "dim"),))
+    if job.attempt > 1:
+        parts.append(((f"attempt {job.attempt}", "dim"),))
+    if job.replaces is not None:
+        parts.append(((f"in the place of #{job.replaces}", "dim"),))
     if job.task_count is not None:
         parts.append(((text.count(job.task_count, "task"), "dim"),))
-    follower = view.jobs.snapshot.successor_of(job.id) if isinstance(job.state, Ended) else None
-    if follower is not None:
-        parts.append(((f"#{follower.id} took its place", "dim"),))
+    if isinstance(job.state, Ended) and job.successor is not None and job.state.ending is not Ending.JOINED:
+        parts.append(((f"#{job.successor} took its place", "dim"),))
+    others = [text.short_name(name) for name in job.request.configs[1:]]
+    if others:
+        parts.append(((f"runs {', '.join(others)} too", "dim"),))
     if job.request.gpus:
         parts.append(((f"only on GPU {', '.join(job.request.gpus)}", "dim"),))
     return parts
@@ -203,8 +211,21 @@ def _running(job: Job, view: QueueView, places: QueueLayout | None) -> Line:
 
 
 def _needs_someone(job: Job, view: QueueView) -> bool:
-    state = job.state
-    return isinstance(state, Ended) and state.ending in CALLS_FOR_SOMEONE and view.jobs.needs_someone(job)
+    match job.state:
+        case Queued():
+            return tasks_fail(job.schedule.held)
+        case Running(stalled_since=stalled_since):
+            return stalled_since is not None
+        case Ended(ending=ending):
+            return ending in CALLS_FOR_SOMEONE and view.jobs.needs_someone(job)
+    return False
+
+
+def _named(job: Job, width: int) -> str:
+    """The config; where the job runs several, the first and how many more: `text_html +2`."""
+    others = len(job.request.configs) - 1
+    more = f" +{others}" if others else ""
+    return text.fit(text.fit_tail(job.request.config, width - len(more)).rstrip() + more, width)
 
 
 def _title(title: str, shown: int, of: int, note: str = "") -> Line:

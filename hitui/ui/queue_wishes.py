@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from hitui.domain.jobs import Job, JobsSnapshot, Queued
 from hitui.domain.queue import in_order
 from hitui.errors import HituiError
-from hitui.ui import text
+from hitui.ui.job_words import job_name
 from hitui.ui.messages import QueueAnswered
 
 if TYPE_CHECKING:
@@ -48,7 +48,8 @@ def matches(job: Job, wanted: str) -> bool:
     state = job.state
     reason = state.waits_for if isinstance(state, Queued) else getattr(state, "reason", "")
     schedule = job.schedule
-    hay = f"#{job.id} {job.request.config} {schedule.group} {job.word} {schedule.held} {reason}".lower()
+    configs = " ".join(job.request.configs)
+    hay = f"#{job.id} {configs} {schedule.group} {job.word} {schedule.held} {reason}".lower()
     return all(word in hay for word in wanted.lower().split())
 
 
@@ -141,7 +142,7 @@ class QueueWishes:
     def _tell(self, message: QueueAnswered) -> None:
         """Says what the screen does not show by itself at once."""
         for job in message.jobs:
-            name = f"#{job.id} {text.short_name(job.request.config)}"
+            name = job_name(job, short=True)
             if message.verb == "retry":
                 self._app.tell(f"queued {name}")
             elif message.verb == "pause" and not isinstance(job.state, Queued):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 from msgspec.structs import replace
 from textual.geometry import Region
 from textual.pilot import Pilot
 
 from hitui.domain.jobs import Ended, Ending, Job, JobRequest, JobsSnapshot, Queued, Running
+from hitui.domain.progress import JobProgress
 from hitui.domain.schedule import Group, Queue, Schedule
 from hitui.errors import LaunchError
 from hitui.ui.app import Dashboard
@@ -267,7 +270,7 @@ async def test_the_cursor_stays_on_its_job_and_follows_what_takes_its_place() ->
         services.jobs.publish(queue_of(*jobs[:2], running, jobs[3]))
         await shown(pilot, "Running 1")
         assert table.selected == running
-        crashed = replace(running, state=Ended(Ending.FAILED, sample.NOON, "exit status 1"))
+        crashed = replace(running, state=Ended(Ending.FAILED, sample.NOON, "exit status 1"), successor=5)
         again = replace(jobs[2], id=5, attempt=2, replaces=3)
         services.jobs.publish(queue_of(*jobs[:2], crashed, jobs[3], again))
         await shown(pilot, "failed ")
@@ -328,3 +331,64 @@ async def test_nothing_is_painted_when_nothing_changed() -> None:
         services.progress.publish({14: replace(sample.PROGRESS[14], done=4)})
         await shown(pilot, "4/14")
         assert [region.y for region in painted] == [2]
+
+
+async def test_one_job_of_several_configs_is_one_row_here_and_a_row_each_on_the_main_screen() -> None:
+    running = sample.jobs().jobs[1]
+    also = tuple(map(JobRequest, ("qwen3vl_text/text_csv", "qwen3vl_text/text_latex")))
+    shared = replace(running, request=replace(running.request, also=also))
+    state = Ended(Ending.JOINED, sample.NOON, "its tasks run in job 14, which loads the model once for both")
+    joined = Job(15, also[0], sample.NOON, state, successor=14)
+    each = {
+        "qwen3vl_text/text_csv": JobProgress("running", 5, 13, eta_seconds=480.0),
+        "qwen3vl_text/text_html": JobProgress("running", 14, 14, eta_seconds=60.0),
+    }
+    services = sample.services(
+        known_jobs=queue_of(shared, joined), progress={14: JobProgress("running", 19, 27, configs=each)}
+    )
+    async with Dashboard(services).run_test(size=WIDE, notifications=True) as pilot:
+        await shown(pilot, "▶ GPU 2 #14")
+        rows = [line_with(pilot, name) for name in ("/text_html ", "/text_csv ", "/text_latex ")]
+        assert [row[82:].split() for row in rows] == [
+            ["1m", "▶", "GPU", "2", "#14"],
+            ["8m", "▶", "GPU", "2", "#14"],
+            ["▶", "GPU", "2", "#14"],
+        ]
+        table = await open_queue(pilot)
+        await shown(pilot, "qwen3vl_text/text_html +2", "19/27", "runs text_csv, text_latex too", "joined ")
+        await pilot.press("slash", *"text_latex", "enter")
+        await shown(pilot, "Running 1", "Ended 0 of 1")
+        assert table.selected == shared
+        await pilot.press("x")
+        await shown(pilot, "Stop #14 qwen3vl_text/text_html and 2 more?")
+
+
+async def test_the_cursor_follows_a_job_that_joins_another() -> None:
+    running = sample.jobs().jobs[1]
+    waits = waiting(15)
+    services = sample.services(known_jobs=queue_of(running, waits, waiting(16)))
+    async with Dashboard(services).run_test(size=WIDE, notifications=True) as pilot:
+        table = await open_queue(pilot)
+        assert table.selected == waits
+        joined = replace(
+            waits, state=Ended(Ending.JOINED, sample.NOON, "its tasks run in job 14"), successor=14
+        )
+        services.jobs.publish(queue_of(running, joined, waiting(16)))
+        await shown(pilot, "joined ")
+        assert table.selected == running
+        assert not dashboard(pilot)._notifications
+
+
+async def test_stalls_and_failing_tasks_call_for_someone() -> None:
+    running = sample.jobs().jobs[1]
+    assert isinstance(running.state, Running)
+    stalled = replace(running, state=replace(running.state, stalled_since=time.time() - 3 * 3600 - 20))
+    failing = waiting(15, held="20 tasks failed one after the other; see its log, then resume it")
+    failing = replace(failing, request=JobRequest("qwen3vl_text/text_csv"))
+    services = sample.services(known_jobs=queue_of(stalled, failing), progress={})
+    async with Dashboard(services).run_test(size=WIDE, notifications=True) as pilot:
+        await shown(pilot, "! stalled: #14 on GPU 2", "! #15 paused: 20 tasks", "! 3 need a look")
+        await open_queue(pilot)
+        await shown(pilot, "stalled: nothing new for 3h", "paused: 20 tasks failed one after the other")
+        assert line_with(pilot, "#14 ").startswith(" !")
+        assert line_with(pilot, "#15  ").startswith("▸!")

@@ -78,18 +78,16 @@ class QueueTable(LineView, can_focus=True):
         return self._cursor != at
 
     def _place_of(self, job: Job | None, at: int | None) -> int | None:
-        """Where the cursor goes that stood on `job` at `at`."""
+        """Where the cursor goes that stood on `job` at `at`: with it, or to what took its place."""
         if job is not None:
-            follower = None
-            for index, entry in enumerate(self.entries):
-                if not isinstance(entry, Job):
-                    continue
-                if entry.id == job.id and isinstance(entry.state, Ended) == isinstance(job.state, Ended):
-                    return index
-                if entry.replaces == job.id:
-                    follower = index
-            if follower is not None and not isinstance(job.state, Ended):
-                return follower
+            places = {entry.id: index for index, entry in enumerate(self.entries) if isinstance(entry, Job)}
+            here = places.get(job.id)
+            known = None if here is None else self.entries[here]
+            if isinstance(known, Job):
+                if isinstance(known.state, Ended) == isinstance(job.state, Ended):
+                    return here
+                if known.successor in places:
+                    return places[known.successor]
         # It ended, or is not shown any more: the cursor stays at the same height.
         return self._nearest(at if at is not None else self._first_of_the_queue())
 
