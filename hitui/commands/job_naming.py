@@ -34,11 +34,11 @@ def configs_of(job: Job) -> str:
     return f"{job.request.config} +{others}" if others else job.request.config
 
 
-def current_jobs(services: Services, numbers: Iterable[int]) -> tuple[Job, ...]:
+def current_jobs(services: Services, numbers: Iterable[int], *, joined: bool = False) -> tuple[Job, ...]:
     """The jobs of these numbers as they stand; where one went on as another one that, and this is said.
 
     Raises NoSuchName, and LaunchError for a job that joined one of other configs: what is done to that is
-    done to them too.
+    done to them too. With `joined` it is taken for itself.
     """
     wanted = tuple(dict.fromkeys(numbers))
     snapshot = services.jobs.read_once()
@@ -53,6 +53,8 @@ def current_jobs(services: Services, numbers: Iterable[int]) -> tuple[Job, ...]:
         while job.successor in known:
             other = known[job.successor]
             if isinstance(job.state, Ended) and job.state.ending is Ending.JOINED:
+                if joined:
+                    break
                 raise LaunchError(
                     f"job {number} joined job {other.id}, which is on {other.request.config} too;"
                     f" name job {other.id} for all of it"

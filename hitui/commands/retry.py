@@ -19,7 +19,7 @@ def run(arguments: argparse.Namespace) -> int:
     services = build_services(arguments.workspace)
     refused = False
     groups = set()
-    for ended in current_jobs(services, arguments.jobs):
+    for ended in current_jobs(services, arguments.jobs, joined=True):
         try:
             jobs = services.jobs.change_queue("retry", jobs=[ended.id])
         except LaunchError as error:
