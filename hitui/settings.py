@@ -177,6 +177,8 @@ class MatrixSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     runner: str | None = None
     format: list[str] = []
     min_free: str | None = None
+    gpus: int | None = None
+    share: bool | None = None
     stall: str | None = None
     restart_stalled: bool | None = None
     resume: bool | None = None
@@ -388,6 +390,8 @@ def _named_configs(parsed: _File) -> list[tuple[str, ConfigSettings]]:
                     modality=modality,
                     format=table_format,
                     min_free=matrix.min_free,
+                    gpus=matrix.gpus,
+                    share=matrix.share,
                     stall=matrix.stall,
                     restart_stalled=matrix.restart_stalled,
                     resume=matrix.resume,

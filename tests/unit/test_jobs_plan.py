@@ -10,8 +10,9 @@ from msgspec.structs import replace
 
 from hitui.domain.configs import Config, ConfigState
 from hitui.domain.gpus import Gpu, GpuSnapshot
-from hitui.domain.jobs import Job, JobRequest, JobsSnapshot, Running
+from hitui.domain.jobs import Job, JobRequest, JobsSnapshot, Queued, Running
 from hitui.domain.launches import LaunchPlan
+from hitui.domain.schedule import Schedule
 from hitui.domain.tasks import ErrorClass
 from hitui.paths import RuntimePaths
 from hitui.services.jobs import JobsService
@@ -111,3 +112,38 @@ def test_absent_gpus_and_running_jobs_are_refused(service: JobsService) -> None:
     assert made.launches[1].where == "waits for 20 GiB free on one GPU: GPU 0 is held by job 14"
     unknown = service.plan([JobRequest("z")], Workspace(()), machine())
     assert unknown.launches[0].refused == "no such config"
+
+
+def test_a_plan_gives_as_many_gpus_as_the_runner_says_and_keeps_them(tmp_path: Path) -> None:
+    runners = {"two": RunnerSettings(command=["true"], gpus=2), "own": RunnerSettings(command=["true"])}
+    service = JobsService(Settings(root=tmp_path, runners=runners), RuntimePaths(tmp_path, tmp_path))
+    made = plan(service, machine(30, 60, 50), state("a", "two"), state("b", "two"), state("c"))
+    assert [launch.where for launch in made.launches] == [
+        "GPU 1, 2 now",
+        "waits for 20 GiB free on 2 GPUs: GPU 0 is free; GPU 1, 2 are taken by the request before",
+        "waits for 20 GiB free on one GPU: GPU 0, 1, 2 are taken by the request before",
+    ]
+    refused = plan(service, machine(30), state("a", "two")).launches[0].refused
+    assert refused == "2 GPUs with 20 GiB in all are needed (gpus, min_free); there is 1"
+
+
+def test_a_plan_shares_a_gpu_where_the_settings_say_so(tmp_path: Path) -> None:
+    runners = {"own": RunnerSettings(command=["true"], share=True)}
+    service = JobsService(Settings(root=tmp_path, runners=runners), RuntimePaths(tmp_path, tmp_path))
+    made = plan(service, machine(50), state("a"), state("b"), state("c"))
+    assert [launch.where for launch in made.launches[:2]] == ["GPU 0 now", "GPU 0 now"]
+    assert made.launches[2].where.startswith("waits for 20 GiB free on one GPU: GPU 0 has 10 GiB beside")
+
+
+def test_what_is_kept_for_a_queued_job_is_not_offered_and_what_only_waits_for_others_keeps_nothing(
+    service: JobsService,
+) -> None:
+    running = Job(1, JobRequest("a"), 0.0, Running(("GPU-0",), 1, 0.0))
+    queued = Job(2, JobRequest("b", gpus=("0", "1")), 0.0, Queued())
+    service._latest = JobsSnapshot((running, queued), 1)
+    states = (state("a"), state("b"), state("c"))
+    kept = service.plan([JobRequest("c")], Workspace(states), machine(60, 60)).launches[0]
+    assert kept.where == "waits for 20 GiB free on one GPU: GPU 0 is held by job 1; GPU 1 is kept for job 2"
+    service._latest = JobsSnapshot((running, replace(queued, schedule=Schedule(held="by hand"))), 1)
+    free = service.plan([JobRequest("c")], Workspace(states), machine(60, 60)).launches[0]
+    assert free.where == "GPU 1 now"

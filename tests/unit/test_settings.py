@@ -102,6 +102,18 @@ def test_the_outline_of_the_interfaces_is_accepted(tmp_path: Path) -> None:
         ),
         ("[gpus]\nmin_free = '20'\n", "[gpus] min_free: a size with its unit is expected"),
         ("[gpus]\nhold = '10'\n", "[gpus] hold: a time with its unit is expected"),
+        (
+            "[runner.r]\ncommand = ['true']\ngpus = 0\n",
+            "[runner.r] gpus: a number from 1 on is expected, not 0",
+        ),
+        (
+            "[matrix.g]\nmodality = ['image']\ngpus = -1\n",
+            "[matrix.g] 'g/image' gpus: a number from 1 on is expected, not -1",
+        ),
+        (
+            "[runner.r]\ncommand = ['true']\nshare = 'yes'\n",
+            "[runner.r] share: true or false is expected, not a text",
+        ),
         ("[queue]\nstall = 30\n", '[queue] stall: a text is expected (such as "30m"), not a whole number'),
         (
             "[queue]\nstall = 'no'\n",
