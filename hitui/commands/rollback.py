@@ -22,13 +22,15 @@ def run(arguments: argparse.Namespace) -> int:
     if job is not None:
         raise WorkspaceError(f"{config.name}: job {job.id} is {job.word} on it; `hitui stop {job.id}` first")
     done = roll_back(config)
-    if done.kept_in is None and done.restored is None:
+    if not done:
         print(
             f"{config.name}: nothing to roll back, no run of hitui wrote into {catalogue.shown(config.output)}"
         )
-        return 0
-    if done.kept_in is not None:
-        print(f"{config.name}: {', '.join(done.moved)} moved to {catalogue.shown(done.kept_in)}")
-    if done.restored is not None:
-        print(f"{config.name}: {done.restored} is again the one from before the first rerun")
+    for rollback in done:
+        if rollback.kept_in is not None:
+            moved = ", ".join(rollback.moved)
+            print(f"{config.name}: {moved} moved to {catalogue.shown(rollback.kept_in)}")
+        for name in rollback.restored:
+            shown = catalogue.shown(rollback.folder / name)
+            print(f"{config.name}: {shown} is again the one from before the first rerun")
     return 0

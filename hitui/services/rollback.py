@@ -1,8 +1,8 @@
 """Puts a config back as it was before the first rerun.
 
-What our runs wrote into its output folder (journal, snapshot, later copies) moves into a hidden folder there,
-and the copy of the `checkpoint.json` that stood there before takes its place again. Every step is a rename
-within one folder: a rollback that was cut short is finished by the next one, and nothing is deleted.
+What our runs and merges wrote into its folders (journals, snapshots, merged files, later copies) moves into a
+hidden folder beside it, and the copy of the file that stood there before takes its place again. Every step is a
+rename within one folder: a rollback that was cut short is finished by the next one, and nothing is deleted.
 """
 
 from __future__ import annotations
@@ -12,62 +12,75 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import msgspec
 
+from hitui.adapters.checkpoints.result_listing import is_result_file
 from hitui.adapters.files.atomic import COPY_SUFFIX
-from hitui.adapters.files.look import is_file
+from hitui.adapters.files.look import is_dir, is_file
 from hitui.domain.configs import Config
 from hitui.errors import WorkspaceError
 
 JOURNAL = "results.jsonl"
-SNAPSHOT = "checkpoint.json"
 _MARK = b'"written_by": "hitui"'
 _MARK_AT_MOST = 4096
 """The mark is the last key of a snapshot."""
 
 
 class Rollback(msgspec.Struct, frozen=True):
-    """What a rollback did."""
+    """What a rollback did in one folder."""
 
+    folder: Path
     kept_in: Path | None
     """Where the files of our runs lie now; None: there were none."""
     moved: tuple[str, ...]
-    restored: str | None
-    """Name of the file that was brought back; None: no copy of one was kept."""
+    restored: tuple[str, ...]
+    """Names of the files that were brought back."""
 
 
-def roll_back(config: Config) -> Rollback:
-    """Raises WorkspaceError when a runner writes there now, or the folder cannot be written."""
-    folder = Path(config.output)
-    copy = folder / (SNAPSHOT + COPY_SUFFIX)
-    with _no_runner(folder / JOURNAL):
-        ours = [path for path in (folder / JOURNAL,) if is_file(path)]
-        snapshot = folder / SNAPSHOT
-        if is_file(snapshot) and (is_file(copy) or is_ours(snapshot)):
-            ours.append(snapshot)
-        ours += sorted(path for path in folder.glob(copy.name + "-*") if is_file(path))
-        restores = is_file(copy)
-        if not ours and not restores:
-            return Rollback(None, (), None)
+def roll_back(config: Config) -> tuple[Rollback, ...]:
+    """What was done in each folder of the config where there was anything to do.
+
+    Raises WorkspaceError when a runner writes into one now, and then nothing was changed, or when a folder cannot
+    be written.
+    """
+    folders = [Path(folder) for folder in config.folders if is_dir(folder)]
+    with ExitStack() as locks:
+        for folder in folders:
+            locks.enter_context(_no_runner(folder / JOURNAL))
+        done = [_roll_back_folder(folder) for folder in folders]
+    return tuple(rollback for rollback in done if rollback.moved or rollback.restored)
+
+
+def _roll_back_folder(folder: Path) -> Rollback:
+    try:
+        names = sorted(path.name for path in folder.iterdir() if is_file(path))
+        copies = {name.removesuffix(COPY_SUFFIX) for name in names if name.endswith(COPY_SUFFIX)}
+        replaced = {name for name in copies if is_result_file(name)}
+        snapshots = [
+            name
+            for name in names
+            if name in replaced
+            or (name.endswith(".json") and is_result_file(name) and is_ours(folder / name))
+        ]
+        later_copies = [
+            name for name in names if name.rpartition(COPY_SUFFIX + "-")[0] in {*replaced, *snapshots}
+        ]
+        ours = [name for name in names if name == JOURNAL] + snapshots + later_copies
         kept_in = folder / time.strftime(".hitui-rolled-back-%Y%m%dT%H%M%SZ", time.gmtime())
-        try:
-            if ours:
-                kept_in.mkdir(exist_ok=True)
-            for path in ours:
-                path.rename(_free_name(kept_in / path.name))
-            if restores:
-                copy.rename(snapshot)
-        except OSError as error:
-            raise WorkspaceError(
-                f"{folder}: cannot be rolled back: {error.strerror}; make it writable and try again, "
-                "nothing was lost"
-            ) from error
-    return Rollback(
-        kept_in if ours else None, tuple(path.name for path in ours), SNAPSHOT if restores else None
-    )
+        if ours:
+            kept_in.mkdir(exist_ok=True)
+        for name in ours:
+            (folder / name).rename(_free_name(kept_in / name))
+        for name in sorted(replaced):
+            (folder / (name + COPY_SUFFIX)).rename(folder / name)
+    except OSError as error:
+        raise WorkspaceError(
+            f"{folder}: cannot be rolled back: {error.strerror}; make it writable and try again, nothing was lost"
+        ) from error
+    return Rollback(folder, kept_in if ours else None, tuple(ours), tuple(sorted(replaced)))
 
 
 def is_ours(path: Path) -> bool:

@@ -123,6 +123,39 @@ class TestRollback:
         assert "nothing to roll back" in sandbox.hitui("rollback", "text_html").stdout
         assert contents(output) == before
 
+    def test_shards_and_merged_files_go_too(self, sandbox: Sandbox, output: Path) -> None:
+        theirs = output.with_name("text_html_merged") / "checkpoint_merged.json"
+        write_results(theirs, [answer(1)])
+        write_results(output.with_name("text_html_shard0") / "checkpoint.json", [answer(2)])
+        before = contents(output.parent)
+        append_lines(output.with_name("text_html_shard0") / "results.jsonl", [answer(3)])
+        append_lines(output.with_name("text_html_shard1") / "results.jsonl", [answer(4)])
+        assert sandbox.hitui("merge", "text_html").returncode == 0
+        assert sandbox.json("ls")[1]["done"] == 4
+        run = sandbox.hitui("rollback", "text_html")
+
+        assert run.returncode == 0, run.stderr
+        assert "text_html_merged/checkpoint_merged.json is again the one from before" in run.stdout
+        now = contents(output.parent)
+        assert {name: now[name] for name in now if ".hitui-rolled-back-" not in name} == before
+        assert sorted(Path(name).name for name in now.keys() - before.keys()) == [
+            "checkpoint_merged.json",
+            "results.jsonl",
+            "results.jsonl",
+        ]
+        assert sandbox.json("ls")[1]["done"] == 2
+
+    def test_one_shard_that_is_written_holds_all_of_it_back(self, sandbox: Sandbox, output: Path) -> None:
+        append_lines(output / "results.jsonl", [answer(3)])
+        journal = append_lines(output.with_name("text_html_shard1") / "results.jsonl", [answer(4)])
+        before = contents(output.parent)
+        with journal.open() as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            run = sandbox.hitui("rollback", "text_html")
+        assert run.returncode == 1
+        assert "text_html_shard1/results.jsonl: a runner is writing it" in run.stderr
+        assert contents(output.parent) == before
+
     def test_is_refused_while_a_runner_writes(self, sandbox: Sandbox, output: Path) -> None:
         journal = append_lines(output / "results.jsonl", [answer(3)])
         before = contents(output)
