@@ -84,7 +84,8 @@ def layout(view: QueueView, width: int) -> QueueLayout:
     gap = 1 if narrow else 2
     jobs = view.jobs.snapshot.jobs
     number = max(4, len(str(jobs[-1].id)) + 1 if jobs else 0)
-    longest = max((len(name) for name in {job.request.config for job in jobs}), default=6)
+    names = {(job.request.config, len(job.request.also)) for job in jobs}
+    longest = max((len(name) + len(_more(others)) for name, others in names), default=6)
     group = max((len(name) for name in {job.schedule.group for job in jobs}), default=5)
     group = max(5, min(group, 9 if narrow else 16))
     room = width - MARK_CELLS - number - group - PRIORITY_CELLS - ATTEMPT_CELLS - 5 * gap
@@ -223,9 +224,12 @@ def _needs_someone(job: Job, view: QueueView) -> bool:
 
 def _named(job: Job, width: int) -> str:
     """The config; where the job runs several, the first and how many more: `text_html +2`."""
-    others = len(job.request.configs) - 1
-    more = f" +{others}" if others else ""
+    more = _more(len(job.request.also))
     return text.fit(text.fit_tail(job.request.config, width - len(more)).rstrip() + more, width)
+
+
+def _more(others: int) -> str:
+    return f" +{others}" if others else ""
 
 
 def _title(title: str, shown: int, of: int, note: str = "") -> Line:
