@@ -191,11 +191,13 @@ def decide_ending(
     error: str | None,
     stop_asked: bool,
     last_words: str = "",
+    out_of_memory: bool = False,
 ) -> tuple[Ending, str]:
     """How a job whose runner's end was recorded ended, and the reason in one line.
 
     `error` says why its program could not be executed. A runner that still ended with status 0 after it was
-    asked to stop had nothing left to do, so it succeeded. `last_words` is the end of its log.
+    asked to stop had nothing left to do, so it succeeded. `last_words` is the end of its log; `out_of_memory`:
+    the kernel ended it for lack of main memory.
     """
     if error is not None:
         return Ending.NOT_STARTED, error
@@ -208,6 +210,7 @@ def decide_ending(
     said = f": {last_words}" if last_words else ""
     if signal is not None:
         hint = "; if nobody here did it, the machine ran out of memory (see dmesg)" if signal == 9 else ""
+        hint = "; the machine ran out of memory" if out_of_memory else hint
         return Ending.FAILED, f"ended by {signal_name(signal)}{hint}{said}"
     return Ending.FAILED, f"exit status {status}{said}"
 

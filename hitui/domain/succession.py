@@ -91,6 +91,8 @@ class HowItEnded(msgspec.Struct, frozen=True):
     interrupted: bool = False
     """The machine was restarted while it ran."""
     signal: int | None = None
+    out_of_memory: bool = False
+    """The kernel ended it for lack of main memory."""
 
 
 class Successor(msgspec.Struct, frozen=True):
@@ -189,7 +191,7 @@ def left_because(job: Job, end: HowItEnded, rules: RetryRules) -> str:
         return "no retries are allowed"
     if end.exit_status == WRONG_USAGE:
         return "it would be used wrongly again"
-    if out_of_memory(end.last_words):
+    if end.out_of_memory or out_of_memory(end.last_words):
         return "it would run out of memory again"
     if ended_from_outside(end):
         return "someone outside of hitui ended it"

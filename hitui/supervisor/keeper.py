@@ -261,6 +261,7 @@ class Keeper:
                 error=record.error,
                 stop_asked=stop_asked,
                 last_words=last_words,
+                out_of_memory=record.out_of_memory,
             )
             if ending is Ending.SUCCEEDED and record.outlived:
                 reason = (
@@ -273,7 +274,7 @@ class Keeper:
                 job,
                 End(ending, reason, record.ended_at, record.status, record.signal, record.peak_memory),
                 tail,
-                record.ran_seconds,
+                record,
             )
             return
         status = EventFile(job.events).read().exit_status if job.events else None
@@ -293,12 +294,13 @@ class Keeper:
         job: Job,
         end: End,
         tail: str = "",
-        ran_seconds: float | None = None,
+        record: ExitRecord | None = None,
         *,
         interrupted: bool = False,
     ) -> None:
         """Ends the job, and puts into its place what is to follow it. `tail` is the end of its log."""
         ended_at = end.at or time.time()
+        ran_seconds = None if record is None else record.ran_seconds
         started_at = job.state.started_at if isinstance(job.state, (Running, Stopping)) else None
         if ran_seconds is None and started_at is not None:
             # Nobody has measured it; a clock that was set back in between makes it no shorter than nothing.
@@ -307,7 +309,14 @@ class Keeper:
         if wish.aim is StopAim.RETRY:
             end = replace(end, ending=Ending.FAILED, reason=wish.reason, exit_status=None, signal=None)
         how = HowItEnded(
-            end.ending, ended_at, ran_seconds, end.exit_status, tail, interrupted, signal=end.signal
+            end.ending,
+            ended_at,
+            ran_seconds,
+            end.exit_status,
+            tail,
+            interrupted,
+            end.signal,
+            out_of_memory=record is not None and record.out_of_memory,
         )
         rules = self._retry_rules(job.request.config)
         follows = successor(job, how, wish, rules)

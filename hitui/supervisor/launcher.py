@@ -8,7 +8,7 @@ atomically:
     launcher.json  written first: pid, start_time
     runner.json    written by the runner's process before it becomes the runner: pid, start_time, started
     exit.json      status, signal, error, started, ended, ran (seconds by a clock that nobody sets),
-                   peak_memory (bytes), swept, outlived, left
+                   peak_memory (bytes), out_of_memory, swept, outlived, left
 
 `exit.json` is written as soon as the runner has ended and again, with `swept`, once nothing of its process
 tree is left; `outlived` counts the processes that had to be ended for that though nobody asked for a stop,
@@ -41,6 +41,15 @@ PR_SET_CHILD_SUBREAPER = 36
 SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGHUP}
 
 
+def memory_kills() -> int:
+    """How many processes the kernel has ended for lack of memory since it was started; 0 where it does not say."""
+    try:
+        with open("/proc/vmstat", "rb") as file:  # noqa: PTH123
+            return next((int(line.split()[1]) for line in file if line.startswith(b"oom_kill ")), 0)
+    except OSError:
+        return 0
+
+
 def write_json(folder: str, name: str, value: dict[str, Any]) -> None:
     """Replaces a file of the job's folder atomically; only its owner can read it."""
     beside = f"{folder}/{name}.{os.getpid()}"
@@ -71,6 +80,7 @@ class Launcher:
         }
         self.peak = 0
         self.started = 0.0
+        self.kills = memory_kills()
 
     def run(self) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
@@ -191,6 +201,9 @@ class Launcher:
             self.record["status" if exited else "signal"] = how.si_status
             self.record["ended"] = time.time()
             self.record["ran"] = time.monotonic() - self.started
+            # Between the last sample and now, so that it is hardly anyone else's.
+            killed = how.si_code == os.CLD_KILLED and how.si_status == signal.SIGKILL
+            self.record["out_of_memory"] = killed and not self.stop_asked and memory_kills() > self.kills
         self.record["peak_memory"] = self.peak or None
         self._write_record()
 
@@ -211,6 +224,7 @@ class Launcher:
         return processes.end_all(self._members, grace, pause=self._pause, hurry=lambda: self.hurry)
 
     def _sample(self) -> None:
+        self.kills = memory_kills()
         self.peak = max(self.peak, sum(map(processes.resident_bytes, processes.children(os.getpid()))))
 
 

@@ -53,6 +53,11 @@ def follower(here: Control, job_id: int) -> Job:
     return found
 
 
+def waits(here: Control, job_id: int, start: str) -> None:
+    """Returns once a queued job says that it waits for something that starts so."""
+    eventually(lambda: here.waits_for(job_id).startswith(start), f"job {job_id} waits for {start}")
+
+
 def followers(here: Control, job_id: int) -> int:
     return sum(job.replaces == job_id for job in here.client.last_known(None).jobs)
 
@@ -129,7 +134,7 @@ def test_a_time_that_was_named_is_waited_for_whatever_the_clock_did(here: Contro
     here.service.ensure_supervisor()
     later = time.time() + 86400
     (job,) = here.service.submit([JobRequest("g/answer")], Schedule(not_before=later))
-    assert "it starts then" in here.waits_for(job.id)
+    assert here.waits_for(job.id).endswith(": it starts then")
     assert here.job(job.id).schedule.not_before == later
 
 
@@ -165,7 +170,7 @@ def test_two_jobs_that_die_at_once_stop_their_group_until_it_is_resumed(here: Co
     here.ended(evals[1])
     reason = eventually(lambda: here.client.last_known().queue.group("eval").paused, "the group is paused")
     assert reason.startswith(f"#{evals[0]} and #{evals[1]} died within 60 s")
-    assert here.waits_for(evals[2]).startswith("group eval to be resumed: #")
+    waits(here, evals[2], "group eval to be resumed: #")
     # Other groups go on.
     here.running(here.submit("other"))
     if killed:
@@ -219,7 +224,7 @@ def test_a_job_that_is_paused_gives_its_gpu_back_and_comes_back_held(here: Contr
     assert here.ended(running).reason == "paused: lunch"
     assert (held.schedule.held, held.attempt) == ("lunch", 1)
     assert here.running(waiting).gpus[0].endswith("0")
-    assert here.waits_for(held.id) == "someone to resume it: lunch"
+    waits(here, held.id, "someone to resume it: lunch")
     here.client.stop([waiting])
     here.client.change_queue("resume", jobs=[held.id])
     here.running(held.id)
@@ -267,7 +272,7 @@ def test_what_waits_for_a_job_waits_for_the_one_that_took_its_place(here: Contro
     here.client.change_queue("resume")
     again = follower(here, first)
     assert here.job(then.id).schedule.after_success == (again.id,)
-    assert here.waits_for(then.id) == f"job {again.id}: to succeed"
+    waits(here, then.id, f"job {again.id}: to succeed")
     revive(here)
     assert here.ended(then.id).ending is Ending.SUCCEEDED
     last_try = float((here.output("once") / "starts").read_text().split()[-1])
@@ -523,5 +528,26 @@ def test_programs_that_cannot_be_executed_do_not_burn_through_their_group(here: 
     here.client.change_queue("limit", group="default", limit=1)
     jobs = [here.submit(name) for name in names]
     assert [here.ended(job_id).ending for job_id in jobs[:2]] == [Ending.NOT_STARTED] * 2
-    assert here.waits_for(jobs[2]).startswith(f"group default to be resumed: #{jobs[0]} and #{jobs[1]} died")
+    waits(here, jobs[2], f"group default to be resumed: #{jobs[0]} and #{jobs[1]} died")
     assert [type(here.job(job_id).state) for job_id in jobs[2:]] == [Queued, Queued]
+
+
+def test_what_a_launcher_records_of_a_kill_for_lack_of_memory_decides(here: Control) -> None:
+    write_programs(here, {"large": HANG}, 'retries = 2\nretry_pause = "1ms"\nquick = "0s"')
+    job_id = here.submit("large")
+    here.running(job_id)
+    main, launcher = here.told("large", "main"), here.launcher(job_id)
+    kill(here.supervisor())
+    kill(main)
+    eventually(lambda: not processes.alive(launcher), "the launcher has recorded the end")
+    path = here.paths.job(job_id) / "exit.json"
+    written = json.loads(path.read_text())
+    assert (written["signal"], written["out_of_memory"]) == (signal.SIGKILL, False)
+    assert 0 < written["ran"] < 60
+    path.write_text(json.dumps({**written, "out_of_memory": True}))
+    here.service.ensure_supervisor()
+    reason = here.ended(job_id).reason
+    assert reason == (
+        "ended by SIGKILL; the machine ran out of memory; not tried again: it would run out of memory again"
+    )
+    assert followers(here, job_id) == 0

@@ -213,7 +213,7 @@ def test_a_job_whose_gpu_is_lost_goes_on_elsewhere(here: Control, how: str) -> N
     third = here.submit("moves", ids=(1,), gpus=(lost[-1],))
     here.client.stop([again.id])
     here.ended(again.id)
-    assert "does not answer" in here.waits_for(third)
+    eventually(lambda: "does not answer" in here.waits_for(third), "it waits for the lost GPU")
 
 
 def test_a_driver_that_does_not_answer_takes_no_job_from_its_gpu(here: Control) -> None:

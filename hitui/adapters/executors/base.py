@@ -54,6 +54,8 @@ class ExitRecord(msgspec.Struct, frozen=True):
     """Processes of its tree that not even SIGKILL ended."""
     ran_seconds: float | None = None
     """By a clock that nobody sets; None: a launcher of an older version has not measured it."""
+    out_of_memory: bool = False
+    """The kernel ended it, or one of its processes, for lack of main memory."""
 
 
 class RunnerRecord(msgspec.Struct, frozen=True):

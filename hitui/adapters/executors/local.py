@@ -43,6 +43,7 @@ class _ExitFile(msgspec.Struct):
     outlived: int = 0
     peak_memory: int | None = None
     ran: float | None = None
+    out_of_memory: bool = False
 
 
 class LocalExecutor:
@@ -218,6 +219,7 @@ def _record(exit_file: _ExitFile) -> ExitRecord:
         outlived=exit_file.outlived,
         left=exit_file.left,
         ran_seconds=exit_file.ran,
+        out_of_memory=exit_file.out_of_memory,
     )
 
 

@@ -1,0 +1,173 @@
+"""What follows a job that ended and what its group pays for it, for any rules; and pauses when the clock is set."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hitui.domain.gpus import Gpu, GpuSnapshot
+from hitui.domain.jobs import Ending, Job, JobRequest, Queued, decide_ending
+from hitui.domain.placement import GpuHistory, GpuRules, Need, held_seconds
+from hitui.domain.queue import Standing, own_wait
+from hitui.domain.schedule import Schedule
+from hitui.domain.succession import (
+    END,
+    LONGEST_PAUSE,
+    HowItEnded,
+    RetryRules,
+    StopAim,
+    StopWish,
+    Successor,
+    Toll,
+    after_clock_change,
+    died_at_once,
+    left_because,
+    out_of_memory,
+    successor,
+    toll_of,
+)
+
+NOW = 1_700_000_000.0
+RULES = st.builds(
+    RetryRules,
+    retries=st.integers(0, 300),
+    pause=st.floats(0, 1e6),
+    resume=st.booleans(),
+    quick=st.floats(0, 100),
+)
+ENDS = st.builds(
+    HowItEnded,
+    st.sampled_from(list(Ending)),
+    st.just(NOW),
+    st.none() | st.floats(0, 1e6),
+    st.none() | st.sampled_from([0, 1, 2, 75, 143]),
+    st.sampled_from(["", "CUDA out of memory", "KeyError: 'x'"]),
+    st.booleans(),
+    st.none() | st.sampled_from([1, 2, 6, 9, 11, 15]),
+    st.booleans(),
+)
+WISHES = st.builds(StopWish, st.sampled_from(list(StopAim)), st.sampled_from(["", "lunch"]))
+
+
+def job(number: int = 5, group: str = "default", attempt: int = 1, replaces: int | None = None) -> Job:
+    schedule = Schedule(group=group)
+    return Job(number, JobRequest("a"), NOW, Queued(), schedule=schedule, attempt=attempt, replaces=replaces)
+
+
+@given(RULES)
+def test_no_crash_is_tried_for_ever_and_no_pause_is_longer_than_the_longest(rules: RetryRules) -> None:
+    known = job()
+    crash = HowItEnded(Ending.FAILED, NOW, 1e9, 1)
+    tries = 0
+    while (follows := successor(known, crash, END, rules)) is not None:
+        tries += 1
+        assert follows.schedule.pause is not None
+        assert follows.schedule.pause <= LONGEST_PAUSE
+        assert follows.schedule.not_before == NOW + follows.schedule.pause
+        known = job(attempt=follows.attempt)
+    assert tries == rules.retries
+    assert left_because(known, crash, rules)
+
+
+@given(ENDS, WISHES, RULES, st.integers(1, 5))
+def test_what_succeeded_or_was_stopped_for_good_never_runs_again(
+    end: HowItEnded, wish: StopWish, rules: RetryRules, attempt: int
+) -> None:
+    follows = successor(job(attempt=attempt), end, wish, rules)
+    if end.ending in (Ending.SUCCEEDED, Ending.NOT_STARTED):
+        assert follows is None
+    if end.ending is Ending.STOPPED:
+        assert (follows is not None) == (wish.aim in (StopAim.PAUSE, StopAim.REQUEUE))
+    if end.ending is Ending.FAILED:
+        assert (follows is None) == bool(left_because(job(attempt=attempt), end, rules))
+
+
+def test_a_job_whose_gpu_was_lost_goes_back_without_having_used_up_a_try() -> None:
+    wish = StopWish(StopAim.REQUEUE, "GPU 3 is lost")
+    for ending in (Ending.STOPPED, Ending.REQUEUED):
+        end = HowItEnded(ending, NOW, 1.0, 75)
+        assert successor(job(attempt=2), end, wish, RetryRules()) == Successor(Schedule(), 2)
+
+
+def test_what_the_kernel_ended_for_lack_of_memory_is_left_and_says_so() -> None:
+    end = HowItEnded(Ending.FAILED, NOW, 600.0, signal=9, out_of_memory=True)
+    assert left_because(job(), end, RetryRules()) == "it would run out of memory again"
+    assert left_because(job(), HowItEnded(Ending.FAILED, NOW, 600.0, signal=9), RetryRules()) == ""
+    ended = decide_ending(status=None, signal=9, error=None, stop_asked=False, out_of_memory=True)
+    assert ended == (Ending.FAILED, "ended by SIGKILL; the machine ran out of memory")
+
+
+def test_an_out_of_memory_is_found_above_the_complaints_that_follow_it_and_no_further() -> None:
+    complaint = "Exception ignored in: <function destroy>\n"
+    assert out_of_memory("CUDA out of memory\n" + complaint * 19)
+    assert not out_of_memory("CUDA out of memory\n" + complaint * 20)
+
+
+QUEUES = st.lists(
+    st.builds(
+        lambda number, group, replaces: job(number, group, replaces=replaces),
+        st.integers(10, 30),
+        st.sampled_from(["default", "eval"]),
+        st.none() | st.integers(1, 9),
+    )
+)
+
+
+@given(st.lists(st.tuples(st.integers(1, 9), ENDS), unique_by=lambda entry: entry[0]), QUEUES)
+def test_a_group_stops_after_two_deaths_in_a_row_where_something_else_waits(
+    course: list[tuple[int, HowItEnded]], queued: list[Job]
+) -> None:
+    paid: tuple[int, ...] = ()
+    row: list[int] = []
+    for number, end in course:
+        toll = toll_of(job(number), end, paid, queued, 10.0, "no module")
+        quick = end.ran_seconds is not None and end.ran_seconds <= 10.0
+        if end.ending is Ending.STOPPED:
+            assert toll is None
+            continue
+        assert toll is not None
+        died = end.ending is Ending.NOT_STARTED or (end.ending is Ending.FAILED and quick)
+        row = [*row, number] if died else []
+        others = [
+            other for other in queued if other.schedule.group == "default" and other.replaces not in row[-2:]
+        ]
+        assert bool(toll.pause) == (len(row) >= 2 and bool(others))
+        if toll.pause:
+            assert died_at_once(toll.pause)
+            assert toll.pause == f"#{row[-2]} and #{row[-1]} died within 10 s: no module"
+            row = []
+        else:
+            assert toll == Toll(tuple(row[-2:]))
+        paid = toll.died
+
+
+@given(st.none() | st.floats(0, 1e4), st.none() | st.floats(NOW - 1e6, NOW + 1e6), st.floats(-1e6, 1e6))
+def test_a_pause_never_lies_further_ahead_than_it_is_long_whatever_the_clock_did(
+    pause: float | None, not_before: float | None, change: float
+) -> None:
+    schedule = Schedule(pause=pause, not_before=not_before)
+    now = NOW + change
+    mended = after_clock_change(schedule, now)
+    if pause is None or not_before is None:
+        assert mended is schedule
+        return
+    assert mended.not_before is not None
+    assert mended.not_before <= max(not_before, now)
+    assert mended.not_before - now <= pause * (1 + 1e-9) + 1e-6
+    assert after_clock_change(mended, now + 1e-3).not_before == mended.not_before
+    waiting = Job(5, JobRequest("a"), NOW, Queued(), schedule=mended)
+    assert own_wait(waiting, Standing(max(mended.not_before, now))) == ""
+
+
+@pytest.mark.parametrize("change", [-86400.0, -3.0, 3.0, 86400.0])
+def test_a_hold_time_passes_though_the_clock_is_set(change: float) -> None:
+    rules = GpuRules(hold=10.0)
+    history = GpuHistory()
+    gpu = Gpu(0, "GPU-0", "x", memory_total=8, memory_used=0, memory_free=8, utilization=0)
+    for second in range(25):
+        taken_at = NOW + second + (change if second >= 12 else 0.0)
+        history = history.observe(GpuSnapshot(taken_at, "simulated", (gpu,)), rules.hold)
+    held = held_seconds(history, "GPU-0", Need(1), rules, {})
+    assert held is not None
+    assert held >= rules.hold
