@@ -56,7 +56,8 @@ def prune(
                     batch.append(job_id)
             with transaction(database):
                 # One that was submitted since may wait for a job whose folder is gone by now.
-                batch = [job_id for job_id in batch if job_id not in _needed(database, newest)]
+                needed = _needed(database, newest)
+                batch = [job_id for job_id in batch if job_id not in needed]
                 values = [(job_id,) for job_id in batch]
                 database.executemany("DELETE FROM job_records WHERE job = ?", values)
                 database.executemany("DELETE FROM jobs WHERE id = ?", values)
@@ -132,7 +133,8 @@ def _make_vacuumable(database: sqlite3.Connection) -> None:
 
 def _give_back_pages(database: sqlite3.Connection, stop: Callable[[], bool]) -> None:
     while not stop() and (free := database.execute("PRAGMA freelist_count").fetchone()[0]):
-        database.execute(f"PRAGMA incremental_vacuum({PAGES})").fetchall()
+        # Not `execute`: that makes one step, and so gives back one page.
+        database.executescript(f"PRAGMA incremental_vacuum({PAGES})")
         if database.execute("PRAGMA freelist_count").fetchone()[0] >= free:
             break
     # The log of what was written is as long as it ever was, unless it is cut; nobody is kept waiting for that.
