@@ -403,3 +403,28 @@ def test_a_listing_fits_a_terminal_of_80_columns(here: Control, verb: str) -> No
     # To a pipe each job is one line.
     assert name in typed(here, verb).stdout.splitlines()[1]
     assert len(typed(here, verb).stdout.splitlines()) == 3
+
+
+def test_a_job_that_joined_another_is_followed_and_never_taken_for_all_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HITUI_DEMO_SECONDS", "0.02")
+    monkeypatch.setenv("HITUI_DEMO_FAILURE_RATE", "0")
+    with control(tmp_path, monkeypatch, questions=4, gpus=1) as here:
+        text = HEAD + '[runner.demo]\nengine = "demo"\n'
+        for table_format in ("html", "csv"):
+            text += f'[[config]]\nname = "g/{table_format}"\nmodality = "text"\nformat = "{table_format}"\n'
+        (here.root / "hitui.toml").write_text(text)
+        done = hitui(here, "run", "html", "csv", "--wait")
+        assert done.returncode == 0, done.stderr
+        assert "\njob 2 goes on as job 1\n" in done.stdout
+        assert done.stdout.endswith("g/html: 4 tasks answered\ng/csv: 4 tasks answered\n")
+        leader, joined = listed(here)
+        assert (leader["configs"], joined["state"]) == (["g/html", "g/csv"], "joined")
+        assert " g/html +1 " in typed(here, "jobs").stdout
+        refused = typed(here, "stop", "2")
+        assert (refused.returncode, refused.stderr) == (
+            1,
+            "hitui: job 2 joined job 1, which is on g/html too; name job 1 for all of it\n",
+        )
+        assert typed(here, "retry", "2").stdout == "job 3: g/csv, another try of job 2\n"
