@@ -66,16 +66,21 @@ def is_surely_stalled(attention: Attention, now: float, rules: WatchRules) -> bo
     return is_stalled(attention, now, rules) and now - attention.told_since >= rules.stall
 
 
+def tells_of_gpus(snapshot: GpuSnapshot) -> bool:
+    """Whether the driver answers at all; only then a GPU may be called lost."""
+    return snapshot.error is None and bool(snapshot.gpus)
+
+
 def losses(
     known: Mapping[str, float], held: Collection[str], snapshot: GpuSnapshot, now: float
 ) -> dict[str, float]:
     """Since when each of the held GPUs (UUIDs) is lost.
 
-    The driver gives nothing of it while it gives something of others, or it no longer lists it. Where the driver
-    does not answer at all nothing is known, and what was known before counts anew.
+    The driver gives nothing of it while it gives something of others, or it no longer lists it. A driver that
+    does not answer at all says nothing of any GPU: what was known before stays as it was.
     """
-    if snapshot.error is not None or not snapshot.gpus:
-        return {}
+    if not tells_of_gpus(snapshot):
+        return {uuid: min(since, now) for uuid, since in known.items() if uuid in held}
     there = {gpu.uuid: gpu for gpu in snapshot.gpus}
     return {uuid: min(known.get(uuid, now), now) for uuid in held if uuid not in there or there[uuid].silent}
 

@@ -29,6 +29,7 @@ from hitui.domain.watching import (
     is_surely_stalled,
     loss_words,
     losses,
+    tells_of_gpus,
 )
 from hitui.supervisor.keeper import Keeper
 from hitui.supervisor.store import Store
@@ -105,7 +106,7 @@ class Watching:
         now = time.monotonic()
         held = {uuid for job in running for uuid in job.gpus}
         self._lost = losses(self._lost, held, snapshot, now)
-        for job in running if self._lost else ():
+        for job in running if self._lost and tells_of_gpus(snapshot) else ():
             limit = self._rules_of(job).lost
             for uuid in job.gpus:
                 if uuid in self._lost and limit is not None and now - self._lost[uuid] >= limit:
