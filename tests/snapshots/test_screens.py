@@ -114,7 +114,7 @@ def test_what_is_to_be_paused(snap_compare: Compare, queue_app: Dashboard) -> No
 @pytest.mark.parametrize("size", ["80x24", "120x40"])
 def test_pauses_on_the_main_screen(snap_compare: Compare, queue_app: Dashboard, size: str) -> None:
     async def run(pilot: Pilot[int]) -> None:
-        await shown(pilot, "! group night stopped", "paused", "no log yet")
+        await shown(pilot, "▶ text_html #14", "! group night stopped", "3.9/m", "! unreadable", "no log yet")
         await pilot.wait_for_scheduled_animations()
 
     assert snap_compare(queue_app, terminal_size=SIZES[size], run_before=run)
