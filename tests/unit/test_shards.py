@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hitui.adapters.checkpoints.catalogue import Catalogue
 from hitui.adapters.checkpoints.naming import bare_location
 from hitui.domain.shards import (
     IMAGE_TOKENS,
@@ -18,7 +19,8 @@ from hitui.domain.shards import (
     shard_folder,
     split,
 )
-from hitui.domain.tasks import Question
+from hitui.domain.tasks import Question, TaskStatus
+from hitui.settings import load_settings
 from tests.tools.results import answer, append_lines, failure, read, write_workspace
 
 TABLES = st.lists(st.tuples(st.integers(0, 1000), st.integers(1, 4)), max_size=30)
@@ -122,3 +124,24 @@ def test_results_read_as_one_however_many_shards_there_were(tmp_path: Path, part
     assert (state.done, state.errors, state.missing, state.blocked) == (6, 1, 0, 1)
     assert state.config.output == str(output)
     assert len(state.config.folders) == 1 + min(parts, 5)
+
+
+@pytest.mark.parametrize("output", ["result/g/text_html", "result/g/text_html_sc", "../elsewhere/text_html"])
+def test_shards_of_a_declared_config_are_its_own_wherever_it_lies(tmp_path: Path, output: str) -> None:
+    workspace = write_workspace(tmp_path / "workspace")
+    (workspace / "hitui.toml").write_text(
+        f'[workspace]\nresults = ["result"]\n[[config]]\nname = "mine"\nmodality = "text"\nformat = "html"\noutput = "{output}"\n'
+    )
+    folder = str((workspace / output).resolve())
+    for part, task in enumerate((6, 7)):
+        append_lines(Path(shard_folder(folder, part)) / "results.jsonl", [answer(task)])
+    append_lines(Path(f"{folder}_shards") / "results.jsonl", [answer(5)])
+    catalogue = Catalogue(load_settings(workspace, workspace / "hitui.toml"))
+    mine = catalogue.find("mine")
+
+    folders = [str(Path(place).resolve()) for place in (mine.output, *mine.folders[-2:])]
+    assert folders == [folder, f"{folder}_shard0", f"{folder}_shard1"]
+    answered = {task.id for task in catalogue.read(mine).tasks if task.status is TaskStatus.DONE}
+    assert answered - {1, 2} == {6, 7}
+    others = [set(config.folders) for config in catalogue.configs if config.name != "mine"]
+    assert all(set(mine.folders).isdisjoint(other) for other in others)

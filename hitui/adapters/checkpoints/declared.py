@@ -7,6 +7,7 @@ then has the path by which it was discovered, which is the one that is watched.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from hitui.adapters.checkpoints.naming import modality_and_format
 from hitui.adapters.files.look import Identity, identity_of, is_dir
 from hitui.domain.configs import Config
 from hitui.settings import ConfigSettings, Settings
+
+_PART = re.compile(r"(.+)_(?:shard\d+|merged)")
+"""What runs on several GPUs and merges call the folders that they make beside a config's output."""
 
 
 def join_declared(
@@ -34,10 +38,17 @@ def join_declared(
         return known.get(_same(folder), folder)
 
     declared: dict[str, Config] = {}
+    listed: dict[Path, dict[str, list[str]]] = {}
     for entry in settings.configs:
         output = None if entry.output is None else place(entry.output)
         found = by_name.get(entry.name) if output is None else by_output.get(output)
-        declared[entry.name] = _declare(settings, entry, found, output, map(place, entry.folders))
+        config = _declare(settings, entry, found, output, map(place, entry.folders))
+        own = Path(config.output)
+        if own.parent not in listed:
+            listed[own.parent] = _parts_in(own.parent)
+        parts = listed[own.parent].get(own.name, ())
+        folders = tuple(dict.fromkeys((*config.folders, *map(place, parts))))
+        declared[entry.name] = replace(config, folders=folders)
     taken = {folder for config in declared.values() for folder in config.folders}
     rest = {}
     for config in discovered:
@@ -83,6 +94,20 @@ def _declare(
         runner=entry.runner or (settings.default_runner if _answers(kind) else None),
         declared=True,
     )
+
+
+def _parts_in(parent: Path) -> dict[str, list[str]]:
+    """Name of an output in `parent` → its parts there, also where no walk leads and where that name is a part's."""
+    parts: dict[str, list[str]] = {}
+    try:
+        names = sorted(os.listdir(parent))  # noqa: PTH208 - names of thousands of folders, no paths
+    except OSError:
+        return parts
+    for name in names:
+        match = _PART.fullmatch(name)
+        if match is not None and is_dir(parent / name):
+            parts.setdefault(match[1], []).append(str(parent / name))
+    return parts
 
 
 def _same(folder: str) -> Identity | str:
