@@ -43,8 +43,7 @@ def prune(
     with contextlib.closing(connect(paths.database)) as database:
         database.row_factory = sqlite3.Row
         _make_vacuumable(database)
-        newest = database.execute("SELECT coalesce(max(id), 0) FROM jobs").fetchone()[0]
-        needed = _needed(database, 0)
+        newest, needed = _newest(database), _needed(database, 0)
         old = [job_id for job_id in _old(database, now - keep, least) if job_id not in needed]
         gone = 0
         for first in range(0, len(old), BATCH):
@@ -56,7 +55,8 @@ def prune(
                     batch.append(job_id)
             with transaction(database):
                 # One that was submitted since may wait for a job whose folder is gone by now.
-                needed = _needed(database, newest)
+                needed |= _needed(database, newest)
+                newest = _newest(database)
                 batch = [job_id for job_id in batch if job_id not in needed]
                 values = [(job_id,) for job_id in batch]
                 database.executemany("DELETE FROM job_records WHERE job = ?", values)
@@ -94,6 +94,10 @@ def _old(database: sqlite3.Connection, before: float, least: int) -> list[int]:
         (before, least),
     )
     return [row["id"] for row in rows]
+
+
+def _newest(database: sqlite3.Connection) -> int:
+    return int(database.execute("SELECT coalesce(max(id), 0) FROM jobs").fetchone()[0])
 
 
 def _needed(database: sqlite3.Connection, above: int) -> set[int]:
