@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 import msgspec
+from msgspec.structs import replace
 
 from hitui.domain.claims import Claims
 from hitui.domain.configs import Config
@@ -73,7 +74,10 @@ def why_job(now: Situation, job: Job) -> Why:
     match job.state:
         case Queued(waits_for=waits_for):
             claims = claims_now(now.settings, now.jobs, now.configs, now.gpus, before=job)
-            reasons = _reasons(now, need, claims, job.request)
+            reasons = tuple(
+                replace(reason, reason=reason.reason + _hold_of_queued(now)) if reason.free else reason
+                for reason in _reasons(now, need, claims, job.request)
+            )
             if now.jobs.supervisor_pid is None:
                 says = NO_SUPERVISOR
             elif waits_for:
@@ -101,7 +105,7 @@ def why_request(now: Situation, request: JobRequest, refused: str | None) -> Why
         waits_for = paused or _without_gpus(placed.waits_for, reasons)
         return Why(request.config, None, "", False, f"would wait for {waits_for}", need, reasons)
     labels = [gpu.label for gpu in now.gpus.gpus if gpu.uuid in placed.gpus]
-    where = f" on GPU {', '.join(labels)}" if labels else ", on no GPU"
+    where = f" on GPU {', '.join(labels)}{_hold(now, len(labels))}" if labels else ", on no GPU"
     return Why(request.config, None, "", True, f"would start now{where}", need, reasons)
 
 
@@ -113,6 +117,17 @@ def _reasons(now: Situation, need: Need, claims: Claims, request: JobRequest) ->
         GpuReason(verdict.gpu.label, verdict.gpu.uuid, not verdict.hindrance, _words(verdict, need))
         for verdict in verdicts
     )
+
+
+def _hold_of_queued(now: Situation) -> str:
+    hold = now.settings.gpus.hold_seconds
+    return f", and must stay so for {hold:.0f} s" if hold else ""
+
+
+def _hold(now: Situation, count: int) -> str:
+    """One reading says nothing of the time before it."""
+    hold = now.settings.gpus.hold_seconds
+    return f", if {'it stays' if count == 1 else 'they stay'} free for {hold:.0f} s" if hold else ""
 
 
 def _words(verdict: Verdict, need: Need) -> str:

@@ -104,3 +104,28 @@ def test_a_gpu_that_another_hitui_holds_says_so(
         other.client.stop([job])
         other.ended(job)
         other.client.shut_down()
+
+
+def test_the_hold_time_is_said_of_what_is_free(here: Control, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = here.root / "hitui.toml"
+    settings.write_text(settings.read_text().replace('hold = "0s"', 'hold = "5m"'))
+    lines = why(here, capsys, "answer")
+    assert lines[:2] == ["g/answer: would start now on GPU 0, if it stays free for 300 s", "  GPU 0 is free"]
+    waiting = here.submit("answer")
+    here.waits_for(waiting)
+    assert why(here, capsys, str(waiting))[1] == "  GPU 0 is free, and must stay so for 300 s"
+    told = why(here, capsys, "answer2")
+    assert told[:2] == [
+        "g/answer2: would start now on GPU 1, if it stays free for 300 s",
+        f"  GPU 0 is kept for job {waiting}",
+    ]
+
+
+def test_without_a_supervisor_a_queued_job_says_how_to_go_on(
+    here: Control, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here.service.change_queue("pause", queue=True)
+    waiting = here.submit("answer")
+    here.client.shut_down()
+    head = why(here, capsys, str(waiting))[0]
+    assert head.endswith("no supervisor runs to start it; start one with `hitui supervisor start`")
