@@ -61,7 +61,7 @@ def current_jobs(services: Services, numbers: Iterable[int], *, joined: bool = F
                 )
             job = other
         if job.id != number:
-            print(f"job {number} goes on as job {job.id}")
+            print(f"job {number} went on as job {job.id}")
         found[job.id] = job
     return tuple(found.values())
 

@@ -25,7 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--json", action="store_true", help="print an object: paused, groups, running, queued"
     )
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", title="to change it")
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", title="to change it", prog=parser.prog)
+    # Without an action it lists; argparse's own line would ask for one.
+    parser.usage = f"{parser.prog} [-h] [--json] [ACTION …]"
 
     def action(
         name: str, line: str, act: Callable[[Services, argparse.Namespace], None]

@@ -163,7 +163,7 @@ def test_a_paused_job_gives_its_gpu_back_and_goes_on_when_it_is_resumed(here: Co
     assert (other["state"], tuple(other["gpus"])) == ("succeeded", gpus)
     # By its first number too.
     done = typed(here, "resume", "1")
-    assert done.stdout == "job 1 goes on as job 2\njob 2: g/hang, queued\n"
+    assert done.stdout == "job 1 went on as job 2\njob 2: g/hang, queued\n"
     here.running(2)
 
 
@@ -175,7 +175,7 @@ def test_a_job_can_be_resumed_while_it_still_stops(here: Control) -> None:
     here.running(2)
     # Who stops it by its first number means what goes on of it.
     done = typed(here, "stop", "1")
-    assert done.stdout.startswith("job 1 goes on as job 2\njob 2: g/hang, stopp")
+    assert done.stdout.startswith("job 1 went on as job 2\njob 2: g/hang, stopp")
     assert here.ended(2).ending is Ending.STOPPED
 
 
