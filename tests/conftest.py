@@ -9,11 +9,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.tools.nvml_sim.build import build
 from tests.tools.nvml_sim.driver import FILE_VARIABLE, NvmlDriver
 
 pytest_plugins = ["tests.tools.skips"]
+
+# How long an example takes says something of the machine that runs it, and nothing of what is tested.
+settings.register_profile("hitui", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("hitui")
 
 
 @pytest.fixture(scope="session", autouse=True)

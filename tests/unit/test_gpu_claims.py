@@ -83,7 +83,7 @@ def test_whoever_writes_the_file_is_refused(store: Store, statement: str) -> Non
     assert store.claims() == before
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
         st.tuples(st.sets(st.integers(0, 2), min_size=1), st.booleans(), st.booleans()),
