@@ -134,7 +134,7 @@ def _in_full(entry: HistoryEntry) -> list[str]:
         seconds = _seconds(job)
         if seconds is not None:
             facts.append(("took", duration_words(seconds)))
-        facts.append(("main memory", f"at most {_memory(state.peak_memory) or 'not recorded'}"))
+        facts.append(("main memory", _at_most(state.peak_memory)))
     if job.task_count is not None:
         facts.append(("tasks", str(job.task_count)))
     if record is None:
@@ -144,8 +144,7 @@ def _in_full(entry: HistoryEntry) -> list[str]:
         facts.append(("done", f"{record.done}, failed {record.failed}"))
     for use in record.gpus or tuple(map(GpuUse, job.gpus)):
         named = " ".join(filter(None, (use.label, use.name, use.uuid)))
-        peak = _memory(use.peak_memory)
-        facts.append(("GPU", named + (f", at most {peak}" if peak else ", memory not recorded")))
+        facts.append(("GPU", f"{named}, memory {_at_most(use.peak_memory)}"))
     facts.append(("command", shlex.join(record.command) or "not recorded"))
     facts.append(("in", record.cwd or "not recorded"))
     facts += [("environment", f"{name}={value}") for name, value in record.environment.items()]
@@ -200,6 +199,10 @@ def _memory(size: int | None) -> str:
     if size is None:
         return ""
     return f"{size / _GIB:.1f} GiB" if size >= _GIB else f"{size / 2**20:.0f} MiB"
+
+
+def _at_most(size: int | None) -> str:
+    return "not recorded" if size is None else f"at most {_memory(size)}"
 
 
 def _duration(text: str) -> float:

@@ -55,7 +55,7 @@ class HistoryService:
         """Raises NoSuchName, or SupervisorError when the store cannot be read."""
         for job in self._client.last_known(None).jobs:
             if job.id == job_id:
-                return HistoryEntry(job, self._records().get(job_id))
+                return HistoryEntry(job, self._record(job_id))
         raise NoSuchName(
             f"no job {job_id}; `hitui history` lists them, old ones are taken away ([history] keep)"
         )
@@ -70,6 +70,14 @@ class HistoryService:
         nothing: tuple[GpuBin, ...] = ()
         bins = read_history(self._paths.database, HistoryTables.bins, nothing)
         return folded(bins, time.time() if now is None else now)
+
+    def _record(self, job_id: int) -> JobRecord | None:
+        from hitui.supervisor.history_tables import HistoryTables, read_history
+
+        def asked(tables: HistoryTables) -> JobRecord | None:
+            return tables.record(job_id)
+
+        return read_history(self._paths.database, asked, None)
 
     def _records(self) -> dict[int, JobRecord]:
         from hitui.supervisor.history_tables import HistoryTables, read_history
