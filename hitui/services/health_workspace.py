@@ -85,6 +85,17 @@ def examine_notifications(settings: Settings) -> Iterator[Finding]:
     elif count:
         kinds = ", ".join(settings.notify.on) or "nothing"
         yield ok("notifications", f"of {kinds}, to {count} address{'es' if count > 1 else ''}")
+    if count and settings.file is not None and _mode(settings.file) & 0o044:
+        what = f"others can read {settings.file}, and its addresses may hold passwords"
+        yield warn("notifications", what, f"chmod 600 {settings.file}")
+
+
+def _mode(path: Path) -> int:
+    """Its permissions; 0 where it cannot be looked at."""
+    try:
+        return path.stat().st_mode
+    except OSError:
+        return 0
 
 
 def _examine_runner(settings: Settings, name: str, runner: RunnerSettings) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ supervisor's log. What is not sent when the supervisor is killed is lost.
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 
@@ -22,8 +23,8 @@ RETRY_PAUSES = (5.0, 30.0, 120.0)
 """Seconds before each further try."""
 MOST_WAITING = 500
 """Notices that wait for one address; the oldest are dropped."""
-CLOSE_SECONDS = 5.0
-"""How long the end of the supervisor waits for the last message."""
+CLOSE_SECONDS = 3.0
+"""How long the end of the supervisor waits for the last messages, all together."""
 
 NOT_INSTALLED = f"[notify] in hitui.toml needs apprise, which is not installed: {INSTALL}"
 
@@ -75,8 +76,9 @@ class Notifier:
             addresses = list(self._addresses.values())
         for address in addresses:
             address.close()
+        deadline = time.monotonic() + CLOSE_SECONDS
         for address in addresses:
-            address.join()
+            address.join(max(0.0, deadline - time.monotonic()))
 
     def _can_send(self) -> bool:
         if installed():
@@ -109,8 +111,8 @@ class _Address:
         self._closed.set()
         self._news.set()
 
-    def join(self) -> None:
-        self._thread.join(CLOSE_SECONDS)
+    def join(self, timeout: float) -> None:
+        self._thread.join(timeout)
 
     def _run(self) -> None:
         while not self._closed.is_set():

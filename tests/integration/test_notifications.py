@@ -245,6 +245,7 @@ def without_apprise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("without_apprise")
 def test_without_apprise_the_log_and_the_doctor_say_how_to_get_it(here: Control, receiver: Receiver) -> None:
     notify(here, receiver)
+    (here.root / "hitui.toml").chmod(0o644)
     assert here.ended(here.submit("answer")).ending is Ending.SUCCEEDED
     here.ended(here.submit("answer2"))
     here.client.shut_down()
@@ -258,6 +259,7 @@ def test_without_apprise_the_log_and_the_doctor_say_how_to_get_it(here: Control,
         capture_output=True,
         text=True,
     )
-    (finding,) = [each for each in json.loads(run.stdout)["checks"] if each["name"] == "notifications"]
-    assert (finding["level"], finding["mend"]) == ("warn", mend)
+    found = [each for each in json.loads(run.stdout)["checks"] if each["name"] == "notifications"]
+    readable = f"chmod 600 {here.root / 'hitui.toml'}"
+    assert [(each["level"], each["mend"]) for each in found] == [("warn", mend), ("warn", readable)]
     assert receiver.got == []
