@@ -17,7 +17,6 @@ import pytest
 
 from hitui import __version__
 from hitui.adapters.executors.locks import JOB_LOCK, try_lock
-from hitui.adapters.git_head import read_head
 from hitui.domain.jobs import Ending, JobRequest
 from hitui.domain.records import JobRecord
 from hitui.domain.schedule import Schedule
@@ -30,29 +29,15 @@ from hitui.supervisor.rows import End
 from hitui.supervisor.store import Store
 from tests.tools.control import HEAD, Control, control, kill
 from tests.tools.eventually import eventually
+from tests.tools.git import git
 
 DAY = 86400.0
-GIT = {
-    "GIT_CONFIG_GLOBAL": os.devnull,
-    "GIT_CONFIG_SYSTEM": os.devnull,
-    "GIT_AUTHOR_NAME": "a",
-    "GIT_AUTHOR_EMAIL": "a@example.org",
-    "GIT_COMMITTER_NAME": "a",
-    "GIT_COMMITTER_EMAIL": "a@example.org",
-}
 
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Control]:
     with control(tmp_path, monkeypatch) as made:
         yield made
-
-
-def git(folder: Path, *words: str) -> str:
-    run = subprocess.run(
-        ["git", *words], cwd=folder, env={**os.environ, **GIT}, capture_output=True, text=True, check=True
-    )
-    return run.stdout.strip()
 
 
 def record(here: Control, job_id: int) -> JobRecord:
@@ -376,28 +361,3 @@ def test_a_supervisor_prunes_as_the_settings_say(here: Control) -> None:
     here.service.ensure_supervisor()
     eventually(lambda: not here.paths.job(first).exists(), "the job's folder is gone")
     eventually(lambda: len(here.client.last_known(None).jobs) == 200, "its row is gone")
-
-
-# Repositories.
-
-
-def test_the_head_of_a_repository_is_read_from_its_files(tmp_path: Path) -> None:
-    assert read_head(tmp_path) is None
-    git(tmp_path, "init", "-q", "-b", "trunk")
-    assert read_head(tmp_path) == ("", "trunk")
-    git(tmp_path, "commit", "-q", "--allow-empty", "-m", "first")
-    first = git(tmp_path, "rev-parse", "HEAD")
-    below = tmp_path / "a" / "b"
-    below.mkdir(parents=True)
-    assert read_head(below) == (first, "trunk")
-    git(tmp_path, "pack-refs", "--all")
-    assert read_head(tmp_path) == (first, "trunk")
-    git(tmp_path, "worktree", "add", "-q", "-b", "side/way", "tree")
-    assert read_head(tmp_path / "tree") == (first, "side/way")
-    git(tmp_path / "tree", "commit", "-q", "--allow-empty", "-m", "second")
-    second = git(tmp_path / "tree", "rev-parse", "HEAD")
-    assert read_head(tmp_path / "tree") == (second, "side/way")
-    git(tmp_path, "checkout", "-q", "--detach", second)
-    assert read_head(tmp_path) == (second, "")
-    (tmp_path / ".git" / "HEAD").write_bytes(b"\xff rubbish")
-    assert read_head(tmp_path) is None
