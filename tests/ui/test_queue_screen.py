@@ -392,3 +392,12 @@ async def test_stalls_and_failing_tasks_call_for_someone() -> None:
         await shown(pilot, "stalled: nothing new for 3h", "paused: 20 tasks failed one after the other")
         assert line_with(pilot, "#14 ").startswith(" !")
         assert line_with(pilot, "#15  ").startswith("▸!")
+
+
+async def test_the_cursor_stays_in_sight_when_jobs_come_before_it() -> None:
+    services = sample.services(known_jobs=queue_of(*map(waiting, range(100, 110))))
+    async with Dashboard(services).run_test(size=(80, 24)) as pilot:
+        table = await open_queue(pilot)
+        table.select(109)
+        services.jobs.publish(queue_of(*map(waiting, range(50, 110))))
+        await shown(pilot, "60 waiting", "▸  #109")

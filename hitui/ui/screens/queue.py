@@ -126,8 +126,9 @@ class QueueScreen(FullScreen):
 
     def on_mount(self) -> None:
         self.rule.show_focus(True)
-        for name in ("jobs_snapshot", "progress", "gpu_snapshot"):
+        for name in ("jobs_snapshot", "progress"):
             self.watch(self.dashboard, name, self._show, init=False)
+        self.watch(self.dashboard, "gpu_snapshot", self._show_labels, init=False)
         self.set_interval(SECONDS_PER_TICK, self._show)
         self._show()
 
@@ -144,10 +145,17 @@ class QueueScreen(FullScreen):
         if self._stale:
             return
         app = self.dashboard
-        gpus = app.gpu_snapshot
-        labels = {gpu.uuid: gpu.label for gpu in gpus.gpus} if gpus is not None else {}
-        self.table.show(QueueView(app.jobs, app.progress, labels, time.time(), self._wanted))
+        self.table.show(QueueView(app.jobs, app.progress, self._labels(), time.time(), self._wanted))
         self._title()
+
+    def _labels(self) -> dict[str, str]:
+        gpus = self.dashboard.gpu_snapshot
+        return {gpu.uuid: gpu.label for gpu in gpus.gpus} if gpus is not None else {}
+
+    def _show_labels(self) -> None:
+        """Of the GPUs, which are read every second, nothing but their labels is shown."""
+        if self.table.view is None or self.table.view.labels != self._labels():
+            self._show()
 
     def _title(self) -> None:
         jobs = self.dashboard.jobs

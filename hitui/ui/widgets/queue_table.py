@@ -66,7 +66,8 @@ class QueueTable(LineView, can_focus=True):
             self._places = None
         self.rebuild()
         if arranged and (moved or refiltered):
-            self._show_cursor()
+            # Before that it may stand below all that can be scrolled to.
+            self.call_after_refresh(self._show_cursor)
         self.post_message(self.Selected())
 
     def _arrange(self, before: Job | None) -> bool:
@@ -170,7 +171,7 @@ class QueueTable(LineView, can_focus=True):
             self._put_cursor(target)
         elif direction < 0:
             # Above the first job its title stands.
-            self.scroll_to(y=0, animate=False, immediate=True)
+            self._scroll(0)
 
     def action_page(self, direction: int) -> None:
         self.action_step(direction * max(1, self.size.height - 2))
@@ -205,9 +206,13 @@ class QueueTable(LineView, can_focus=True):
         top = round(self.scroll_y)
         first = index if index and isinstance(self.entries[index - 1], Job) else max(0, index - 1)
         if first < top:
-            self.scroll_to(y=first, animate=False, immediate=True)
+            self._scroll(first)
         elif visible > 0 and index >= top + visible:
-            self.scroll_to(y=index - visible + 1, animate=False, immediate=True)
+            self._scroll(index - visible + 1)
+
+    def _scroll(self, y: int) -> None:
+        # By force: the scroll bar that would allow it may only be on its way.
+        self.scroll_to(y=y, animate=False, immediate=True, force=True)
 
     def _show_cursor(self) -> None:
         if self._cursor is not None:
