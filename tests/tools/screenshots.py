@@ -77,6 +77,10 @@ async def take(
         await pilot.press("question_mark")
         await pilot.pause(0.5)
         picture("help")
+        await pilot.press("escape")
+        await pilot.press("Q")
+        await pilot.pause(1.0)
+        picture("queue")
     app.close_services()
 
 
@@ -101,7 +105,7 @@ def main() -> int:
         lively = LivelyGpus(gpus)
         lively.start()
         try:
-            asyncio.run(take(workspace, pictures, WIDE, ("launch", "main", "config", "help")))
+            asyncio.run(take(workspace, pictures, WIDE, ("launch", "main", "config", "help", "queue")))
             asyncio.run(take(workspace, pictures, SMALL, ("main",), "small-"))
         finally:
             lively.close()
