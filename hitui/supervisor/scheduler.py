@@ -24,7 +24,7 @@ from hitui.adapters.executors.locks import lock_gpus, release
 from hitui.adapters.processes import JOB_VARIABLE, Process, alive, boot_id
 from hitui.domain.claims import Claim, Claims, keep
 from hitui.domain.gpus import GpuSnapshot
-from hitui.domain.jobs import Ending, Job, JobRequest, Queued
+from hitui.domain.jobs import Ending, Job, JobRequest
 from hitui.domain.placement import GpuHistory, Need, Placement, never_enough, place
 from hitui.domain.queue import Standing, group_wait, never_starts, next_moment, own_wait
 from hitui.domain.succession import after_clock_change

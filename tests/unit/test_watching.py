@@ -68,8 +68,8 @@ def test_it_is_surely_stalled_only_if_every_look_of_that_time_could_tell_of_the_
     first = course[0][0]
     for pause, signs in course:
         at += pause
-        told = told and (at < now - stall or signs.gpu_used is not None)
-    expected = is_stalled(attention, now, rules) and told and now - stall >= first
+        told = told and (now - at > stall or signs.gpu_used is not None)
+    expected = is_stalled(attention, now, rules) and told and now - first >= stall
     # Looks before the time began may leave it unsure for longer, never the other way round.
     assert expected or not is_surely_stalled(attention, now, rules)
     for_one_without, now = after(course, False)
