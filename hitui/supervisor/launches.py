@@ -181,7 +181,7 @@ class Launches:
         config = self.catalogue().find(request.config)
         runner = settings.runners.get(config.runner or "")
         alone = runner is None or runner.engine is None or settings.queue.join_seconds == 0
-        return None if alone else (config.runner, need_of(settings, config))
+        return None if alone else (config.runner, need_of(settings, config), _insists(request))
 
     def join(self, job: Job, parts: Sequence[Part], candidates: Sequence[Job], places: int) -> Joined:
         """The parts of a job that starts, with those of jobs behind it that can run in its process."""
@@ -254,6 +254,8 @@ class Launches:
             argv = _filled(runner.command, values, config)
         else:
             argv = _own_runner(settings, runner, values, config, plan_file)
+            if _insists(request):
+                argv = (*argv, "--retry-exhausted")
         cwd = settings.path(runner.cwd) if runner.cwd is not None else settings.root
         return Command(_found(argv, variables, cwd, config), variables, cwd)
 
@@ -382,6 +384,11 @@ def _own_runner(
         for folder in _elsewhere(config):
             argv += ["--earlier", folder]
     return (*argv, "--resume")
+
+
+def _insists(request: JobRequest) -> bool:
+    """Whether these very tasks were asked for: then those too whose every lighter form was tried before."""
+    return request.ids is not None or request.error_class is not None
 
 
 def _elsewhere(config: Config) -> list[str]:

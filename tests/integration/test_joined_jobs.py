@@ -115,3 +115,19 @@ def test_a_killed_runner_of_several_loses_nothing_and_its_successor_answers_the_
     assert jobs[-1].request.configs == running.request.configs
     for name in CONFIGS:
         assert sorted(here.answered(name)) == [1, 2, 3, 4]
+
+
+def test_only_who_asks_for_very_tasks_tries_those_again_that_nothing_lighter_is_left_for(
+    here: Control,
+) -> None:
+    def arguments(job: Job) -> list[str]:
+        argv: list[str] = json.loads((here.paths.job(job.id) / "spec.json").read_text())["argv"]
+        return argv
+
+    (named,) = here.service.submit([JobRequest("g/text_html", ids=(1, 2))])
+    (pending,) = here.service.submit([JobRequest("g/text_csv")])
+    jobs = all_ended(here)
+    # They load the same, and still do not join: what one insists on the other must not do.
+    assert endings(jobs) == [Ending.SUCCEEDED] * 2
+    assert "--retry-exhausted" in arguments(named)
+    assert "--retry-exhausted" not in arguments(pending)
