@@ -1,0 +1,209 @@
+"""What values in `hitui.toml` must hold beyond their kind, each refusal with the file, the key and the mend."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import NoReturn
+
+from hitui.domain.configs import MODALITIES, TABLE_FORMATS
+from hitui.domain.notices import NOTICE_KINDS
+from hitui.domain.units import parse_duration, parse_size
+from hitui.errors import SettingsError
+from hitui.settings.values import (
+    CONFIG_KINDS,
+    ENGINES,
+    PLACEHOLDERS,
+    ConfigSettings,
+    MatrixSettings,
+    RunnerSettings,
+    Settings,
+    SettingsFile,
+)
+
+
+def check(file: Path, settings: Settings, parsed: SettingsFile) -> None:
+    """Raises SettingsError for the first value that cannot be meant."""
+    _Checks(file, settings).run(parsed)
+
+
+class _Checks:
+    def __init__(self, file: Path, settings: Settings) -> None:
+        self._file = file
+        self._settings = settings
+
+    def run(self, parsed: SettingsFile) -> None:
+        self._check_sections()
+        for name, runner in self._settings.runners.items():
+            self._check_runner(f"[runner.{name}]", runner)
+        for group, matrix in parsed.matrix.items():
+            self._check_matrix(f"[matrix.{group}]", matrix)
+        known_runners = tuple(self._settings.runners)
+        self._one_of("[workspace] runner", self._settings.workspace.runner, known_runners)
+        seen: set[str] = set()
+        outputs: dict[Path, str] = {}
+        for where, config in parsed.named_configs():
+            if config.name in seen:
+                self._refuse(where, "two configs have this name; rename one")
+            seen.add(config.name)
+            self._check_config(where, config, outputs)
+
+    def _check_sections(self) -> None:
+        settings = self._settings
+        self._paths("[workspace] results", *settings.workspace.results)
+        self._paths("[workspace] questions", settings.workspace.questions)
+        self._paths("[workspace] data", settings.workspace.data)
+        self._size("[gpus] min_free", settings.gpus.min_free)
+        self._duration("[gpus] hold", settings.gpus.hold)
+        self._duration("[queue] retry_pause", settings.queue.retry_pause)
+        self._duration("[queue] join", settings.queue.join)
+        self._duration("[queue] quick", settings.queue.quick)
+        self._duration_or_never("[queue] stall", settings.queue.stall)
+        self._duration_or_never("[queue] gpu_lost", settings.queue.gpu_lost)
+        if settings.queue.pause_after_errors < 0:
+            self._refuse(
+                "[queue] pause_after_errors",
+                f"a number from 0 (never) on is expected, not {settings.queue.pause_after_errors}",
+            )
+        if settings.queue.retries < 0:
+            self._refuse("[queue] retries", f"a number from 0 on is expected, not {settings.queue.retries}")
+        self._duration("[history] keep", settings.history.keep)
+        for kind in settings.notify.on:
+            self._one_of("[notify] on", kind, NOTICE_KINDS)
+        for url in settings.notify.urls:
+            if not re.match("[a-zA-Z][a-zA-Z0-9+.-]*://.", url):
+                self._refuse(
+                    "[notify] urls",
+                    "each is an address of apprise, such as mailto://… or json://localhost:8080",
+                )
+        if any(index < 0 for index in settings.gpus.exclude):
+            self._refuse(
+                "[gpus] exclude", f"indices from 0 on are expected, not {min(settings.gpus.exclude)}"
+            )
+        percent = settings.gpus.max_utilization
+        if not 0 <= percent <= 100:
+            self._refuse("[gpus] max_utilization", f"a percentage from 0 to 100 is expected, not {percent}")
+
+    def _check_runner(self, where: str, runner: RunnerSettings) -> None:
+        if (runner.engine is None) == (runner.command is None):
+            self._refuse(where, "either engine (ours) or command (yours, a list) is needed, and not both")
+        if runner.command is not None:
+            if not any(runner.command[:1]):
+                self._refuse(where, "command is empty; name the program and its arguments")
+            self._paths(f"{where} command", runner.command[0])
+        for key in ("python", "model", "prompts", "cwd"):
+            self._paths(f"{where} {key}", getattr(runner, key))
+        for variable in runner.env:
+            if not variable or "=" in variable:
+                self._refuse(f"{where} env", f"{variable!r} is no name of a variable")
+        self._one_of(f"{where} engine", runner.engine, ENGINES)
+        if runner.engine == "transformers" and runner.model is None:
+            self._refuse(where, "engine 'transformers' needs model, the folder of the model")
+        self._size(f"{where} min_free", runner.min_free)
+        if runner.gpus < 1:
+            self._refuse(f"{where} gpus", f"a number from 1 on is expected, not {runner.gpus}")
+        for key in ("max_input_tokens", "max_new_tokens"):
+            number = getattr(runner, key)
+            if number is not None and number < 1:
+                self._refuse(f"{where} {key}", f"a number from 1 on is expected, not {number}")
+        for argument in runner.command or ():
+            for name in re.findall(r"\{([a-z_]+)\}", argument):
+                # Braces may mean something to the program; only what looks like a slip is refused.
+                if name not in PLACEHOLDERS and _near(name, PLACEHOLDERS):
+                    self._refuse(
+                        f"{where} command", f"{{{name}}} is not known; {nearest(name, PLACEHOLDERS)}"
+                    )
+
+    def _check_matrix(self, where: str, matrix: MatrixSettings) -> None:
+        for modality in matrix.modality:
+            self._one_of(f"{where} modality", modality, MODALITIES)
+        for table_format in matrix.format:
+            self._one_of(f"{where} format", table_format, TABLE_FORMATS)
+        if not matrix.modality:
+            self._refuse(where, "modality is empty; name one of " + ", ".join(MODALITIES))
+        if not matrix.format and set(matrix.modality) != {"image"}:
+            self._refuse(where, "format is needed for text and mix; name some of " + ", ".join(TABLE_FORMATS))
+
+    def _check_config(self, where: str, config: ConfigSettings, outputs: dict[Path, str]) -> None:
+        """`outputs`: the config that writes into each folder, of those that were looked at before; added to."""
+        if config.name.startswith("/") or ".." in Path(config.name).parts or not config.name.strip():
+            self._refuse(where, "a name may not be empty, start with / or hold ..")
+        self._one_of(f"{where} kind", config.kind, CONFIG_KINDS)
+        self._one_of(f"{where} runner", config.runner, tuple(self._settings.runners))
+        self._one_of(f"{where} modality", config.modality, MODALITIES)
+        self._one_of(f"{where} format", config.format, TABLE_FORMATS)
+        self._size(f"{where} min_free", config.min_free)
+        if config.gpus is not None and config.gpus < 1:
+            self._refuse(f"{where} gpus", f"a number from 1 on is expected, not {config.gpus}")
+        self._duration_or_never(f"{where} stall", config.stall)
+        self._paths(f"{where} folders", *config.folders)
+        self._paths(f"{where} output", config.output)
+        if config.output is not None and config.kind == "realhitbench":
+            other = outputs.setdefault(self._settings.path(config.output), config.name)
+            if other != config.name:
+                self._refuse(f"{where} output", f"{other!r} writes there too; give each a folder of its own")
+        if config.total is not None and config.total < 1:
+            self._refuse(f"{where} total", f"a number from 1 on is expected, not {config.total}")
+        if config.pattern is not None and not _is_glob(config.pattern):
+            self._refuse(
+                f"{where} pattern",
+                f"a glob below the folder is expected, such as *.jsonl, not {config.pattern!r}",
+            )
+
+    def _refuse(self, where: str, what: str) -> NoReturn:
+        raise SettingsError(f"{self._file}: {where}: {what}")
+
+    def _one_of(self, where: str, value: str | None, known: tuple[str, ...]) -> None:
+        if value is not None and value not in known:
+            self._refuse(where, f"{value!r} is not known; {nearest(value, known)}")
+
+    def _size(self, where: str, text: str | None) -> None:
+        if text is not None:
+            try:
+                parse_size(text)
+            except ValueError as error:
+                self._refuse(where, str(error))
+
+    def _duration(self, where: str, text: str) -> None:
+        try:
+            parse_duration(text)
+        except ValueError as error:
+            self._refuse(where, str(error))
+
+    def _duration_or_never(self, where: str, text: str | None) -> None:
+        if text is not None and text != "never":
+            try:
+                parse_duration(text)
+            except ValueError as error:
+                self._refuse(where, f"{error}; or never")
+
+    def _paths(self, where: str, *texts: str | None) -> None:
+        for text in texts:
+            if text is not None and not text.strip():
+                self._refuse(where, "the path is empty; `.` is this folder")
+            try:
+                self._settings.path(text or "")
+            except RuntimeError:
+                self._refuse(where, f"{text}: whose home is meant? There is no such user")
+
+
+def _near(key: str, known: tuple[str, ...]) -> str | None:
+    """The known name that was most likely meant; None: none is near."""
+    # Only a mistake needs it, and the screen's first paint waits for the settings.
+    import difflib
+
+    return next(iter(difflib.get_close_matches(key, known, n=1, cutoff=0.5)), None)
+
+
+def nearest(key: str, known: tuple[str, ...]) -> str:
+    """What to write instead of an unknown key or value, as messages end."""
+    near = _near(key, known)
+    if near is not None:
+        return f"did you mean {near!r}?"
+    return "known are " + ", ".join(sorted(known)) if known else "there is none yet"
+
+
+def _is_glob(pattern: str) -> bool:
+    """Whether `Path.glob` takes it."""
+    parts = pattern.split("/")
+    return bool(parts[0]) and all(part == "**" or "**" not in part for part in parts)

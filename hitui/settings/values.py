@@ -1,0 +1,250 @@
+"""What `hitui.toml` may say, as values: one struct a table, each key with what it means.
+
+Sizes and times carry units, as they are written; the properties give bytes and seconds.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from hitui.domain.notices import NOTICE_KINDS
+from hitui.domain.units import parse_duration, parse_size
+
+ENGINES = ("transformers", "demo")
+PLACEHOLDERS = (
+    "name", "modality", "format", "ids", "ids_file", "output", "questions", "data", "model", "gpus"
+)  # fmt: skip
+"""What a runner's `command` may hold in braces."""
+CONFIG_KINDS = ("realhitbench", "hf_trainer", "line_count", "file_set")
+
+
+class WorkspaceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    results: list[str] = []
+    """Folders below which results are looked for; empty: the whole workspace."""
+    questions: str | None = None
+    """The question list; None: the one that the results fit is looked for."""
+    data: str | None = None
+    """The folder with `csv/`, `html/`, …, `image/`, `tables/`; None: looked for beside the questions."""
+    runner: str | None = None
+    """Runner of the configs that name none; None: the only one there is, if there is only one."""
+
+
+class GpuSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    exclude: list[int] = []
+    min_free: str = "20GiB"
+    max_utilization: int = 10
+    hold: str = "10s"
+
+    @property
+    def min_free_bytes(self) -> int:
+        return parse_size(self.min_free)
+
+    @property
+    def hold_seconds(self) -> float:
+        return parse_duration(self.hold)
+
+
+class QueueSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    retries: int = 2
+    """How often a job that crashes is tried again."""
+    retry_pause: str = "15s"
+    """Before the first retry; each further pause is longer."""
+    resume: bool = False
+    """Whether jobs that a restart of the machine interrupted go on by themselves."""
+    join: str = "30m"
+    """Jobs that load the same model run in one process while together they take no longer; `0s`: never."""
+    quick: str = "10s"
+    """A job that fails within so long of its start died at once: two in a row stop their group."""
+    stall: str = "30m"
+    """A job without output, event line or use of its GPU for so long is taken for stalled; `never`."""
+    restart_stalled: bool = False
+    """Whether a stalled job is taken for crashed, and tried again."""
+    pause_after_errors: int = 20
+    """A job is paused after so many tasks that failed one after the other; 0: never."""
+    gpu_lost: str = "30s"
+    """A job is taken elsewhere when its GPU is lost for so long; `never`."""
+
+    @property
+    def retry_pause_seconds(self) -> float:
+        return parse_duration(self.retry_pause)
+
+    @property
+    def join_seconds(self) -> float:
+        return parse_duration(self.join)
+
+    @property
+    def quick_seconds(self) -> float:
+        return parse_duration(self.quick)
+
+    @property
+    def stall_seconds(self) -> float | None:
+        return _duration_or_never(self.stall)
+
+    @property
+    def gpu_lost_seconds(self) -> float | None:
+        return _duration_or_never(self.gpu_lost)
+
+
+def _duration_or_never(text: str) -> float | None:
+    """Seconds; None: never. Raises ValueError for neither."""
+    return None if text == "never" else parse_duration(text)
+
+
+class HistorySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    keep: str = "90d"
+    """How long jobs that have ended are kept, with log and event lines; the last 200 always are."""
+
+    @property
+    def keep_seconds(self) -> float:
+        return parse_duration(self.keep)
+
+
+class NotifySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    urls: list[str] = []
+    """Where notifications go, in the notation of apprise; empty: none are sent."""
+    on: tuple[str, ...] = NOTICE_KINDS
+    """Of what, of NOTICE_KINDS."""
+
+
+class RunnerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One `[runner.NAME]`: ours (`engine`) or anyone's (`command`), never both."""
+
+    engine: str | None = None
+    python: str | None = None
+    model: str | None = None
+    prompts: str | None = None
+    """Folder or file of the benchmark's own prompts, read as literals; None: our wording."""
+    max_input_tokens: int | None = None
+    max_new_tokens: int | None = None
+    command: list[str] | None = None
+    cwd: str | None = None
+    env: dict[str, str] = {}
+    min_free: str | None = None
+    """Free memory that a GPU needs for it; None: `[gpus] min_free`. `0B`: it needs no GPU."""
+    gpus: int = 1
+    """How many GPUs one job of it takes."""
+    share: bool = False
+    """Whether it may share a GPU with other jobs of this workspace that say so too."""
+
+
+class ConfigSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    name: str
+    kind: str = "realhitbench"
+    runner: str | None = None
+    modality: str | None = None
+    format: str | None = None
+    output: str | None = None
+    """Folder that runs write into; None: the discovered folder of that name, else below the first
+    results folder."""
+    folders: list[str] = []
+    """More folders that are read together with `output`."""
+    min_free: str | None = None
+    gpus: int | None = None
+    """None: as its runner says, as for `share`."""
+    share: bool | None = None
+    total: int | None = None
+    """How many lines or files there should be (`line_count`, `file_set`)."""
+    pattern: str | None = None
+    """Which files are counted, as a glob below `output` (`line_count`, `file_set`)."""
+    stall: str | None = None
+    """None: as `[queue]` says, as for `restart_stalled` and `resume`."""
+    restart_stalled: bool | None = None
+    resume: bool | None = None
+
+    @property
+    def stall_seconds(self) -> float | None:
+        return None if self.stall is None else _duration_or_never(self.stall)
+
+
+class MatrixSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[matrix.GROUP]`: one config for each modality times format, named GROUP/MODALITY_FORMAT."""
+
+    modality: list[str]
+    runner: str | None = None
+    format: list[str] = []
+    min_free: str | None = None
+    gpus: int | None = None
+    share: bool | None = None
+    stall: str | None = None
+    restart_stalled: bool | None = None
+    resume: bool | None = None
+
+
+class SettingsFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All that the file may say, table by table."""
+
+    workspace: WorkspaceSettings = WorkspaceSettings()
+    gpus: GpuSettings = GpuSettings()
+    queue: QueueSettings = QueueSettings()
+    history: HistorySettings = HistorySettings()
+    notify: NotifySettings = NotifySettings()
+    runner: dict[str, RunnerSettings] = {}
+    config: list[ConfigSettings] = []
+    matrix: dict[str, MatrixSettings] = {}
+
+    def named_configs(self) -> list[tuple[str, ConfigSettings]]:
+        """All configs, matrices unfolded, each with its name in messages."""
+        named = [(f"[[config]] {config.name!r}", config) for config in self.config]
+        for group, matrix in self.matrix.items():
+            for modality in matrix.modality:
+                formats: list[str | None] = [None] if modality == "image" else list(matrix.format)
+                for table_format in formats:
+                    config = ConfigSettings(
+                        name=f"{group}/{modality}" + (f"_{table_format}" if table_format else ""),
+                        runner=matrix.runner,
+                        modality=modality,
+                        format=table_format,
+                        min_free=matrix.min_free,
+                        gpus=matrix.gpus,
+                        share=matrix.share,
+                        stall=matrix.stall,
+                        restart_stalled=matrix.restart_stalled,
+                        resume=matrix.resume,
+                    )
+                    named.append((f"[matrix.{group}] {config.name!r}", config))
+        return named
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """The settings of one workspace; with no file, all defaults."""
+
+    root: Path
+    """The workspace, absolute."""
+    file: Path | None = None
+    """None: there is no `hitui.toml`."""
+    workspace: WorkspaceSettings = WorkspaceSettings()
+    gpus: GpuSettings = GpuSettings()
+    queue: QueueSettings = QueueSettings()
+    history: HistorySettings = HistorySettings()
+    notify: NotifySettings = NotifySettings()
+    runners: dict[str, RunnerSettings] = {}
+    configs: tuple[ConfigSettings, ...] = ()
+    """Declared ones, matrices unfolded."""
+
+    def path(self, text: str) -> Path:
+        """A path of the file, made absolute. Raises RuntimeError for `~USER` without such a user."""
+        expanded = Path(text).expanduser()
+        return expanded if expanded.is_absolute() else self.root / expanded
+
+    def shown(self, path: Path | str) -> str:
+        """A path as messages show it: relative to the workspace where it lies in it."""
+        path = Path(path)
+        return str(path.relative_to(self.root) if path.is_relative_to(self.root) else path)
+
+    @property
+    def default_runner(self) -> str | None:
+        if self.workspace.runner is not None:
+            return self.workspace.runner
+        return next(iter(self.runners)) if len(self.runners) == 1 else None
+
+    def min_free_bytes(self, config: str, runner: str | None) -> int:
+        """Free bytes that a GPU must have for this config: its own, its runner's, the workspace's."""
+        declared = next((entry for entry in self.configs if entry.name == config), None)
+        if declared is not None and declared.min_free is not None:
+            return parse_size(declared.min_free)
+        settings = self.runners.get(runner) if runner else None
+        if settings is not None and settings.min_free is not None:
+            return parse_size(settings.min_free)
+        return self.gpus.min_free_bytes
