@@ -10,202 +10,25 @@ on disk when they return.
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from msgspec.structs import replace
 
-from hitui.domain.claims import Claim
-from hitui.domain.jobs import Ended, Ending, Job, JobRequest, Queued, one_line
-from hitui.domain.queue import in_order, place_between
-from hitui.domain.schedule import Group, Queue, Schedule
-from hitui.domain.succession import StopAim, StopWish, Successor, Toll
-from hitui.errors import LaunchError, NoSuchName, SupervisorError
+from hitui.domain.jobs import Ending, Job, JobRequest, Queued
+from hitui.domain.queue import place_between
+from hitui.domain.schedule import Group, Schedule
+from hitui.domain.succession import StopWish, Successor, Toll
+from hitui.errors import LaunchError
 from hitui.supervisor.rows import COLUMNS, End, job_of, schedule_to_text
-from hitui.supervisor.schema import VERSION, migrate, version_of
-from hitui.supervisor.trouble import disk_trouble, note_error
+from hitui.supervisor.store_reading import StoreReading
 from hitui.supervisor.wire import request_to_wire
 
 
-class Store:
+class Store(StoreReading):
     """One workspace's jobs. Used from one thread; a read-only one beside it sees what is committed."""
-
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
-        """Raises SupervisorError when the file cannot be used or was written by a newer hitui."""
-        self.path = path
-        self._read_only = read_only
-        self._active: dict[int, Job] = {}
-        """What has not ended, as it is committed; of the one who writes alone."""
-        self._touched: set[int] = set()
-        self._order: tuple[Job, ...] | None = None
-        self._started: tuple[Job, ...] | None = None
-        self._listeners: list[Callable[[tuple[Job, ...]], None]] = []
-        try:
-            if path.exists() and not path.is_file():
-                raise SupervisorError(f"{path}: is no file; move it away to begin anew")
-            if read_only:
-                self._database = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None)
-            else:
-                os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-                self._database = sqlite3.connect(path, isolation_level=None)
-        except (OSError, sqlite3.Error) as error:
-            raise SupervisorError(disk_trouble(path, error)) from error
-        try:
-            self._prepare()
-        except sqlite3.Error as error:
-            self._database.close()
-            raise SupervisorError(disk_trouble(path, error)) from error
-        except SupervisorError:
-            self._database.close()
-            raise
-
-    def _prepare(self) -> None:
-        version = version_of(self._database)
-        if version > VERSION:
-            raise SupervisorError(
-                f"{self.path}: was written by a newer hitui (version {version}, this one knows {VERSION}); "
-                "use that one, or move the file away to begin anew"
-            )
-        if self._read_only:
-            if version < VERSION:
-                # Only the supervisor changes the file; who looks before it did changes a copy in memory.
-                copy = sqlite3.connect(":memory:", isolation_level=None)
-                self._database.backup(copy)
-                self._database.close()
-                self._database = copy
-                migrate(self._database)
-            self._database.row_factory = sqlite3.Row
-            return
-        # Of use only before the first table is made; an older file is brought to it when it is first pruned.
-        self._database.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        self._database.execute("PRAGMA journal_mode = WAL")
-        self._database.execute("PRAGMA synchronous = FULL")
-        migrate(self._database)
-        self._database.execute("PRAGMA foreign_keys = ON")
-        self._database.row_factory = sqlite3.Row
-        self._active = {job.id: job for job in self._read_active()}
-
-    def close(self) -> None:
-        self._database.close()
-
-    def listen(self, listener: Callable[[tuple[Job, ...]], None]) -> None:
-        """From now on `listener` gets the jobs that a transaction changed, as they stand behind it."""
-        self._listeners.append(listener)
-
-    def check(self) -> None:
-        """Looks at every page of the file. Raises SupervisorError when one is damaged."""
-        try:
-            found = str(self._database.execute("PRAGMA quick_check(1)").fetchone()[0])
-        except sqlite3.Error as error:
-            raise SupervisorError(disk_trouble(self.path, error)) from error
-        if found != "ok":
-            raise SupervisorError(
-                disk_trouble(self.path, sqlite3.DatabaseError(f"it is damaged: {one_line(found)}"))
-            )
-
-    def jobs(self, ended: int | None = None) -> tuple[Job, ...]:
-        """All active jobs and the last `ended` others (None: all of them), oldest first."""
-        # Who only looks must not find a job in neither half because it ended between them.
-        self._database.execute("BEGIN")
-        try:
-            rows = self._database.execute(
-                f"SELECT {COLUMNS} FROM jobs WHERE state = 'ended' ORDER BY id DESC LIMIT ?",
-                (-1 if ended is None else ended,),
-            )
-            found = (*map(job_of, rows), *self.active())
-        finally:
-            self._database.execute("COMMIT")
-        return tuple(sorted(found, key=lambda job: job.id))
-
-    def job(self, job_id: int) -> Job:
-        """Raises NoSuchName."""
-        return self._active.get(job_id) or job_of(self._row(job_id))
-
-    def active(self) -> tuple[Job, ...]:
-        """What has not ended, oldest first."""
-        return self._read_active() if self._read_only else tuple(self._active.values())
-
-    def started(self) -> tuple[Job, ...]:
-        """What has started and not ended, oldest first."""
-        if self._started is None or self._read_only:
-            self._started = tuple(job for job in self.active() if not isinstance(job.state, Queued))
-        return self._started
-
-    def _read_active(self) -> tuple[Job, ...]:
-        rows = self._database.execute(f"SELECT {COLUMNS} FROM jobs WHERE state != 'ended' ORDER BY id")
-        return tuple(map(job_of, rows))
-
-    def queued(self) -> tuple[Job, ...]:
-        """What has not started, in the order of the queue."""
-        if self._order is None or self._read_only:
-            self._order = in_order(job for job in self.active() if isinstance(job.state, Queued))
-        return self._order
-
-    def queue(self) -> Queue:
-        """What was said of the queue and of groups."""
-        groups = self._database.execute("SELECT name, job_limit, paused FROM job_groups ORDER BY name")
-        return Queue(
-            self._database.execute("SELECT paused FROM queue").fetchone()["paused"],
-            tuple(Group(row["name"], row["job_limit"], row["paused"]) for row in groups),
-        )
-
-    def claims(self) -> dict[str, tuple[Claim, ...]]:
-        """The jobs that hold each claimed GPU, by UUID."""
-        found: dict[str, tuple[Claim, ...]] = {}
-        for row in self._database.execute(
-            "SELECT uuid, job, memory, shared, pid FROM gpu_claims JOIN jobs ON jobs.id = job ORDER BY job"
-        ):
-            claim = Claim(row["job"], row["memory"], bool(row["shared"]), row["pid"])
-            found[row["uuid"]] = (*found.get(row["uuid"], ()), claim)
-        return found
-
-    def environment(self, job_id: int) -> dict[str, str]:
-        """The environment of whoever submitted the job."""
-        row = self._database.execute(
-            "SELECT value FROM environments WHERE id = (SELECT environment FROM jobs WHERE id = ?)", (job_id,)
-        ).fetchone()
-        value: dict[str, str] = json.loads(row["value"]) if row is not None else {}
-        return value
-
-    def environment_id(self, job_id: int) -> int:
-        """Equal for jobs that were submitted in the same environment."""
-        return int(self._row(job_id, "environment")["environment"])
-
-    def boot(self, job_id: int) -> str | None:
-        """The boot id under which the job was started; None: it never was."""
-        value: str | None = self._row(job_id, "boot")["boot"]
-        return value
-
-    def stop_asked(self, job_id: int) -> bool:
-        return self._row(job_id, "stop_asked")["stop_asked"] is not None
-
-    def stop_wish(self, job_id: int) -> StopWish:
-        """To what end a job that was asked to stop was asked."""
-        row = self._row(job_id, "stop_aim, stop_reason")
-        return StopWish(StopAim(row["stop_aim"]), row["stop_reason"])
-
-    def quick_deaths(self, group: str) -> tuple[int, ...]:
-        """The last jobs of a group, if they died within seconds one after the other; oldest first."""
-        rows = self._database.execute(
-            "SELECT job FROM quick_deaths WHERE job_group = ? ORDER BY job", (group,)
-        )
-        return tuple(row["job"] for row in rows)
-
-    def endings(self, job_ids: Sequence[int]) -> dict[int, Ending | None]:
-        """How each of these jobs ended; None: it has not. Those that never were are left out."""
-        found: dict[int, Ending | None] = {}
-        for job_id in job_ids:
-            if job_id in self._active:
-                found[job_id] = None
-                continue
-            row = self._database.execute("SELECT ending FROM jobs WHERE id = ?", (job_id,)).fetchone()
-            if row is not None:
-                found[job_id] = Ending(row["ending"]) if row["ending"] is not None else None
-        return found
 
     def submit(
         self,
@@ -436,40 +259,6 @@ class Store:
         )
         if toll.pause:
             self._set_group(replace(self.queue().group(group), paused=toll.pause))
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._touched.clear()
-        self._database.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._database.execute("COMMIT")
-        except BaseException:
-            # On a full disk SQLite has rolled back by itself; or it has not, and the next one could not begin.
-            if self._database.in_transaction:
-                self._database.execute("ROLLBACK")
-            raise
-        if self._touched:
-            self._order = self._started = None
-        changed = tuple(job_of(self._row(job_id)) for job_id in sorted(self._touched))
-        for job in changed:
-            if isinstance(job.state, Ended):
-                self._active.pop(job.id, None)
-            else:
-                self._active[job.id] = job
-        for listener in self._listeners if changed else ():
-            try:
-                listener(changed)
-            except Exception:  # noqa: BLE001 - what is committed has not failed because of who hears of it
-                note_error()
-
-    def _row(self, job_id: int, columns: str = COLUMNS) -> sqlite3.Row:
-        row: sqlite3.Row | None = self._database.execute(
-            f"SELECT {columns} FROM jobs WHERE id = ?", (job_id,)
-        ).fetchone()
-        if row is None:
-            raise NoSuchName(f"no job {job_id}; `hitui jobs --all` lists them")
-        return row
 
     def _last_in_place(self, job_id: int) -> int:
         """The job itself, or the last of those as which it went on, one after the other. Raises NoSuchName."""
