@@ -41,6 +41,8 @@ class ConfigRow(msgspec.Struct, frozen=True):
     """The one that is on it, else the first that waits, else the newest one that ended; None: never run here."""
     progress: JobProgress | None = None
     """Of the active job, as far as it runs this config."""
+    job_progress: JobProgress | None = None
+    """Of the whole active job, which may run other configs too."""
 
     @property
     def name(self) -> str:
@@ -69,15 +71,35 @@ def config_rows(
     for state in states:
         known = jobs.of_config(state.name)
         job_here = None if known is None else known.job
-        known_progress = progress.get(job_here.id) if job_here is not None and job_here.active else None
-        if known_progress is not None:
-            known_progress = known_progress.of(state.name)
+        whole = progress.get(job_here.id) if job_here is not None and job_here.active else None
+        known_progress = None if job_here is None or whole is None else _part_of(whole, job_here, state.name)
         quiet = quiet_seconds.get(job_here.id, 0.0) if job_here is not None else 0.0
         words = state_words(state, job_here, known_progress, labels, quiet, now)
         if known is not None and known.more_waiting:
             words = _with_more(words, known.more_waiting)
-        rows.append(ConfigRow(state, words, job_here, known_progress))
+        rows.append(ConfigRow(state, words, job_here, known_progress, whole))
     return rows
+
+
+def _part_of(whole: JobProgress, job: Job, config: str) -> JobProgress:
+    """What a job's progress says of one config of it."""
+    if not job.request.also:
+        return whole
+    if not whole.configs:
+        # It has begun with none of them; its numbers are of all.
+        return JobProgress(whole.phase, source=whole.source)
+    part = whole.of(config)
+    if whole.phase == "loading":
+        # The model is loaded for all of them, and how many tasks each has may be known before.
+        return msgspec.structs.replace(part, phase=whole.phase)
+    # What is through has no speed any more, though the job goes on with others.
+    return msgspec.structs.replace(part, rate=None, eta_seconds=None) if _through(part) else part
+
+
+def _through(part: JobProgress) -> bool:
+    return part.phase == "end" or (
+        part.total is not None and part.done is not None and part.done >= part.total
+    )
 
 
 def state_words(
@@ -89,7 +111,10 @@ def state_words(
     now: float = 0.0,
 ) -> StateWords:
     if job is not None and job.active:
-        return _active(job, progress, labels, quiet, now)
+        words = _active(job, progress, labels, quiet, now)
+        if words.attention or not isinstance(job.state, Running) or not job.request.also or progress is None:
+            return words
+        return _turn(state, job, progress) or words
     # Once everything has its answer it matters no more how a job ended.
     ended = job.state if job is not None and (state.pending or not state.scanned) else None
     if isinstance(ended, Ended) and job is not None and ended.ending in _CALLS_FOR_SOMEONE:
@@ -97,6 +122,16 @@ def state_words(
         reason = f": {ended.reason}" if ended.reason else ""
         return StateWords(f"! #{job.id} {word}{reason}", f"! {word} #{job.id}", "bad", True)
     return _at_rest(state)
+
+
+def _turn(state: ConfigState, job: Job, part: JobProgress) -> StateWords | None:
+    """Of a running job's several configs: what to say of one that it is not on; None: it is on this one."""
+    if not part.phase and not part.done and part.total != 0:
+        return StateWords(f"waits for its turn in #{job.id}", f"waits in #{job.id}", "accent")
+    if not _through(part):
+        return None
+    rest = _at_rest(state)
+    return msgspec.structs.replace(rest, long=f"{rest.long}, #{job.id} goes on with others")
 
 
 def _with_more(words: StateWords, count: int) -> StateWords:
@@ -198,26 +233,19 @@ def estimated_end(rows: Iterable[ConfigRow]) -> float | None:
     """Seconds until all jobs are through, as far as rates and stored times tell; None: they do not.
 
     Running jobs take their reported time; waiting ones, one after the other, the place that ends first.
+    The configs of one job take their time one after the other.
     """
+    by_job: dict[int, list[ConfigRow]] = {}
+    for row in rows:
+        if row.job is not None and row.job.active:
+            by_job.setdefault(row.job.id, []).append(row)
     running: list[float] = []
     waiting: list[float] = []
-    for row in rows:
-        if row.job is None or not row.job.active:
-            continue
-        if (
-            isinstance(row.job.state, Running)
-            and row.progress is not None
-            and row.progress.eta_seconds is not None
-        ):
-            running.append(row.progress.eta_seconds)
-        elif row.state.seconds_per_task is not None and row.state.total is not None:
-            if row.job.schedule.held:
-                # It goes on when someone says so.
-                return None
-            estimate = row.state.pending * row.state.seconds_per_task
-            (waiting if isinstance(row.job.state, Queued) else running).append(estimate)
-        else:
+    for parts in by_job.values():
+        seconds = _seconds_left(parts)
+        if seconds is None:
             return None
+        (waiting if isinstance(_job_of(parts).state, Queued) else running).append(seconds)
     if not running and not waiting:
         return None
     slots = running or [0.0]
@@ -225,6 +253,29 @@ def estimated_end(rows: Iterable[ConfigRow]) -> float | None:
         slots.sort()
         slots[0] += seconds
     return max(slots)
+
+
+def _job_of(parts: list[ConfigRow]) -> Job:
+    """The one that these rows share."""
+    job = parts[0].job
+    assert job is not None
+    return job
+
+
+def _seconds_left(parts: list[ConfigRow]) -> float | None:
+    """Of one job, from the rows of its configs; None: it cannot be told, or it goes on when someone says so."""
+    job = _job_of(parts)
+    reported = parts[0].job_progress or parts[0].progress
+    if isinstance(job.state, Running) and reported is not None and reported.eta_seconds is not None:
+        return reported.eta_seconds
+    if job.schedule.held:
+        return None
+    seconds = 0.0
+    for row in parts:
+        if row.state.seconds_per_task is None or row.state.total is None:
+            return None
+        seconds += row.state.pending * row.state.seconds_per_task
+    return seconds
 
 
 def matches(row: ConfigRow, wanted: str) -> bool:
