@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
+from rich.cells import cell_len
 
 from hitui.domain.gpus import Gpu, GpuSnapshot
 from hitui.domain.jobs import Job, JobsSnapshot, Queued
 from hitui.domain.placement import GpuRules, Need, hindrance
 from hitui.ui import text
-from hitui.ui.line import Line, Span, fit_line, joined
+from hitui.ui.line import Line, Span, fit_line, joined, width_of
 
+_NAME_CELLS = 8
+"""What the name of a job's config keeps at the least."""
 FOLD_FROM = 2
 """So many excluded GPUs and more share one line."""
 
@@ -69,7 +72,9 @@ def gpu_lines(view: GpuView, width: int) -> list[Line]:
                 lines.append(_excluded_line(excluded, layout, width))
                 folded = True
             continue
-        lines.append(fit_line(tuple(_spans(gpu, view, layout)), width))
+        spans = tuple(_spans(gpu, view, layout))
+        held = tuple(_held_by(gpu, view, width - width_of(spans)))
+        lines.append(fit_line((*spans, *held), width))
     return lines
 
 
@@ -103,7 +108,7 @@ def _spans(gpu: Gpu, view: GpuView, layout: _Layout) -> Iterator[Span]:
     if gpu.error and gpu.silent:
         yield ("! " + (gpu.error if ":" in gpu.error else f"lost: {gpu.error}"), "bad")
         if job is not None:
-            yield (f"   #{job.id} {text.short_name(job.request.config)} was here", "warn")
+            yield (f"   #{job.id} {_configs(job)} was here", "warn")
         return
     used, total = gpu.memory_used, gpu.memory_total
     if used is not None and total:
@@ -119,20 +124,35 @@ def _spans(gpu: Gpu, view: GpuView, layout: _Layout) -> Iterator[Span]:
     if layout.history:
         yield ("  " + text.sparkline(view.history.get(gpu.uuid, ()), layout.history), "accent")
     yield ("   ", "")
-    yield from _held_by(gpu, job, view)
-    if gpu.error:
-        yield (f" · ! {gpu.error}", "warn")
 
 
 def _number(value: int | None, unit: str, width: int) -> str:
     return text.fit_right("?" if value is None else f"{value}{unit}", width)
 
 
-def _held_by(gpu: Gpu, job: Job | None, view: GpuView) -> Iterator[Span]:
+def _configs(job: Job, room: int | None = None) -> str:
+    """The config that a job is on, and how many others it took in; the name is cut to `room` cells for all."""
+    others = f" +{len(job.request.also)}" if job.request.also else ""
+    name = text.short_name(job.request.config)
+    left = None if room is None else max(_NAME_CELLS, room - len(others))
+    return (name if left is None or cell_len(name) <= left else text.fit_tail(name, left)) + others
+
+
+def _held_by(gpu: Gpu, view: GpuView, room: int) -> Iterator[Span]:
+    """Who is on it and what is wrong with it, for `room` cells: the number of a job is kept before its name."""
+    if gpu.error and gpu.silent:
+        return
+    yield from _holder(gpu, view.jobs.holder_of(gpu.uuid), view, room)
+    if gpu.error:
+        yield (f" · ! {gpu.error}", "warn")
+
+
+def _holder(gpu: Gpu, job: Job | None, view: GpuView, room: int) -> Iterator[Span]:
     others = _others(gpu, job)
     if job is not None:
         yield ("▶ ", "running")
-        yield (f"{text.short_name(job.request.config)} #{job.id}", "strong")
+        number = f" #{job.id}"
+        yield (_configs(job, room - 2 - len(number)) + number, "strong")
         if others:
             yield (" · " + others, "warn")
         return

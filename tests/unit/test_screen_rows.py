@@ -92,6 +92,16 @@ def test_other_peoples_processes_on_our_gpu_are_named() -> None:
     assert plain(line).endswith("▶ text_html #14 · user9 9 G, pid 6")
 
 
+def test_a_gpus_line_says_how_many_configs_its_job_is_on_and_keeps_the_number() -> None:
+    long = JobRequest("models/Some-Model-8B-Instruct_text_html", also=(JobRequest("a/b"), JobRequest("a/c")))
+    there = JobsSnapshot((Job(14, long, NOON, Running((gpu(2, 1.0).uuid,), 4711, NOON)),))
+    (wide,) = gpu_lines(view(GpuSnapshot(NOON, "nvml", (gpu(2, 50.0),)), there), 160)
+    assert plain(wide).endswith("▶ Some-Model-8B-Instruct_text_html +2 #14")
+    (narrow,) = gpu_lines(view(GpuSnapshot(NOON, "nvml", (gpu(2, 50.0),)), there), 80)
+    assert plain(narrow).endswith("_text_html +2 #14")
+    assert "▶ …" in plain(narrow)
+
+
 def test_what_a_runner_started_is_of_its_job() -> None:
     worker = replace(process(4712, 30.0, "me"), session=4711)
     shared = gpu(2, 50.0, 90, processes=(process(4711, 10.0, "me"), worker, process(5, 9.0, "user9")))
@@ -169,15 +179,20 @@ def test_the_active_job_counts_before_the_newest() -> None:
     assert row.job.id == 1
 
 
+NUMBERS = itertools.count(10)
+"""Of the jobs of these rows: each has its own."""
+
+
 def running_row(eta: float | None, **others: object) -> ConfigRow:
     state = config("a/b", 3000, missing=71, **others)
     words = state_words(state, None, None, {})
-    return ConfigRow(state, words, job(Running(("u0",), 1, NOON)), JobProgress("running", eta_seconds=eta))
+    running = replace(job(Running(("u0",), 1, NOON)), id=next(NUMBERS))
+    return ConfigRow(state, words, running, JobProgress("running", eta_seconds=eta))
 
 
 def queued_row(seconds_per_task: float | None) -> ConfigRow:
     state = config("a/c", 3061, missing=10, seconds_per_task=seconds_per_task)
-    return ConfigRow(state, state_words(state, None, None, {}), job(Queued()))
+    return ConfigRow(state, state_words(state, None, None, {}), replace(job(Queued()), id=next(NUMBERS)))
 
 
 def test_the_end_of_all_jobs_is_estimated_from_what_is_known() -> None:
@@ -191,6 +206,65 @@ def test_the_end_of_all_jobs_is_estimated_from_what_is_known() -> None:
 def test_no_end_is_guessed_where_a_time_is_unknown() -> None:
     assert estimated_end([running_row(100.0), queued_row(None)]) is None
     assert estimated_end([running_row(None)]) is None
+
+
+JOINED = replace(
+    job(Running(("u0",), 1, NOON)),
+    request=JobRequest("a/one", also=(JobRequest("a/two"), JobRequest("a/three"))),
+)
+"""A job of three configs."""
+
+
+def rows_of_joined(progress: JobProgress, seconds_per_task: float | None = None) -> list[ConfigRow]:
+    states = [
+        config("a/one", 3071),
+        config("a/two", 3069, missing=2, seconds_per_task=seconds_per_task),
+        config("a/three", 3051, missing=20, seconds_per_task=seconds_per_task),
+    ]
+    index = JobIndex(JobsSnapshot((JOINED,)))
+    snapshot = GpuSnapshot(NOON, "nvml", (replace(gpu(0, 1.0), uuid="u0"),))
+    return config_rows(states, index, {JOINED.id: progress}, snapshot, {}, NOON)
+
+
+def test_each_config_of_a_job_of_several_says_how_far_the_job_is_with_it() -> None:
+    parts = {
+        "a/one": JobProgress("running", 5, 5, rate=0.1, eta_seconds=0.0),
+        "a/two": JobProgress("running", 1, 3, rate=2.0, eta_seconds=1.0),
+        "a/three": JobProgress(done=0, total=20),
+    }
+    rows = rows_of_joined(JobProgress("running", 6, 28, rate=2.0, eta_seconds=11.0, configs=parts))
+    assert [row.words.long for row in rows] == [
+        "whole, #7 goes on with others",
+        "▶ GPU 0 #7",
+        "waits for its turn in #7",
+    ]
+    assert [None if row.progress is None else row.progress.done for row in rows] == [5, 1, 0]
+    assert [None if row.progress is None else row.progress.rate for row in rows] == [None, 2.0, None]
+
+
+def test_a_config_that_a_job_has_not_named_yet_waits_for_its_turn_too() -> None:
+    begun = JobProgress("running", 1, 28, configs={"a/one": JobProgress("running", 1, 6)})
+    assert [row.words.short for row in rows_of_joined(begun)] == ["▶ 0 #7", "waits in #7", "waits in #7"]
+
+
+def test_a_model_is_loaded_for_all_configs_of_a_job() -> None:
+    counted = {name: JobProgress(done=0, total=9) for name in ("a/one", "a/two", "a/three")}
+    rows = rows_of_joined(JobProgress("loading", configs=counted))
+    assert {row.words.long for row in rows} == {"▶ GPU 0 #7 loading"}
+
+
+def test_what_a_job_of_several_configs_says_before_the_first_counts_for_none_of_them() -> None:
+    rows = rows_of_joined(JobProgress("loading", 0, 28))
+    assert {row.words.long for row in rows} == {"▶ GPU 0 #7 loading"}
+    assert [row.progress and row.progress.total for row in rows] == [None, None, None]
+
+
+def test_the_configs_of_one_job_end_with_it() -> None:
+    parts = {"a/one": JobProgress("running", 5, 5, eta_seconds=0.0)}
+    reported = JobProgress("running", 5, 28, eta_seconds=11.0, configs=parts)
+    assert estimated_end([*rows_of_joined(reported), queued_row(5.0)]) == 61.0
+    unreported = rows_of_joined(JobProgress("loading"), seconds_per_task=10.0)
+    assert estimated_end(unreported[1:]) == 220.0
 
 
 @pytest.mark.parametrize("width", [60, 80, 99, 100, 120, 160, 250])
