@@ -28,7 +28,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(
             json.dumps(
-                [as_object(state, job, _progress(job)) for state, job in rows], indent=2, ensure_ascii=False
+                [as_object(state, job, progress_of(job, state.name)) for state, job in rows],
+                indent=2,
+                ensure_ascii=False,
             )
         )
     elif rows:
@@ -109,10 +111,12 @@ def _active_jobs(services: Services) -> dict[str, Job]:
     return found
 
 
-def _progress(job: Job | None) -> JobProgress | None:
+def progress_of(job: Job | None, config: str) -> JobProgress | None:
+    """Of a job of several configs what it says of this one."""
     if job is None or isinstance(job.state, Queued):
         return None
-    return read_progress(job)
+    progress = read_progress(job)
+    return None if progress is None else progress.of(config)
 
 
 def _table(rows: list[tuple[ConfigState, Job | None]]) -> list[str]:

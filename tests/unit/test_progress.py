@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hitui.adapters.events import EventFile, read_tail
+from hitui.commands.ls import progress_of
+from hitui.domain.jobs import Job, JobRequest, Running
 from hitui.domain.progress import EventTally, JobProgress, parse_tqdm, rate_of
 
 
@@ -151,3 +154,30 @@ def test_a_tail_has_no_escapes(tmp_path: Path) -> None:
     path.write_bytes(b"x" * 10_000 + b"\n\x1b[1;31mred\x1b[0m \x1b]0;title\x07end\xff")
     assert read_tail(path).endswith("\nred end\ufffd")
     assert read_tail(tmp_path / "absent") == ""
+
+
+def test_a_listing_tells_each_config_of_a_job_its_own_pace(tmp_path: Path) -> None:
+    now = time.time()
+    ends = [
+        {"time": now - 3 + step, "event": "task", "id": step, "status": "done", "config": "g/two"}
+        for step in (1, 2, 3)
+    ]
+    lines = [
+        {"time": now - 9, "event": "phase", "phase": "running"},
+        {"time": now - 4, "event": "progress", "done": 0, "total": 20, "errors": 0},
+        {"time": now - 4, "event": "progress", "config": "g/two", "done": 0, "total": 9, "errors": 0},
+        *ends,
+        {"time": now, "event": "progress", "config": "g/two", "done": 3, "total": 9, "errors": 0},
+        {"time": now, "event": "progress", "done": 3, "total": 20, "errors": 0},
+    ]
+    events = tmp_path / "events.jsonl"
+    events.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    request = JobRequest("g/one", also=(JobRequest("g/two"),))
+    job = Job(4, request, now, Running((), 1, now), events=str(events))
+    of_two, of_one = progress_of(job, "g/two"), progress_of(job, "g/one")
+    assert of_two is not None
+    assert (of_two.done, of_two.total) == (3, 9)
+    assert of_two.rate
+    assert of_two.eta_seconds == pytest.approx(6 / of_two.rate)
+    assert of_one is not None
+    assert (of_one.rate, of_one.eta_seconds) == (None, None)
