@@ -88,6 +88,7 @@ def as_object(why: Why) -> dict[str, Any]:
     """What `--json` prints. Memory in bytes; `needs.memory` is asked of each GPU."""
     return {
         "config": why.config,
+        "configs": [why.config, *why.also],
         "job": why.job,
         "state": why.state or None,
         "starts": why.starts,
@@ -102,6 +103,5 @@ def as_object(why: Why) -> dict[str, Any]:
 
 def lines(why: Why) -> list[str]:
     """What people read."""
-    subject = why.config if why.job is None else f"job {why.job} ({why.config})"
-
+    subject = why.config if why.job is None else f"job {why.job} ({', '.join((why.config, *why.also))})"
     return [f"{subject}: {why.says}", *(f"  GPU {gpu.label} {gpu.reason}" for gpu in why.gpus)]

@@ -48,6 +48,8 @@ class Why(msgspec.Struct, frozen=True):
     need: Need
     gpus: tuple[GpuReason, ...] = ()
     """Empty where no GPU matters: the job runs, has ended, or needs none."""
+    also: tuple[str, ...] = ()
+    """The other configs of the job, which joined it."""
 
 
 class Situation(msgspec.Struct, frozen=True):
@@ -88,7 +90,8 @@ def why_job(now: Situation, job: Job) -> Why:
             labels = {gpu.uuid: gpu.label for gpu in now.gpus.gpus}
             says += f" on GPU {', '.join(labels.get(uuid, uuid) for uuid in job.gpus)}"
     starts = job.active and not isinstance(job.state, Queued)
-    return Why(job.request.config, job.id, job.word, starts, says, need, reasons)
+    others = job.request.configs[1:]
+    return Why(job.request.config, job.id, job.word, starts, says, need, reasons, others)
 
 
 def why_request(now: Situation, request: JobRequest, refused: str | None) -> Why:

@@ -69,6 +69,18 @@ def test_three_gaps_on_one_gpu_are_one_load_and_each_is_answered(here: Control) 
         assert sorted(here.answered(name)) == [1, 2, 3, 4]
 
 
+def test_why_names_every_config_of_a_job(here: Control, capsys: pytest.CaptureFixture[str]) -> None:
+    from hitui.cli import main
+
+    submit(here, *CONFIGS)
+    leader = all_ended(here)[0]
+    names = [f"g/{name}" for name in CONFIGS]
+    assert main(["-w", str(here.root), "why", str(leader.id)]) == 0
+    assert capsys.readouterr().out.startswith(f"job {leader.id} ({', '.join(names)}): succeeded")
+    assert main(["-w", str(here.root), "why", str(leader.id), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["configs"] == names
+
+
 def test_who_waits_for_a_job_that_joined_waits_for_the_one_that_runs_it(here: Control) -> None:
     from tests.integration.test_supervisor_commands import hitui
 

@@ -252,6 +252,9 @@ def _job_words(row: ConfigRow) -> str:
     if job is None:
         return ""
     words = f"#{job.id} {job.word}"
+    others = [text.short_name(name) for name in job.request.configs if name != row.name]
+    if others:
+        words += f", with {', '.join(others)}"
     if isinstance(job.state, Queued):
         words += f", {wait_words(job, time.time())[0]}"
     if isinstance(job.state, Ended):
