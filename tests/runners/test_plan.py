@@ -65,9 +65,7 @@ def test_the_model_is_loaded_once_and_every_config_has_its_own_folder(plan: Plan
     ended = plan.run("--resume")
 
     assert ended.returncode == 0, ended.stderr
-    assert [line for line in plan.events if line.items() >= LOADING.items()] == [
-        {**LOADING, "time": plan.events[0]["time"]}
-    ]
+    assert len([line for line in plan.events if line.items() >= LOADING.items()]) == 1
     assert [plan.ids(config["name"]) for config in plan.configs] == [[1, 2, 3], [2], [1, 2, 3, 4, 5, 6]]
     for config in plan.configs:
         snapshot = json.loads((Path(config["output"]) / "checkpoint.json").read_text())
