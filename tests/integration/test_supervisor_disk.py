@@ -6,9 +6,11 @@ import asyncio
 import errno
 import os
 import resource
+import sqlite3
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -23,8 +25,11 @@ from hitui.errors import SupervisorError
 from hitui.paths import RuntimePaths
 from hitui.supervisor.keeper import Keeper
 from hitui.supervisor.store import Store
+from tests.tools import small_disk
 from tests.tools.control import Control, control, kill
 from tests.tools.eventually import eventually
+from tests.tools.programs import write_programs
+from tests.tools.survival import HANG, follower
 
 
 @pytest.fixture
@@ -89,6 +94,17 @@ def test_a_wish_to_stop_is_kept_as_soon_as_there_is_room(here: Control) -> None:
     kill(main)
     here.service.ensure_supervisor()
     assert here.ended(job_id).ending is Ending.STOPPED
+
+
+def test_a_pause_on_a_full_disk_is_one_though_the_job_ends_before_there_is_room(here: Control) -> None:
+    write_programs(here, {"long": HANG})
+    job_id = here.submit("long")
+    here.running(job_id)
+    main = here.told("long", "main")
+    with no_room_for(here.supervisor()):
+        here.client.change_queue("pause", jobs=[job_id], reason="lunch")
+        eventually(lambda: not processes.alive(main), "the runner has ended")
+    assert follower(here, job_id).schedule.held == "lunch"
 
 
 @pytest.mark.parametrize("kind", ["pipe", "folder"])
@@ -242,3 +258,77 @@ def test_a_job_that_cannot_be_followed_for_a_moment_is_followed_on(
     state = asyncio.run(scene())
     assert (state.ending, state.exit_status, kept.refusals) == (Ending.FAILED, 3, 1)
     assert kept.store.claims() == {}
+
+
+FILL = "x" * 1000
+
+
+def queue_until_full(store: Store) -> list[int]:
+    """Ids of the jobs that the store took, before it took no more."""
+    taken: list[int] = []
+    with suppress(sqlite3.OperationalError):
+        for number in range(2000):
+            taken += [job.id for job in store.submit([JobRequest(f"c{number}", ids=(FILL,))], {})]
+    return taken
+
+
+def test_on_a_full_disk_the_last_good_state_is_there(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    store = Store(path)
+    pages = store._database.execute("PRAGMA page_count").fetchone()[0]
+    store._database.execute(f"PRAGMA max_page_count = {pages + 40}")
+    taken = queue_until_full(store)
+    assert 10 < len(taken) < 2000
+    kept = store.jobs()
+    assert [job.id for job in kept] == taken
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        store.submit([JobRequest(f"d{number}", ids=(FILL,)) for number in range(50)], {})
+    assert store.jobs() == kept
+    # Nobody has closed it: the next supervisor opens what a killed one left.
+    beside = Store(path)
+    assert beside.jobs() == kept
+    beside.check()
+    # With room again it goes on.
+    assert beside.submit([JobRequest("more", ids=(FILL,))], {})[0].id > taken[-1]
+    beside.close()
+    store.close()
+
+
+ON_A_SMALL_DISK = """
+import json, os, sys
+from pathlib import Path
+from hitui.domain.jobs import JobRequest
+from hitui.supervisor.store import Store
+from tests.integration.test_supervisor_disk import queue_until_full
+folder = Path(sys.argv[1])
+(folder / "ballast").write_bytes(bytes(200_000))
+read, write = os.pipe()
+if os.fork() == 0:
+    # It closes nothing, as a supervisor that is killed.
+    taken = queue_until_full(Store(folder / "state.db"))
+    os.write(write, json.dumps(taken).encode())
+    os._exit(0)
+os.wait()
+taken = json.loads(os.read(read, 1 << 16))
+assert 10 < len(taken) < 2000, taken
+store = Store(folder / "state.db")
+assert [job.id for job in store.jobs()] == taken
+store.check()
+(folder / "ballast").unlink()
+assert store.submit([JobRequest("more")], {})[0].id > taken[-1]
+"""
+
+
+def test_on_a_disk_that_is_full_in_earnest_too(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    program = [sys.executable, "-c", ON_A_SMALL_DISK, str(disk)]
+    run = subprocess.run(
+        [sys.executable, small_disk.__file__, str(disk), "1000000", *program],
+        cwd=Path(small_disk.__file__).parents[2],
+        capture_output=True,
+        text=True,
+    )
+    if run.returncode == small_disk.NOT_ALLOWED:
+        pytest.skip("mounts are not allowed here")
+    assert run.returncode == 0, run.stderr

@@ -1,0 +1,155 @@
+"""A supervisor starts where none runs, is the only one, and is found by its socket."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from hitui.adapters.executors.locks import try_lock
+from hitui.domain.jobs import Ending
+from hitui.errors import SupervisorError
+from hitui.supervisor import client
+from tests.tools import many_supervisors
+from tests.tools.control import Control, control, kill
+from tests.tools.eventually import eventually
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Control]:
+    with control(tmp_path, monkeypatch) as made:
+        yield made
+
+
+def test_of_those_that_are_started_at_the_same_moment_one_is_the_supervisor(here: Control) -> None:
+    """A hundred starts, ten at a time."""
+    folder = Path(many_supervisors.__file__).parents[2]
+    run = subprocess.run(
+        [sys.executable, "-m", "tests.tools.many_supervisors", str(here.root), "10", "10"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr
+    rounds = json.loads(run.stdout)
+    assert len(rounds) == 10
+    winners = set()
+    for said in rounds:
+        assert len(said) == 10
+        (line,) = set(said)
+        assert re.fullmatch(r"ready \d+ 0", line)
+        winners.add(line)
+    assert len(winners) == 10
+    assert not here.client.answers()
+
+
+def test_a_second_supervisor_is_harmless(here: Control) -> None:
+    first = here.service.ensure_supervisor()
+    assert here.service.ensure_supervisor() == first
+    here.paths.socket.unlink()
+    # Nothing answers where the socket was; the one that holds the lock opens it anew.
+    assert here.service.ensure_supervisor() == first
+    assert here.paths.socket.stat().st_mode & 0o777 == 0o600
+    assert here.paths.socket.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_one_that_waits_for_another_takes_over_when_that_ends(here: Control) -> None:
+    here.paths.state.mkdir(parents=True)
+    other = try_lock(here.paths.supervisor_lock)
+    assert other is not None
+    here.paths.supervisor_lock.write_text(f"{os.getpid()}\n")
+    waits = threading.Event()
+    before = signal.signal(signal.SIGHUP, lambda *_: waits.set())
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            started = pool.submit(here.service.ensure_supervisor)
+            # It asks the holder of the lock, which is this test, to open its socket anew.
+            eventually(waits.is_set, "the second one waits")
+            os.close(other)
+            assert started.result() == here.supervisor().pid
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_one_that_is_asked_to_open_its_socket_before_it_has_one_goes_on(here: Control) -> None:
+    here.service.ensure_supervisor()
+    here.client.shut_down()
+    in_use = sqlite3.connect(here.paths.database, isolation_level=None)
+    in_use.execute("PRAGMA locking_mode = EXCLUSIVE")
+    in_use.execute("BEGIN EXCLUSIVE")
+    here.paths.supervisor_lock.write_text("")
+    with ThreadPoolExecutor(1) as pool:
+        started = pool.submit(here.service.ensure_supervisor)
+        pid = int(eventually(here.paths.supervisor_lock.read_text, "it holds the lock"))
+        os.kill(pid, signal.SIGHUP)
+        in_use.close()
+        assert started.result() == pid
+
+
+def test_a_stale_socket_is_replaced(here: Control) -> None:
+    first = here.service.ensure_supervisor()
+    kill(here.supervisor())
+    assert here.paths.socket.exists()
+    assert here.service.ensure_supervisor() != first
+
+
+def test_a_supervisor_that_cannot_start_says_why(here: Control) -> None:
+    here.paths.state.mkdir(parents=True)
+    database = sqlite3.connect(here.paths.database)
+    database.execute("PRAGMA user_version = 99")
+    database.close()
+    with pytest.raises(SupervisorError, match=r"state\.db: was written by a newer hitui \(version 99"):
+        here.service.ensure_supervisor()
+
+
+def test_a_slow_start_is_not_blamed_on_what_the_log_says_of_an_earlier_one(
+    here: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here.paths.state.mkdir(parents=True)
+    here.paths.supervisor_log.write_text("trouble of yesterday\n")
+    monkeypatch.setattr(client, "START_SECONDS", 0.0)
+    with pytest.raises(
+        SupervisorError, match=r"^the supervisor took too long to start; see .*supervisor\.log$"
+    ):
+        here.service.ensure_supervisor()
+    eventually(here.client.answers, "it is there in the end")
+
+
+def test_a_socket_may_lie_deeper_than_the_kernel_can_name(
+    here: Control, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = tmp_path / ("d" * 100)
+    deep.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(deep))
+    here.connect()
+    assert len(str(here.paths.socket)) > 107
+    assert here.ended(here.submit("answer")).ending is Ending.SUCCEEDED
+
+
+def test_a_runtime_folder_that_someone_laid_there_is_refused(
+    here: Control, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "laid").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "laid" / "hitui").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "laid"))
+    here.connect()
+    with pytest.raises(SupervisorError, match="is not a folder of yours; set XDG_RUNTIME_DIR"):
+        here.service.ensure_supervisor()
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "hitui").mkdir()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "linked"))
+    here.connect()
+    here.paths.state.symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    with pytest.raises(SupervisorError, match="is not a folder of yours; set XDG_STATE_HOME"):
+        here.service.ensure_supervisor()
