@@ -18,7 +18,7 @@ test: check
 test-versions: $(TRANSFORMERS:%=.venv-transformers-%/installed)
 	for version in $(TRANSFORMERS); do \
 	  echo "transformers $$version"; \
-	  .venv-transformers-$$version/bin/python -m pytest -q -W default tests/runners/test_transformers_engine.py || exit 1; \
+	  .venv-transformers-$$version/bin/python -m pytest -q -W default tests/runners/test_transformers_*.py || exit 1; \
 	done
 
 check: $(TEST_VENV)/installed

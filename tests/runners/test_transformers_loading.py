@@ -1,0 +1,156 @@
+"""The transformers engine in a process of its own: loading, signals, and what is broken."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from hitui_runners.engines.transformers import TransformersEngine
+from hitui_runners.errors import RunnerError
+
+from tests.runners.conftest import Runner, without_rights
+from tests.tools.benchmark import Benchmark
+from tests.tools.eventually import eventually
+
+pytestmark = pytest.mark.model
+
+
+def test_a_process_of_its_own_answers_in_its_own_words(runner: Runner, tiny_model: Path) -> None:
+    options = ("--model", tiny_model, "--max-new-tokens", "8")
+    ended = runner.run(*options, "--ids", "1,2", engine="transformers", modality="mix")
+
+    assert ended.returncode == 0, ended.stderr
+    assert [result["id"] for result in runner.journal] == [1, 2]
+    tasks = [event for event in runner.events if event["event"] == "task"]
+    assert all(0 < task["output_tokens"] <= 8 < task["input_tokens"] for task in tasks)
+    assert set(runner.events[0]["versions"]) == {"python", "torch", "transformers"}
+    assert [event.get("phase") for event in runner.events[1:3]] == ["loading", "running"]
+
+
+@pytest.mark.parametrize("phase", ["loading", "running"])
+def test_loading_and_a_long_answer_are_broken_off_by_a_signal(
+    runner: Runner, tiny_model: Path, phase: str
+) -> None:
+    options = ("--model", tiny_model, "--max-new-tokens", "100000", "--resume")
+    process = runner.start(*options, engine="transformers")
+    eventually(lambda: any(event.get("phase") == phase for event in runner.events), deadline=90)
+    process.terminate()
+    process.communicate(timeout=60)
+
+    assert process.returncode == 143
+    assert runner.events[-1]["exit"] == 143
+
+
+def test_a_picture_that_the_disk_refuses_is_no_fault_of_its_task(
+    runner: Runner, tiny_model: Path, benchmark_data: Benchmark
+) -> None:
+    picture = benchmark_data.data / "image" / "harbours.png"
+    picture.chmod(0)
+    without_rights(runner)
+    ended = runner.run("--model", tiny_model, engine="transformers", modality="image")
+
+    assert ended.returncode == 1
+    assert [result["Prediction"] for result in runner.journal] == [
+        f"[ERROR] Input file cannot be read: {picture}: Permission denied"
+    ] * 5
+    assert "the last 5 tasks failed with errors that are not theirs" in ended.stderr
+
+
+@pytest.mark.parametrize("broken", ["config.json", "model.safetensors", "tokenizer.json"])
+def test_a_broken_model_folder_is_one_line(tiny_model: Path, tmp_path: Path, broken: str) -> None:
+    for file in tiny_model.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes()[: 40 if file.name == broken else None])
+
+    with pytest.raises(RunnerError) as refused:
+        TransformersEngine(tmp_path, 1000, 8, None).load()
+
+    assert str(refused.value).startswith(f"{tmp_path}: the model cannot be loaded: ")
+    assert "\n" not in str(refused.value)
+
+
+def changed(model: Path, folder: Path, file: str, **values: object) -> Path:
+    """A copy of the model in `folder` with other values in one of its JSON files; None takes one out."""
+    for path in model.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    content = {**json.loads((folder / file).read_text()), **values}
+    (folder / file).write_text(
+        json.dumps({key: value for key, value in content.items() if value is not None})
+    )
+    return folder
+
+
+def test_a_model_of_an_unknown_type_is_one_line(tiny_model: Path, tmp_path: Path) -> None:
+    folder = changed(tiny_model, tmp_path, "config.json", model_type="qwen9_vl")
+    with pytest.raises(RunnerError, match=r"the model cannot be loaded: .*model type `qwen9_vl`"):
+        TransformersEngine(folder, 1000, 8, None).load()
+
+
+def test_a_model_without_chat_template_is_one_line(tiny_model: Path, tmp_path: Path) -> None:
+    folder = changed(tiny_model, tmp_path, "tokenizer_config.json", chat_template=None)
+    (folder / "chat_template.json").unlink()
+    with pytest.raises(RunnerError) as refused:
+        TransformersEngine(folder, 1000, 8, None).load()
+    assert str(refused.value) == (
+        f"{folder}: the model has no chat template; put its chat_template.jinja (or .json) there"
+    )
+
+
+def test_a_chat_template_of_the_tokenizer_serves_too(tiny_model: Path, tmp_path: Path) -> None:
+    folder = changed(tiny_model, tmp_path, "config.json")
+    (folder / "chat_template.json").unlink()
+    engine = TransformersEngine(folder, 1000, 8, None)
+    engine.load()
+    assert engine._processor.chat_template
+
+
+def broken_package(folder: Path, name: str, error: str) -> None:
+    """A package that looks installed to whoever asks, and cannot be imported."""
+    (folder / name).mkdir(parents=True)
+    (folder / name / "__init__.py").write_text(f"raise {error}\n")
+    metadata = folder / f"{name}-9.9.dist-info" / "METADATA"
+    metadata.parent.mkdir()
+    metadata.write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 9.9\n")
+
+
+def test_a_torchvision_that_cannot_be_imported_is_named_and_done_without(
+    runner: Runner, tiny_model: Path, tmp_path: Path
+) -> None:
+    broken_package(
+        tmp_path / "broken", "torchvision", "RuntimeError('operator torchvision::nms does not exist')"
+    )
+    runner.env = {"PYTHONPATH": str(tmp_path / "broken")}
+    options = ("--model", tiny_model, "--max-new-tokens", "8", "--ids", "1")
+    ended = runner.run(*options, engine="transformers", modality="mix")
+
+    assert ended.returncode == 0, ended.stderr
+    assert [result["id"] for result in runner.journal] == [1]
+    assert (
+        "warning: torchvision cannot be imported: operator torchvision::nms does not exist; going on without it"
+        in ended.stderr
+    )
+
+
+@pytest.mark.parametrize(
+    ("package", "error", "said"),
+    [
+        (
+            "torch",
+            "OSError('libcudart.so: cannot open shared object file')",
+            "libcudart.so: cannot open shared object file",
+        ),
+        ("accelerate", "ImportError('no accelerate')", "no accelerate"),
+    ],
+)
+def test_a_broken_library_is_one_line(
+    runner: Runner, tiny_model: Path, tmp_path: Path, package: str, error: str, said: str
+) -> None:
+    broken_package(tmp_path / "broken", package, error)
+    runner.env = {"PYTHONPATH": str(tmp_path / "broken")}
+    ended = runner.run("--model", tiny_model, engine="transformers")
+
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines() == [
+        f"error: {sys.executable}: cannot run models: {said}; install torch, transformers, accelerate and pillow there"
+    ]
