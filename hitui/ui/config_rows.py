@@ -131,7 +131,7 @@ def _turn(state: ConfigState, job: Job, part: JobProgress) -> StateWords | None:
     if not _through(part):
         return None
     rest = _at_rest(state)
-    return msgspec.structs.replace(rest, long=f"{rest.long}, #{job.id} goes on with others")
+    return msgspec.structs.replace(rest, long=f"{rest.long}, #{job.id} goes on")
 
 
 def _with_more(words: StateWords, count: int) -> StateWords:

@@ -234,7 +234,7 @@ def test_each_config_of_a_job_of_several_says_how_far_the_job_is_with_it() -> No
     }
     rows = rows_of_joined(JobProgress("running", 6, 28, rate=2.0, eta_seconds=11.0, configs=parts))
     assert [row.words.long for row in rows] == [
-        "whole, #7 goes on with others",
+        "whole, #7 goes on",
         "▶ GPU 0 #7",
         "waits for its turn in #7",
     ]
