@@ -70,10 +70,10 @@ def job_of(row: sqlite3.Row) -> Job:
 
 
 def _state(row: sqlite3.Row) -> JobState:
-    gpus = tuple(json.loads(row["gpus"]))
     state = row["state"]
     if state == "queued":
         return Queued()
+    gpus = tuple(json.loads(row["gpus"]))
     if state == "starting":
         return Starting(gpus, row["since"])
     if state == "running":
