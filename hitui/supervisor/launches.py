@@ -7,20 +7,15 @@ is ever a shell string: arguments are a list, and placeholders are replaced with
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
-import re
 import shutil
-import sys
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-import msgspec
 from msgspec.structs import replace
 
 from hitui.adapters.checkpoints.catalogue import Catalogue, Reading
 from hitui.adapters.executors import open_executor
-from hitui.adapters.files.look import is_dir
 from hitui.adapters.processes import JOB_VARIABLE
 from hitui.domain.configs import Config
 from hitui.domain.jobs import Job, JobRequest
@@ -30,20 +25,20 @@ from hitui.domain.tasks import TaskId, select_pending
 from hitui.domain.watching import WatchRules
 from hitui.errors import HituiError, LaunchError, NoSuchName, SettingsError
 from hitui.paths import find_workspace, kept_readings_home
-from hitui.settings import PLACEHOLDERS, RunnerSettings, Settings, load_settings
+from hitui.settings import RunnerSettings, Settings, load_settings
+from hitui.supervisor.arguments import (
+    Command,
+    elsewhere,
+    filled,
+    insists,
+    located,
+    own_runner,
+    program_of,
+    text_or_none,
+)
 from hitui.supervisor.joining import UNKNOWN_SECONDS, Joined, Part, join
 from hitui.supervisor.needs import gpu_rules, need_of
 from hitui.supervisor.rules import retry_rules, watch_rules
-
-_PLACEHOLDER = re.compile(r"\{(" + "|".join(PLACEHOLDERS) + r")\}")
-
-
-class Command(msgspec.Struct, frozen=True):
-    """What to execute for a job, and with what."""
-
-    argv: tuple[str, ...]
-    environment: dict[str, str]
-    cwd: Path
 
 
 class UnreadableResults(LaunchError):
@@ -181,7 +176,7 @@ class Launches:
         config = self.catalogue().find(request.config)
         runner = settings.runners.get(config.runner or "")
         alone = runner is None or runner.engine is None or settings.queue.join_seconds == 0
-        return None if alone else (config.runner, need_of(settings, config), _insists(request))
+        return None if alone else (config.runner, need_of(settings, config), insists(request))
 
     def join(self, job: Job, parts: Sequence[Part], candidates: Sequence[Job], places: int) -> Joined:
         """The parts of a job that starts, with those of jobs behind it that can run in its process."""
@@ -213,7 +208,7 @@ class Launches:
                 "format": config.table_format,
                 "output": config.output,
                 "ids": None if part.ids is None else list(part.ids),
-                "earlier": _elsewhere(config) or None,
+                "earlier": elsewhere(config) or None,
             }
             configs.append({key: value for key, value in described.items() if value is not None})
         return {"configs": configs}
@@ -245,19 +240,19 @@ class Launches:
             "ids": None if ids is None else ",".join(map(str, ids)),
             "ids_file": None if ids is None else str(ids_file),
             "output": config.output,
-            "questions": _text(catalogue.questions_file),
-            "data": _text(catalogue.data_folder),
+            "questions": text_or_none(catalogue.questions_file),
+            "data": text_or_none(catalogue.data_folder),
             "model": None if runner.model is None else str(settings.path(runner.model)),
             "gpus": ",".join(gpus),
         }
         if runner.command is not None:
-            argv = _filled(runner.command, values, config)
+            argv = filled(runner.command, values, config)
         else:
-            argv = _own_runner(settings, runner, values, config, plan_file)
-            if _insists(request):
+            argv = own_runner(settings, runner, values, config, plan_file)
+            if insists(request):
                 argv = (*argv, "--retry-exhausted")
         cwd = settings.path(runner.cwd) if runner.cwd is not None else settings.root
-        return Command(_found(argv, variables, cwd, config), variables, cwd)
+        return Command(located(argv, variables, cwd, config), variables, cwd)
 
 
 def _runner(settings: Settings, config: Config) -> RunnerSettings:
@@ -293,13 +288,9 @@ def _check_runner(
         if text is not None and not settings.path(text).exists():
             raise LaunchError(f"{where} {key}: {settings.path(text)} does not exist; correct the path")
     if runner.python is not None:
-        program = _program(settings, runner.python)
+        program = program_of(settings, runner.python)
         if shutil.which(program, path=environment.get("PATH", os.defpath)) is None:
             raise LaunchError(f"{where} python: {runner.python} is not there or no program; correct the path")
-
-
-def _program(settings: Settings, text: str) -> str:
-    return str(settings.path(text)) if "/" in text or text.startswith("~") else text
 
 
 def _needs_ids(runner: RunnerSettings) -> bool:
@@ -321,98 +312,3 @@ def _known_ids(request: JobRequest, reading: Reading) -> tuple[TaskId, ...] | No
             f" `hitui ids {reading.state.name}` lists them"
         )
     return tuple(known[str(asked)] for asked in request.ids)
-
-
-def _filled(command: Sequence[str], values: Mapping[str, str | None], config: Config) -> tuple[str, ...]:
-    def value_of(match: re.Match[str]) -> str:
-        value = values[match[1]]
-        if value is None:
-            raise LaunchError(
-                f"hitui.toml: [runner.{config.runner}] command: {match[0]} is asked for,"
-                f" and {config.name} has none; {_MENDS.get(match[1], 'name it in its [[config]]')}"
-            )
-        return value
-
-    return tuple(_PLACEHOLDER.sub(value_of, argument) for argument in command)
-
-
-_MENDS = {
-    "model": "add model to the runner",
-    "questions": "name it as [workspace] questions",
-    "data": "name it as [workspace] data",
-    "ids": "name the question list as [workspace] questions",
-    "ids_file": "name the question list as [workspace] questions",
-}
-
-
-def _own_runner(
-    settings: Settings,
-    runner: RunnerSettings,
-    values: Mapping[str, str | None],
-    config: Config,
-    plan_file: Path | None,
-) -> tuple[str, ...]:
-    spec = importlib.util.find_spec("hitui_runners")
-    if spec is None or spec.origin is None:
-        raise LaunchError("hitui's own runners are not installed; install hitui again")
-    mends = {"modality": "name it in its [[config]]", **_MENDS}
-    for key in ("modality", "questions", "data"):
-        if values[key] is None:
-            raise LaunchError(f"{config.name}: its {key} cannot be told; {mends[key]}")
-    single = {
-        "modality": values["modality"],
-        "format": values["format"],
-        "output": values["output"],
-        "ids-file": values["ids_file"],
-    }
-    options = {
-        "engine": runner.engine,
-        "model": values["model"],
-        "questions": values["questions"],
-        "data": values["data"],
-        **(single if plan_file is None else {"plan": str(plan_file)}),
-        "prompts": None if runner.prompts is None else str(settings.path(runner.prompts)),
-        "max-input-tokens": _text(runner.max_input_tokens),
-        "max-new-tokens": _text(runner.max_new_tokens),
-    }
-    python = sys.executable if runner.python is None else _program(settings, runner.python)
-    argv = [python, str(Path(spec.origin).parent), "realhitbench"]
-    for name, value in options.items():
-        if value is not None:
-            argv += [f"--{name}", value]
-    if plan_file is None:
-        for folder in _elsewhere(config):
-            argv += ["--earlier", folder]
-    return (*argv, "--resume")
-
-
-def _insists(request: JobRequest) -> bool:
-    """Whether these very tasks were asked for: then those too whose every lighter form was tried before."""
-    return request.ids is not None or request.error_class is not None
-
-
-def _elsewhere(config: Config) -> list[str]:
-    """Folders that hold results of the config besides the one that runs write into."""
-    return [folder for folder in config.folders if folder != config.output and is_dir(folder)]
-
-
-def _found(
-    argv: tuple[str, ...], environment: Mapping[str, str], cwd: Path, config: Config
-) -> tuple[str, ...]:
-    """The arguments with the program's own path, looked up where whoever asked would find it."""
-    program = argv[0]
-    if "/" in program:
-        path = Path(os.path.normpath(cwd / Path(program).expanduser()))
-        found = str(path) if os.access(path, os.X_OK) and path.is_file() else None
-    else:
-        found = shutil.which(program, path=environment.get("PATH", os.defpath))
-    if found is None:
-        raise LaunchError(
-            f"hitui.toml: [runner.{config.runner}] command: {program} is not there or no program;"
-            " correct the path"
-        )
-    return (found, *argv[1:])
-
-
-def _text(value: object) -> str | None:
-    return None if value is None else str(value)

@@ -13,26 +13,25 @@ import os
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-
-from msgspec.structs import replace
 
 from hitui.adapters.executors.base import Launch
 from hitui.adapters.executors.locks import lock_gpus, release
 from hitui.adapters.processes import JOB_VARIABLE, Process, alive, boot_id
-from hitui.domain.claims import Claim, Claims, keep
+from hitui.domain.claims import Claim
 from hitui.domain.gpus import GpuSnapshot
 from hitui.domain.jobs import Ending, Job, JobRequest
 from hitui.domain.placement import GpuHistory, Need, Placement, never_enough, place
-from hitui.domain.queue import Standing, group_wait, never_starts, next_moment, own_wait
+from hitui.domain.queue import Standing, group_wait, next_moment
 from hitui.domain.succession import after_clock_change
 from hitui.errors import HituiError, LaunchError, SettingsError
 from hitui.paths import RuntimePaths, gpu_lock_home
 from hitui.supervisor.joining import Joined, Part, can_join
 from hitui.supervisor.keeper import STOP_GRACE, Keeper
 from hitui.supervisor.launches import Launches, UnreadableResults
+from hitui.supervisor.round import Round
 from hitui.supervisor.rows import End
 from hitui.supervisor.store import Store
 from hitui.supervisor.trouble import note_error
@@ -46,110 +45,6 @@ MOST_CANDIDATES = 100
 SHARE_OF_ROUNDS = 0.004
 """How much of a core the looks at the queue take that are due to a new reading of the GPUs."""
 NOTHING_TO_DO = "nothing to do: no task of it is pending"
-
-
-class Round:
-    """One look at the whole queue: what holds for all of its jobs is found out once."""
-
-    def __init__(
-        self, queued: Sequence[Job], standing: Standing, needs: Mapping[str, Need | HituiError]
-    ) -> None:
-        self._queued = queued
-        self._standing = standing
-        self.joined: set[int] = set()
-        """Jobs that joined another one in this round."""
-        self._needs = needs
-        self._started = Counter(standing.started)
-        self._busy = dict(standing.busy)
-        self._groups: dict[str, str] = {}
-        self._alike: dict[Hashable, str] = {}
-        self._kept: Claims = {}
-        self.placements: dict[tuple[Need, tuple[str, ...] | None], Placement] = {}
-        self.locked: set[str] = set()
-        """UUIDs on which someone else's lock stands."""
-
-    def as_one_ahead(self, job: Job) -> str:
-        """What a job ahead waits for that differs in nothing but its tasks; empty: there is none."""
-        return self._alike.get(_likeness(job), "")
-
-    def remember(self, job: Job, wait: str) -> None:
-        """What the job waits for; holds for those like it until something changes."""
-        likeness = _likeness(job)
-        if likeness is not None and wait:
-            self._alike[likeness] = wait
-
-    def _forget(self) -> None:
-        self._alike.clear()
-        self.placements.clear()
-
-    def wait(self, job: Job) -> str:
-        """What the job waits for besides GPUs; empty: nothing. Raises LaunchError when it can never start."""
-        if job.schedule.after_success:
-            never = never_starts(job, self._standing)
-            if never:
-                raise LaunchError(never)
-        group = job.schedule.group
-        known = self._groups.get(group)
-        if known is None:
-            known = self._groups[group] = group_wait(group, self._standing)
-        return own_wait(job, self._standing) or known
-
-    def need(self, job: Job) -> Need:
-        """What the job asks of the GPUs. Raises HituiError where that cannot be told."""
-        need = self._needs[job.request.config]
-        if isinstance(need, HituiError):
-            raise need
-        return need
-
-    def beside(self, claims: Claims) -> Claims:
-        """The claims, and what jobs ahead in the queue keep for themselves."""
-        found = dict(claims)
-        for uuid, kept_ones in self._kept.items():
-            found[uuid] = (*found.get(uuid, ()), *kept_ones)
-        return found
-
-    def keep(self, job: Job, need: Need, uuids: Sequence[str]) -> None:
-        """The job waits: these GPUs are not for those behind it."""
-        kept_now = keep(self._kept, uuids, Claim(job.id, need.memory, need.share))
-        if kept_now is not self._kept:
-            self._kept = kept_now
-            self._forget()
-
-    def take_lock(self, uuid: str) -> None:
-        self.locked.add(uuid)
-        self._forget()
-
-    def behind(self, job: Job) -> Iterator[Job]:
-        """Jobs further back in the queue that wait for nothing but GPUs."""
-        for other in islice(self._queued, self._queued.index(job) + 1, None):
-            if other.id not in self.joined and not self._waits(other):
-                yield other
-
-    def _waits(self, job: Job) -> bool:
-        try:
-            return bool(self.wait(job))
-        except LaunchError:
-            return True
-
-    def take_start(self, job: Job, joined: Sequence[int] = ()) -> None:
-        """The job was started: what it takes, those behind it no longer find."""
-        self.joined.update(joined)
-        self._started[job.schedule.group] += 1
-        for other in self._queued:
-            if other.id == job.id or other.id in joined:
-                self._busy.update(dict.fromkeys(other.request.configs, job.id))
-        self._standing = replace(self._standing, started=self._started, busy=self._busy)
-        self._groups.clear()
-        self._forget()
-
-
-def _likeness(job: Job) -> Hashable:
-    """Equal for jobs that wait for the same; None: for this one more was said than its group."""
-    schedule, request = job.schedule, job.request
-    own = (
-        schedule.held or schedule.after or schedule.after_success or schedule.after_processes or request.also
-    )
-    return None if own or schedule.not_before is not None else (request.config, request.gpus, schedule.group)
 
 
 class Scheduler:

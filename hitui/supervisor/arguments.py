@@ -1,0 +1,135 @@
+"""The exact arguments of a runner: ours with its options, or a user's own with its placeholders filled.
+
+No command is ever a shell string: arguments are a list, and placeholders are replaced within one element each.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from hitui.adapters.files.look import is_dir
+from hitui.domain.configs import Config
+from hitui.domain.jobs import JobRequest
+from hitui.errors import LaunchError
+from hitui.settings import PLACEHOLDERS, RunnerSettings, Settings
+
+_PLACEHOLDER = re.compile(r"\{(" + "|".join(PLACEHOLDERS) + r")\}")
+
+
+class Command(msgspec.Struct, frozen=True):
+    """What to execute for a job, and with what."""
+
+    argv: tuple[str, ...]
+    environment: dict[str, str]
+    cwd: Path
+
+
+def filled(command: Sequence[str], values: Mapping[str, str | None], config: Config) -> tuple[str, ...]:
+    """A user's command with its placeholders filled. Raises LaunchError for one that the config has nothing for."""
+
+    def value_of(match: re.Match[str]) -> str:
+        value = values[match[1]]
+        if value is None:
+            raise LaunchError(
+                f"hitui.toml: [runner.{config.runner}] command: {match[0]} is asked for,"
+                f" and {config.name} has none; {_MENDS.get(match[1], 'name it in its [[config]]')}"
+            )
+        return value
+
+    return tuple(_PLACEHOLDER.sub(value_of, argument) for argument in command)
+
+
+_MENDS = {
+    "model": "add model to the runner",
+    "questions": "name it as [workspace] questions",
+    "data": "name it as [workspace] data",
+    "ids": "name the question list as [workspace] questions",
+    "ids_file": "name the question list as [workspace] questions",
+}
+
+
+def own_runner(
+    settings: Settings,
+    runner: RunnerSettings,
+    values: Mapping[str, str | None],
+    config: Config,
+    plan_file: Path | None,
+) -> tuple[str, ...]:
+    """Our own runner with its options; of several configs with a plan. Raises LaunchError naming what is missing."""
+    spec = importlib.util.find_spec("hitui_runners")
+    if spec is None or spec.origin is None:
+        raise LaunchError("hitui's own runners are not installed; install hitui again")
+    mends = {"modality": "name it in its [[config]]", **_MENDS}
+    for key in ("modality", "questions", "data"):
+        if values[key] is None:
+            raise LaunchError(f"{config.name}: its {key} cannot be told; {mends[key]}")
+    single = {
+        "modality": values["modality"],
+        "format": values["format"],
+        "output": values["output"],
+        "ids-file": values["ids_file"],
+    }
+    options = {
+        "engine": runner.engine,
+        "model": values["model"],
+        "questions": values["questions"],
+        "data": values["data"],
+        **(single if plan_file is None else {"plan": str(plan_file)}),
+        "prompts": None if runner.prompts is None else str(settings.path(runner.prompts)),
+        "max-input-tokens": text_or_none(runner.max_input_tokens),
+        "max-new-tokens": text_or_none(runner.max_new_tokens),
+    }
+    python = sys.executable if runner.python is None else program_of(settings, runner.python)
+    argv = [python, str(Path(spec.origin).parent), "realhitbench"]
+    for name, value in options.items():
+        if value is not None:
+            argv += [f"--{name}", value]
+    if plan_file is None:
+        for folder in elsewhere(config):
+            argv += ["--earlier", folder]
+    return (*argv, "--resume")
+
+
+def insists(request: JobRequest) -> bool:
+    """Whether these very tasks were asked for: then those too whose every lighter form was tried before."""
+    return request.ids is not None or request.error_class is not None
+
+
+def elsewhere(config: Config) -> list[str]:
+    """Folders that hold results of the config besides the one that runs write into."""
+    return [folder for folder in config.folders if folder != config.output and is_dir(folder)]
+
+
+def located(
+    argv: tuple[str, ...], environment: Mapping[str, str], cwd: Path, config: Config
+) -> tuple[str, ...]:
+    """The arguments with the program's own path, looked up where whoever asked would find it."""
+    program = argv[0]
+    if "/" in program:
+        path = Path(os.path.normpath(cwd / Path(program).expanduser()))
+        found = str(path) if os.access(path, os.X_OK) and path.is_file() else None
+    else:
+        found = shutil.which(program, path=environment.get("PATH", os.defpath))
+    if found is None:
+        raise LaunchError(
+            f"hitui.toml: [runner.{config.runner}] command: {program} is not there or no program;"
+            " correct the path"
+        )
+    return (found, *argv[1:])
+
+
+def program_of(settings: Settings, text: str) -> str:
+    """A path of `hitui.toml` made absolute; a bare name as it is, to be looked up."""
+    return str(settings.path(text)) if "/" in text or text.startswith("~") else text
+
+
+def text_or_none(value: object) -> str | None:
+    return None if value is None else str(value)
