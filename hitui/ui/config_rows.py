@@ -21,6 +21,7 @@ from hitui.ui.job_words import about, paused_words, seconds_to_retry
 STALLED_SECONDS = 600.0
 """A running job that reports no progress for so long is called stalled."""
 
+_PAUSED = " to be resumed"
 _CALLS_FOR_SOMEONE = (Ending.FAILED, Ending.LOST, Ending.NOT_STARTED)
 
 
@@ -156,6 +157,8 @@ def _waiting(job: Job, reason: str, now: float) -> StateWords:
         return StateWords(f"{when}, attempt {job.attempt} #{job.id}", when, "accent")
     # What stands before the first colon is the short form.
     waits = reason.split(":", 1)[0].removesuffix(" on one GPU") or "its turn"
+    if waits.endswith(_PAUSED):
+        return StateWords(f"{waits.removesuffix(_PAUSED)} paused #{job.id}", f"waits #{job.id}", "accent")
     return StateWords(f"waits: {waits} #{job.id}", f"waits #{job.id}", "accent")
 
 

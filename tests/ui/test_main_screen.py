@@ -335,7 +335,7 @@ async def test_pauses_are_told_in_the_header_and_in_the_rows() -> None:
             "▶ GPU 2 #14, 1 more waits",
             "again in 3h, attempt 2 #16",
             "paused by hand #17",
-            "waits: group night to be res",
+            "group night paused #19",
         )
         assert "done in about" not in screen_text(pilot)
         groups = (Group("day", None, "paused by hand"), Group("night", 2))

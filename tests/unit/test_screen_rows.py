@@ -138,6 +138,8 @@ def job(state: object, **others: object) -> Job:
         (Queued(), "waits: its turn #7", "waits #7"),
         (Queued("20 GiB free on one GPU: GPU 0 has 3 GiB"), "waits: 20 GiB free #7", "waits #7"),
         (Queued("40 GiB free on GPU 2: it has 3 GiB"), "waits: 40 GiB free on GPU 2 #7", "waits #7"),
+        (Queued("group default to be resumed: by hand"), "group default paused #7", "waits #7"),
+        (Queued("the queue to be resumed: by hand"), "the queue paused #7", "waits #7"),
         (Starting(("u0",), NOON), "▶ GPU 0 #7 starts", "▶ #7 starts"),
         (Running(("u0", "u1"), 1, NOON), "▶ GPUs 0,1 #7", "▶ 0,1 #7"),
         (Running((), 1, NOON), "▶ no GPU #7", "▶ #7"),
