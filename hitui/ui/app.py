@@ -26,8 +26,9 @@ from textual.worker import Worker, WorkerState
 from hitui.domain.gpus import GpuSnapshot
 from hitui.domain.jobs import Ended, Ending, Job, JobRequest, JobsSnapshot, Queued
 from hitui.errors import HituiError
-from hitui.ui import messages, text
+from hitui.ui import messages
 from hitui.ui.history import QuietJobs, Utilisations
+from hitui.ui.job_words import job_name, pause_of_new_jobs
 from hitui.ui.plain import WithoutColour, wants_no_colour
 from hitui.ui.screens.main import MainScreen
 from hitui.ui.theme import THEMES
@@ -187,7 +188,7 @@ class Dashboard(App[int]):
                 good = job.state.ending in (Ending.SUCCEEDED, Ending.STOPPED, Ending.REQUEUED)
                 reason = f": {job.state.reason}" if job.state.reason else ""
                 self.tell(
-                    f"#{job.id} {text.short_name(job.request.config)}: {job.state.ending.value}{reason}",
+                    f"{job_name(job, short=True)}: {job.state.ending.value}{reason}",
                     "information" if good else "error",
                 )
 
@@ -220,7 +221,6 @@ class Dashboard(App[int]):
         self.post_message(messages.PlanReady(title, plan))
 
     def on_plan_ready(self, message: messages.PlanReady) -> None:
-        from hitui.ui.job_words import pause_of_new_jobs
         from hitui.ui.screens.launch_dialog import LaunchDialog
 
         def decided(start: bool | None) -> None:
@@ -240,14 +240,9 @@ class Dashboard(App[int]):
         for refusal in message.refusals:
             self.tell(refusal, "error")
         if message.jobs:
-            self.tell(
-                "queued "
-                + ", ".join(f"#{job.id} {text.short_name(job.request.config)}" for job in message.jobs)
-            )
+            self.tell("queued " + ", ".join(job_name(job, short=True) for job in message.jobs))
 
     def on_stop_wanted(self, message: messages.StopWanted) -> None:
-        from hitui.ui.job_words import job_name
-
         job = message.job
         what = "takes it from the queue" if isinstance(job.state, Queued) else "what was answered is kept"
         self._ask_first(f"Stop {job_name(job)}?", what, "stop it", lambda: self._stop(job))
@@ -257,10 +252,9 @@ class Dashboard(App[int]):
 
     def on_stop_asked(self, message: messages.StopAsked) -> None:
         for job in message.jobs:
-            self.tell(f"asked #{job.id} {text.short_name(job.request.config)} to stop")
+            self.tell(f"asked {job_name(job, short=True)} to stop")
 
     def on_pause_wanted(self, message: messages.PauseWanted) -> None:
-        from hitui.ui.job_words import job_name
         from hitui.ui.queue_wishes import Wish
 
         job = message.job
@@ -275,7 +269,6 @@ class Dashboard(App[int]):
         )
 
     def on_retry_wanted(self, message: messages.RetryWanted) -> None:
-        from hitui.ui.job_words import job_name
         from hitui.ui.queue_wishes import Wish
 
         job = message.job
