@@ -132,12 +132,17 @@ def _configs(standing: Standing) -> Iterator[_Family]:
 
 
 def _running(standing: Standing) -> dict[str, JobProgress]:
-    """By config. What several share is no config's own rate."""
-    return {
-        job.request.config: standing.progress[job.id]
-        for job in standing.jobs.jobs
-        if job.id in standing.progress and len(job.request.configs) == 1
-    }
+    """By config. Of a job of several, each that it is on; what they share is no config's own rate."""
+    found: dict[str, JobProgress] = {}
+    for job in standing.jobs.jobs:
+        progress = standing.progress.get(job.id)
+        if progress is None:
+            continue
+        if not job.request.also:
+            found[job.request.config] = progress
+        else:
+            found.update((name, part) for name, part in progress.configs.items() if part.phase == "running")
+    return found
 
 
 def _jobs(standing: Standing) -> Iterator[_Family]:

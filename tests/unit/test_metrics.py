@@ -76,19 +76,25 @@ def test_configs_and_the_rate_of_the_job_on_them() -> None:
     configs = (
         state("a", total=10, done=4, errors=1, missing=3, blocked=2, updated=5.5),
         state("b", problems=("it is half written",)),
+        state("c"),
         ConfigState(Config("unread", "realhitbench", ("/r",), "/r")),
     )
-    progress = {1: JobProgress(rate=0.25, eta_seconds=16.0), 2: JobProgress(rate=0.5)}
+    parts = {"b": JobProgress("end", 4, 4, rate=0.1), "c": JobProgress("running", rate=0.4, eta_seconds=30.0)}
+    progress = {1: JobProgress(rate=0.25, eta_seconds=16.0), 2: JobProgress(rate=0.5, configs=parts)}
     found = parsed(standing(configs=configs, jobs=JobsSnapshot(jobs), progress=progress))
     outcomes = {
         labels["outcome"]: value for labels, value in found["hitui_config_tasks"] if labels["config"] == "a"
     }
     assert outcomes == {"done": 4, "errors": 1, "missing": 3, "blocked": 2}
     assert found["hitui_config_tasks_wanted"] == [({"config": "a"}, 10)]
-    assert found["hitui_config_tasks_pending"] == [({"config": "a"}, 4), ({"config": "b"}, 0)]
-    assert found["hitui_config_readable"] == [({"config": "a"}, 1), ({"config": "b"}, 0)]
-    assert found["hitui_config_tasks_per_second"] == [({"config": "a"}, 0.25)]
-    assert found["hitui_config_eta_seconds"] == [({"config": "a"}, 16)]
+    assert found["hitui_config_tasks_pending"] == [
+        ({"config": "a"}, 4),
+        ({"config": "b"}, 0),
+        ({"config": "c"}, 0),
+    ]
+    assert [value for _, value in found["hitui_config_readable"]] == [1, 0, 1]
+    assert found["hitui_config_tasks_per_second"] == [({"config": "a"}, 0.25), ({"config": "c"}, 0.4)]
+    assert found["hitui_config_eta_seconds"] == [({"config": "a"}, 16), ({"config": "c"}, 30)]
 
 
 def test_jobs_by_state_ending_and_group() -> None:
