@@ -60,7 +60,7 @@ def standing_of(jobs: JobsSnapshot) -> Standing:
         now=time.time(),
         queue=jobs.queue,
         started=Counter(job.schedule.group for job in started),
-        busy={job.request.config: job.id for job in started},
+        busy={config: job.id for job in started for config in job.request.configs},
         endings={job.id: job.state.ending if isinstance(job.state, Ended) else None for job in jobs.jobs},
         living={mark for job in jobs.jobs for mark in job.schedule.after_processes},
     )

@@ -84,6 +84,10 @@ def why_job(now: Situation, job: Job) -> Why:
                 says = NO_SUPERVISOR
             elif waits_for:
                 says = f"queued, waits for {_without_gpus(waits_for, reasons)}"
+                paused = group_wait(job.schedule.group, standing_of(now.jobs))
+                if paused and paused != waits_for:
+                    # What it says first is not all: when that has come about, it would still wait.
+                    says += f", and for {paused}"
         case Ended(reason=reason):
             says += f": {reason}" if reason else ""
         case _ if job.gpus:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,9 @@ from typing import Any
 import pytest
 
 from hitui.cli import main
+from hitui.domain.jobs import Job, JobRequest, JobsSnapshot, Running
+from hitui.domain.schedule import Schedule
+from hitui.services.placing import standing_of
 from tests.tools.control import Control, control
 
 GIB = 2**30
@@ -119,6 +123,23 @@ def test_the_hold_time_is_said_of_what_is_free(here: Control, capsys: pytest.Cap
         "g/answer2: would start now on GPU 1, if it stays free for 300 s",
         f"  GPU 0 is kept for job {waiting}",
     ]
+
+
+def test_a_pause_is_told_also_of_a_job_that_waits_for_a_time(
+    here: Control, capsys: pytest.CaptureFixture[str]
+) -> None:
+    schedule = Schedule(not_before=time.time() + 3600)
+    waiting = here.service.submit([JobRequest("g/answer")], schedule)[0].id
+    here.waits_for(waiting)
+    here.service.change_queue("pause", queue=True)
+    head = why(here, capsys, str(waiting))[0]
+    assert ": it starts then, and for the queue to be resumed" in head
+
+
+def test_a_job_of_several_configs_is_on_each_of_them() -> None:
+    request = JobRequest("g/one", also=(JobRequest("g/two"),))
+    jobs = JobsSnapshot((Job(4, request, 0.0, Running((), 1, 0.0)),))
+    assert dict(standing_of(jobs).busy) == {"g/one": 4, "g/two": 4}
 
 
 def test_without_a_supervisor_a_queued_job_says_how_to_go_on(
