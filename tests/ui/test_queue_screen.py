@@ -347,12 +347,12 @@ async def test_one_job_of_several_configs_is_one_row_here_and_a_row_each_on_the_
         known_jobs=queue_of(shared, joined), progress={14: JobProgress("running", 19, 27, configs=each)}
     )
     async with Dashboard(services).run_test(size=WIDE, notifications=True) as pilot:
-        await shown(pilot, "▶ GPU 2 #14")
+        await shown(pilot, "▶ GPU 2 #14", "▶ text_html +2 #14")
         rows = [line_with(pilot, name) for name in ("/text_html ", "/text_csv ", "/text_latex ")]
         assert [row[82:].split() for row in rows] == [
-            ["1m", "▶", "GPU", "2", "#14"],
+            ["14", "to", "rerun,", "#14", "goes", "on"],
             ["8m", "▶", "GPU", "2", "#14"],
-            ["▶", "GPU", "2", "#14"],
+            ["waits", "for", "its", "turn", "in", "#14"],
         ]
         table = await open_queue(pilot)
         await shown(pilot, "qwen3vl_text/text_html +2", "19/27", "runs text_csv, text_latex too", "joined ")
