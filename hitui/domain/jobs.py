@@ -58,7 +58,7 @@ class Ending(str, Enum):
     REQUEUED = "requeued"
     """The runner asked for it (exit status 75), or its GPU was lost; a new job took its place."""
     JOINED = "joined"
-    """It never started by itself: its tasks are part of another job, which loads the same model once for both."""
+    """It never started by itself: its tasks are part of another job, which loads the same model once for all."""
 
 
 class Queued(msgspec.Struct, frozen=True):

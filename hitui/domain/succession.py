@@ -93,6 +93,8 @@ class HowItEnded(msgspec.Struct, frozen=True):
     signal: int | None = None
     out_of_memory: bool = False
     """The kernel ended it for lack of main memory."""
+    answered: int = 0
+    """Tasks that it got an answer to, as far as its event lines say."""
 
 
 class Successor(msgspec.Struct, frozen=True):
@@ -114,7 +116,8 @@ class Toll(msgspec.Struct, frozen=True):
 
 
 def is_quick(end: HowItEnded, quick: float = QUICK_SECONDS) -> bool:
-    return end.ran_seconds is not None and end.ran_seconds <= quick
+    """Whether it ended as soon as it was started; not where it answered something in that time."""
+    return end.ran_seconds is not None and end.ran_seconds <= quick and end.answered == 0
 
 
 def toll_of(

@@ -25,6 +25,7 @@ from hitui.adapters.events import EventFile, read_tail
 from hitui.adapters.executors import open_executor
 from hitui.adapters.executors.base import ExitRecord, Launch, LaunchedJob, Standing
 from hitui.domain.jobs import Ending, Job, Queued, Running, Starting, Stopping, decide_ending, one_line
+from hitui.domain.progress import EventTally
 from hitui.domain.succession import (
     END,
     HowItEnded,
@@ -317,6 +318,7 @@ class Keeper:
             interrupted,
             end.signal,
             out_of_memory=record is not None and record.out_of_memory,
+            answered=_answered(job),
         )
         rules = self._retry_rules(job.request.config)
         follows = successor(job, how, wish, rules)
@@ -335,12 +337,19 @@ class Keeper:
         self._store.end(job.id, end, follows, toll)
 
 
+def _answered(job: Job) -> int:
+    """Tasks with an answer, by the runner's event lines; 0 where it writes none."""
+    tally = EventFile(job.events).read() if job.events else EventTally()
+    return max(0, (tally.done or 0) - tally.errors)
+
+
 def _explained(
     job: Job, end: End, how: HowItEnded, wish: StopWish, follows: Successor | None, rules: RetryRules
 ) -> End:
     """The end with all that is to be said of why it came and what follows."""
     if follows is not None and wish.aim is StopAim.PAUSE:
-        return replace(end, reason=f"paused: {wish.reason}")
+        told = wish.reason if wish.reason.startswith("paused") else f"paused: {wish.reason}"
+        return replace(end, reason=told)
     if follows is not None and wish.aim is StopAim.REQUEUE:
         return replace(end, ending=Ending.REQUEUED, reason=f"{wish.reason}; it goes on elsewhere")
     if end.ending is Ending.REQUEUED and follows is None:

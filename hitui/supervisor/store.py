@@ -82,9 +82,7 @@ class Store(StoreReading):
             parts = [part for other in others for part in other.request.parts]
             request = replace(job.request, also=(*job.request.also, *parts))
             for other in others:
-                end = End(
-                    Ending.JOINED, f"its tasks run in job {job_id}, which loads the model once for both"
-                )
+                end = End(Ending.JOINED, f"its tasks run in job {job_id}, which loads the model once for all")
                 self._end(other.id, end, job_id)
                 self._hand_on(other.id, job_id)
             try:

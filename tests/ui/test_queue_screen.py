@@ -337,7 +337,7 @@ async def test_one_job_of_several_configs_is_one_row_here_and_a_row_each_on_the_
     running = sample.jobs().jobs[1]
     also = tuple(map(JobRequest, ("qwen3vl_text/text_csv", "qwen3vl_text/text_latex")))
     shared = replace(running, request=replace(running.request, also=also))
-    state = Ended(Ending.JOINED, sample.NOON, "its tasks run in job 14, which loads the model once for both")
+    state = Ended(Ending.JOINED, sample.NOON, "its tasks run in job 14, which loads the model once for all")
     joined = Job(15, also[0], sample.NOON, state, successor=14)
     each = {
         "qwen3vl_text/text_csv": JobProgress("running", 5, 13, eta_seconds=480.0),

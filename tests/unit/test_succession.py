@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,6 +23,7 @@ from hitui.domain.succession import (
     Toll,
     after_clock_change,
     died_at_once,
+    is_quick,
     left_because,
     out_of_memory,
     successor,
@@ -171,3 +173,11 @@ def test_a_hold_time_passes_though_the_clock_is_set(change: float) -> None:
     held = held_seconds(history, "GPU-0", Need(1), rules, {})
     assert held is not None
     assert held >= rules.hold
+
+
+def test_a_job_that_answered_something_did_not_die_at_once() -> None:
+    quick = HowItEnded(Ending.FAILED, NOW, 2.0, 1)
+    busy = msgspec.structs.replace(quick, answered=13)
+    assert (is_quick(quick), is_quick(busy)) == (True, False)
+    assert toll_of(job(), quick, (), (), 10.0, "") == Toll((job().id,))
+    assert toll_of(job(), busy, (), (), 10.0, "") == Toll()
