@@ -55,10 +55,6 @@ def current_jobs(services: Services, numbers: Iterable[int], *, joined: bool = F
             if isinstance(job.state, Ended) and job.state.ending is Ending.JOINED:
                 if joined:
                     break
-                if not other.active:
-                    # All of it is over; there is nothing left that others could lose by it.
-                    job = other
-                    continue
                 raise LaunchError(
                     f"job {number} joined job {other.id}, which is on {other.request.config} too;"
                     f" name job {other.id} for all of it"
