@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 from msgspec.structs import replace
+from textual import events
+from textual.widgets import Input
 
 from hitui.domain.jobs import JobsSnapshot
 from hitui.ui.app import Dashboard
@@ -147,3 +150,22 @@ async def test_the_mouse_selects_and_a_double_click_opens() -> None:
         await shown(pilot, "▸  qwen3vl_text/text_latex")
         await pilot.click(offset=(5, row), times=2)
         await shown(pilot, "read from", "Tasks · not done: 3")
+
+
+@pytest.mark.parametrize("opened_by", ["", "Q"])
+async def test_letters_and_slashes_that_come_at_once_stay_in_their_order(opened_by: str) -> None:
+    """As a paste sends them: all keys are there before the first is looked at."""
+    async with Dashboard(sample.services()).run_test(size=(120, 40)) as pilot:
+        await shown(pilot, "text_html")
+        if opened_by:
+            await pilot.press(opened_by)
+            await shown(pilot, "Queue")
+        await pilot.press("slash")
+        await until(pilot, lambda: isinstance(pilot.app.focused, Input), "the filter has the focus")
+        for character in "pic/mix_html/x":
+            key = "slash" if character == "/" else "underscore" if character == "_" else character
+            pilot.app.post_message(events.Key(key, character))
+        line = pilot.app.focused
+        assert isinstance(line, Input)
+        await until(pilot, lambda: len(line.value) == len("pic/mix_html/x"), "all was typed")
+        assert line.value == "pic/mix_html/x"

@@ -13,6 +13,8 @@ from hitui.ui.line import Line
 from hitui.ui.widgets.line_view import OneLine
 
 if TYPE_CHECKING:
+    from textual.widgets import Input
+
     from hitui.ui.app import Dashboard
 
 LEAST_COLUMNS, LEAST_ROWS = 60, 15
@@ -53,6 +55,11 @@ class FullScreen(Screen[None]):
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         """Workers of a screen fail as those of the app do: in words."""
         self.dashboard.on_worker_state_changed(event)
+
+    @staticmethod
+    def type_slash(line: Input) -> None:
+        """Names hold it, too: behind the letters that were handed to the line before and still wait there."""
+        line.post_message(events.Key("slash", "/"))
 
     def resized(self, width: int, height: int) -> None:
         """Called after each change of size."""

@@ -372,8 +372,7 @@ class MainScreen(FullScreen):
         if line is None:
             return
         if self.focused is line:
-            # Names hold it, too.
-            line.insert_text_at_cursor("/")
+            self.type_slash(line)
             return
         line.value = self.table.wanted
         line.display = True

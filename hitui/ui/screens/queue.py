@@ -274,7 +274,7 @@ class QueueScreen(FullScreen):
             self.mount(self._input, before="#keys")
             self._input.focus()
         elif self.focused is self._input:
-            self._input.insert_text_at_cursor("/")
+            self.type_slash(self._input)
 
     def on_input_changed(self, event: Input.Changed) -> None:
         self._wanted = event.value.strip()
