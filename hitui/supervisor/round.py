@@ -86,6 +86,10 @@ class Round:
         self.locked.add(uuid)
         self._forget()
 
+    def those(self, job_ids: Sequence[int]) -> list[Job]:
+        """The jobs with these numbers, as they stood when the round began."""
+        return [job for job in self._queued if job.id in job_ids]
+
     def behind(self, job: Job) -> Iterator[Job]:
         """Jobs further back in the queue that wait for nothing but GPUs."""
         for other in islice(self._queued, self._queued.index(job) + 1, None):

@@ -220,7 +220,9 @@ class Scheduler:
                 round_.take_lock(taken)
                 continue
             try:
-                started = await self._launch(job, together, placement.gpus, need, locks)
+                started = await self._launch(
+                    job, round_.those(together.jobs), together, placement.gpus, need, locks
+                )
             finally:
                 release(locks)
             if started:
@@ -248,9 +250,9 @@ class Scheduler:
     def _places(self, need: Need, round_: Round) -> int:
         """How many such jobs could start at this moment, each on GPUs of its own."""
         claims = dict(round_.beside(self._store.claims()))
+        rules = self._launches.rules()
         count = 0
         while self._snapshot is not None:
-            rules = self._launches.rules()
             placed = place(self._snapshot, need, rules, claims, None, self._history, round_.locked).gpus
             if not placed:
                 break
@@ -279,9 +281,15 @@ class Scheduler:
         return place(self._snapshot, need, rules, claims, request.gpus, self._history, round_.locked)
 
     async def _launch(
-        self, job: Job, together: Joined, gpus: tuple[str, ...], need: Need, locks: list[int]
+        self,
+        job: Job,
+        joining: Sequence[Job],
+        together: Joined,
+        gpus: tuple[str, ...],
+        need: Need,
+        locks: list[int],
     ) -> bool:
-        """False: it was stopped, paused or changed meanwhile."""
+        """False: it, or one that was to join it, was stopped, paused or changed meanwhile."""
         folder = self._paths.job(job.id)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         first = together.parts[0]
@@ -312,7 +320,8 @@ class Scheduler:
             grace=STOP_GRACE,
         )
         paused = group_wait(job.schedule.group, Standing(time.time(), self._store.queue()))
-        if self._store.job(job.id) != job or paused:
+        unchanged = all(self._store.job(one.id) == one for one in (job, *joining))
+        if not unchanged or paused:
             return False
         counts = [None if part.ids is None else len(part.ids) for part in together.parts]
         started = self._store.start(

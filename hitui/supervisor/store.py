@@ -84,7 +84,7 @@ class Store(StoreReading):
             for other in others:
                 end = End(Ending.JOINED, f"its tasks run in job {job_id}, which loads the model once for all")
                 self._end(other.id, end, job_id)
-                self._hand_on(other.id, job_id)
+            self._hand_on({other.id for other in others}, job_id)
             try:
                 self._database.executemany(
                     "INSERT INTO gpu_claims (uuid, job, memory, shared) VALUES (?, ?, ?, ?)",
@@ -320,20 +320,20 @@ class Store(StoreReading):
         )
         new = int(cursor.lastrowid or 0)
         self._touched.add(new)
-        self._hand_on(job.id, new)
+        self._hand_on({job.id}, new)
         return new
 
-    def _hand_on(self, old: int, new: int) -> None:
-        """What was to wait for the old job waits for the new one."""
+    def _hand_on(self, old: set[int], new: int) -> None:
+        """What was to wait for one of the old jobs waits for the new one."""
         for waiting in self._active.values():
             known = waiting.schedule
-            named = old in known.after or old in known.after_success
+            named = not old.isdisjoint((*known.after, *known.after_success))
             if not named or not isinstance(waiting.state, Queued):
                 continue
             moved = replace(
                 known,
-                after=tuple(new if other == old else other for other in known.after),
-                after_success=tuple(new if other == old else other for other in known.after_success),
+                after=tuple(new if other in old else other for other in known.after),
+                after_success=tuple(new if other in old else other for other in known.after_success),
             )
             self._change(waiting.id, "queued", schedule=schedule_to_text(moved))
 

@@ -174,3 +174,11 @@ def test_a_job_of_one_config_has_one_progress() -> None:
     progress = EventTally().add([{"event": "progress", "done": 1, "total": 2, "errors": 0}]).progress(1.0)
     assert progress is not None
     assert progress.of("anything") is progress
+
+
+def test_who_waits_for_two_that_join_one_waits_for_that_one_alone(store: Store) -> None:
+    a, b, c = submit(store, "a", "b", "c")
+    (waiting,) = store.submit([JobRequest("d")], {}, Schedule(after=(c,), after_success=(b, c)))
+    start(store, a, (b, c))
+    assert set(store.job(waiting.id).schedule.after_success) == {a}
+    assert store.job(waiting.id).schedule.after == (a,)
