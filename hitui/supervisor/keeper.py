@@ -309,6 +309,7 @@ class Keeper:
         wish = self._stop_wish(job) if end.ending is Ending.STOPPED else END
         if wish.aim is StopAim.RETRY:
             end = replace(end, ending=Ending.FAILED, reason=wish.reason, exit_status=None, signal=None)
+        rules = self._retry_rules(job.request.config)
         how = HowItEnded(
             end.ending,
             ended_at,
@@ -318,9 +319,9 @@ class Keeper:
             interrupted,
             end.signal,
             out_of_memory=record is not None and record.out_of_memory,
-            answered=_answered(job),
+            # Asked only of those that may have died at once: the event lines of a long run are many.
+            answered=_answered(job) if ran_seconds is not None and ran_seconds <= rules.quick else 0,
         )
-        rules = self._retry_rules(job.request.config)
         follows = successor(job, how, wish, rules)
         end = _explained(job, end, how, wish, follows, rules)
         toll = toll_of(

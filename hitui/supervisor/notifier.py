@@ -115,13 +115,15 @@ class _Address:
         self._thread.join(timeout)
 
     def _run(self) -> None:
-        while not self._closed.is_set():
+        while True:
             self._news.wait()
             self._news.clear()
             self._closed.wait(self._gather)
             notices = [self._waiting.popleft() for _ in range(len(self._waiting))]
             if notices:
                 self._send(notices)
+            if self._closed.is_set() and not self._waiting:
+                return
 
     def _send(self, notices: list[Notice]) -> None:
         title, body = message_of(self._workspace, notices)

@@ -25,7 +25,7 @@ class QueueControl:
         self._keeper = keeper
 
     def do(self, message: Mapping[str, Any]) -> tuple[Job, ...]:
-        """Carries out a request and returns the jobs that it named. Raises HituiError, and then nothing changed."""
+        """Carries out a request and returns the jobs that it named. Raises HituiError, and then nothing more changes."""
         ids = [int(job_id) for job_id in message.get("jobs", ())]
         reason = str(message.get("reason") or BY_HAND)
         match message["do"], message.get("group"):

@@ -205,8 +205,11 @@ class Server:
                 ids = [int(job_id) for job_id in message["jobs"]]
                 return {"jobs": list(map(wire.job_to_wire, self._stop(ids)))}
             case "pause" | "resume" | "limit" | "assign" | "prioritize" | "move" | "retry":
-                jobs = self._queue_control.do(message)
-                self._changed()
+                try:
+                    jobs = self._queue_control.do(message)
+                finally:
+                    # Some of the jobs may have been changed before one was refused.
+                    self._changed()
                 return {"jobs": [wire.job_to_wire(self._keeper.shown(job)) for job in jobs]}
             case verb:
                 raise SupervisorError(
