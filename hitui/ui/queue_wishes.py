@@ -99,7 +99,7 @@ class QueueWishes:
             self._waiting[-1] = replace(wish, amount=last.amount + wish.amount)
         else:
             self._waiting.append(wish)
-        self.go_on()
+        self._go_on_in_time()
 
     def go_on(self) -> None:
         """Asks for the next wish, if nothing is under way. To be called at every snapshot."""
@@ -123,6 +123,10 @@ class QueueWishes:
             self._app.tell(message.problem, "error")
         else:
             self._tell(message)
+        self._go_on_in_time()
+
+    def _go_on_in_time(self) -> None:
+        """Asks for the next wish, or sees to it that patience with the last answer ends."""
         self.go_on()
         if self._waiting and not self._asking:
             self._app.set_timer(PATIENCE_SECONDS, self.go_on)

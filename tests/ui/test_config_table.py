@@ -169,3 +169,21 @@ async def test_letters_and_slashes_that_come_at_once_stay_in_their_order(opened_
         assert isinstance(line, Input)
         await until(pilot, lambda: len(line.value) == len("pic/mix_html/x"), "all was typed")
         assert line.value == "pic/mix_html/x"
+
+
+@pytest.mark.parametrize("opened_by", ["", "Q"])
+async def test_letters_right_behind_the_key_of_the_filter_are_part_of_it_and_no_wishes(
+    opened_by: str,
+) -> None:
+    async with Dashboard(sample.services()).run_test(size=WIDE, notifications=True) as pilot:
+        await shown(pilot, "text_html")
+        if opened_by:
+            await pilot.press(opened_by)
+            await shown(pilot, "Queue")
+        await pilot.pause()
+        for key, character in (("slash", "/"), ("T", "T"), ("plus", "+"), ("p", "p"), ("x", "x")):
+            pilot.app.post_message(events.Key(key, character))
+        await until(pilot, lambda: isinstance(pilot.app.focused, Input), "the filter has the focus")
+        line = pilot.app.focused
+        assert isinstance(line, Input)
+        await until(pilot, lambda: line.value == "T+px", "all of it was typed")

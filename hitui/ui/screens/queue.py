@@ -126,6 +126,7 @@ class QueueScreen(FullScreen):
 
     def on_mount(self) -> None:
         self.rule.show_focus(True)
+        self._mount_filter()
         for name in ("jobs_snapshot", "progress"):
             self.watch(self.dashboard, name, self._show, init=False)
         self.watch(self.dashboard, "gpu_snapshot", self._show_labels, init=False)
@@ -264,17 +265,24 @@ class QueueScreen(FullScreen):
 
         self.app.push_screen(HelpScreen(self))
 
-    def action_filter(self) -> None:
+    def _mount_filter(self) -> None:
         from textual.widgets import Input
 
-        if self._input is None:
-            self._input = Input(
-                self._wanted, placeholder="words of a config, a group or a reason", id="filter", compact=True
-            )
-            self.mount(self._input, before="#keys")
-            self._input.focus()
-        elif self.focused is self._input:
-            self.type_slash(self._input)
+        # There before it is asked for: letters that follow `/` at once must be part of the filter and no wishes.
+        self._input = Input(placeholder="words of a config, a group or a reason", id="filter", compact=True)
+        self._input.display = False
+        self.mount(self._input, before="#keys")
+
+    def action_filter(self) -> None:
+        line = self._input
+        if line is None:
+            return
+        if self.focused is line:
+            self.type_slash(line)
+            return
+        line.value = self._wanted
+        line.display = True
+        self.set_focus(line)
 
     def on_input_changed(self, event: Input.Changed) -> None:
         self._wanted = event.value.strip()
@@ -285,13 +293,12 @@ class QueueScreen(FullScreen):
 
     def _leave_filter(self) -> None:
         if self._input is not None:
-            self._input.remove()
-            self._input = None
+            self._input.display = False
         self.table.focus()
 
     def action_back(self) -> None:
         """Out of the filter first."""
-        if self._input is not None or self._wanted:
+        if self._wanted or (self._input is not None and self._input.display):
             self._leave_filter()
             self._wanted = ""
             self._show()

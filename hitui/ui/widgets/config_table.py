@@ -90,7 +90,8 @@ class ConfigTable(LineView, can_focus=True):
     def _best_match(self) -> str | None:
         """Where the cursor stood before the filter if nothing matches better, else the first of the best."""
         ranks = {row.name: match_rank(row, self.wanted) for row in self._arranged()}
-        best = [name for name, rank in ranks.items() if rank == min(ranks.values())]
+        least = min(ranks.values(), default=None)
+        best = [name for name, rank in ranks.items() if rank == least]
         return self._chosen if self._chosen in best else next(iter(best), None)
 
     def select(self, name: str) -> None:
