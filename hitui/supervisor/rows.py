@@ -12,6 +12,7 @@ from hitui.domain.jobs import (
     Ended,
     Ending,
     Job,
+    JobRequest,
     JobState,
     Queued,
     Running,
@@ -29,6 +30,7 @@ COLUMNS = (
 """Those that a job is made of; the environment, which may be large, is none of them."""
 
 _decode_schedule = msgspec.json.Decoder(Schedule).decode
+_decode_request = msgspec.json.Decoder(JobRequest).decode
 
 
 class End(msgspec.Struct, frozen=True):
@@ -55,7 +57,7 @@ def with_wait(job: Job, waits_for: str) -> Job:
 def job_of(row: sqlite3.Row) -> Job:
     return Job(
         id=row["id"],
-        request=request_from_wire(json.loads(row["request"])),
+        request=_request(row["request"]),
         created_at=row["created"],
         state=_state(row),
         log=row["log"],
@@ -67,6 +69,14 @@ def job_of(row: sqlite3.Row) -> Job:
         replaces=row["replaces"],
         successor=row["successor"],
     )
+
+
+def _request(text: str) -> JobRequest:
+    try:
+        return _decode_request(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        # Python's module knows ids that are no JSON of msgspec: halves of surrogate pairs, the longest numbers.
+        return request_from_wire(json.loads(text))
 
 
 def _state(row: sqlite3.Row) -> JobState:
