@@ -98,17 +98,10 @@ def _active_jobs(services: Services) -> dict[str, Job]:
     Starts no supervisor; the configs are listed also when none answers.
     """
     try:
-        snapshot = services.jobs.read_once()
+        return services.jobs.foremost_once()
     except HituiError as error:
         warn(error)
         return {}
-    found: dict[str, Job] = {}
-    for job in snapshot.jobs:
-        for name in job.request.configs if job.active else ():
-            known = found.get(name)
-            if known is None or (isinstance(known.state, Queued) and not isinstance(job.state, Queued)):
-                found[name] = job
-    return found
 
 
 def progress_of(job: Job | None, config: str) -> JobProgress | None:

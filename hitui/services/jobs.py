@@ -89,6 +89,13 @@ class JobsService:
             self._latest = self._client.last_known(None if every else 200)
         return self._latest
 
+    def foremost_once(self) -> dict[str, Job]:
+        """Config → the job that is on it now, else the first that waits for it; from where `read_once` reads."""
+        try:
+            return self._client.foremost()
+        except SupervisorError:
+            return self._client.last_known_foremost()
+
     def ensure_supervisor(self) -> int:
         """Starts a supervisor where none runs; returns its pid. Raises SupervisorError."""
         pid = self._client.start(self._settings.root)

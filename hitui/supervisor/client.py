@@ -10,18 +10,24 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hitui.adapters.events import read_tail
 from hitui.adapters.processes import JOB_VARIABLE
+from hitui.domain.foremost import foremost
 from hitui.domain.jobs import Job, JobRequest, JobsSnapshot, one_line
 from hitui.domain.schedule import Schedule
 from hitui.errors import SupervisorError
 from hitui.paths import RuntimePaths
 from hitui.supervisor import wire
 from hitui.supervisor.folders import private_folder
+
+if TYPE_CHECKING:
+    from hitui.supervisor.store import Store
+
+_Read = TypeVar("_Read")
 
 START_SECONDS = 20.0
 """How long a supervisor may take to answer; a slow network disk loads Python slowly."""
@@ -86,6 +92,12 @@ class SupervisorClient:
         """The jobs: the active and the latest ended ones, or `every` one."""
         return wire.snapshot_from_wire(self._ask({"do": "jobs", "all": every}))
 
+    def foremost(self) -> dict[str, Job]:
+        """Config → the job that is on it, else the first that waits for it."""
+        # A supervisor that was started before an upgrade sends all of them.
+        answer = self._ask({"do": "jobs", "foremost": True})
+        return foremost(wire.snapshot_from_wire(answer).jobs)
+
     def submit(
         self,
         requests: Sequence[JobRequest],
@@ -141,10 +153,19 @@ class SupervisorClient:
 
         Raises SupervisorError when the store cannot be read.
         """
+        known = self._read_store(lambda store: JobsSnapshot(store.jobs(ended), queue=store.queue()))
+        return JobsSnapshot() if known is None else known
+
+    def last_known_foremost(self) -> dict[str, Job]:
+        """What `foremost` says, as the store holds it. Raises SupervisorError when that cannot be read."""
+        return foremost(self._read_store(lambda store: store.foremost()) or ())
+
+    def _read_store(self, read: Callable[[Store], _Read]) -> _Read | None:
+        """What `read` finds in the store; None: there is none, or it was never filled."""
         try:
             status = self._paths.database.stat()
         except FileNotFoundError:
-            return JobsSnapshot()
+            return None
         except OSError as error:
             raise SupervisorError(
                 f"{self._paths.database}: the jobs cannot be read there: {error.strerror};"
@@ -152,7 +173,7 @@ class SupervisorClient:
             ) from error
         if stat.S_ISREG(status.st_mode) and status.st_size == 0:
             # It was made and never filled, as a crash or a full disk leaves it; the next supervisor does.
-            return JobsSnapshot()
+            return None
         import sqlite3
 
         from hitui.supervisor.store import Store
@@ -160,7 +181,7 @@ class SupervisorClient:
 
         store = Store(self._paths.database, read_only=True)
         try:
-            return JobsSnapshot(store.jobs(ended), queue=store.queue())
+            return read(store)
         except sqlite3.Error as error:
             raise SupervisorError(disk_trouble(self._paths.database, error)) from error
         finally:

@@ -16,9 +16,12 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from msgspec.structs import replace
+
 from hitui import __version__
 from hitui.adapters.gpus import open_source
 from hitui.adapters.gpus.monitor import GpuMonitor
+from hitui.domain.foremost import foremost
 from hitui.domain.gpus import GpuSnapshot
 from hitui.domain.jobs import Ended, Ending, Job, JobsSnapshot, Queued
 from hitui.errors import HituiError, SupervisorError
@@ -197,6 +200,12 @@ class Server:
                     "workspace": str(self._launches.root),
                     "active": len(self._store.active()),
                 }
+            case "jobs" if message.get("foremost"):
+                snapshot = self._snapshot(0)
+                chosen = {job.id: job for job in foremost(snapshot.jobs).values()}
+                return wire.snapshot_to_wire(
+                    replace(snapshot, jobs=tuple(chosen[job_id] for job_id in sorted(chosen)))
+                )
             case "jobs":
                 return wire.snapshot_to_wire(self._snapshot(None if message.get("all") else ENDED_JOBS))
             case "submit":

@@ -31,6 +31,19 @@ class StoreReading(StoreFile):
             self._database.execute("COMMIT")
         return tuple(sorted(found, key=lambda job: job.id))
 
+    def foremost(self) -> tuple[Job, ...]:
+        """What has started, and for each config at least the first job that waits for it; oldest first.
+
+        The file may hold ten times as many that wait behind these.
+        """
+        rows = self._database.execute(
+            f"SELECT {COLUMNS} FROM jobs WHERE state != 'ended' AND (state != 'queued'"
+            " OR id IN (SELECT min(id) FROM jobs WHERE state = 'queued' AND state != 'ended' GROUP BY config)"
+            # Of one that runs several configs the column names the first.
+            """ OR instr(request, '"also"') > 0) ORDER BY id"""
+        )
+        return tuple(map(job_of, rows))
+
     def job(self, job_id: int) -> Job:
         """Raises NoSuchName."""
         return self._active.get(job_id) or job_of(self._row(job_id))

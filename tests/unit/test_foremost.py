@@ -1,0 +1,65 @@
+"""What a listing of configs asks for: one job for each, out of many."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hitui.domain.foremost import foremost
+from hitui.domain.jobs import Ending, JobRequest
+from hitui.supervisor.rows import End
+from hitui.supervisor.store import Store
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """Jobs 1 to 6, of which none has started."""
+    store = Store(tmp_path / "state.db")
+    tasks_of_x = [JobRequest("x", ids=(number,)) for number in range(3)]
+    store.submit([*tasks_of_x, JobRequest("y"), JobRequest("z"), JobRequest("x", ids=(9,))], {})
+    return store
+
+
+def _start(store: Store, job_id: int, joined: tuple[int, ...] = ()) -> None:
+    store.start(
+        job_id, ["GPU-0"], "boot", log=Path("log"), events=Path("events"), task_count=None, joined=joined
+    )
+
+
+def _chosen(store: Store) -> dict[str, int]:
+    """The same from all jobs, from what the store picks out and from beside."""
+    beside = Store(store.path, read_only=True)
+    found = foremost(store.jobs())
+    assert foremost(store.foremost()) == foremost(beside.foremost()) == found
+    beside.close()
+    return {name: job.id for name, job in found.items()}
+
+
+def test_of_those_that_wait_it_is_the_first(store: Store) -> None:
+    assert _chosen(store) == {"x": 1, "y": 4, "z": 5}
+    assert [job.id for job in store.foremost()] == [1, 4, 5]
+
+
+def test_one_that_has_started_comes_before_those_that_wait(store: Store) -> None:
+    _start(store, 3)
+    assert _chosen(store) == {"x": 3, "y": 4, "z": 5}
+
+
+def test_what_has_ended_is_on_no_config(store: Store) -> None:
+    store.end(1, End(Ending.STOPPED, "on request"))
+    store.end(4, End(Ending.STOPPED, "on request"))
+    assert _chosen(store) == {"x": 2, "z": 5}
+
+
+def test_a_job_of_several_configs_is_on_each(store: Store) -> None:
+    _start(store, 5, joined=(4,))
+    assert _chosen(store) == {"x": 1, "y": 5, "z": 5}
+
+
+def test_a_job_of_several_configs_that_waits_again_is_the_first_for_each(store: Store) -> None:
+    _start(store, 5, joined=(4,))
+    store.unstart(5)
+    again, _ = store.submit([JobRequest("y", ids=(7,)), JobRequest("z", ids=(7,))], {})
+    assert again.id == 7
+    assert _chosen(store) == {"x": 1, "y": 5, "z": 5}
