@@ -7,8 +7,10 @@ from enum import Enum
 
 import msgspec
 
+from hitui.domain.gpus import Gpu
 from hitui.domain.jobs import Ended, Ending, Job, Running
 from hitui.domain.units import duration_words
+from hitui.domain.waiting_words import gibibytes
 
 _FAILURES = (Ending.FAILED, Ending.LOST, Ending.NOT_STARTED)
 _FAILING = "failed one after the other"
@@ -28,10 +30,14 @@ class NoticeKind(str, Enum):
     """No more jobs of a group are started, because they die at once."""
     QUEUE_EMPTY = "queue_empty"
     """The last job has ended."""
+    GPU_FREE = "gpu_free"
+    """A GPU that was in use is free for a new job, and the queue has not taken it."""
 
 
 NOTICE_KINDS = tuple(kind.value for kind in NoticeKind)
 """As `[notify] on` names them."""
+USUAL_KINDS = tuple(kind for kind in NOTICE_KINDS if kind != NoticeKind.GPU_FREE.value)
+"""Those that are told of where nothing else is said: on a shared machine GPUs become free all day long."""
 
 
 class Notice(msgspec.Struct, frozen=True):
@@ -92,6 +98,12 @@ def of_empty_queue(endings: Iterable[Ending]) -> Notice:
         counts[ending.value] = counts.get(ending.value, 0) + 1
     told = ", ".join(f"{count} {word}" for word, count in counts.items())
     return Notice(NoticeKind.QUEUE_EMPTY, f"the queue is empty: {told}")
+
+
+def of_free_gpu(gpu: Gpu) -> Notice:
+    sizes = [gibibytes(size) for size in (gpu.memory_free, gpu.memory_total) if size is not None]
+    name = f" ({gpu.name})" if gpu.name else ""
+    return Notice(NoticeKind.GPU_FREE, f"GPU {gpu.label} is free: {' of '.join(sizes)}{name}")
 
 
 def message_of(workspace: str, notices: Iterable[Notice]) -> tuple[str, str]:

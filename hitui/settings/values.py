@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from hitui.domain.notices import NOTICE_KINDS
+from hitui.domain.notices import USUAL_KINDS
 from hitui.domain.units import parse_duration, parse_size
 
 ENGINES = ("transformers", "demo")
@@ -104,8 +104,8 @@ class HistorySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class NotifySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     urls: list[str] = []
     """Where notifications go, in the notation of apprise; empty: none are sent."""
-    on: tuple[str, ...] = NOTICE_KINDS
-    """Of what, of NOTICE_KINDS."""
+    on: tuple[str, ...] = USUAL_KINDS
+    """Of what, of NOTICE_KINDS. With `gpu_free` among them the supervisor always reads the GPUs."""
 
 
 class RunnerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

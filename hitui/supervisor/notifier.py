@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 
 from hitui.adapters.notify import INSTALL, installed, send
-from hitui.domain.notices import Notice, message_of
+from hitui.domain.notices import Notice, NoticeKind, message_of
 from hitui.settings import Settings
 from hitui.supervisor.trouble import note, note_error
 
@@ -30,7 +30,7 @@ NOT_INSTALLED = f"[notify] in hitui.toml needs apprise, which is not installed: 
 
 
 class Notifier:
-    """One workspace's notices. `tell` returns at once, and may be called from any thread."""
+    """One workspace's notices. Its methods may be called from any thread."""
 
     def __init__(
         self,
@@ -56,15 +56,19 @@ class Notifier:
         except Exception:  # noqa: BLE001 - nothing about notices may end the supervisor
             note_error()
 
-    def tell(self, notice: Notice) -> None:
-        """Sends it, if the settings ask for notices of its kind."""
+    def wants(self, kind: NoticeKind) -> bool:
+        """Whether notices of this kind are asked for and can be sent. Reads files."""
         wanted = self._settings().notify
-        if notice.kind.value not in wanted.on or not wanted.urls or not self._can_send():
+        return kind.value in wanted.on and bool(wanted.urls) and self._can_send()
+
+    def tell(self, notice: Notice) -> None:
+        """Sends it, if the settings ask for notices of its kind. Reads files, and waits for nothing else."""
+        if not self.wants(notice.kind):
             return
         with self._lock:
             if self._closed:
                 return
-            for url in wanted.urls:
+            for url in self._settings().notify.urls:
                 if url not in self._addresses:
                     self._addresses[url] = _Address(url, self._workspace, self._pauses, self._gather)
                 self._addresses[url].add(notice)

@@ -27,6 +27,7 @@ from hitui.domain.jobs import Ended, Ending, Job, JobsSnapshot, Queued
 from hitui.errors import HituiError, SupervisorError
 from hitui.paths import RuntimePaths
 from hitui.supervisor import wire
+from hitui.supervisor.freeing import Freeing
 from hitui.supervisor.history import Historian
 from hitui.supervisor.keeper import Keeper
 from hitui.supervisor.launches import Launches
@@ -63,6 +64,7 @@ class Server:
         self._historian = Historian(paths, launches.last_settings)
         self._notifier = Notifier(launches.root.name, launches.last_settings)
         store.listen(Reporter(store, self._historian, self._notifier).jobs_changed)
+        self._freeing = Freeing(store, launches.last_settings, self._notifier, self._mind_monitor)
         self._watchers: set[asyncio.Event] = set()
         self._connections: set[asyncio.Task[None]] = set()
         self._monitor: GpuMonitor | None = None
@@ -73,22 +75,20 @@ class Server:
         """Serves until `shut_down`; the jobs that run then go on without it."""
         self._keeper.recover()
         await self.listen(listener)
-        scheduling = asyncio.create_task(self._scheduler.run())
-        watching = asyncio.create_task(self._watching.run())
-        tending = asyncio.create_task(self._historian.tend())
+        work = (self._scheduler.run(), self._watching.run(), self._historian.tend(), self._freeing.run())
+        tasks = [asyncio.create_task(each) for each in work]
         self._notifier.check()
         self._changed()
         try:
             await self._stopped.wait()
         finally:
-            scheduling.cancel()
-            watching.cancel()
-            tending.cancel()
+            for task in tasks:
+                task.cancel()
             await self._keeper.close()
             await self._unlisten()
             for connection in self._connections:
                 connection.cancel()
-            await asyncio.gather(scheduling, watching, tending, *self._connections, return_exceptions=True)
+            await asyncio.gather(*tasks, *self._connections, return_exceptions=True)
             self._close_monitor()
             self._historian.close()
             self._notifier.close()
@@ -117,8 +117,9 @@ class Server:
         self._watching.wake()
 
     def _mind_monitor(self) -> None:
-        """GPUs are read only while someone watches or a job is there: an idle supervisor does nothing."""
-        wanted = bool(self._watchers) or bool(self._store.active())
+        """GPUs are read only while someone watches, waits for a free one, or a job is there: an idle supervisor
+        does nothing."""
+        wanted = bool(self._watchers) or bool(self._store.active()) or self._freeing.wanted
         if wanted and self._monitor is None:
             loop = asyncio.get_running_loop()
 
@@ -136,6 +137,7 @@ class Server:
         if self._monitor is not None:
             self._scheduler.observe(snapshot)
             self._watching.observe(snapshot)
+            self._freeing.observe(snapshot)
             self._historian.observe(snapshot, self._store.started())
 
     def _close_monitor(self) -> None:
@@ -252,13 +254,15 @@ class Server:
     def _stop(self, ids: list[int]) -> tuple[Job, ...]:
         jobs = [self._job(job_id) for job_id in ids]
         # First those that run: a full disk refuses to end the others, and must not keep these from stopping.
-        for job in jobs:
-            if not isinstance(job.state, (Queued, Ended)):
-                self._keeper.stop(job)
-        for job in jobs:
-            if isinstance(job.state, Queued):
-                self._store.end(job.id, End(Ending.STOPPED, "on request, before it started"))
-        self._changed()
+        try:
+            for job in jobs:
+                if not isinstance(job.state, (Queued, Ended)):
+                    self._keeper.stop(job)
+            for job in jobs:
+                if isinstance(job.state, Queued):
+                    self._store.end(job.id, End(Ending.STOPPED, "on request, before it started"))
+        finally:
+            self._changed()
         return tuple(map(self._job, ids))
 
     def _job(self, job_id: int) -> Job:

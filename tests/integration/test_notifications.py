@@ -166,6 +166,40 @@ def test_a_job_that_is_paused_because_its_tasks_fail(here: Control, receiver: Re
     assert here.job(2).schedule.held
 
 
+def test_a_gpu_that_was_in_use_and_is_free_is_told_of_once_and_not_where_the_queue_takes_it(
+    here: Control, receiver: Receiver
+) -> None:
+    describe_gpu(here, 0, memory_used=70 << 30)
+    describe_gpu(here, 1, utilization=90)
+    notify(here, receiver, 'on = ["gpu_free"]')
+    hang, second = here.submit("hang", gpus=("0",)), here.submit("answer", gpus=("1",))
+    eventually(lambda: "is 90% busy" in here.waits_for(second), "the GPUs are looked at")
+    here.client.stop([second])
+    describe_gpu(here, 0, memory_used=0)
+    here.running(hang)
+    describe_gpu(here, 1, utilization=0)
+    # The first one was taken at once.
+    assert line(receiver, "GPU") == "GPU 1 is free: 80 GiB of 80 GiB (Simulated 80GB)"
+    describe_gpu(here, 1, memory_used=70 << 30)
+    third = here.submit("answer", gpus=("0", "1"))
+    eventually(lambda: "has 10 GiB" in here.waits_for(third), "it is in use again")
+    here.client.stop([third, hang])
+    line(receiver, "GPU 0 is free")
+    # Nobody watches and nothing waits now.
+    describe_gpu(here, 1, memory_used=0)
+    eventually(lambda: len([text for text in receiver.lines if "GPU 1" in text]) == 2, "it is told again")
+    assert len(receiver.lines) == 3
+
+
+def describe_gpu(here: Control, index: int, **values: object) -> None:
+    path = here.gpus / "gpus.json"
+    described = json.loads(path.read_text())
+    described["gpus"][index].update(values)
+    beside = path.with_name("gpus.json.new")
+    beside.write_text(json.dumps(described))
+    beside.replace(path)
+
+
 def test_jobs_that_run_as_one_are_one_notice() -> None:
     job = Job(
         3,
