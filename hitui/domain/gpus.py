@@ -67,3 +67,8 @@ class GpuSnapshot(msgspec.Struct, frozen=True):
     driver: str | None = None
     error: str | None = None
     """Why there is nothing to read at all (no driver, wrong version, no answer since …); None: all is well."""
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """UUID → label."""
+        return {gpu.uuid: gpu.label for gpu in self.gpus}

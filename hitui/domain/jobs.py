@@ -90,6 +90,10 @@ class Stopping(msgspec.Struct, frozen=True):
 
 class Ended(msgspec.Struct, frozen=True):
     ending: Ending
+FAILURES = (Ending.FAILED, Ending.LOST, Ending.NOT_STARTED)
+"""The endings that nobody asked for."""
+
+
     ended_at: float
     reason: str = ""
     """One line, for every ending but `succeeded`."""
@@ -174,10 +178,12 @@ class JobsSnapshot(msgspec.Struct, frozen=True):
         return known.get(job.successor) if job is not None and job.successor is not None else None
 
     def holder_of(self, gpu_uuid: str) -> Job | None:
-        for job in self.jobs:
-            if job.active and gpu_uuid in job.gpus:
-                return job
-        return None
+        """The first of its jobs."""
+        return next((job for job in self.jobs if job.active and gpu_uuid in job.gpus), None)
+
+    def holders_of(self, gpu_uuid: str) -> tuple[Job, ...]:
+        """The jobs on a GPU, oldest first: several only where they share it."""
+        return tuple(job for job in self.jobs if job.active and gpu_uuid in job.gpus)
 
 
 REQUEUE_STATUS = 75

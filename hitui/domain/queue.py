@@ -33,9 +33,14 @@ class Standing(msgspec.Struct, frozen=True):
     """Those of the processes that were named which still live."""
 
 
+def order_key(job: Job) -> tuple[int, float, int]:
+    """The job with the lowest starts first: higher priority first, then by place, then the older first."""
+    return -job.schedule.priority, job.place, job.id
+
+
 def in_order(jobs: Iterable[Job]) -> tuple[Job, ...]:
-    """Higher priority first, then by place, then the older first."""
-    return tuple(sorted(jobs, key=lambda job: (-job.schedule.priority, job.place, job.id)))
+    """As they start."""
+    return tuple(sorted(jobs, key=order_key))
 
 
 def group_wait(group: str, standing: Standing) -> str:
