@@ -30,6 +30,13 @@ def add_launch_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="GPU,…",
         help="on exactly these GPUs, all of them for each job, by index or UUID (default: one that is free)",
     )
+    parser.add_argument(
+        "--shards",
+        type=shard_count,
+        metavar="N",
+        help="split each config by tables into up to N jobs, as far as there are free GPUs; `--gpus` are shared out"
+        " among them (default: as the settings say)",
+    )
     parser.add_argument("--executor", default="local", help="how to start it (default: %(default)s)")
     parser.add_argument(
         "--wait",
@@ -96,21 +103,25 @@ def launch(
     ended = _wait(services, jobs)
     failures = [
         line
-        for job in ended
-        for name in job.request.configs
-        if name in tasks and (line := _failure(catalogue, job, name, tasks[name])) is not None
+        for name, ids in tasks.items()
+        if (on_it := [job for job in ended if name in job.request.configs])
+        and (line := _failure(catalogue, on_it, name, ids)) is not None
     ]
     for line in failures:
         warn(line)
     return 1 if failures or refusals else 0
 
 
-def _failure(catalogue: Catalogue, job: Job, name: str, ids: tuple[TaskId, ...] | None) -> str | None:
-    """Why the job did not do all that it was to do on a config, in one line; None: it did."""
+def _failure(
+    catalogue: Catalogue, jobs: Sequence[Job], name: str, ids: tuple[TaskId, ...] | None
+) -> str | None:
+    """Why the jobs, one or the shards of one, did not do all that they were to do on a config; None: they did."""
+    failed = [job for job in jobs if job.word != Ending.SUCCEEDED.value]
+    job = (failed or jobs)[0]
     assert isinstance(job.state, Ended)
     how = f"job {job.id} {job.state.ending.value}" + (f": {job.state.reason}" if job.state.reason else "")
     if ids is None:
-        return None if job.state.ending is Ending.SUCCEEDED else f"{name}: {how}"
+        return f"{name}: {how}" if failed else None
     catalogue.refresh()
     states = {task.id: task for task in catalogue.read(catalogue.find(name)).tasks}
     open_tasks = [task for task in ids if task not in states or states[task].status is not TaskStatus.DONE]
@@ -121,13 +132,12 @@ def _failure(catalogue: Catalogue, job: Job, name: str, ids: tuple[TaskId, ...] 
 
 
 def _wait(services: Services, jobs: Sequence[Job]) -> tuple[Job, ...]:
-    """Returns the jobs as they ended; one that another took the place of as that one ended."""
-    waiting = {job.id: job for job in jobs}
-    ended: dict[int, Job] = {}
-    say = Teller()
-    services.progress.start(say.progress)
+    """Returns the jobs as they ended; one that another took the place of as that one ended, one that was split as
+    its shards did."""
+    followed = _Followed(jobs)
+    services.progress.start(followed.say.progress)
     try:
-        while waiting:
+        while followed.waiting:
             services.jobs.ensure_supervisor()
             try:
                 watch = services.jobs.client.open_watch()
@@ -135,16 +145,16 @@ def _wait(services: Services, jobs: Sequence[Job]) -> tuple[Job, ...]:
                 # It was killed a moment ago; the next one takes its jobs over.
                 continue
             for snapshot in watch:
-                if not waiting.keys() <= {job.id for job in snapshot.jobs}:
+                if not followed.waiting.keys() <= {job.id for job in snapshot.jobs}:
                     # So many others ended meanwhile that the supervisor does not name it any more.
                     snapshot = services.jobs.client.jobs(every=True)
-                _take(snapshot, waiting, ended, say)
-                services.progress.follow(JobsSnapshot(tuple(waiting.values())))
-                if not waiting:
+                followed.take(snapshot)
+                services.progress.follow(JobsSnapshot(tuple(followed.waiting.values())))
+                if not followed.waiting:
                     break
             watch.close()
     except KeyboardInterrupt:
-        for job_id in waiting:
+        for job_id in followed.waiting:
             print(
                 f"job {job_id} goes on: `hitui logs {job_id} -f` follows it, `hitui stop {job_id}` ends it",
                 file=sys.stderr,
@@ -152,30 +162,54 @@ def _wait(services: Services, jobs: Sequence[Job]) -> tuple[Job, ...]:
         raise
     finally:
         services.progress.close()
-    return tuple(ended.values())
+    return tuple(followed.ended.values())
 
 
-def _take(snapshot: JobsSnapshot, waiting: dict[int, Job], ended: dict[int, Job], say: Teller) -> None:
-    known = {job.id: job for job in snapshot.jobs}
-    numbers = sorted(waiting)
-    # One that joined another has a successor that is older than itself.
-    while numbers:
-        job = known.get(numbers.pop(0))
-        if job is None:
-            continue
-        waiting[job.id] = job
-        say(job, snapshot.queue)
-        if not isinstance(job.state, Ended):
-            continue
-        del waiting[job.id]
-        successor = known.get(job.successor) if job.successor is not None else None
-        if successor is None:
-            ended[job.id] = job
-            continue
-        print(f"job {job.id} goes on as job {successor.id}", flush=True)
-        if successor.id not in waiting and successor.id not in ended:
-            waiting[successor.id] = successor
-            numbers.append(successor.id)
+class _Followed:
+    """Jobs that someone waits for, with those as which they go on."""
+
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        self.waiting = {job.id: job for job in jobs}
+        self.ended: dict[int, Job] = {}
+        self.say = Teller()
+        self._seen = set(self.waiting)
+
+    def take(self, snapshot: JobsSnapshot) -> None:
+        known = {job.id: job for job in snapshot.jobs}
+        self._take_shards(snapshot)
+        numbers = sorted(self.waiting)
+        # One that joined another has a successor that is older than itself.
+        while numbers:
+            job = known.get(numbers.pop(0))
+            if job is None:
+                continue
+            self.waiting[job.id] = job
+            self.say(job, snapshot.queue)
+            if not isinstance(job.state, Ended):
+                continue
+            del self.waiting[job.id]
+            successor = known.get(job.successor) if job.successor is not None else None
+            if successor is None:
+                self.ended[job.id] = job
+                continue
+            print(f"job {job.id} goes on as job {successor.id}", flush=True)
+            if self._add(successor):
+                numbers.append(successor.id)
+
+    def _take_shards(self, snapshot: JobsSnapshot) -> None:
+        """The other shards of a job that was split."""
+        for job in snapshot.jobs:
+            shard = job.request.shard
+            if shard is not None and shard.split in self._seen and job.replaces is None and self._add(job):
+                print(f"job {shard.split} was split: job {job.id} runs shard {shard.label}", flush=True)
+
+    def _add(self, job: Job) -> bool:
+        """Whether the job is a new one."""
+        if job.id in self._seen:
+            return False
+        self._seen.add(job.id)
+        self.waiting[job.id] = job
+        return True
 
 
 class Teller:
@@ -230,6 +264,13 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def shard_count(text: str) -> int:
+    """Raises argparse's error for what is no number from 1 on."""
+    if not text.isascii() or not text.isdecimal() or len(text) > 3 or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"a number from 1 to 999 is expected, not {text!r}")
+    return int(text)
 
 
 def parse_names(text: str) -> tuple[str, ...]:

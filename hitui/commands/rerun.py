@@ -52,7 +52,11 @@ def run(arguments: argparse.Namespace) -> int:
         (
             config,
             JobRequest(
-                config.name, error_class=error_class, gpus=arguments.gpus, executor=arguments.executor
+                config.name,
+                error_class=error_class,
+                gpus=arguments.gpus,
+                executor=arguments.executor,
+                shards=arguments.shards,
             ),
         )
         for config in configs

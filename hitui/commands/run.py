@@ -26,7 +26,16 @@ def run(arguments: argparse.Namespace) -> int:
     ids: tuple[TaskId, ...] | None = arguments.ids
     configs = list(dict.fromkeys(catalogue.find(name) for name in arguments.configs))
     wanted = [
-        (config, JobRequest(config.name, ids=ids, gpus=arguments.gpus, executor=arguments.executor))
+        (
+            config,
+            JobRequest(
+                config.name,
+                ids=ids,
+                gpus=arguments.gpus,
+                executor=arguments.executor,
+                shards=arguments.shards,
+            ),
+        )
         for config in configs
     ]
     return launch(services, catalogue, wanted, arguments.wait, schedule)

@@ -17,7 +17,25 @@ from hitui.domain.schedule import Queue, Schedule
 from hitui.domain.tasks import ErrorClass, TaskId
 
 
-class JobRequest(msgspec.Struct, frozen=True):
+class Shard(msgspec.Struct, frozen=True):
+    """A part of a config's tasks, run by a job of its own beside the others of the same split."""
+
+    split: int
+    """The job that was split, which runs shard 0 itself."""
+    number: int
+    """From 0 on."""
+    count: int
+    """How many the split came to."""
+    ids: tuple[TaskId, ...]
+    """What was pending of its tables when the job was split."""
+
+    @property
+    def label(self) -> str:
+        """`2/3`: the second of three, as people count."""
+        return f"{self.number + 1}/{self.count}"
+
+
+class JobRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     """What someone asked for."""
 
     config: str
@@ -31,6 +49,10 @@ class JobRequest(msgspec.Struct, frozen=True):
     executor: str = "local"
     also: tuple[JobRequest, ...] = ()
     """What joined it at its start: other configs whose tasks the same runner process answers."""
+    shards: int | None = None
+    """Into how many jobs at most it may be split, each on GPUs of its own; None: as the settings say."""
+    shard: Shard | None = None
+    """Only these of its tasks, in a folder of their own; None: it was not split."""
 
     @property
     def parts(self) -> tuple[JobRequest, ...]:
@@ -40,6 +62,13 @@ class JobRequest(msgspec.Struct, frozen=True):
     @property
     def configs(self) -> tuple[str, ...]:
         return tuple(part.config for part in self.parts)
+
+    def keeps_off(self, other: JobRequest) -> bool:
+        """Whether the two may not run at one time: they could answer the same task, or write the same file."""
+        if not set(self.configs) & set(other.configs):
+            return False
+        own, others = self.shard, other.shard
+        return own is None or others is None or own.split != others.split or own.number == others.number
 
 
 class Ending(str, Enum):
@@ -165,7 +194,7 @@ class JobsSnapshot(msgspec.Struct, frozen=True):
     queue: Queue = Queue()
 
     def active_for(self, config: str) -> Job | None:
-        """The job that is on the config, else the first that waits for it."""
+        """The job that is on the config, the first shard of several, else the first that waits for it."""
         active = [job for job in self.jobs if job.active and config in job.request.configs]
         return next(
             (job for job in active if not isinstance(job.state, Queued)), active[0] if active else None

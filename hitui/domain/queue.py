@@ -7,7 +7,7 @@ paused, then times, jobs and processes that were named, then the jobs that run.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -25,8 +25,8 @@ class Standing(msgspec.Struct, frozen=True):
     queue: Queue = Queue()
     started: Mapping[str, int] = {}
     """Group → how many of its jobs hold something: starting, running or stopping."""
-    busy: Mapping[str, int] = {}
-    """Config → the started job that is on it."""
+    busy: Mapping[str, Sequence[Job]] = {}
+    """Config → the started jobs that are on it: one, or shards of one split."""
     endings: Mapping[int, Ending | None] = {}
     """Job → how it ended, None: it has not; of every job that another one is to wait for and that exists."""
     living: Collection[ProcessMark] = ()
@@ -41,6 +41,15 @@ def order_key(job: Job) -> tuple[int, float, int]:
 def in_order(jobs: Iterable[Job]) -> tuple[Job, ...]:
     """As they start."""
     return tuple(sorted(jobs, key=order_key))
+
+
+def on_configs(jobs: Iterable[Job]) -> dict[str, tuple[Job, ...]]:
+    """Which of these jobs are on each config."""
+    found: dict[str, tuple[Job, ...]] = {}
+    for job in jobs:
+        for config in job.request.configs:
+            found[config] = (*found.get(config, ()), job)
+    return found
 
 
 def group_wait(group: str, standing: Standing) -> str:
@@ -76,8 +85,9 @@ def own_wait(job: Job, standing: Standing) -> str:
                 return f"process {process.pid}: to end"
     if standing.busy:
         for config in job.request.configs:
-            if config in standing.busy:
-                return f"job {standing.busy[config]}: it is on the same config"
+            for started in standing.busy.get(config, ()):
+                if job.request.keeps_off(started.request):
+                    return f"job {started.id}: it is on the same config"
     return ""
 
 

@@ -2,7 +2,8 @@
 
 A table is never split, since questions over one table share their long beginning. The split is made anew from
 what is pending at each launch, and part K writes into `<output>_shardK`, where it is read together with the
-config: results do not depend on how many parts there were.
+config: results do not depend on how many parts there were. Each part is a job of its own, so that one that
+crashes or loses its GPU goes on by itself.
 
 Longest first, each table to the part with the least so far (R. L. Graham, Bounds on multiprocessing timing
 anomalies, 1969): the largest part is at most 4/3 of the smallest possible one.
@@ -11,6 +12,8 @@ anomalies, 1969): the largest part is at most 4/3 of the smallest possible one.
 from __future__ import annotations
 
 import heapq
+import itertools
+import math
 from collections.abc import Callable, Sequence
 
 from hitui.domain.tasks import Question, TaskId
@@ -59,6 +62,24 @@ def split(
     for question in questions:
         ids[part_of[question.file_name]].append(question.id)
     return tuple(map(tuple, ids))
+
+
+def worth_splitting(most: int, places: int, seconds: float, others: float, shortest: float) -> int:
+    """Into how many parts a job is split that may start now; 1: it is not.
+
+    `most` parts are allowed, and `places` is how many such jobs could start at this moment, itself included.
+    It takes its share of these: it runs about `seconds`, and those that wait behind it for the same places
+    `others` together. No part is to be shorter than `shortest`, beside which a load would count.
+    """
+    share = places if others <= 0 else math.floor(places * seconds / (seconds + others) + 0.5)
+    long_enough = most if shortest <= 0 else math.ceil(seconds / shortest)
+    return max(1, min(most, share, long_enough))
+
+
+def shared_out(gpus: Sequence[str], parts: int) -> tuple[tuple[str, ...], ...]:
+    """GPUs that were named for a job, for its parts: as evenly as they go, in their order."""
+    at = [part * len(gpus) // parts for part in range(parts + 1)]
+    return tuple(tuple(gpus[start:end]) for start, end in itertools.pairwise(at))
 
 
 def shard_folder(output: str, part: int) -> str:

@@ -11,7 +11,7 @@ from hitui.domain.configs import Config
 from hitui.domain.gpus import GpuSnapshot
 from hitui.domain.jobs import Ended, Job, JobsSnapshot, Queued, Running, Stopping
 from hitui.domain.placement import Need, place
-from hitui.domain.queue import Standing, group_wait, in_order, own_wait
+from hitui.domain.queue import Standing, group_wait, in_order, on_configs, own_wait
 from hitui.settings import Settings
 from hitui.supervisor.needs import gpu_rules, need_of
 
@@ -60,7 +60,7 @@ def standing_of(jobs: JobsSnapshot) -> Standing:
         now=time.time(),
         queue=jobs.queue,
         started=Counter(job.schedule.group for job in started),
-        busy={config: job.id for job in started for config in job.request.configs},
+        busy=on_configs(started),
         endings={job.id: job.state.ending if isinstance(job.state, Ended) else None for job in jobs.jobs},
         living={mark for job in jobs.jobs for mark in job.schedule.after_processes},
     )

@@ -57,6 +57,7 @@ class _Checks:
         self._duration("[gpus] hold", settings.gpus.hold)
         self._duration("[queue] retry_pause", settings.queue.retry_pause)
         self._duration("[queue] join", settings.queue.join)
+        self._duration("[queue] shortest_shard", settings.queue.shortest_shard)
         self._duration("[queue] quick", settings.queue.quick)
         self._duration_or_never("[queue] stall", settings.queue.stall)
         self._duration_or_never("[queue] gpu_lost", settings.queue.gpu_lost)
@@ -100,12 +101,10 @@ class _Checks:
         if runner.engine == "transformers" and runner.model is None:
             self._refuse(where, "engine 'transformers' needs model, the folder of the model")
         self._size(f"{where} min_free", runner.min_free)
-        if runner.gpus < 1:
-            self._refuse(f"{where} gpus", f"a number from 1 on is expected, not {runner.gpus}")
-        for key in ("max_input_tokens", "max_new_tokens"):
-            number = getattr(runner, key)
-            if number is not None and number < 1:
-                self._refuse(f"{where} {key}", f"a number from 1 on is expected, not {number}")
+        for key in ("gpus", "shards", "max_input_tokens", "max_new_tokens"):
+            self._from_one_on(f"{where} {key}", getattr(runner, key))
+        if runner.shards > 1 and not runner.takes_shards:
+            self._refuse(f"{where} shards", "its command needs {ids} or {ids_file}, and {output}; add them")
         for argument in runner.command or ():
             for name in re.findall(r"\{([a-z_]+)\}", argument):
                 # Braces may mean something to the program; only what looks like a slip is refused.
@@ -133,8 +132,8 @@ class _Checks:
         self._one_of(f"{where} modality", config.modality, MODALITIES)
         self._one_of(f"{where} format", config.format, TABLE_FORMATS)
         self._size(f"{where} min_free", config.min_free)
-        if config.gpus is not None and config.gpus < 1:
-            self._refuse(f"{where} gpus", f"a number from 1 on is expected, not {config.gpus}")
+        self._from_one_on(f"{where} gpus", config.gpus)
+        self._from_one_on(f"{where} shards", config.shards)
         self._duration_or_never(f"{where} stall", config.stall)
         self._paths(f"{where} folders", *config.folders)
         self._paths(f"{where} output", config.output)
@@ -142,8 +141,7 @@ class _Checks:
             other = outputs.setdefault(self._settings.path(config.output), config.name)
             if other != config.name:
                 self._refuse(f"{where} output", f"{other!r} writes there too; give each a folder of its own")
-        if config.total is not None and config.total < 1:
-            self._refuse(f"{where} total", f"a number from 1 on is expected, not {config.total}")
+        self._from_one_on(f"{where} total", config.total)
         if config.pattern is not None and not _is_glob(config.pattern):
             self._refuse(
                 f"{where} pattern",
@@ -156,6 +154,10 @@ class _Checks:
     def _one_of(self, where: str, value: str | None, known: tuple[str, ...]) -> None:
         if value is not None and value not in known:
             self._refuse(where, f"{value!r} is not known; {nearest(value, known)}")
+
+    def _from_one_on(self, where: str, number: int | None) -> None:
+        if number is not None and number < 1:
+            self._refuse(where, f"a number from 1 on is expected, not {number}")
 
     def _size(self, where: str, text: str | None) -> None:
         if text is not None:

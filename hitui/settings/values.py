@@ -63,6 +63,8 @@ class QueueSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Whether a stalled job is taken for crashed, and tried again."""
     pause_after_errors: int = 20
     """A job is paused after so many tasks that failed one after the other; 0: never."""
+    shortest_shard: str = "5m"
+    """A config is split over several GPUs as far as each of them has so much to do; `0s`: as far as it goes."""
     gpu_lost: str = "30s"
     """A job is taken elsewhere when its GPU is lost for so long; `never`."""
 
@@ -73,6 +75,10 @@ class QueueSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def join_seconds(self) -> float:
         return parse_duration(self.join)
+
+    @property
+    def shortest_shard_seconds(self) -> float:
+        return parse_duration(self.shortest_shard)
 
     @property
     def quick_seconds(self) -> float:
@@ -125,8 +131,18 @@ class RunnerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Free memory that a GPU needs for it; None: `[gpus] min_free`. `0B`: it needs no GPU."""
     gpus: int = 1
     """How many GPUs one job of it takes."""
+    shards: int = 1
+    """Into how many jobs at most a config is split, each on GPUs of its own."""
     share: bool = False
     """Whether it may share a GPU with other jobs of this workspace that say so too."""
+
+    @property
+    def takes_shards(self) -> bool:
+        """Whether it can be told which tasks to run, and where to write."""
+        if self.command is None:
+            return True
+        text = " ".join(self.command)
+        return "{output}" in text and ("{ids}" in text or "{ids_file}" in text)
 
 
 class ConfigSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -142,7 +158,8 @@ class ConfigSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """More folders that are read together with `output`."""
     min_free: str | None = None
     gpus: int | None = None
-    """None: as its runner says, as for `share`."""
+    """None: as its runner says, as for `shards` and `share`."""
+    shards: int | None = None
     share: bool | None = None
     total: int | None = None
     """How many lines or files there should be (`line_count`, `file_set`)."""
@@ -166,6 +183,7 @@ class MatrixSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     format: list[str] = []
     min_free: str | None = None
     gpus: int | None = None
+    shards: int | None = None
     share: bool | None = None
     stall: str | None = None
     restart_stalled: bool | None = None
@@ -198,6 +216,7 @@ class SettingsFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                         format=table_format,
                         min_free=matrix.min_free,
                         gpus=matrix.gpus,
+                        shards=matrix.shards,
                         share=matrix.share,
                         stall=matrix.stall,
                         restart_stalled=matrix.restart_stalled,
@@ -239,11 +258,15 @@ class Settings(msgspec.Struct, frozen=True):
             return self.workspace.runner
         return next(iter(self.runners)) if len(self.runners) == 1 else None
 
+    def declared(self, config: str) -> ConfigSettings:
+        """What is said of a config by its name; nothing, where the file does not name it."""
+        return next((entry for entry in self.configs if entry.name == config), ConfigSettings(config))
+
     def min_free_bytes(self, config: str, runner: str | None) -> int:
         """Free bytes that a GPU must have for this config: its own, its runner's, the workspace's."""
-        declared = next((entry for entry in self.configs if entry.name == config), None)
-        if declared is not None and declared.min_free is not None:
-            return parse_size(declared.min_free)
+        own = self.declared(config).min_free
+        if own is not None:
+            return parse_size(own)
         settings = self.runners.get(runner) if runner else None
         if settings is not None and settings.min_free is not None:
             return parse_size(settings.min_free)

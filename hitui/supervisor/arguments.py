@@ -93,7 +93,7 @@ def own_runner(
         if value is not None:
             argv += [f"--{name}", value]
     if plan_file is None:
-        for folder in elsewhere(config):
+        for folder in elsewhere(config, values["output"]):
             argv += ["--earlier", folder]
     return (*argv, "--resume")
 
@@ -103,9 +103,9 @@ def insists(request: JobRequest) -> bool:
     return request.ids is not None or request.error_class is not None
 
 
-def elsewhere(config: Config) -> list[str]:
-    """Folders that hold results of the config besides the one that runs write into."""
-    return [folder for folder in config.folders if folder != config.output and is_dir(folder)]
+def elsewhere(config: Config, output: str | None) -> list[str]:
+    """Folders that hold results of the config besides the one that a run writes into."""
+    return [folder for folder in config.folders if folder != output and is_dir(folder)]
 
 
 def located(

@@ -39,6 +39,8 @@ def can_join(leader: Job, other: Job) -> bool:
     """Whether nothing that was said of the two keeps them apart; what they load is not asked here."""
     return (
         leader.attempt == other.attempt == 1
+        and leader.request.shard is None
+        and other.request.shard is None
         and leader.request.executor == other.request.executor
         and leader.request.gpus == other.request.gpus
         and leader.schedule.group == other.schedule.group

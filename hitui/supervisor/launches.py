@@ -20,6 +20,7 @@ from hitui.adapters.processes import JOB_VARIABLE
 from hitui.domain.configs import Config
 from hitui.domain.jobs import Job, JobRequest
 from hitui.domain.placement import GpuRules, Need
+from hitui.domain.shards import shard_folder, worth_splitting
 from hitui.domain.succession import RetryRules
 from hitui.domain.tasks import TaskId, select_pending
 from hitui.domain.watching import WatchRules
@@ -39,6 +40,7 @@ from hitui.supervisor.arguments import (
 from hitui.supervisor.joining import UNKNOWN_SECONDS, Joined, Part, join
 from hitui.supervisor.needs import gpu_rules, need_of
 from hitui.supervisor.rules import retry_rules, watch_rules
+from hitui.supervisor.sharding import check_shards, most_shards, shard_requests
 
 
 class UnreadableResults(LaunchError):
@@ -144,6 +146,7 @@ class Launches:
                     else "name it as [workspace] questions in hitui.toml"
                 )
             )
+        check_shards(settings, reading.state, request)
         resolved = replace(request, config=config.name, ids=_known_ids(request, reading))
         # What is wrong with the command is said now and not after hours in the queue.
         self.command(resolved, (), Path(), (), environment)
@@ -168,6 +171,9 @@ class Launches:
         if request.ids is not None:
             asked = set(request.ids)
             pending = tuple(task for task in pending if task in asked)
+        if request.shard is not None:
+            own = set(request.shard.ids)
+            pending = tuple(task for task in pending if task in own)
         return Part(request, pending, len(pending) * (reading.state.seconds_per_task or UNKNOWN_SECONDS))
 
     def loads(self, request: JobRequest) -> Hashable:
@@ -197,6 +203,37 @@ class Launches:
 
         return join(parts, keyed, loads, places, self.settings().queue.join_seconds, read)
 
+    def shards(self, job: Job, part: Part, places: int, waiting: Iterable[Job]) -> tuple[JobRequest, ...]:
+        """What the job is split into, now that `places` such jobs could start; fewer than two: it is not split.
+
+        `waiting` are jobs behind it that could start there too.
+        """
+        settings, catalogue = self.settings(), self.catalogue()
+        config, questions = catalogue.find(part.request.config), catalogue.questions
+        most = most_shards(settings, config, job.request)
+        if most == 1 or part.ids is None or questions is None:
+            return ()
+        asked = job.request.shards is not None
+        count = worth_splitting(
+            most,
+            places,
+            part.seconds,
+            sum(map(self._seconds, waiting)),
+            0.0 if asked else settings.queue.shortest_shard_seconds,
+        )
+        if count == 1:
+            return ()
+        pending = [questions.by_id[task] for task in part.ids]
+        limit = settings.runners[config.runner or ""].max_input_tokens
+        return shard_requests(job, config, pending, catalogue.data_folder, limit, count)
+
+    def _seconds(self, job: Job) -> float:
+        """About how long a job takes; 0 where it cannot be told."""
+        try:
+            return sum(self._part(request).seconds for request in job.request.parts)
+        except HituiError:
+            return 0.0
+
     def plan(self, parts: Sequence[Part]) -> dict[str, object]:
         """The file that tells our own runner of several configs: for each what `command` has as options."""
         configs = []
@@ -208,7 +245,7 @@ class Launches:
                 "format": config.table_format,
                 "output": config.output,
                 "ids": None if part.ids is None else list(part.ids),
-                "earlier": elsewhere(config) or None,
+                "earlier": elsewhere(config, config.output) or None,
             }
             configs.append({key: value for key, value in described.items() if value is not None})
         return {"configs": configs}
@@ -239,7 +276,9 @@ class Launches:
             "format": config.table_format,
             "ids": None if ids is None else ",".join(map(str, ids)),
             "ids_file": None if ids is None else str(ids_file),
-            "output": config.output,
+            "output": config.output
+            if request.shard is None
+            else shard_folder(config.output, request.shard.number),
             "questions": text_or_none(catalogue.questions_file),
             "data": text_or_none(catalogue.data_folder),
             "model": None if runner.model is None else str(settings.path(runner.model)),

@@ -24,13 +24,11 @@ def need_of(settings: Settings, config: Config) -> Need:
     GPUs are simulated.
     """
     runner = settings.runners.get(config.runner or "")
-    declared = next((entry for entry in settings.configs if entry.name == config.name), None)
+    declared = settings.declared(config.name)
     gpus, share = (1, False) if runner is None else (runner.gpus, runner.share)
-    says = runner is not None and runner.min_free is not None
-    if declared is not None:
-        gpus = gpus if declared.gpus is None else declared.gpus
-        share = share if declared.share is None else declared.share
-        says = says or declared.min_free is not None
+    gpus = gpus if declared.gpus is None else declared.gpus
+    share = share if declared.share is None else declared.share
+    says = declared.min_free is not None or (runner is not None and runner.min_free is not None)
     if runner is not None and runner.engine == "demo" and not says and chosen_kind() != "simulated":
         return Need(0)
     return Need(settings.min_free_bytes(config.name, config.runner), gpus, share)

@@ -25,6 +25,8 @@ class Round:
         self._standing = standing
         self.joined: set[int] = set()
         """Jobs that joined another one in this round."""
+        self.split = False
+        """Whether a job was split in this round, so that the queue is another one now."""
         self._needs = needs
         self._started = Counter(standing.started)
         self._busy = dict(standing.busy)
@@ -96,6 +98,15 @@ class Round:
             if other.id not in self.joined and not self._waits(other):
                 yield other
 
+    def rivals(self, job: Job) -> Iterator[Job]:
+        """Those of them that are as urgent and need a GPU too."""
+        for other in self.behind(job):
+            if other.schedule.priority < job.schedule.priority:
+                return
+            need = self._needs[other.request.config]
+            if isinstance(need, Need) and need.memory:
+                yield other
+
     def _waits(self, job: Job) -> bool:
         try:
             return bool(self.wait(job))
@@ -106,9 +117,10 @@ class Round:
         """The job was started: what it takes, those behind it no longer find."""
         self.joined.update(joined)
         self._started[job.schedule.group] += 1
-        for other in self._queued:
-            if other.id == job.id or other.id in joined:
-                self._busy.update(dict.fromkeys(other.request.configs, job.id))
+        parts = [part for other in self.those(joined) for part in other.request.parts]
+        started = replace(job, request=replace(job.request, also=(*job.request.also, *parts)))
+        for config in started.request.configs:
+            self._busy[config] = (*self._busy.get(config, ()), started)
         self._standing = replace(self._standing, started=self._started, busy=self._busy)
         self._groups.clear()
         self._forget()
@@ -118,6 +130,12 @@ def _likeness(job: Job) -> Hashable:
     """Equal for jobs that wait for the same; None: for this one more was said than its group."""
     schedule, request = job.schedule, job.request
     own = (
-        schedule.held or schedule.after or schedule.after_success or schedule.after_processes or request.also
+        schedule.held
+        or schedule.after
+        or schedule.after_success
+        or schedule.after_processes
+        or schedule.not_before is not None
+        or request.also
+        or request.shard
     )
-    return None if own or schedule.not_before is not None else (request.config, request.gpus, schedule.group)
+    return None if own else (request.config, request.gpus, request.shards, schedule.group)

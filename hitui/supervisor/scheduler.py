@@ -24,7 +24,7 @@ from hitui.domain.claims import Claim
 from hitui.domain.gpus import GpuSnapshot
 from hitui.domain.jobs import Ending, Job, JobRequest
 from hitui.domain.placement import GpuHistory, Need, Placement, never_enough, place
-from hitui.domain.queue import Standing, group_wait, next_moment
+from hitui.domain.queue import Standing, group_wait, next_moment, on_configs
 from hitui.domain.succession import after_clock_change
 from hitui.errors import HituiError, LaunchError, SettingsError
 from hitui.paths import RuntimePaths, gpu_lock_home
@@ -42,6 +42,8 @@ LONGEST_SLEEP = 600.0
 """A clock that is set is noticed after so long."""
 MOST_CANDIDATES = 100
 """So many jobs are looked at that could join one."""
+MOST_SHARDS = 64
+"""Of a job that needs no GPU, whose shards nothing but the settings limit."""
 SHARE_OF_ROUNDS = 0.004
 """How much of a core the looks at the queue take that are due to a new reading of the GPUs."""
 NOTHING_TO_DO = "nothing to do: no task of it is pending"
@@ -127,14 +129,17 @@ class Scheduler:
 
     async def look(self) -> None:
         """Starts what can start, and takes down what the others wait for."""
-        begun = time.process_time()
-        self.waits, before = await self._try_each(self._store.queued()), self.waits
+        begun, before = time.process_time(), self.waits
+        waits = None
+        while waits is None:
+            waits = await self._try_each(self._store.queued())
+        self.waits = waits
         self._round_lasted, self._round_ended = time.process_time() - begun, time.monotonic()
         if self.waits != before:
             self._changed()
 
-    async def _try_each(self, queued: Sequence[Job]) -> dict[int, str]:
-        """Starts what can be started; of the others, what they wait for."""
+    async def _try_each(self, queued: Sequence[Job]) -> dict[int, str] | None:
+        """Starts what can be started; of the others, what they wait for. None: a job was split, so look anew."""
         waits: dict[int, str] = {}
         queued = self._mended(queued)
         round_ = Round(queued, self._standing(queued), await asyncio.to_thread(self._launches.needs, queued))
@@ -147,6 +152,8 @@ class Scheduler:
                 continue
             try:
                 waits[job.id] = round_.wait(job) or await self._start(job, round_)
+                if round_.split:
+                    return None
                 round_.remember(job, waits[job.id])
             except SettingsError as error:
                 waits[job.id] = f"a mended hitui.toml: {error}"
@@ -188,7 +195,7 @@ class Scheduler:
             now=time.time(),
             queue=self._store.queue(),
             started=Counter(job.schedule.group for job in started),
-            busy={config: job.id for job in started for config in job.request.configs},
+            busy=on_configs(started),
             endings=self._store.endings(sorted(named)),
             living={mark for mark in processes if alive(Process(mark.pid, mark.start_time))},
         )
@@ -204,6 +211,8 @@ class Scheduler:
         parts = [part for part in await asyncio.to_thread(self._launches.parts, request) if part.ids != ()]
         if not parts:
             self._end(job, End(Ending.SUCCEEDED, NOTHING_TO_DO))
+            return ""
+        if len(parts) == 1 and await self._split(job, parts[0], need, round_):
             return ""
         together = await self._join(job, parts, need, round_)
         while True:
@@ -228,6 +237,26 @@ class Scheduler:
             if started:
                 round_.take_start(job, together.jobs)
             return ""
+
+    async def _split(self, job: Job, part: Part, need: Need, round_: Round) -> bool:
+        """Whether the job was put back into the queue as shards, which are started by the next look."""
+        waiting: list[Job] = []
+        if job.request.gpus:
+            places = len(job.request.gpus)
+        elif need.memory == 0:
+            places = MOST_SHARDS
+        else:
+            places = self._places(need, round_)
+            waiting = list(islice(round_.rivals(job), MOST_CANDIDATES))
+        if places < 2:
+            return False
+        shards = await asyncio.to_thread(self._launches.shards, job, part, places, waiting)
+        if len(shards) < 2 or self._store.job(job.id) != job:
+            return False
+        self._store.split(job.id, shards)
+        round_.split = True
+        self._changed()
+        return True
 
     async def _join(self, job: Job, parts: Sequence[Part], need: Need, round_: Round) -> Joined:
         """The job with those behind it that load the same model, where it needs a GPU and may start now."""

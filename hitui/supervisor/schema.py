@@ -136,6 +136,27 @@ MIGRATIONS: tuple[str, ...] = (
         PRIMARY KEY (seconds, start, uuid)
     ) WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE config_claims_now (
+        config TEXT NOT NULL,
+        split INTEGER NOT NULL DEFAULT 0,
+        shard INTEGER NOT NULL DEFAULT 0,
+        job INTEGER NOT NULL REFERENCES jobs (id),
+        PRIMARY KEY (config, shard)
+    );
+    INSERT INTO config_claims_now (config, job) SELECT config, job FROM config_claims;
+    DROP TABLE config_claims;
+    ALTER TABLE config_claims_now RENAME TO config_claims;
+    CREATE TRIGGER one_job_a_config_or_shards_of_one_split BEFORE INSERT ON config_claims
+    WHEN EXISTS (SELECT 1 FROM config_claims WHERE config = NEW.config AND (split = 0 OR split != NEW.split))
+    BEGIN
+        SELECT RAISE(ABORT, 'another job is on the config');
+    END;
+    CREATE TRIGGER a_config_claim_stays_as_it_is BEFORE UPDATE ON config_claims
+    BEGIN
+        SELECT RAISE(ABORT, 'a claim is never changed');
+    END;
+    """,
 )
 VERSION = len(MIGRATIONS)
 

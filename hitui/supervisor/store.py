@@ -1,7 +1,8 @@
 """The jobs, the queue and the GPUs that jobs hold, in SQLite on local disk.
 
-What must hold across any `kill -9` is held by the tables themselves: one started job a config by the primary
-key of `config_claims`; one job a GPU, or several that all share, by index and trigger of `gpu_claims`. A job's
+What must hold across any `kill -9` is held by the tables themselves: one started job a config, or shards of one
+split, by key and trigger of `config_claims`; one job a GPU, or several that all share, by index and trigger of
+`gpu_claims`. A job's
 configs and GPUs are claimed in the same transaction that makes it `starting`, before anything is spawned, and
 released in the one that ends it; a job that is to run again is queued anew in that same one. Transactions are
 on disk when they return.
@@ -13,6 +14,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -38,15 +40,15 @@ class Store(StoreReading):
     ) -> tuple[Job, ...]:
         """Queues all of the requests, or none.
 
-        What is to wait for a job that went on as another one waits for that one. Raises LaunchError
+        What is to wait for a job that went on as another one, or in shards, waits for these. Raises LaunchError
         when a job is on the same tasks of a config already, or is to wait for the success of one that ended
         otherwise; NoSuchName for a job that the schedule waits for and that never was.
         """
         with self._transaction():
             schedule = replace(
                 schedule,
-                after=tuple(map(self._last_in_place, schedule.after)),
-                after_success=tuple(map(self._last_in_place, schedule.after_success)),
+                after=tuple(chain.from_iterable(map(self._in_place_of, schedule.after))),
+                after_success=tuple(chain.from_iterable(map(self._in_place_of, schedule.after_success))),
             )
             for other, ending in self.endings(schedule.after_success).items():
                 if ending is not None and ending is not Ending.SUCCEEDED:
@@ -94,8 +96,8 @@ class Store(StoreReading):
                 raise LaunchError(f"a GPU of job {job_id} is held by another job") from error
             try:
                 self._database.executemany(
-                    "INSERT INTO config_claims VALUES (?, ?)",
-                    [(config, job_id) for config in request.configs],
+                    "INSERT INTO config_claims (config, split, shard, job) VALUES (?, ?, ?, ?)",
+                    [(part.config, *_split_and_shard(part), job_id) for part in request.parts],
                 )
             except sqlite3.IntegrityError as error:
                 raise LaunchError(f"another job runs on the config of job {job_id}") from error
@@ -112,6 +114,23 @@ class Store(StoreReading):
                 task_count=task_count,
             )
         return self.job(job_id)
+
+    def split(self, job_id: int, shards: Sequence[JobRequest]) -> tuple[Job, ...]:
+        """Makes a queued job the first of these shards, and queues the others just behind it.
+
+        What is to wait for the job waits for all of them. Raises LaunchError when it is no longer queued.
+        """
+        with self._transaction():
+            job = self._queued(job_id)
+            environment = self._row(job_id, "environment")["environment"]
+            self._change(job_id, "queued", request=json.dumps(request_to_wire(shards[0])))
+            # At one place of the queue the older job is first.
+            others = [
+                self._insert_row(shard, environment, job.schedule, job.place, attempt=job.attempt)
+                for shard in shards[1:]
+            ]
+            self._hand_on({job_id}, job_id, *others)
+        return tuple(map(self.job, (job_id, *others)))
 
     def begun(self, job_id: int, pid: int, started: float) -> Job:
         """The runner runs. A job that is being stopped by now stays so."""
@@ -258,6 +277,14 @@ class Store(StoreReading):
         if toll.pause:
             self._set_group(replace(self.queue().group(group), paused=toll.pause))
 
+    def _in_place_of(self, job_id: int) -> tuple[int, ...]:
+        """The job as it goes on: the last that took its place, and if it was split all of its shards. Raises NoSuchName."""
+        shards = self._database.execute(
+            "SELECT id FROM jobs WHERE successor IS NULL AND json_extract(request, '$.shard.split') = ? ORDER BY id",
+            (job_id,),
+        )
+        return tuple(dict.fromkeys((self._last_in_place(job_id), *(row["id"] for row in shards))))
+
     def _last_in_place(self, job_id: int) -> int:
         """The job itself, or the last of those as which it went on, one after the other. Raises NoSuchName."""
         successor: int | None = self._row(job_id, "successor")["successor"]
@@ -271,60 +298,58 @@ class Store(StoreReading):
 
     def _insert(self, request: JobRequest, environment: int, schedule: Schedule) -> int:
         for job in self._on(request.config):
-            same = any(
-                (part.config, part.ids, part.error_class)
-                == (request.config, request.ids, request.error_class)
-                for part in job.request.parts
-            )
+            same = any(_asks_the_same(part, request) for part in job.request.parts)
             if same and job.id not in (*schedule.after, *schedule.after_success):
                 raise LaunchError(f"{request.config}: job {job.id} is already on it")
+        last = self._database.execute("SELECT coalesce(max(id), 0) AS id FROM jobs").fetchone()["id"]
+        return self._insert_row(request, environment, schedule, float(last + 1))
+
+    def _insert_row(
+        self,
+        request: JobRequest,
+        environment: int,
+        schedule: Schedule,
+        place: float,
+        attempt: int = 1,
+        replaces: int | None = None,
+    ) -> int:
         cursor = self._database.execute(
-            "INSERT INTO jobs (config, request, environment, created, schedule, place, state)"
-            " VALUES (?, ?, ?, ?, ?, (SELECT coalesce(max(id), 0) + 1 FROM jobs), 'queued')",
+            "INSERT INTO jobs (config, request, environment, created, schedule, place, attempt, replaces, state)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'queued')",
             (
                 request.config,
                 json.dumps(request_to_wire(request)),
                 environment,
                 time.time(),
                 schedule_to_text(schedule),
+                place,
+                attempt,
+                replaces,
             ),
         )
-        job_id = int(cursor.lastrowid or 0)
-        self._touched.add(job_id)
-        return job_id
+        new = int(cursor.lastrowid or 0)
+        self._touched.add(new)
+        return new
 
     def _on(self, config: str) -> list[Job]:
         """Jobs on a config that have not ended, those of this very transaction too."""
         rows = self._database.execute(
             f"SELECT {COLUMNS} FROM jobs WHERE state != 'ended' AND config = :config"
-            f" UNION SELECT {COLUMNS} FROM jobs WHERE id = (SELECT job FROM config_claims WHERE config = :config)"
+            f" UNION SELECT {COLUMNS} FROM jobs WHERE id IN (SELECT job FROM config_claims WHERE config = :config)"
             " ORDER BY id",
             {"config": config},
         )
         return list(map(job_of, rows))
 
     def _put_in_place_of(self, job: Job, environment: int, successor: Successor) -> int:
-        cursor = self._database.execute(
-            "INSERT INTO jobs (config, request, environment, created, schedule, place, attempt, replaces, state)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'queued')",
-            (
-                job.request.config,
-                json.dumps(request_to_wire(job.request)),
-                environment,
-                time.time(),
-                schedule_to_text(successor.schedule),
-                job.place,
-                successor.attempt,
-                job.id,
-            ),
+        new = self._insert_row(
+            job.request, environment, successor.schedule, job.place, successor.attempt, job.id
         )
-        new = int(cursor.lastrowid or 0)
-        self._touched.add(new)
         self._hand_on({job.id}, new)
         return new
 
-    def _hand_on(self, old: set[int], new: int) -> None:
-        """What was to wait for one of the old jobs waits for the new one."""
+    def _hand_on(self, old: set[int], *new: int) -> None:
+        """What was to wait for one of the old jobs waits for the new ones."""
         for waiting in self._active.values():
             known = waiting.schedule
             named = not old.isdisjoint((*known.after, *known.after_success))
@@ -332,8 +357,8 @@ class Store(StoreReading):
                 continue
             moved = replace(
                 known,
-                after=tuple(new if other in old else other for other in known.after),
-                after_success=tuple(new if other in old else other for other in known.after_success),
+                after=_with_others(known.after, old, new),
+                after_success=_with_others(known.after_success, old, new),
             )
             self._change(waiting.id, "queued", schedule=schedule_to_text(moved))
 
@@ -350,3 +375,19 @@ class Store(StoreReading):
     def _release(self, job_id: int) -> None:
         self._database.execute("DELETE FROM gpu_claims WHERE job = ?", (job_id,))
         self._database.execute("DELETE FROM config_claims WHERE job = ?", (job_id,))
+
+
+def _asks_the_same(known: JobRequest, new: JobRequest) -> bool:
+    """Whether a request has nothing to add to a known one; the shards of one split each have."""
+    same = (known.config, known.ids, known.error_class) == (new.config, new.ids, new.error_class)
+    return same and new.keeps_off(known)
+
+
+def _with_others(job_ids: Sequence[int], old: set[int], new: Sequence[int]) -> tuple[int, ...]:
+    """The numbers, the new ones in the place of each old one."""
+    return tuple(other for job_id in job_ids for other in (new if job_id in old else (job_id,)))
+
+
+def _split_and_shard(request: JobRequest) -> tuple[int, int]:
+    """As `config_claims` tells them; no split has the number 0."""
+    return (0, 0) if request.shard is None else (request.shard.split, request.shard.number)

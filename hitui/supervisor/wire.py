@@ -21,6 +21,7 @@ from hitui.domain.jobs import (
     JobState,
     Queued,
     Running,
+    Shard,
     Starting,
     Stopping,
 )
@@ -77,6 +78,10 @@ def request_to_wire(request: JobRequest) -> dict[str, object]:
         value["gpus"] = list(request.gpus)
     if request.also:
         value["also"] = list(map(request_to_wire, request.also))
+    if request.shards is not None:
+        value["shards"] = request.shards
+    if request.shard is not None:
+        value["shard"] = msgspec.structs.asdict(request.shard)
     return value
 
 
@@ -91,6 +96,9 @@ def request_from_wire(value: Mapping[str, object]) -> JobRequest:
     error_class, also = value.get("error_class"), value.get("also", [])
     if not isinstance(also, list):
         raise ValueError("also is a list")
+    shards, shard = value.get("shards"), value.get("shard")
+    if not isinstance(shards, (int, type(None))) or isinstance(shards, bool) or shards == 0:
+        raise ValueError("shards is a number from 1 on")
     return JobRequest(
         config=config,
         ids=None if ids is None else tuple(ids),
@@ -98,7 +106,16 @@ def request_from_wire(value: Mapping[str, object]) -> JobRequest:
         gpus=None if gpus is None else tuple(map(str, gpus)),
         executor=executor,
         also=tuple(map(request_from_wire, also)),
+        shards=shards,
+        shard=None if shard is None else _shard_from_wire(shard),
     )
+
+
+def _shard_from_wire(value: object) -> Shard:
+    if not isinstance(value, dict) or not isinstance(value.get("ids"), list):
+        raise ValueError("a shard has a split, a number, a count and ids")
+    # Ids may be whole numbers of more than 64 bit, which a typed decoder refuses.
+    return Shard(int(value["split"]), int(value["number"]), int(value["count"]), tuple(value["ids"]))
 
 
 def job_to_wire(job: Job) -> dict[str, object]:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from hitui.domain.jobs import Ending, Job, JobRequest, Queued
+from hitui.domain.jobs import Ending, Job, JobRequest, Queued, Shard
 from hitui.domain.queue import (
     Standing,
     group_wait,
     in_order,
     never_starts,
     next_moment,
+    on_configs,
     own_wait,
     place_between,
 )
@@ -60,7 +62,9 @@ STANDINGS = st.builds(
         ).map(tuple),
     ),
     started=st.dictionaries(st.sampled_from(["default", "eval"]), st.integers(1, 4)),
-    busy=st.dictionaries(st.sampled_from(["a", "b"]), NUMBERS),
+    busy=st.lists(st.sampled_from(["a", "b"]), unique=True).map(
+        lambda configs: on_configs(job(number, config=config) for number, config in enumerate(configs, 1))
+    ),
     endings=st.dictionaries(NUMBERS, st.none() | ENDINGS),
     living=st.lists(st.builds(ProcessMark, NUMBERS, NUMBERS)),
 )
@@ -117,9 +121,25 @@ def test_what_is_waited_for_is_said_with_its_short_form_before_a_colon() -> None
     assert held == "someone to resume it: paused by hand"
     after = own_wait(job(14, Schedule(after_success=(12,))), Standing(NOW, endings={12: None}))
     assert after == "job 12: to succeed"
-    assert own_wait(job(14), Standing(NOW, busy={"a": 3})) == "job 3: it is on the same config"
+    assert own_wait(job(14), Standing(NOW, busy=on_configs([job(3)]))) == "job 3: it is on the same config"
     limited = Standing(NOW, Queue(groups=(Group("eval", 2),)), started={"eval": 2})
     assert group_wait("eval", limited) == "a place in group eval: 2 of 2 run"
+
+
+def test_shards_of_one_split_run_beside_each_other_and_nothing_else_of_their_config_does() -> None:
+    def request(split: int, number: int) -> JobRequest:
+        return JobRequest("a", shard=Shard(split, number, 3, (number,)))
+
+    started = [replace(job(3), request=request(3, 0)), replace(job(4), request=request(3, 1))]
+    standing = Standing(NOW, busy=on_configs(started))
+    third = replace(job(5), request=request(3, 2))
+    assert own_wait(third, standing) == ""
+    same_again = replace(job(6), request=request(3, 1))
+    assert own_wait(same_again, standing) == "job 4: it is on the same config"
+    of_another_split = replace(job(7), request=request(7, 2))
+    assert own_wait(of_another_split, standing) == "job 3: it is on the same config"
+    assert own_wait(job(8), standing) == "job 3: it is on the same config"
+    assert own_wait(third, Standing(NOW, busy=on_configs([job(8)]))) == "job 8: it is on the same config"
 
 
 def test_a_job_that_never_was_counts_as_one_that_is_over() -> None:

@@ -17,7 +17,9 @@ from hitui.domain.shards import (
     QUESTION_TOKENS,
     estimated_tokens,
     shard_folder,
+    shared_out,
     split,
+    worth_splitting,
 )
 from hitui.domain.tasks import Question, TaskStatus
 from hitui.settings import load_settings
@@ -145,3 +147,31 @@ def test_shards_of_a_declared_config_are_its_own_wherever_it_lies(tmp_path: Path
     assert answered - {1, 2} == {6, 7}
     others = [set(config.folders) for config in catalogue.configs if config.name != "mine"]
     assert all(set(mine.folders).isdisjoint(other) for other in others)
+
+
+@pytest.mark.parametrize(
+    ("most", "places", "seconds", "others", "shortest", "expected"),
+    [
+        (8, 3, 3600, 0, 300, 3),
+        (2, 3, 3600, 0, 300, 2),
+        (8, 8, 700, 0, 300, 3),
+        (8, 8, 10, 0, 300, 1),
+        (8, 8, 10, 0, 0, 8),
+        (8, 4, 3600, 3600, 300, 2),
+        (8, 4, 3600, 3 * 3600, 300, 1),
+        (8, 4, 8 * 3600, 300, 300, 4),
+        (8, 0, 3600, 0, 300, 1),
+    ],
+)
+def test_a_job_is_split_over_its_share_of_what_is_free(
+    most: int, places: int, seconds: float, others: float, shortest: float, expected: int
+) -> None:
+    assert worth_splitting(most, places, seconds, others, shortest) == expected
+
+
+@given(st.lists(st.text(max_size=3), unique=True, max_size=12), st.integers(1, 12))
+def test_named_gpus_are_shared_out_evenly(gpus: list[str], parts: int) -> None:
+    shared = shared_out(gpus, parts)
+    assert [gpu for part in shared for gpu in part] == gpus
+    assert len(shared) == parts
+    assert max(map(len, shared)) - min(map(len, shared)) <= 1

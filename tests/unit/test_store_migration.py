@@ -11,7 +11,8 @@ import pytest
 from hitui.domain.claims import Claim
 from hitui.domain.jobs import Ended, Ending, JobRequest, Queued, Running
 from hitui.domain.schedule import Queue, Schedule
-from hitui.errors import SupervisorError
+from hitui.errors import LaunchError, SupervisorError
+from hitui.supervisor.rows import End
 from hitui.supervisor.schema import MIGRATIONS, VERSION
 from hitui.supervisor.store import Store
 
@@ -74,6 +75,30 @@ def test_a_file_of_the_first_version_is_brought_up_and_goes_on(first_version: Pa
     again.close()
 
 
+def test_what_holds_configs_and_gpus_in_a_file_of_the_second_version_goes_on_to(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    database = file_of(2, path)
+    database.execute("INSERT INTO environments (value) VALUES ('{}')")
+    for number, config in enumerate(("a", "b"), 1):
+        database.execute(
+            "INSERT INTO jobs (config, request, environment, created, place, state) VALUES (?, ?, 1, 1.0, ?, ?)",
+            (config, json.dumps({"config": config, "executor": "local"}), number, "running"),
+        )
+        database.execute("INSERT INTO config_claims VALUES (?, ?)", (config, number))
+    database.execute("UPDATE jobs SET gpus = '[\"GPU-1\"]', pid = 7, started = 2.0 WHERE id = 1")
+    database.execute("INSERT INTO gpu_claims VALUES ('GPU-1', 1, 5, 0)")
+    database.close()
+    store = Store(path)
+    assert store.job(1).state == Running(("GPU-1",), 7, 2.0)
+    assert store.claims() == {"GPU-1": (Claim(1, 5, pid=7),)}
+    (other,) = store.submit([JobRequest("b", ids=(1,))], {})
+    with pytest.raises(LaunchError, match=f"another job runs on the config of job {other.id}"):
+        store.start(other.id, (), "boot", log=path, events=path, task_count=1)
+    store.end(2, End(Ending.SUCCEEDED))
+    store.start(other.id, (), "boot", log=path, events=path, task_count=1)
+    store.close()
+
+
 def test_who_only_looks_reads_an_old_file_and_leaves_it_as_it_is(first_version: Path) -> None:
     before = first_version.read_bytes()
     beside = Store(first_version, read_only=True)
@@ -99,7 +124,7 @@ def test_a_new_file_and_a_migrated_one_have_the_same_tables(first_version: Path,
 def test_a_migration_that_breaks_off_leaves_the_file_as_it_was(
     first_version: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    broken = (MIGRATIONS[0], MIGRATIONS[1] + "INSERT INTO no_such_table VALUES (1);")
+    broken = (*MIGRATIONS[:-1], MIGRATIONS[-1] + "INSERT INTO no_such_table VALUES (1);")
     monkeypatch.setattr("hitui.supervisor.schema.MIGRATIONS", broken)
     with pytest.raises(SupervisorError, match="no_such_table"):
         Store(first_version)

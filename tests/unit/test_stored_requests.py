@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hitui.domain.jobs import JobRequest
+from hitui.domain.jobs import JobRequest, Shard
 from hitui.domain.tasks import ErrorClass, TaskId
 from hitui.supervisor.store import Store
 
@@ -24,7 +24,14 @@ from hitui.supervisor.store import Store
     ],
 )
 def test_ids_are_read_as_they_were_submitted(tmp_path: Path, ids: tuple[TaskId, ...] | None) -> None:
-    request = JobRequest("x", ids=ids, error_class=ErrorClass.OTHER, gpus=("0", "GPU-1"))
+    request = JobRequest(
+        "x",
+        ids=ids,
+        error_class=ErrorClass.OTHER,
+        gpus=("0", "GPU-1"),
+        shards=3,
+        shard=Shard(7, 1, 3, ids or ()),
+    )
     store = Store(tmp_path / "state.db")
     [job] = store.submit([request], {})
     beside = Store(tmp_path / "state.db", read_only=True)

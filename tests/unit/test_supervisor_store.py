@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from hitui.domain.claims import Claim
-from hitui.domain.jobs import Ended, Ending, JobRequest, Queued, Running, Starting, Stopping
+from hitui.domain.jobs import Ended, Ending, JobRequest, Queued, Running, Shard, Starting, Stopping
 from hitui.domain.schedule import Group, Queue, Schedule
 from hitui.domain.succession import StopAim, StopWish, Successor
 from hitui.errors import LaunchError, NoSuchName, SupervisorError
@@ -113,6 +113,56 @@ def test_jobs_on_other_tasks_of_a_config_wait_and_never_run_at_one_time(store: S
         start(store, second.id, "GPU-2")
     assert store.claims() == {"GPU-1": (Claim(first),)}
     assert [job.id for job in store.queued()] == [second.id, third.id]
+
+
+def shards(store: Store, job_id: int, *ids: tuple[int, ...]) -> list[JobRequest]:
+    request = store.job(job_id).request
+    return [replace(request, shard=Shard(job_id, number, len(ids), own)) for number, own in enumerate(ids)]
+
+
+def test_a_split_job_stands_in_the_queue_as_its_shards_and_is_waited_for_as_all_of_them(store: Store) -> None:
+    first, second = queue(store, "a", "b")
+    (waiting,) = store.submit([JobRequest("c")], {}, Schedule(after=(second, first), after_success=(first,)))
+    parts = store.split(first, shards(store, first, (1,), (2,), (3,)))
+    assert [job.request.shard and job.request.shard.label for job in parts] == ["1/3", "2/3", "3/3"]
+    numbers = [job.id for job in parts]
+    assert numbers[0] == first
+    assert [job.id for job in store.queued()] == [*numbers, second, waiting.id]
+    assert store.job(waiting.id).schedule == Schedule(after=(second, *numbers), after_success=tuple(numbers))
+    assert {store.environment_id(number) for number in numbers} == {store.environment_id(first)}
+    start(store, numbers[1], "GPU-1")
+    store.end(numbers[1], End(Ending.FAILED), Successor(Schedule(), 2))
+    (retried,) = (job for job in store.queued() if job.replaces == numbers[1])
+    (later,) = store.submit([JobRequest("d")], {}, Schedule(after=(first,)))
+    assert set(later.schedule.after) == {first, numbers[2], retried.id}
+    start(store, second, "GPU-2")
+    with pytest.raises(LaunchError, match=f"job {second} is no longer queued"):
+        store.split(second, shards(store, second, (1,), (2,)))
+
+
+def test_shards_of_one_split_run_at_one_time_and_nothing_else_beside_them(store: Store) -> None:
+    (first,) = queue(store, "a")
+    (whole,) = store.submit([JobRequest("a", ids=(1,))], {})
+    (again,) = store.submit([JobRequest("a", ids=(2,))], {})
+    (_, second) = store.split(first, shards(store, first, (1,), (2,)))
+    store.split(again.id, shards(store, again.id, (3,), (4,)))
+    start(store, first, "GPU-1")
+    start(store, second.id, "GPU-2")
+    for refused in (whole.id, again.id):
+        with pytest.raises(LaunchError, match=f"another job runs on the config of job {refused}"):
+            start(store, refused, "GPU-3")
+    with pytest.raises(LaunchError, match=f"a: job {first} is already on it"):
+        queue(store, "a")
+    store.end(first, End(Ending.SUCCEEDED))
+    with pytest.raises(LaunchError, match=f"another job runs on the config of job {whole.id}"):
+        start(store, whole.id, "GPU-3")
+    (retried,) = store.submit(shards(store, first, (1,)), {})
+    with pytest.raises(LaunchError, match=f"a: job {second.id} is already on it"):
+        store.submit(shards(store, first, (1,), (2,))[1:], {})
+    start(store, retried.id, "GPU-1")
+    for job_id in (retried.id, second.id):
+        store.end(job_id, End(Ending.SUCCEEDED))
+    start(store, whole.id, "GPU-3")
 
 
 def test_jobs_are_moved_before_others_and_to_the_end(store: Store) -> None:

@@ -119,6 +119,14 @@ class InputFiles:
         return absent
 
 
+def table_bytes(folder: Path, table_format: str, stem: str) -> int | None:
+    """Size of a table's file in one format; None: it is not there."""
+    try:
+        return (folder / table_format / (stem + TABLE_ENDINGS[table_format])).stat().st_size
+    except OSError:
+        return None
+
+
 def _names_in(folder: Path) -> frozenset[str]:
     return frozenset(os.listdir(folder))  # noqa: PTH208 - names of thousands of files, no paths
 

@@ -1,0 +1,76 @@
+"""Which jobs are split, and into what: from settings, question list and sizes of tables to the shards' requests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from hitui.adapters.checkpoints.inputs import table_bytes
+from hitui.domain.configs import Config, ConfigState
+from hitui.domain.jobs import Job, JobRequest, Shard
+from hitui.domain.recovery import TEXT_BUDGET
+from hitui.domain.shards import estimated_tokens, shared_out, split
+from hitui.domain.tasks import Question
+from hitui.errors import LaunchError
+from hitui.settings import RunnerSettings, Settings
+
+
+def most_shards(settings: Settings, config: Config, request: JobRequest) -> int:
+    """Into how many jobs this one may be split, by what was asked for, else by its config, else by its runner.
+
+    1: not at all. A shard is not split again, nor is a job that others have joined.
+    """
+    if request.shard is not None or request.also:
+        return 1
+    if request.shards is not None:
+        return request.shards
+    declared = settings.declared(config.name).shards
+    runner = settings.runners.get(config.runner or "", RunnerSettings())
+    return runner.shards if declared is None else declared
+
+
+def check_shards(settings: Settings, state: ConfigState, request: JobRequest) -> None:
+    """Raises LaunchError for a config whose tasks cannot be run in shards though they are to be."""
+    config = state.config
+    if most_shards(settings, config, request) == 1:
+        return
+    runner = settings.runners.get(config.runner or "")
+    if runner is not None and not runner.takes_shards:
+        raise LaunchError(
+            f"hitui.toml: [runner.{config.runner}] command: shards need {{ids}} or {{ids_file}}, and {{output}};"
+            f" add them, or take the shards of {config.name} away"
+        )
+    if request.shards is not None and not state.lists_tasks:
+        raise LaunchError(
+            f"{config.name}: its tasks are not known one by one, so it cannot be split in shards"
+        )
+
+
+def shard_requests(
+    job: Job,
+    config: Config,
+    questions: Sequence[Question],
+    data: Path | None,
+    limit: int | None,
+    count: int,
+) -> tuple[JobRequest, ...]:
+    """What the shards of a job ask for, `count` of them or fewer: as many as there are tables.
+
+    `questions` are what is pending, `data` the dataset's folder, `limit` the tokens to which prompts are cut.
+    """
+    shards = split(questions, partial(_tokens, config, data, limit or TEXT_BUDGET), count)
+    named = job.request.gpus
+    gpus = (None,) * len(shards) if named is None else shared_out(named, len(shards))
+    return tuple(
+        replace(job.request, gpus=own, shard=Shard(job.id, number, len(shards), ids))
+        for number, (ids, own) in enumerate(zip(shards, gpus, strict=True))
+    )
+
+
+def _tokens(config: Config, data: Path | None, limit: int, table: str) -> int:
+    read = config.modality in ("text", "mix") and data is not None and config.table_format is not None
+    size = table_bytes(data, config.table_format, table) if read and data and config.table_format else None
+    return estimated_tokens(size, config.modality in ("image", "mix"), limit)
