@@ -88,7 +88,7 @@ def as_object(snapshot: GpuSnapshot, jobs: JobsSnapshot, needed: int, rules: Gpu
     """What `--json` prints. Memory in bytes, power in watts, temperature in °C, time since the epoch.
 
     `free_for_jobs` is of this moment, for a job that needs `needed` free bytes; the hold time is not
-    waited for. `not_free_because` says why not.
+    waited for. `not_free_because` says why not. `jobs` are all that are on it, `held_by` the first of them.
     """
     return {
         "source": snapshot.source,
@@ -100,8 +100,8 @@ def as_object(snapshot: GpuSnapshot, jobs: JobsSnapshot, needed: int, rules: Gpu
 
 
 def _gpu_object(gpu: Gpu, jobs: JobsSnapshot, needed: int, rules: GpuRules) -> dict[str, Any]:
-    holder = jobs.holder_of(gpu.uuid) if gpu.uuid else None
-    claims = {} if holder is None else {gpu.uuid: (Claim(holder.id),)}
+    holders = [job.id for job in jobs.holders_of(gpu.uuid)] if gpu.uuid else []
+    claims = {gpu.uuid: [Claim(number) for number in holders]}
     reason = hindrance(gpu, Need(needed), rules, claims)
     return {
         "index": gpu.index,
@@ -118,7 +118,8 @@ def _gpu_object(gpu: Gpu, jobs: JobsSnapshot, needed: int, rules: GpuRules) -> d
         "mig_index": gpu.mig_index,
         "mig_parent": gpu.mig_parent,
         "mig_enabled": gpu.mig_enabled,
-        "held_by": None if holder is None else holder.id,
+        "held_by": holders[0] if holders else None,
+        "jobs": holders,
         "free_for_jobs": not reason,
         "not_free_because": reason or None,
         "error": gpu.error,

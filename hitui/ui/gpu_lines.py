@@ -8,7 +8,7 @@ import msgspec
 from rich.cells import cell_len
 
 from hitui.domain.gpus import Gpu, GpuSnapshot
-from hitui.domain.jobs import Job, JobsSnapshot, Queued
+from hitui.domain.jobs import Job, JobsSnapshot, Running, Stopping
 from hitui.domain.placement import GpuRules, Need, hindrance
 from hitui.ui import text
 from hitui.ui.line import Line, Span, fit_line, joined, width_of
@@ -101,19 +101,20 @@ def _memory(gpu: Gpu) -> str:
 
 
 def _spans(gpu: Gpu, view: GpuView, layout: _Layout) -> Iterator[Span]:
-    job = view.jobs.holder_of(gpu.uuid)
+    jobs = view.jobs.holders_of(gpu.uuid)
     name = text.gpu_name(gpu.name) if gpu.mig_index is None else "└ " + text.gpu_name(gpu.name)
     yield (" " + text.fit_right(gpu.label, layout.label) + " ", "strong" if gpu.mig_index is None else "")
     yield (text.fit(name, layout.name) + "  ", "dim")
     if gpu.error and gpu.silent:
         yield ("! " + (gpu.error if ":" in gpu.error else f"lost: {gpu.error}"), "bad")
-        if job is not None:
-            yield (f"   #{job.id} {_configs(job)} was here", "warn")
+        if jobs:
+            told = f"#{jobs[0].id} {_configs(jobs[0])} was" if len(jobs) == 1 else f"{_numbers(jobs)} were"
+            yield (f"   {told} here", "warn")
         return
     used, total = gpu.memory_used, gpu.memory_total
     if used is not None and total:
         filled, empty = text.bar(used / total, layout.bar)
-        yield (filled, "running" if job is not None else "bar")
+        yield (filled, "running" if jobs else "bar")
         yield (empty, "bar-empty")
     else:
         yield ("?" + "·" * (layout.bar - 1), "bar-empty")
@@ -142,19 +143,19 @@ def _held_by(gpu: Gpu, view: GpuView, room: int) -> Iterator[Span]:
     """Who is on it and what is wrong with it, for `room` cells: the number of a job is kept before its name."""
     if gpu.error and gpu.silent:
         return
-    yield from _holder(gpu, view.jobs.holder_of(gpu.uuid), view, room)
+    yield from _holders(gpu, view.jobs.holders_of(gpu.uuid), view, room)
     if gpu.error:
         yield (f" · ! {gpu.error}", "warn")
 
 
-def _holder(gpu: Gpu, job: Job | None, view: GpuView, room: int) -> Iterator[Span]:
-    others = _others(gpu, job)
-    if job is not None:
+def _holders(gpu: Gpu, jobs: Sequence[Job], view: GpuView, room: int) -> Iterator[Span]:
+    others = _others(gpu, jobs)
+    if jobs:
         yield ("▶ ", "running")
-        number = f" #{job.id}"
-        yield (_configs(job, room - 2 - len(number)) + number, "strong")
+        beside = f" · {others}" if others else ""
+        yield (_named(jobs, room - 2, cell_len(beside)), "strong")
         if others:
-            yield (" · " + others, "warn")
+            yield (beside, "warn")
         return
     if gpu.index in view.rules.exclude:
         yield ("excluded" + (" · " + others if others else ""), "dim")
@@ -173,12 +174,31 @@ def _holder(gpu: Gpu, job: Job | None, view: GpuView, room: int) -> Iterator[Spa
         yield (f"not free: {why_not}", "dim")
 
 
-def _others(gpu: Gpu, job: Job | None) -> str:
-    """Processes that are not of the job's session, by user, most memory first: `user1 60 G, user2 7.4 G`."""
-    own = None if job is None or isinstance(job.state, Queued) else getattr(job.state, "pid", None)
+def _named(jobs: Sequence[Job], room: int, beside: int) -> str:
+    """The jobs by name and number, as far as `room` cells go; of several at least how many there are.
+
+    Names of several are left out before what stands `beside` them, in so many cells, is cut.
+    """
+    if len(jobs) == 1:
+        number = f" #{jobs[0].id}"
+        return _configs(jobs[0], room - len(number)) + number
+    names = ", ".join(f"{_configs(job)} #{job.id}" for job in jobs)
+    if cell_len(names) <= room - beside:
+        return names
+    numbers = _numbers(jobs)
+    return numbers if cell_len(numbers) <= room else text.count(len(jobs), "job")
+
+
+def _numbers(jobs: Sequence[Job]) -> str:
+    return " ".join(f"#{job.id}" for job in jobs)
+
+
+def _others(gpu: Gpu, jobs: Sequence[Job]) -> str:
+    """Processes that are not of the jobs' sessions, by user, most memory first: `user1 60 G, user2 7.4 G`."""
+    own = {job.state.pid for job in jobs if isinstance(job.state, (Running, Stopping))} - {None}
     by_user: dict[str, int] = {}
     for process in gpu.processes:
-        if own is None or own not in (process.pid, process.session):
+        if own.isdisjoint((process.pid, process.session)):
             user = process.user or f"pid {process.pid}"
             by_user[user] = by_user.get(user, 0) + (process.memory or 0)
     ordered = sorted(by_user.items(), key=lambda entry: (-entry[1], entry[0]))
@@ -213,7 +233,7 @@ def gpu_title(view: GpuView) -> Line:
         if snapshot.source != "nvml":
             parts.append(((snapshot.source, "warn"),))
         free = sum(
-            1 for gpu in snapshot.gpus if view.jobs.holder_of(gpu.uuid) is None and not view.hindrance(gpu)
+            1 for gpu in snapshot.gpus if not view.jobs.holders_of(gpu.uuid) and not view.hindrance(gpu)
         )
         if snapshot.gpus and snapshot.error is None:
             parts.append(((f"{free} of {len(snapshot.gpus)} free for jobs", "dim"),))

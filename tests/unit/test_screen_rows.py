@@ -102,6 +102,33 @@ def test_a_gpus_line_says_how_many_configs_its_job_is_on_and_keeps_the_number() 
     assert "▶ …" in plain(narrow)
 
 
+def sharing(*names: str) -> JobsSnapshot:
+    """Jobs on one GPU, from number 14 on; their runners are pids from 4711 on."""
+    return JobsSnapshot(
+        tuple(
+            Job(14 + at, JobRequest(name), NOON, Running((gpu(2, 1.0).uuid,), 4711 + at, NOON))
+            for at, name in enumerate(names)
+        )
+    )
+
+
+def test_all_jobs_that_share_a_gpu_are_named_as_far_as_there_is_room() -> None:
+    known = sharing("a/text_html", "a/text_csv", "a/text_json")
+    mine = [process(4711 + at, 9.0, "me") for at in range(3)]
+    snapshot = GpuSnapshot(NOON, "nvml", (gpu(2, 50.0, processes=(*mine, process(5, 9.0, "user9"))),))
+    told = {width: plain(gpu_lines(view(snapshot, known), width)[0]) for width in (250, 120, 80, 60)}
+    assert told[250].endswith("▶ text_html #14, text_csv #15, text_json #16 · user9 9 G")
+    assert told[120].endswith("▶ #14 #15 #16 · user9 9 G")
+    assert "▶ #14 #15 #16" in told[80]
+    assert told[60].endswith("▶ 3 jobs")
+
+
+def test_all_jobs_that_were_on_a_lost_gpu_are_named() -> None:
+    lost = GpuSnapshot(NOON, "nvml", (Gpu(2, gpu(2, 1.0).uuid, "NVIDIA A800", error="lost"),))
+    (line,) = gpu_lines(view(lost, sharing("a/text_html", "a/text_csv")), 120)
+    assert plain(line).endswith("#14 #15 were here")
+
+
 def test_what_a_runner_started_is_of_its_job() -> None:
     worker = replace(process(4712, 30.0, "me"), session=4711)
     shared = gpu(2, 50.0, 90, processes=(process(4711, 10.0, "me"), worker, process(5, 9.0, "user9")))
