@@ -28,7 +28,7 @@ class ProcessMark(msgspec.Struct, frozen=True):
     """Clock ticks since boot."""
 
 
-class Schedule(msgspec.Struct, frozen=True):
+class Schedule(msgspec.Struct, frozen=True, omit_defaults=True):
     """What was said of one job, and may be changed as long as it is queued."""
 
     priority: int = 0

@@ -21,8 +21,9 @@ from hitui.domain.jobs import Job, JobRequest, JobsSnapshot, one_line
 from hitui.domain.schedule import Schedule
 from hitui.errors import SupervisorError
 from hitui.paths import RuntimePaths
-from hitui.supervisor import wire
+from hitui.supervisor import snapshots, wire
 from hitui.supervisor.folders import private_folder
+from hitui.supervisor.snapshots import SnapshotReader
 
 if TYPE_CHECKING:
     from hitui.supervisor.store import Store
@@ -90,13 +91,13 @@ class SupervisorClient:
 
     def jobs(self, *, every: bool = False) -> JobsSnapshot:
         """The jobs: the active and the latest ended ones, or `every` one."""
-        return wire.snapshot_from_wire(self._ask({"do": "jobs", "all": every}))
+        return snapshots.read_whole(self._ask_for_line({"do": "jobs", "all": every}))
 
     def foremost(self) -> dict[str, Job]:
         """Config → the job that is on it, else the first that waits for it."""
         # A supervisor that was started before an upgrade sends all of them.
-        answer = self._ask({"do": "jobs", "foremost": True})
-        return foremost(wire.snapshot_from_wire(answer).jobs)
+        answer = self._ask_for_line({"do": "jobs", "foremost": True})
+        return foremost(snapshots.read_whole(answer).jobs)
 
     def submit(
         self,
@@ -141,7 +142,7 @@ class SupervisorClient:
         """A stream of snapshots. Raises OSError when no supervisor answers."""
         connection = self._connect(5.0)
         try:
-            connection.sendall(wire.encode({"do": "watch"}))
+            connection.sendall(wire.encode({"do": "watch", "changes": True}))
         except BaseException:
             connection.close()
             raise
@@ -211,6 +212,11 @@ class SupervisorClient:
         return connection
 
     def _ask(self, message: Mapping[str, object]) -> dict[str, Any]:
+        answer = wire.decode(self._ask_for_line(message))
+        wire.raise_error(answer)
+        return answer
+
+    def _ask_for_line(self, message: Mapping[str, object]) -> bytes:
         try:
             with self._connect(ANSWER_SECONDS) as connection, connection.makefile("rb") as lines:
                 connection.sendall(wire.encode(message))
@@ -223,9 +229,7 @@ class SupervisorClient:
             raise SupervisorError(
                 f"the supervisor ended while it was asked; see {self._paths.supervisor_log}"
             )
-        answer = wire.decode(line)
-        wire.raise_error(answer)
-        return answer
+        return line
 
 
 class Watch:
@@ -235,12 +239,13 @@ class Watch:
         self._connection = connection
 
     def __iter__(self) -> Iterator[JobsSnapshot]:
+        reader = SnapshotReader()
         # Closed also where whoever asks has heard enough before the supervisor ends.
         with contextlib.suppress(OSError), self._connection, self._connection.makefile("rb") as lines:
             for line in lines:
                 if not line.endswith(b"\n"):
                     break
-                yield wire.snapshot_from_wire(wire.decode(line))
+                yield reader.read(line)
 
     def close(self) -> None:
         with contextlib.suppress(OSError):

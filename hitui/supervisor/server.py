@@ -26,7 +26,8 @@ from hitui.domain.gpus import GpuSnapshot
 from hitui.domain.jobs import Ended, Ending, Job, JobsSnapshot, Queued
 from hitui.errors import HituiError, SupervisorError
 from hitui.paths import RuntimePaths
-from hitui.supervisor import wire
+from hitui.supervisor import snapshots, wire
+from hitui.supervisor.bulletin import Bulletin
 from hitui.supervisor.freeing import Freeing
 from hitui.supervisor.history import Historian
 from hitui.supervisor.keeper import Keeper
@@ -65,6 +66,9 @@ class Server:
         self._notifier = Notifier(launches.root.name, launches.last_settings)
         store.listen(Reporter(store, self._historian, self._notifier).jobs_changed)
         self._freeing = Freeing(store, launches.last_settings, self._notifier, self._mind_monitor)
+        self._bulletin = Bulletin(os.getpid())
+        self._news = True
+        """Whether something changed of which the bulletin does not know."""
         self._watchers: set[asyncio.Event] = set()
         self._connections: set[asyncio.Task[None]] = set()
         self._monitor: GpuMonitor | None = None
@@ -110,6 +114,7 @@ class Server:
 
     def _changed(self) -> None:
         """Something of the jobs changed: tell the watchers, look whether a job can start."""
+        self._news = True
         for watcher in self._watchers:
             watcher.set()
         self._mind_monitor()
@@ -154,6 +159,12 @@ class Server:
         )
         return JobsSnapshot(jobs, os.getpid(), self._store.queue())
 
+    def _renew_bulletin(self) -> None:
+        if self._news:
+            self._news = False
+            jobs = map(self._keeper.shown, self._store.jobs(ENDED_JOBS))
+            self._bulletin.update(jobs, self._scheduler.waits, self._store.queue())
+
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
@@ -172,7 +183,7 @@ class Server:
         while line := await reader.readline():
             message = wire.decode(line)
             if message.get("do") == "watch":
-                await self._watch(reader, writer)
+                await self._watch(reader, writer, changes=bool(message.get("changes")))
                 return
             writer.write(wire.encode(await self._answer(message)))
             await writer.drain()
@@ -205,11 +216,11 @@ class Server:
             case "jobs" if message.get("foremost"):
                 snapshot = self._snapshot(0)
                 chosen = {job.id: job for job in foremost(snapshot.jobs).values()}
-                return wire.snapshot_to_wire(
+                return snapshots.whole(
                     replace(snapshot, jobs=tuple(chosen[job_id] for job_id in sorted(chosen)))
                 )
             case "jobs":
-                return wire.snapshot_to_wire(self._snapshot(None if message.get("all") else ENDED_JOBS))
+                return snapshots.whole(self._snapshot(None if message.get("all") else ENDED_JOBS))
             case "submit":
                 return {"jobs": list(map(wire.job_to_wire, await self._submit(message)))}
             case "stop":
@@ -268,12 +279,14 @@ class Server:
     def _job(self, job_id: int) -> Job:
         return self._keeper.shown(self._store.job(job_id))
 
-    async def _watch(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _watch(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, changes: bool
+    ) -> None:
         news = asyncio.Event()
         news.set()
         self._watchers.add(news)
         self._mind_monitor()
-        telling = asyncio.create_task(self._tell(news, writer))
+        telling = asyncio.create_task(self._tell(news, writer, changes))
         # A watcher says nothing more; what comes is the end of its connection.
         leaving = asyncio.create_task(reader.read(1))
         try:
@@ -285,18 +298,19 @@ class Server:
             await asyncio.gather(telling, leaving, return_exceptions=True)
             self._mind_monitor()
 
-    async def _tell(self, news: asyncio.Event, writer: asyncio.StreamWriter) -> None:
-        told = None
+    async def _tell(self, news: asyncio.Event, writer: asyncio.StreamWriter, changes: bool) -> None:
+        """Tells one watcher; one that did not ask for `changes` alone hears everything each time."""
+        told: int | None = None
         while True:
             await news.wait()
             news.clear()
             begun = time.process_time()
-            snapshot = self._snapshot()
-            if snapshot != told:
-                writer.write(wire.encode(wire.snapshot_to_wire(snapshot)))
+            self._renew_bulletin()
+            if self._bulletin.version != told:
+                writer.write(self._bulletin.line(told if changes else None))
+                told = self._bulletin.version
                 await writer.drain()
-                told = snapshot
-            # Thousands of jobs are megabytes each time.
+            # Thousands of jobs may be megabytes each time.
             pause = (time.process_time() - begun) / SHARE_OF_TELLING
             await asyncio.sleep(max(SHORTEST_PUBLISH_SECONDS, min(LONGEST_PUBLISH_SECONDS, pause)))
 

@@ -1,8 +1,7 @@
 """What supervisor and client say to each other: one JSON object a line, over a Unix socket.
 
 A request is `{"do": VERB, …}`; the answer `{"ok": true, …}` or `{"error": KIND, "message": LINE}`. After
-`watch` the supervisor goes on sending `{"jobs": […], "supervisor_pid": …}`, a whole snapshot whenever
-something changed.
+`watch` the supervisor goes on sending what `snapshots` describes, a line whenever something changed.
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ from hitui.domain.jobs import (
     Ending,
     Job,
     JobRequest,
-    JobsSnapshot,
     JobState,
     Queued,
     Running,
@@ -25,20 +23,21 @@ from hitui.domain.jobs import (
     Starting,
     Stopping,
 )
-from hitui.domain.schedule import Queue, Schedule
+from hitui.domain.schedule import Schedule
 from hitui.domain.tasks import ErrorClass
 from hitui.errors import HituiError, LaunchError, NoSuchName, SettingsError, SupervisorError, WorkspaceError
 
 LONGEST_LINE = 64 << 20
 """Bytes. A request of three thousand ids is some 20 KB, a snapshot of a thousand jobs under 1 MB."""
 
-_STATES: dict[str, type[JobState]] = {
+STATES: dict[str, type[JobState]] = {
     "queued": Queued,
     "starting": Starting,
     "running": Running,
     "stopping": Stopping,
     "ended": Ended,
 }
+STATE_NAMES = {kind: name for name, kind in STATES.items()}
 _ERRORS: dict[str, type[HituiError]] = {
     error.__name__: error
     for error in (LaunchError, NoSuchName, SettingsError, SupervisorError, WorkspaceError)
@@ -119,12 +118,11 @@ def _shard_from_wire(value: object) -> Shard:
 
 
 def job_to_wire(job: Job) -> dict[str, object]:
-    name = next(name for name, kind in _STATES.items() if isinstance(job.state, kind))
     return {
         "id": job.id,
         "request": request_to_wire(job.request),
         "created_at": job.created_at,
-        "state": name,
+        "state": STATE_NAMES[type(job.state)],
         "detail": msgspec.structs.asdict(job.state),
         "log": job.log,
         "events": job.events,
@@ -143,7 +141,7 @@ def job_from_wire(value: Mapping[str, Any]) -> Job:
         detail["gpus"] = tuple(detail["gpus"])
     if "ending" in detail:
         detail["ending"] = Ending(detail["ending"])
-    kind = _STATES[value["state"]]
+    kind = STATES[value["state"]]
     # Of a supervisor that is newer than this only what is known here is taken.
     known = {name: detail[name] for name in kind.__struct_fields__ if name in detail}
     return Job(
@@ -170,22 +168,6 @@ def schedule_to_wire(schedule: Schedule) -> object:
 def schedule_from_wire(value: object) -> Schedule:
     """Raises ValueError for what is no schedule."""
     return msgspec.convert(value, Schedule)
-
-
-def snapshot_to_wire(snapshot: JobsSnapshot) -> dict[str, object]:
-    return {
-        "jobs": [job_to_wire(job) for job in snapshot.jobs],
-        "supervisor_pid": snapshot.supervisor_pid,
-        "queue": msgspec.to_builtins(snapshot.queue),
-    }
-
-
-def snapshot_from_wire(value: Mapping[str, Any]) -> JobsSnapshot:
-    return JobsSnapshot(
-        tuple(map(job_from_wire, value["jobs"])),
-        value["supervisor_pid"],
-        msgspec.convert(value.get("queue", {}), Queue),
-    )
 
 
 def error_to_wire(error: HituiError) -> dict[str, object]:

@@ -21,7 +21,7 @@ from hitui.domain.jobs import (
 )
 from hitui.domain.tasks import ErrorClass
 from hitui.errors import LaunchError, NoSuchName, SupervisorError
-from hitui.supervisor import wire
+from hitui.supervisor import snapshots, wire
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_one_line_is_the_last_that_says_something() -> None:
 requests = st.builds(
     JobRequest,
     config=texts,
-    ids=st.none() | st.lists(st.integers(-(2**53), 2**53) | texts, max_size=4).map(tuple),
+    ids=st.none() | st.lists(st.integers(-(2**70), 2**70) | texts, max_size=4).map(tuple),
     error_class=st.none() | st.sampled_from(ErrorClass),
     gpus=st.none() | st.lists(texts, max_size=3).map(tuple),
 )
@@ -85,12 +85,25 @@ states = st.one_of(
 jobs = st.builds(Job, st.integers(1), requests, times, states, texts, texts, st.none() | st.integers(0, 9999))
 
 
-@given(st.lists(jobs, max_size=3).map(tuple), st.none() | st.integers(1))
+snapshots_of_jobs = st.lists(jobs, max_size=3, unique_by=lambda job: job.id).map(
+    lambda sent: tuple(sorted(sent, key=lambda job: job.id))
+)
+
+
+@given(snapshots_of_jobs, st.none() | st.integers(1))
 def test_a_snapshot_arrives_as_it_was_sent(sent: tuple[Job, ...], pid: int | None) -> None:
     snapshot = JobsSnapshot(sent, pid)
-    line = wire.encode(wire.snapshot_to_wire(snapshot))
+    line = wire.encode(snapshots.whole(snapshot))
     assert line.count(b"\n") == 1
-    assert wire.snapshot_from_wire(wire.decode(line)) == snapshot
+    assert snapshots.read_whole(line) == snapshot
+
+
+@given(jobs)
+def test_a_job_arrives_as_it_was_sent(sent: Job) -> None:
+    line = wire.encode({"job": wire.job_to_wire(sent), "jobs": [wire.job_to_wire(sent)]})
+    assert wire.job_from_wire(wire.decode(line)["job"]) == sent
+    # A supervisor that was started before an upgrade sends snapshots so.
+    assert snapshots.read_whole(line).jobs == (sent,)
 
 
 @pytest.mark.parametrize("kind", [LaunchError, NoSuchName, SupervisorError])

@@ -1,0 +1,72 @@
+"""Watchers that hear only of changes know what those know that hear everything."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hitui.domain.jobs import Ended, Ending, Job, JobRequest, JobsSnapshot, Queued, Running
+from hitui.domain.schedule import Queue
+from hitui.supervisor.bulletin import MOST_GONE, Bulletin
+from hitui.supervisor.rows import with_wait
+from hitui.supervisor.snapshots import SnapshotReader
+
+PID = 4711
+QUEUED = [
+    Job(number, JobRequest(f"g/{number % 2}", ids=(number, 2**70)), 1.0, Queued()) for number in range(1, 6)
+]
+STATES = st.sampled_from([Queued(), Running(("GPU-0",), 12, 2.5), Ended(Ending.FAILED, 3.0, "why")])
+JOBS = st.dictionaries(st.integers(1, 6), STATES).map(
+    lambda states: tuple(
+        Job(number, JobRequest(f"g/{number}"), 1.0, state) for number, state in sorted(states.items())
+    )
+)
+WAITS = st.dictionaries(st.integers(1, 7), st.sampled_from(["", "a GPU: GPU 0 is 99% busy", "job 3: to end"]))
+QUEUES = st.sampled_from([Queue(), Queue("someone")])
+
+
+@given(st.lists(st.tuples(JOBS, WAITS, QUEUES, st.booleans()), max_size=8))
+def test_changes_lead_to_what_is_so(
+    steps: list[tuple[tuple[Job, ...], dict[int, str], Queue, bool]],
+) -> None:
+    bulletin, reader = Bulletin(PID), SnapshotReader()
+    told: int | None = None
+    for jobs, waits, queue, hears in steps:
+        bulletin.update(jobs, waits, queue)
+        expected = JobsSnapshot(tuple(with_wait(job, waits.get(job.id, "")) for job in jobs), PID, queue)
+        assert SnapshotReader().read(bulletin.line(None)) == expected
+        if hears and told != bulletin.version:
+            # One that has not heard for a while gets all that it missed, in one line.
+            assert reader.read(bulletin.line(told)) == expected
+            told = bulletin.version
+
+
+def test_the_same_again_is_no_new_version() -> None:
+    bulletin = Bulletin(PID)
+    bulletin.update(QUEUED, {1: "a GPU"}, Queue())
+    version = bulletin.version
+    again = [Job(job.id, job.request, job.created_at, Queued()) for job in QUEUED]
+    bulletin.update(again, {1: "a GPU"}, Queue())
+    assert bulletin.version == version
+
+
+def test_what_many_wait_for_is_said_once() -> None:
+    bulletin = Bulletin(PID)
+    bulletin.update(QUEUED, {}, Queue())
+    known = bulletin.version
+    wait = "20 GiB free on one GPU: GPU 0 is 99% busy"
+    bulletin.update(QUEUED, {job.id: wait for job in QUEUED}, Queue())
+    line = bulletin.line(known)
+    assert line.count(wait.encode()) == 1
+    assert b"g/0" not in line
+    assert line.count(b"\n") == 1
+
+
+def test_whoever_missed_too_much_is_told_everything() -> None:
+    bulletin, reader = Bulletin(PID), SnapshotReader()
+    ended = [Job(number, JobRequest("x"), 1.0, Ended(Ending.STOPPED, 2.0)) for number in range(MOST_GONE + 2)]
+    bulletin.update(ended, {}, Queue())
+    reader.read(bulletin.line(None))
+    known = bulletin.version
+    bulletin.update(QUEUED, {}, Queue())
+    assert reader.read(bulletin.line(known)).jobs == tuple(QUEUED)
