@@ -8,20 +8,17 @@ from enum import Enum
 import msgspec
 
 from hitui.domain.gpus import Gpu
-from hitui.domain.jobs import Ended, Ending, Job, Running
+from hitui.domain.jobs import FAILURES, Ended, Ending, Job, Running
+from hitui.domain.schedule import HeldFor, Schedule
 from hitui.domain.units import duration_words
 from hitui.domain.waiting_words import gibibytes
-
-_FAILURES = (Ending.FAILED, Ending.LOST, Ending.NOT_STARTED)
-_FAILING = "failed one after the other"
-"""In the reason of a job that was paused because its tasks fail."""
 
 
 class NoticeKind(str, Enum):
     DONE = "done"
     """A job has run its tasks."""
     FAILED = "failed"
-    """A job ended otherwise, and is not tried again."""
+    """A job ended otherwise, and does not go on by itself."""
     ERRORS = "errors"
     """A job was paused because its tasks fail one after the other."""
     STALLED = "stalled"
@@ -46,29 +43,27 @@ class Notice(msgspec.Struct, frozen=True):
     """One line."""
 
 
-def tasks_fail(reason: str) -> bool:
-    """Whether a job is paused because its tasks fail, and not because someone asked for it."""
-    return _FAILING in reason
-
-
-def of_ended_job(job: Job, done: int | None, failed: int | None) -> Notice | None:
+def of_ended_job(
+    job: Job, done: int | None, failed: int | None, onward: Schedule | None = None
+) -> Notice | None:
     """What to tell of a job's end; None: nothing. `done` and `failed` tasks where they are known.
 
-    Where another one took its place it is not the end of the matter. A job that someone stopped, or that had
-    nothing to do, is no news.
+    Where another one took its place, by the schedule `onward`, it is not the end of the matter, unless that is
+    paused and nobody asked for it. A job that someone stopped, or that had nothing to do, is no news.
     """
     state = job.state
     if not isinstance(state, Ended):
         return None
     name = _name(job)
-    if state.ending is Ending.STOPPED and tasks_fail(state.reason):
-        return Notice(NoticeKind.ERRORS, f"{name}: {state.reason}")
+    if onward is not None and onward.calls_for_someone:
+        kind = NoticeKind.ERRORS if onward.held_for is HeldFor.ERRORS else NoticeKind.FAILED
+        return Notice(kind, f"{name}: {state.reason}")
     if job.successor is not None:
         return None
     if state.ending is Ending.SUCCEEDED and state.started_at is not None:
         took = duration_words(max(0.0, state.ended_at - state.started_at))
         return Notice(NoticeKind.DONE, f"{name}: done in {took}{_tasks(done, failed)}")
-    if state.ending in _FAILURES:
+    if state.ending in FAILURES:
         return Notice(
             NoticeKind.FAILED, f"{name}: {state.ending.value}: {state.reason}{_tasks(done, failed)}"
         )

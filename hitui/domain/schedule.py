@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from enum import Enum
+
 import msgspec
 
 DEFAULT_GROUP = "default"
@@ -28,6 +30,17 @@ class ProcessMark(msgspec.Struct, frozen=True):
     """Clock ticks since boot."""
 
 
+class HeldFor(str, Enum):
+    """Why a job is paused, as far as something depends on it."""
+
+    WISH = "wish"
+    """Someone asked for it."""
+    ERRORS = "errors"
+    """Its tasks fail one after the other."""
+    RESTARTS = "restarts"
+    """It may be what brings the machine down."""
+
+
 class Schedule(msgspec.Struct, frozen=True, omit_defaults=True):
     """What was said of one job, and may be changed as long as it is queued."""
 
@@ -47,6 +60,12 @@ class Schedule(msgspec.Struct, frozen=True, omit_defaults=True):
     is a time that was named."""
     held: str = ""
     """Why it is paused, in one line; empty: it is not."""
+    held_for: HeldFor = HeldFor.WISH
+
+    @property
+    def calls_for_someone(self) -> bool:
+        """Whether it is paused and nobody asked for that."""
+        return bool(self.held) and self.held_for is not HeldFor.WISH
 
 
 class Group(msgspec.Struct, frozen=True):

@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from enum import Enum
 
 import msgspec
+from msgspec.structs import replace
 
 from hitui.domain.jobs import Ending, Job
-from hitui.domain.schedule import Schedule
+from hitui.domain.schedule import HeldFor, Schedule
 
 QUICK_SECONDS = 10.0
 """A job that ends within so long of its start has done nothing; `[queue] quick` says otherwise."""
@@ -49,7 +50,8 @@ class RetryRules(msgspec.Struct, frozen=True):
     pause: float = 15.0
     """Seconds before the first retry."""
     resume: bool = False
-    """Whether a job that the machine's restart interrupted goes on by itself."""
+    """Whether a job that the machine's restart interrupted goes on by itself, as often as it is tried again
+    after a crash, and once at least: it may be what brings the machine down."""
     quick: float = QUICK_SECONDS
     """Seconds within which a job that ends has done nothing."""
 
@@ -60,10 +62,16 @@ class StopAim(str, Enum):
     END = "end"
     PAUSE = "pause"
     """Queued again, and held."""
+    PAUSE_FAILING = "pause_failing"
+    """The same, because its tasks fail."""
     REQUEUE = "requeue"
     """Queued again, to start as soon as it can."""
     RETRY = "retry"
     """Taken for a crash."""
+
+    @property
+    def pauses(self) -> bool:
+        return self in (StopAim.PAUSE, StopAim.PAUSE_FAILING)
 
 
 class StopWish(msgspec.Struct, frozen=True):
@@ -168,8 +176,9 @@ def successor(job: Job, end: HowItEnded, wish: StopWish, rules: RetryRules) -> S
     """What takes the job's place; None: nothing does. `wish`: to what end it was asked to stop, if it was."""
     onward = Schedule(job.schedule.priority, job.schedule.group)
     if end.ending in (Ending.STOPPED, Ending.REQUEUED):
-        if wish.aim is StopAim.PAUSE:
-            return Successor(msgspec.structs.replace(onward, held=wish.reason), job.attempt)
+        if wish.aim.pauses:
+            held_for = HeldFor.WISH if wish.aim is StopAim.PAUSE else HeldFor.ERRORS
+            return Successor(replace(onward, held=wish.reason, held_for=held_for), job.attempt)
         if wish.aim is StopAim.REQUEUE:
             return Successor(onward, job.attempt)
     if end.ending is Ending.REQUEUED:
@@ -177,15 +186,27 @@ def successor(job: Job, end: HowItEnded, wish: StopWish, rules: RetryRules) -> S
             return Successor(onward, 1)
         return Successor(onward, job.attempt + 1) if job.attempt < MOST_REQUEUES else None
     if end.ending is Ending.LOST and end.interrupted:
-        return Successor(onward, job.attempt, "it resumes by itself") if rules.resume else None
+        return _resumed(job, onward, rules) if rules.resume else None
     if end.ending is not Ending.FAILED or left_because(job, end, rules):
         return None
     pause = retry_pause(job.attempt + 1, rules)
     return Successor(
-        msgspec.structs.replace(onward, not_before=end.at + pause, pause=pause),
+        replace(onward, not_before=end.at + pause, pause=pause),
         job.attempt + 1,
         f"tried again in {_duration(pause)}, attempt {job.attempt + 1} of {rules.retries + 1}",
     )
+
+
+def _resumed(job: Job, onward: Schedule, rules: RetryRules) -> Successor:
+    """After a restart of the machine. Who wants jobs to be resumed wants it once at least."""
+    most = max(1, rules.retries) + 1
+    if job.attempt < most:
+        return Successor(
+            onward, job.attempt + 1, f"it resumes by itself, attempt {job.attempt + 1} of {most}"
+        )
+    held = f"a restart of the machine ended attempt {job.attempt} of {most}, and it may be why"
+    # Someone who lets it go on then has thought of it: it counts anew.
+    return Successor(replace(onward, held=held, held_for=HeldFor.RESTARTS), 1, f"paused: {held}")
 
 
 def left_because(job: Job, end: HowItEnded, rules: RetryRules) -> str:
@@ -214,7 +235,7 @@ def after_clock_change(schedule: Schedule, now: float) -> Schedule:
     """The schedule of a job that pauses, put right after the clock was set back; itself otherwise."""
     if schedule.pause is None or schedule.not_before is None or schedule.not_before - now <= schedule.pause:
         return schedule
-    return msgspec.structs.replace(schedule, not_before=now + schedule.pause)
+    return replace(schedule, not_before=now + schedule.pause)
 
 
 def _duration(seconds: float) -> str:

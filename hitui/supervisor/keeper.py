@@ -15,7 +15,7 @@ import asyncio
 import signal
 import sqlite3
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from functools import partial
 
 from msgspec.structs import replace
@@ -54,7 +54,7 @@ RETRY_SECONDS = 5.0
 """How soon something is tried again that the disk refused; the first times sooner."""
 
 
-def _no_rules(config: str) -> RetryRules:
+def _no_rules(configs: Collection[str]) -> RetryRules:
     return RetryRules()
 
 
@@ -66,7 +66,7 @@ class Keeper:
         store: Store,
         paths: RuntimePaths,
         changed: Callable[[], None],
-        retry_rules: Callable[[str], RetryRules] = _no_rules,
+        retry_rules: Callable[[Collection[str]], RetryRules] = _no_rules,
     ) -> None:
         self._store = store
         self._paths = paths
@@ -309,7 +309,7 @@ class Keeper:
         wish = self._stop_wish(job) if end.ending is Ending.STOPPED else END
         if wish.aim is StopAim.RETRY:
             end = replace(end, ending=Ending.FAILED, reason=wish.reason, exit_status=None, signal=None)
-        rules = self._retry_rules(job.request.config)
+        rules = self._retry_rules(job.request.configs)
         how = HowItEnded(
             end.ending,
             ended_at,
@@ -348,7 +348,7 @@ def _explained(
     job: Job, end: End, how: HowItEnded, wish: StopWish, follows: Successor | None, rules: RetryRules
 ) -> End:
     """The end with all that is to be said of why it came and what follows."""
-    if follows is not None and wish.aim is StopAim.PAUSE:
+    if follows is not None and wish.aim.pauses:
         told = wish.reason if wish.reason.startswith("paused") else f"paused: {wish.reason}"
         return replace(end, reason=told)
     if follows is not None and wish.aim is StopAim.REQUEUE:

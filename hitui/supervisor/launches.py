@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -82,13 +82,13 @@ class Launches:
     def rules(self) -> GpuRules:
         return gpu_rules(self.settings())
 
-    def retry_rules(self, config: str) -> RetryRules:
-        """What is said of jobs that crash; as it was said last while `hitui.toml` cannot be read."""
-        return retry_rules(self.last_settings(), config)
+    def retry_rules(self, configs: Collection[str]) -> RetryRules:
+        """What is said of a job of these configs that crashes; as it was said last while `hitui.toml` cannot be read."""
+        return retry_rules(self.last_settings(), configs)
 
-    def watch_rules(self, config: str) -> WatchRules:
-        """What is said of jobs that run; as it was said last while `hitui.toml` cannot be read."""
-        return watch_rules(self.last_settings(), config)
+    def watch_rules(self, configs: Collection[str]) -> WatchRules:
+        """What is said of a job of these configs that runs; as it was said last while `hitui.toml` cannot be read."""
+        return watch_rules(self.last_settings(), configs)
 
     def last_settings(self) -> Settings:
         """The settings as they stand, or stood last while `hitui.toml` cannot be read."""

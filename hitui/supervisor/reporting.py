@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from hitui.domain import notices
 from hitui.domain.jobs import Ended, Ending, Job, Running
+from hitui.domain.notices import Notice
 from hitui.domain.records import JobRecord
 from hitui.domain.succession import died_at_once
 from hitui.supervisor.history import Historian
@@ -36,16 +37,18 @@ class Reporter:
                 self._stalled.discard(job.id)
                 self._end(job, job.state.ending)
         if self._endings and not self._store.active():
-            notice = notices.of_empty_queue(self._endings)
+            self._tell(notices.of_empty_queue(self._endings))
             self._endings = []
-            self._historian.afterwards(lambda: self._notifier.tell(notice))
 
     def _end(self, job: Job, ending: Ending) -> None:
+        onward = None
         if job.successor is None:
             self._endings.append(ending)
+        elif ending is not Ending.JOINED:
+            onward = self._store.job(job.successor).schedule
 
         def tell(record: JobRecord) -> None:
-            notice = notices.of_ended_job(job, record.done, record.failed)
+            notice = notices.of_ended_job(job, record.done, record.failed, onward)
             if notice is not None:
                 self._notifier.tell(notice)
 
@@ -59,7 +62,7 @@ class Reporter:
             self._stalled.discard(job.id)
         elif job.id not in self._stalled:
             self._stalled.add(job.id)
-            self._notifier.tell(notice)
+            self._tell(notice)
 
     def _mind_group(self, name: str) -> None:
         reason = self._store.queue().group(name).paused
@@ -67,4 +70,7 @@ class Reporter:
             self._stopped_groups.discard(name)
         elif name not in self._stopped_groups:
             self._stopped_groups.add(name)
-            self._notifier.tell(notices.of_stopped_group(name, reason))
+            self._tell(notices.of_stopped_group(name, reason))
+
+    def _tell(self, notice: Notice) -> None:
+        self._historian.afterwards(lambda: self._notifier.tell(notice))

@@ -10,7 +10,7 @@ import asyncio
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from msgspec.structs import replace
 
@@ -60,8 +60,8 @@ class Watching:
         self,
         store: Store,
         keeper: Keeper,
-        watch_rules: Callable[[str], WatchRules],
-        retry_rules: Callable[[str], RetryRules],
+        watch_rules: Callable[[Collection[str]], WatchRules],
+        retry_rules: Callable[[Collection[str]], RetryRules],
         changed: Callable[[], None],
     ) -> None:
         self._store = store
@@ -71,8 +71,8 @@ class Watching:
         self._changed = changed
         self._wake = asyncio.Event()
         self._watched: dict[int, _Watched] = {}
-        self._rules: Mapping[str, WatchRules] = {}
-        """Config → what the settings said at the last look."""
+        self._rules: Mapping[tuple[str, ...], WatchRules] = {}
+        """Configs of a job → what the settings said at the last look."""
         self._lost: Mapping[str, float] = {}
 
     def wake(self) -> None:
@@ -117,11 +117,11 @@ class Watching:
         shown = map(self._keeper.shown, self._store.started())
         return [job for job in shown if isinstance(job.state, Running)]
 
-    def _read_rules(self, running: Sequence[Job]) -> dict[str, WatchRules]:
-        return {name: self._watch_rules(name) for name in {job.request.config for job in running}}
+    def _read_rules(self, running: Sequence[Job]) -> dict[tuple[str, ...], WatchRules]:
+        return {configs: self._watch_rules(configs) for configs in {job.request.configs for job in running}}
 
     def _rules_of(self, job: Job) -> WatchRules:
-        return self._rules.get(job.request.config) or WatchRules()
+        return self._rules.get(job.request.configs) or WatchRules()
 
     def _pause(self) -> float:
         stalls = [rules.stall for rules in self._rules.values()]
@@ -156,14 +156,14 @@ class Watching:
         watched.attention = attend(watched.attention, signs, now, bool(job.gpus))
         if rules.errors and failed >= rules.errors:
             reason = f"{failed} tasks failed one after the other; see its log, then resume it"
-            self._stop(job, StopAim.PAUSE, reason)
+            self._stop(job, StopAim.PAUSE_FAILING, reason)
             return
         if not is_stalled(watched.attention, now, rules):
             if marked is not None:
                 self._mark(job, None)
             return
         quiet = now - watched.attention.since
-        may_restart = rules.restart and job.attempt <= self._retry_rules(job.request.config).retries
+        may_restart = rules.restart and job.attempt <= self._retry_rules(job.request.configs).retries
         if may_restart and is_surely_stalled(watched.attention, now, rules):
             reason = f"stalled: no output, no event and no use of a GPU for {duration_words(quiet)}"
             self._stop(job, StopAim.RETRY, reason)

@@ -12,7 +12,6 @@ import msgspec
 from hitui.domain.configs import ConfigCondition, ConfigState
 from hitui.domain.gpus import GpuSnapshot
 from hitui.domain.jobs import Ended, Ending, Job, Queued, Running, Starting, Stopping
-from hitui.domain.notices import tasks_fail
 from hitui.domain.progress import JobProgress
 from hitui.ui import text
 from hitui.ui.job_index import JobIndex
@@ -145,7 +144,7 @@ def _with_more(words: StateWords, count: int) -> StateWords:
 
 
 def _waiting(job: Job, reason: str, now: float) -> StateWords:
-    if tasks_fail(job.schedule.held):
+    if job.schedule.calls_for_someone:
         return StateWords(
             f"! #{job.id} {paused_words(job.schedule.held)}", f"! paused #{job.id}", "bad", True
         )

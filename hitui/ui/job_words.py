@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 from hitui.domain.jobs import Job, Queued
-from hitui.domain.notices import tasks_fail
 from hitui.domain.schedule import DEFAULT_GROUP, Queue
 from hitui.domain.succession import died_at_once
 from hitui.ui import text
@@ -41,7 +40,7 @@ def about(seconds: float) -> str:
 def wait_words(job: Job, now: float) -> tuple[str, str]:
     """What stands for a queued job in a list, and its style: `waits for job 14: it is on the same config`."""
     if job.schedule.held:
-        return paused_words(job.schedule.held), "bad" if tasks_fail(job.schedule.held) else "warn"
+        return paused_words(job.schedule.held), "bad" if job.schedule.calls_for_someone else "warn"
     seconds = seconds_to_retry(job, now)
     if seconds is not None:
         return f"again in {about(seconds)}, attempt {job.attempt}", "accent"

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from hitui.domain.jobs import Ended, Ending, Job, Queued, Running, Stopping
-from hitui.domain.notices import tasks_fail
 from hitui.domain.progress import JobProgress
 from hitui.domain.queue import in_order
 from hitui.ui import text
@@ -214,7 +213,7 @@ def _running(job: Job, view: QueueView, places: QueueLayout | None) -> Line:
 def _needs_someone(job: Job, view: QueueView) -> bool:
     match job.state:
         case Queued():
-            return tasks_fail(job.schedule.held)
+            return job.schedule.calls_for_someone
         case Running(stalled_since=stalled_since):
             return stalled_since is not None
         case Ended(ending=ending):

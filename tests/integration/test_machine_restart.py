@@ -14,7 +14,7 @@ from hitui.domain.jobs import Ended, Ending, Running
 from tests.tools.control import Control, control, kill
 from tests.tools.eventually import eventually
 from tests.tools.programs import write_programs
-from tests.tools.survival import HANG, change, follower, followers
+from tests.tools.survival import HANG, change, follower, followers, waits
 
 
 @pytest.fixture
@@ -63,6 +63,27 @@ def test_what_a_restart_of_the_machine_interrupted_goes_on_where_that_is_asked_f
         assert here.running(follower(here, job_id).id).gpus == here.job(job_id).gpus
     else:
         assert here.ended(waiting).ending is Ending.SUCCEEDED
+
+
+def test_a_job_that_brings_the_machine_down_each_time_is_paused_in_the_end(here: Control) -> None:
+    write_programs(here, {"heavy": HANG}, "resume = true\nretries = 2")
+    job_id = here.submit("heavy")
+    for attempt in (2, 3):
+        here.running(job_id)
+        restart_the_machine(here, job_id)
+        here.service.ensure_supervisor()
+        assert here.ended(job_id).reason.endswith(f"it resumes by itself, attempt {attempt} of 3")
+        job_id = follower(here, job_id).id
+    here.running(job_id)
+    restart_the_machine(here, job_id)
+    here.service.ensure_supervisor()
+    state = here.ended(job_id)
+    assert state.ending is Ending.LOST
+    assert state.reason.endswith("paused: a restart of the machine ended attempt 3 of 3, and it may be why")
+    held = follower(here, job_id)
+    waits(here, held.id, "someone to resume it: a restart of the machine ended attempt 3 of 3")
+    here.client.change_queue("resume", jobs=[held.id])
+    here.running(held.id)
 
 
 def test_a_runner_that_the_machine_ended_on_its_way_down_was_interrupted_too(here: Control) -> None:

@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from hitui.adapters.notify import send
 from hitui.domain.jobs import Ended, Ending, Job, JobRequest
 from hitui.domain.notices import Notice, NoticeKind, of_ended_job
+from hitui.domain.schedule import HeldFor, Schedule
 from hitui.settings import NotifySettings, Settings
 from hitui.supervisor.notifier import Notifier
 from tests.tools.control import HEAD, Control, control
@@ -211,6 +213,17 @@ def test_jobs_that_run_as_one_are_one_notice() -> None:
     assert notice == Notice(
         NoticeKind.FAILED, "g/a and 1 more (job 3): failed: exit status 1; 4 tasks answered, 2 failed"
     )
+
+
+def test_a_job_that_goes_on_is_no_news_unless_it_waits_for_someone() -> None:
+    stopped = Ended(Ending.STOPPED, 100.0, "paused: why", started_at=10.0)
+    job = Job(3, JobRequest("g/a"), 0.0, stopped, successor=4)
+    lost = replace(job, state=replace(stopped, ending=Ending.LOST))
+    assert of_ended_job(job, 4, 2, Schedule()) is None
+    assert of_ended_job(job, 4, 2, Schedule(held="by hand: 3 tasks failed one after the other")) is None
+    failing, restarts = (Schedule(held="why", held_for=why) for why in (HeldFor.ERRORS, HeldFor.RESTARTS))
+    assert of_ended_job(job, 4, 2, failing) == Notice(NoticeKind.ERRORS, "g/a (job 3): paused: why")
+    assert of_ended_job(lost, 4, 2, restarts) == Notice(NoticeKind.FAILED, "g/a (job 3): paused: why")
 
 
 def test_a_message_that_is_refused_is_sent_again(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from textual.pilot import Pilot
 
 from hitui.domain.jobs import Ended, Ending, Job, JobRequest, JobsSnapshot, Queued, Running
 from hitui.domain.progress import JobProgress
-from hitui.domain.schedule import Group, Queue, Schedule
+from hitui.domain.schedule import Group, HeldFor, Queue, Schedule
 from hitui.errors import LaunchError
 from hitui.ui.app import Dashboard
 from hitui.ui.widgets.queue_table import QueueTable
@@ -383,7 +383,8 @@ async def test_stalls_and_failing_tasks_call_for_someone() -> None:
     running = sample.jobs().jobs[1]
     assert isinstance(running.state, Running)
     stalled = replace(running, state=replace(running.state, stalled_since=time.time() - 3 * 3600 - 20))
-    failing = waiting(15, held="20 tasks failed one after the other; see its log, then resume it")
+    why = "20 tasks failed one after the other; see its log, then resume it"
+    failing = waiting(15, held=why, held_for=HeldFor.ERRORS)
     failing = replace(failing, request=JobRequest("qwen3vl_text/text_csv"))
     services = sample.services(known_jobs=queue_of(stalled, failing), progress={})
     async with Dashboard(services).run_test(size=WIDE, notifications=True) as pilot:

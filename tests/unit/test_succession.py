@@ -11,7 +11,7 @@ from hitui.domain.gpus import Gpu, GpuSnapshot
 from hitui.domain.jobs import Ending, Job, JobRequest, Queued, decide_ending
 from hitui.domain.placement import GpuHistory, GpuRules, Need, held_seconds
 from hitui.domain.queue import Standing, own_wait
-from hitui.domain.schedule import Schedule
+from hitui.domain.schedule import HeldFor, Schedule
 from hitui.domain.succession import (
     END,
     LONGEST_PAUSE,
@@ -80,7 +80,7 @@ def test_what_succeeded_or_was_stopped_for_good_never_runs_again(
     if end.ending in (Ending.SUCCEEDED, Ending.NOT_STARTED):
         assert follows is None
     if end.ending is Ending.STOPPED:
-        assert (follows is not None) == (wish.aim in (StopAim.PAUSE, StopAim.REQUEUE))
+        assert (follows is not None) == (wish.aim.pauses or wish.aim is StopAim.REQUEUE)
     if end.ending is Ending.FAILED:
         assert (follows is None) == bool(left_because(job(attempt=attempt), end, rules))
 
@@ -90,6 +90,38 @@ def test_a_job_whose_gpu_was_lost_goes_back_without_having_used_up_a_try() -> No
     for ending in (Ending.STOPPED, Ending.REQUEUED):
         end = HowItEnded(ending, NOW, 1.0, 75)
         assert successor(job(attempt=2), end, wish, RetryRules()) == Successor(Schedule(), 2)
+
+
+@given(RULES)
+def test_a_job_that_the_machine_goes_down_with_is_not_resumed_for_ever(rules: RetryRules) -> None:
+    known = job()
+    down = HowItEnded(Ending.LOST, NOW, 3600.0, interrupted=True)
+    resumed = 0
+    while (follows := successor(known, down, END, rules)) is not None and not follows.schedule.held:
+        resumed += 1
+        assert follows.schedule == Schedule()
+        known = job(attempt=follows.attempt)
+    if not rules.resume:
+        assert (follows, resumed) == (None, 0)
+        return
+    # Whoever asks for it gets it once at least.
+    assert resumed == max(1, rules.retries)
+    assert follows is not None
+    assert follows.schedule.held_for is HeldFor.RESTARTS
+    assert follows.schedule.calls_for_someone
+    # Who lets it go on then has it counted anew.
+    assert follows.attempt == 1
+
+
+def test_a_pause_says_if_someone_asked_for_it() -> None:
+    stopped = HowItEnded(Ending.STOPPED, NOW, 60.0)
+    asked, failing = (
+        successor(job(), stopped, StopWish(aim, "why"), RetryRules())
+        for aim in (StopAim.PAUSE, StopAim.PAUSE_FAILING)
+    )
+    assert asked == Successor(Schedule(held="why"), 1)
+    assert failing == Successor(Schedule(held="why", held_for=HeldFor.ERRORS), 1)
+    assert [one.schedule.calls_for_someone for one in (asked, failing) if one] == [False, True]
 
 
 def test_what_the_kernel_ended_for_lack_of_memory_is_left_and_says_so() -> None:
