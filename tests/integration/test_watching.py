@@ -17,6 +17,7 @@ from hitui.adapters import processes
 from hitui.domain.jobs import Ended, Ending, Queued, Running
 from tests.tools.control import Control, control, kill
 from tests.tools.eventually import eventually
+from tests.tools.nvml_sim.driver import FILE_VARIABLE, NvmlDriver
 from tests.tools.programs import write_programs
 
 HANG = "say('main')\nwait()\n"
@@ -177,6 +178,19 @@ def test_a_job_whose_tasks_only_fail_is_paused_and_says_why(here: Control) -> No
     assert isinstance(here.job(some).state, Running)
 
 
+def test_what_fails_in_a_row_is_counted_over_all_configs_of_a_job(here: Control) -> None:
+    program = """
+for number in range(6):
+    event('task', config=f'g/{"ab"[number // 3]}', id=number, status='error')
+say('main')
+wait()
+"""
+    write_programs(here, {"a": program, "b": HANG}, 'pause_after_errors = 6\nstall = "2s"')
+    job_id = here.submit("a")
+    state = here.ended(job_id)
+    assert state.reason.startswith("paused: 6 tasks failed one after the other")
+
+
 def test_errors_before_a_supervisor_was_killed_count(here: Control) -> None:
     source = FAILS.format(good=1, bad=3) + ""
     source = source.replace(
@@ -214,6 +228,49 @@ def test_a_job_whose_gpu_is_lost_goes_on_elsewhere(here: Control, how: str) -> N
     here.client.stop([again.id])
     here.ended(again.id)
     eventually(lambda: "does not answer" in here.waits_for(third), "it waits for the lost GPU")
+
+
+NVML_GPUS = "".join(
+    f"gpu {index} uuid GPU-nvml-{index}\ngpu {index} mem_total 80GiB\ngpu {index} mem_used 0\n"
+    for index in (0, 1)
+)
+
+
+@pytest.fixture
+def by_nvml(here: Control, nvml_library: Path, monkeypatch: pytest.MonkeyPatch) -> NvmlDriver:
+    """The workspace's supervisor reads two GPUs through NVML."""
+    driver = NvmlDriver(nvml_library, here.root.parent / "nvml.txt")
+    driver.write(NVML_GPUS)
+    monkeypatch.delenv("HITUI_SIMULATED_GPUS")
+    for name in ("LD_LIBRARY_PATH", FILE_VARIABLE):
+        monkeypatch.setenv(name, driver.environment[name])
+    return driver
+
+
+def test_a_job_goes_on_elsewhere_when_nvml_says_that_its_gpu_is_lost(
+    here: Control, by_nvml: NvmlDriver
+) -> None:
+    react = "signal.signal(signal.SIGUSR1, lambda *_: sys.exit(75))\n"
+    source = "(output / 'gpus').open('a').write(os.environ['CUDA_VISIBLE_DEVICES'] + '\\n')\n"
+    write_programs(here, {"moves": react + source + HANG}, 'gpu_lost = "100ms"')
+    first = here.submit("moves")
+    assert here.running(first).gpus == ("GPU-nvml-0",)
+    here.told("moves", "main")
+    # NVML_ERROR_GPU_IS_LOST of every call that names the device; the other one answers.
+    by_nvml.write(NVML_GPUS + "gpu 0 error * lost\n")
+    state = here.ended(first)
+    assert state.ending is Ending.REQUEUED
+    assert state.reason.startswith("GPU 0 does not answer: lost: the driver no longer answers for it; ")
+    assert state.reason.endswith("; it goes on elsewhere")
+    again = here.client.last_known().successor_of(first)
+    assert again is not None
+    assert here.running(again.id).gpus == ("GPU-nvml-1",)
+    given = here.output("moves") / "gpus"
+    eventually(lambda: given.read_text().split() == ["GPU-nvml-0", "GPU-nvml-1"], "the runner sees the other")
+    third = here.submit("moves", ids=(1,), gpus=("0",))
+    here.client.stop([again.id])
+    here.ended(again.id)
+    eventually(lambda: "does not answer" in here.waits_for(third), "nothing starts on the lost one")
 
 
 def test_a_driver_that_does_not_answer_takes_no_job_from_its_gpu(here: Control) -> None:
