@@ -82,14 +82,16 @@ def _verb(words: Sequence[str]) -> str | None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit status."""
+    _open_closed_streams()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A file's name may be no text in this locale; that must not end a listing.
+        sys.stdout.reconfigure(errors="backslashreplace")
     words = list(sys.argv[1:] if argv is None else argv)
     parser = build_parser(_verb(words))
     arguments = parser.parse_args(words)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # A file's name may be no text in this locale; that must not end a listing. JSON is UTF-8 in any, and
-        # what no UTF-8 can say, a lone surrogate, is escaped in it as Python does.
-        encoding = "utf-8" if getattr(arguments, "json", False) else None
-        sys.stdout.reconfigure(encoding=encoding, errors="backslashreplace")
+    if isinstance(sys.stdout, io.TextIOWrapper) and getattr(arguments, "json", False):
+        # JSON is UTF-8 in any locale; what no UTF-8 can say, a lone surrogate, is escaped in it as Python does.
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
     try:
         module = importlib.import_module(f"hitui.commands.{arguments.verb or 'dashboard'}")
         status: int = module.run(arguments)
@@ -115,6 +117,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         warn(f"cannot write: {error.strerror}; make room where the output goes")
         return 1
     return status
+
+
+def _open_closed_streams() -> None:
+    """Gives a command that was started without some of its streams empty ones.
+
+    Otherwise the next file that is opened would take the place of one, and what is printed would go into it.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        continue
+    os.close(descriptor)
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115 - until the end
 
 
 def _drop_output() -> None:

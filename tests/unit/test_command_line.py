@@ -65,6 +65,36 @@ def test_output_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     assert "Traceback" not in run.stderr
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+@pytest.mark.parametrize("words", ["ls", "gpus", "doctor", "metrics", ""])
+def test_output_that_is_closed_ends_nothing_in_a_traceback(tmp_path: Path, closed: str, words: str) -> None:
+    """As a cron line or a service may start it."""
+    write_results(tmp_path / "g" / "text_html" / "results.json", [answer(1)])
+    seen = tmp_path / "seen"
+    line = f'exec "$0" -m hitui -w "$1" {words} {closed}'
+    with seen.open("w") as file:
+        run = subprocess.run(
+            ["sh", "-c", line, sys.executable, str(tmp_path)],
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            env={**os.environ, "HITUI_SIMULATED_GPUS": str(tmp_path / "no-gpus")},
+        )
+    assert "Traceback" not in seen.read_text()
+    assert run.returncode == (0 if words in ("ls", "metrics") else 1)
+
+
+def test_help_is_printed_in_any_locale(tmp_path: Path) -> None:
+    for words in (["run", "--help"], ["run", "--ids", ","]):
+        run = subprocess.run(
+            [sys.executable, "-m", "hitui", *words],
+            capture_output=True,
+            env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        )
+        assert b"ID,\\u2026" in run.stdout + run.stderr
+        assert run.returncode == (0 if "--help" in words else 2)
+
+
 def test_a_user_without_a_home_has_a_folder_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a container that runs as a number that nobody has."""
     for variable in ("HOME", "XDG_STATE_HOME"):
