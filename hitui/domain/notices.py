@@ -82,7 +82,7 @@ def of_stalled_job(job: Job, now: float) -> Notice | None:
 def of_stopped_group(group: str, reason: str) -> Notice:
     return Notice(
         NoticeKind.GROUP_STOPPED,
-        f"group {group} starts no more jobs: {reason}; `hitui resume --group {group}` goes on",
+        f"group {group} starts no more jobs: {reason}; `hitui queue resume {group}` goes on",
     )
 
 

@@ -22,6 +22,7 @@ from hitui.domain.notices import Notice, NoticeKind, of_ended_job
 from hitui.domain.schedule import HeldFor, Schedule
 from hitui.settings import NotifySettings, Settings
 from hitui.supervisor.notifier import Notifier
+from tests.tools.commands import typed
 from tests.tools.control import HEAD, Control, control
 from tests.tools.eventually import eventually
 from tests.tools.programs import write_programs
@@ -146,7 +147,12 @@ def test_a_group_that_is_stopped_because_its_jobs_die_at_once(here: Control, rec
     here.service.change_queue("resume")
     for job_id in died:
         here.ended(job_id)
-    assert "#1 and #2 died within" in line(receiver, "group default starts no more jobs")
+    told = line(receiver, "group default starts no more jobs")
+    assert "#1 and #2 died within" in told
+    # What it says to do can be done.
+    command = told.split("`")[1].split()
+    assert command == ["hitui", "queue", "resume", "default"]
+    assert typed(here, *command[1:]).stdout == "group default goes on\n"
 
 
 def test_a_job_that_stalls_is_told_of_once(here: Control, receiver: Receiver) -> None:
