@@ -90,6 +90,10 @@ class Ending(str, Enum):
     """It never started by itself: its tasks are part of another job, which loads the same model once for all."""
 
 
+FAILURES = (Ending.FAILED, Ending.LOST, Ending.NOT_STARTED)
+"""The endings that nobody asked for."""
+
+
 class Queued(msgspec.Struct, frozen=True):
     waits_for: str = ""
     """One line: what must come about before it starts."""
@@ -119,10 +123,6 @@ class Stopping(msgspec.Struct, frozen=True):
 
 class Ended(msgspec.Struct, frozen=True):
     ending: Ending
-FAILURES = (Ending.FAILED, Ending.LOST, Ending.NOT_STARTED)
-"""The endings that nobody asked for."""
-
-
     ended_at: float
     reason: str = ""
     """One line, for every ending but `succeeded`."""
