@@ -25,6 +25,7 @@ from hitui.supervisor.keeper import Keeper
 from hitui.supervisor.store import Store
 from tests.tools.control import Control, control, kill
 from tests.tools.eventually import eventually
+from tests.tools.memory_limit import memory_limit
 from tests.tools.programs import write_programs
 from tests.tools.survival import CRASH, CRASH_ONCE, HANG, STARTED, change, follower, followers, revive, waits
 
@@ -235,3 +236,28 @@ def test_what_a_launcher_records_of_a_kill_for_lack_of_memory_decides(here: Cont
         "ended by SIGKILL; the machine ran out of memory; not tried again: it would run out of memory again"
     )
     assert followers(here, job_id) == 0
+
+
+def test_a_job_that_the_kernel_ends_for_lack_of_memory_says_so_and_is_not_tried_again(here: Control) -> None:
+    with memory_limit(64 << 20) as group:
+        if group is None:
+            # Without a limit nobody can run out of memory here, and a kill is no more than one.
+            eat = "os.kill(os.getpid(), 9)\n"
+        else:
+            eat = f"pathlib.Path({str(group)!r}).write_text(str(os.getpid()))\ntaken = []\n"
+            eat += "while True:\n    taken.append(b'x' * (1 << 20))\n"
+        write_programs(here, {"large": STARTED + eat}, 'retries = 1\nretry_pause = "1ms"\nquick = "0s"')
+        job_id = here.submit("large")
+        state = here.ended(job_id)
+        assert (state.ending, state.signal) == (Ending.FAILED, signal.SIGKILL)
+        recorded = json.loads((here.paths.job(job_id) / "exit.json").read_text())
+        assert recorded["out_of_memory"] == (group is not None)
+        if group is None:
+            assert "if nobody here did it, the machine ran out of memory" in state.reason
+            here.ended(follower(here, job_id).id)
+        else:
+            assert state.reason == (
+                "ended by SIGKILL; the machine ran out of memory; not tried again: it would run out of memory again"
+            )
+            assert followers(here, job_id) == 0
+        assert len((here.output("large") / "starts").read_text().split()) == (2 if group is None else 1)

@@ -1,0 +1,52 @@
+"""A control group with little memory, in which the kernel itself ends who takes more: cgroups(7), both versions."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from tests.tools.eventually import eventually
+
+_HIERARCHIES = (
+    (Path("/sys/fs/cgroup/memory"), ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes")),
+    (Path("/sys/fs/cgroup"), ("memory.max", "memory.swap.max")),
+)
+"""Where each version's groups lie, and the files of a group that hold its limits: memory, and what may be swapped."""
+
+
+@contextmanager
+def memory_limit(size: int) -> Iterator[Path | None]:
+    """`cgroup.procs` of a new group with so many bytes, which takes pids; None: none can be made here."""
+    made = None
+    for home, (memory, swap) in _HIERARCHIES:
+        group = home / f"hitui-test-{os.getpid()}"
+        try:
+            group.mkdir()
+        except OSError:
+            continue
+        try:
+            (group / memory).write_text(str(size))
+        except OSError:
+            # There is no such version here, or root alone may.
+            group.rmdir()
+            continue
+        with suppress(OSError):
+            (group / swap).write_text(str(size) if swap.startswith("memory.memsw") else "0")
+        made = group
+        break
+    try:
+        yield None if made is None else made / "cgroup.procs"
+    finally:
+        if made is not None:
+            eventually(lambda: _removed(made), f"{made} is empty")
+
+
+def _removed(group: Path) -> bool:
+    try:
+        group.rmdir()
+    except OSError:
+        # A process of it is just about to end.
+        return False
+    return True
