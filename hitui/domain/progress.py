@@ -36,6 +36,38 @@ class JobProgress(msgspec.Struct, frozen=True):
         return self.configs.get(config, JobProgress(source=self.source)) if self.configs else self
 
 
+def together(parts: Sequence[JobProgress | None]) -> JobProgress | None:
+    """Progress of jobs that share one config's tasks, None of one that has said nothing yet; None: none has.
+
+    The last of them to end ends it all, so that no time left is told while one has not told its own.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    said = [part for part in parts if part is not None]
+    if not said:
+        return None
+    going_on = [part for part in said if part.phase != "end"] or said
+    phases = {part.phase for part in going_on}
+    rates = [part.rate for part in going_on if part.rate is not None]
+    left = [part.eta_seconds for part in going_on if part.eta_seconds is not None]
+    told = len(said) == len(parts) and len(left) == len(going_on)
+    return JobProgress(
+        phase=phases.pop() if len(phases) == 1 else "running",
+        done=_sum([part.done for part in said]),
+        total=_sum([part.total for part in said]) if len(said) == len(parts) else None,
+        errors=sum(part.errors for part in said),
+        rate=sum(rates) if rates else None,
+        eta_seconds=max(left) if told else None,
+        source=said[0].source,
+    )
+
+
+def _sum(counts: Sequence[int | None]) -> int | None:
+    """None where one of them is not known."""
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(counts) else None
+
+
 class EventTally(msgspec.Struct, frozen=True):
     """What the event lines so far come to."""
 

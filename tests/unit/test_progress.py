@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hitui.adapters.events import EventFile, read_tail
 from hitui.commands.ls import progress_of
 from hitui.domain.jobs import Job, JobRequest, Running
-from hitui.domain.progress import EventTally, JobProgress, parse_tqdm, rate_of
+from hitui.domain.progress import EventTally, JobProgress, parse_tqdm, rate_of, together
 
 
 @given(st.lists(st.floats(0, 280), min_size=2, max_size=50), st.floats(0, 20))
@@ -39,6 +39,22 @@ def test_a_runner_that_hangs_slows_down_and_then_has_none() -> None:
     assert rates == sorted(rates, key=lambda rate: -(rate or 0))
     assert rate_of(times, 1000.0) is None
     assert rate_of([5.0], 6.0) is None
+
+
+def test_shards_are_as_far_as_all_of_them_and_end_with_the_last() -> None:
+    first = JobProgress("running", 4, 10, 1, 0.5, 12.0, "events")
+    second = JobProgress("running", 2, 20, 0, 0.25, 72.0, "events")
+    assert together([first, second]) == JobProgress("running", 6, 30, 1, 0.75, 72.0, "events")
+    through = JobProgress("end", 5, 5, 0, None, None, "events")
+    assert together([through, second]) == JobProgress("running", 7, 25, 0, 0.25, 72.0, "events")
+    loading = JobProgress("loading", source="events")
+    assert together([loading, loading]) == JobProgress("loading", source="events")
+    # Of one of them nothing is known, so that nothing is known of the end of both.
+    silent = together([first, None])
+    assert silent == JobProgress("running", 4, None, 1, 0.5, None, "events")
+    assert together([None, None]) is None
+    assert together([first]) == first
+    assert together([]) is None
 
 
 def test_event_lines_become_progress() -> None:
