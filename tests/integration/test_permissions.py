@@ -109,3 +109,15 @@ def test_a_read_only_workspace_is_read_and_a_write_is_refused_in_one_line(worksp
     run = hitui(workspace, "init")
     assert run.returncode == 1
     assert run.stderr.startswith(f"hitui: {workspace}/hitui.toml: cannot be written: Permission denied")
+
+
+def test_a_report_that_cannot_be_read_is_not_written_over(workspace: Path) -> None:
+    path = workspace / "result" / "g" / "text_html" / "skip_ids.json"
+    path.write_text("theirs")
+    path.chmod(0o000)
+    run = hitui(workspace, "analyze", "--write")
+    path.chmod(0o644)
+    assert path.read_text() == "theirs"
+    assert run.returncode == 1
+    (line,) = run.stderr.splitlines()
+    assert line.startswith(f"hitui: {path}: cannot be read: Permission denied; nothing was changed")

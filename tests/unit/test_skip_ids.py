@@ -53,6 +53,15 @@ def test_a_copy_that_cannot_be_kept_is_one_line_and_the_report_stays(tmp_path: P
     assert path.read_text() == "theirs"
 
 
+def test_a_report_that_is_nested_too_deep_to_be_ours_is_kept_as_a_copy(tmp_path: Path) -> None:
+    path = tmp_path / "skip_ids.json"
+    path.write_bytes(b"[" * 100_000)
+    copy = write_report(path, make_report([], Metadata()))
+    assert copy is not None
+    assert copy.read_bytes() == b"[" * 100_000
+    assert read_report(path).skip_ids == []
+
+
 def test_a_pipe_in_the_place_of_the_report_is_said_and_stays(tmp_path: Path) -> None:
     path = tmp_path / "skip_ids.json"
     os.mkfifo(path)

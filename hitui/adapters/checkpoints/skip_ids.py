@@ -121,17 +121,15 @@ def _reason(task: Task) -> str:
 def write_report(path: Path, report: SkipReport) -> Path | None:
     """Writes it atomically; a report that hitui did not write is kept once as a copy, which is returned.
 
-    Raises WorkspaceError when the disk is full or read-only, or something else has the report's name.
+    Raises WorkspaceError when the disk is full or read-only, or when what has the report's name is something else
+    or cannot be read.
     """
-    if identity_of(path) is not None and not is_file(path):
-        raise WorkspaceError(f"{path}: is no file, so no report was written; move it away")
     copy = None
-    try:
-        before = path.read_bytes()
-    except OSError:
-        before = None
-    if before is not None and not _is_ours(before):
-        copy = keep_copy_once(path)
+    if identity_of(path) is not None:
+        if not is_file(path):
+            raise WorkspaceError(f"{path}: is no file, so no report was written; move it away")
+        if not _is_ours(path):
+            copy = keep_copy_once(path)
     write_atomically(path, _text(msgspec.to_builtins(report)))
     return copy
 
@@ -141,11 +139,12 @@ def _text(data: Any) -> bytes:
     return json.dumps(data, indent=2, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
 
 
-def _is_ours(content: bytes) -> bool:
+def _is_ours(path: Path) -> bool:
     """Ours say the time with its offset and read back byte for byte; any doubt means another's."""
     try:
+        content = path.read_bytes()
         data = json.loads(content)
         time = datetime.fromisoformat(data["metadata"]["analysis_time"])
         return time.tzinfo is not None and _text(data) == content
-    except (ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
