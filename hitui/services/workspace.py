@@ -13,16 +13,19 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec.structs import replace
 
 from hitui.adapters.checkpoints.catalogue import Catalogue
 from hitui.adapters.checkpoints.relevance import relevant_names
-from hitui.adapters.files.watch import Watcher
 from hitui.domain.configs import Config, ConfigState
 from hitui.domain.tasks import Task
 from hitui.settings import Settings
+
+if TYPE_CHECKING:
+    from hitui.adapters.files.watch import Watcher
 
 PUBLISH_SECONDS = 0.1
 """At most one snapshot in this time."""
@@ -63,7 +66,7 @@ class WorkspaceService:
         self._wishes: queue.SimpleQueue[frozenset[Path] | None] = queue.SimpleQueue()
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
-        self._watcher = Watcher(self._wishes.put, relevant_names(settings))
+        self._watcher: Watcher | None = None
 
     @property
     def latest(self) -> WorkspaceSnapshot:
@@ -71,14 +74,19 @@ class WorkspaceService:
 
     def start(self, publish: Callable[[WorkspaceSnapshot], None]) -> None:
         """Begins to scan and to watch; `publish` is called from another thread."""
+        # What only lists need not load it.
+        from hitui.adapters.files.watch import Watcher
+
         self._publish = publish
+        self._watcher = Watcher(self._wishes.put, relevant_names(self._settings))
         self._thread = threading.Thread(target=self._run, name="workspace", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         self._stopped.set()
         self._wishes.put(None)
-        self._watcher.close()
+        if self._watcher is not None:
+            self._watcher.close()
         if self._thread is not None:
             self._thread.join(timeout=2)
 
@@ -165,7 +173,7 @@ class WorkspaceService:
         self.catalogue.refresh()
         # What came into a new folder before it was watched is found by looking once more.
         for _ in range(_MOST_LOOKS):
-            if not self._watcher.watch(self._watched_folders()):
+            if self._watcher is None or not self._watcher.watch(self._watched_folders()):
                 break
             self.catalogue.refresh()
         configs = self.catalogue.configs

@@ -103,7 +103,7 @@ def test_an_answer_that_is_appended_shows(workspace: Path, screen: Screen) -> No
 def test_a_replaced_checkpoint_shows_and_only_it_is_read(
     workspace: Path, screen: Screen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read: list[Path] = []
+    read: list[str] = []
     original = results_file.read_results_file
     monkeypatch.setattr(
         results_file, "read_results_file", lambda path: (read.append(path), original(path))[1]
@@ -112,7 +112,7 @@ def test_a_replaced_checkpoint_shows_and_only_it_is_read(
     part = write_results(path.with_name("part"), [answer(1), answer(2), answer(3), answer(4)])
     part.replace(path)
     screen.wait_for("g/text_html_5", lambda state: state.done == 4)
-    assert set(read) == {path}
+    assert set(read) == {str(path)}
 
 
 @pytest.mark.usefixtures("service")
@@ -145,6 +145,7 @@ def test_a_half_written_file_keeps_the_row(workspace: Path, screen: Screen) -> N
 def test_a_rescan_finds_what_no_event_told(
     workspace: Path, screen: Screen, service: WorkspaceService
 ) -> None:
+    assert service._watcher is not None
     service._watcher.close()
     append_lines(workspace / "result" / "g" / "text_html_3" / "results.jsonl", [answer(2)])
     service.rescan()
@@ -156,8 +157,8 @@ def test_a_reader_that_breaks_is_a_problem_of_one_row(
 ) -> None:
     original = results_file.read_results_file
 
-    def broken(path: Path) -> object:
-        if path.parent.name == "text_html_4":
+    def broken(path: str) -> object:
+        if "/text_html_4/" in path:
             raise ZeroDivisionError("a defect")
         return original(path)
 

@@ -103,7 +103,7 @@ def test_nothing_unchanged_is_parsed_twice(
 ) -> None:
     one = write_results(folder / "results_1.json", [answer(1)])
     write_results(folder / "results_2.json", [answer(2)])
-    parsed: list[Path] = []
+    parsed: list[str] = []
     original = results_file.read_results_file
     monkeypatch.setattr(
         results_file, "read_results_file", lambda path: (parsed.append(path), original(path))[1]
@@ -118,7 +118,7 @@ def test_nothing_unchanged_is_parsed_twice(
     write_results(one, [answer(1), answer(3)])
     assert catalogue.changed(config)
     assert catalogue.read(config).state.done == 3
-    assert parsed[2:] == [one]
+    assert parsed[2:] == [str(one)]
 
 
 def test_ids_of_another_type_are_the_same_ids(workspace: Path, folder: Path) -> None:

@@ -6,9 +6,10 @@ folders, virtual environments and the dataset's own subfolders are not entered.
 
 from __future__ import annotations
 
+import io
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from hitui.domain.configs import MODALITIES, TABLE_FORMATS, Config
 TRAINER_STATE = "trainer_state.json"
 CHECKPOINT_FOLDER = re.compile(r"checkpoint-\d+")
 _NEVER_ENTERED = {"node_modules", "__pycache__", "site-packages", "wandb", "mlruns"}
+_CONFIG_FIRST = re.compile(rb'\s*\{\s*"config"\s*:\s*\{')
 _HEAD = 8192
 _MOST_JSON_FILES = 50
 """A folder with more JSON files than this is data, not a place where a question list is looked for."""
@@ -53,9 +55,9 @@ class Walker:
         self._roots: set[Path] = set()
         self._result_folders: list[Path] = []
         self._trainer_folders: list[Path] = []
-        self._texts: dict[Path, tuple[str, ...]] = {}
+        self._texts: dict[str, tuple[str, ...]] = {}
         self._heads: dict[Path, tuple[Signature, bool]] = {}
-        self._metadata: dict[Path, tuple[Signature, tuple[str, ...]]] = {}
+        self._metadata: dict[str, tuple[Signature, tuple[str, ...]]] = {}
 
     def walk(self, roots: Iterable[Path], excluded: Iterable[Path] = (), depth: int | None = None) -> Found:
         """Everything below `roots`, at most `depth` folders down. A folder counts once, by its own name before
@@ -179,14 +181,15 @@ class Walker:
         configs = []
         for location, folders in groups.items():
             # The config's own folder is read even where only its parts exist so far: runs write there.
-            own_first = [location, *sorted(folder for folder in folders if folder != location)]
+            parts = sorted(folder for folder in folders if folder != location)
+            own_first = tuple(map(str, (location, *parts)))
             modality, table_format = self._modality_and_format(location, own_first)
             configs.append(
                 Config(
                     names[location],
                     "realhitbench",
-                    tuple(map(str, own_first)),
-                    str(location),
+                    own_first,
+                    own_first[0],
                     modality,
                     table_format,
                 )
@@ -194,7 +197,9 @@ class Walker:
         configs += [Config(names[folder], "hf_trainer", (str(folder),), str(folder)) for folder in trainers]
         return sorted(configs, key=lambda config: config.name)
 
-    def _modality_and_format(self, location: Path, folders: list[Path]) -> tuple[str | None, str | None]:
+    def _modality_and_format(
+        self, location: Path, folders: Sequence[str]
+    ) -> tuple[str | None, str | None]:
         """What the files say of themselves, else the folder's name, else its parent's."""
         stored = modality_and_format([text for folder in folders for text in self._stored_texts(folder)])
         named = modality_and_format([location.name, location.parent.name])
@@ -205,17 +210,18 @@ class Walker:
         modality = stored[0] or named[0]
         return modality, None if modality == "image" else stored[1] or named[1]
 
-    def _stored_texts(self, folder: Path) -> tuple[str, ...]:
+    def _stored_texts(self, folder: str) -> tuple[str, ...]:
         """`modality` and `format` in the heads of the result files of a folder."""
+        # Once for each of a thousand configs: a path as text costs a third of a `Path`.
         texts: tuple[str, ...] = ()
         try:
-            names = sorted(entry.name for entry in folder.iterdir() if is_result_file(entry.name))
+            with os.scandir(folder) as entries:
+                telling = sorted(entry.path for entry in entries if _may_tell_its_config(entry.name))
         except OSError:
             return self._texts.get(folder, ())
-        for name in names:
-            path = folder / name
+        for path in telling:
             signature = signature_of(path)
-            if signature is None or name.startswith("checkpoint") or name.endswith(".jsonl"):
+            if signature is None:
                 continue
             known = self._metadata.get(path)
             if known is None or known[0] != signature:
@@ -225,19 +231,23 @@ class Walker:
         return texts
 
 
-def _metadata_texts(path: Path) -> tuple[str, ...]:
+def _may_tell_its_config(name: str) -> bool:
+    return is_result_file(name) and not name.startswith("checkpoint") and not name.endswith(".jsonl")
+
+
+def _metadata_texts(path: str) -> tuple[str, ...]:
     """The values of `modality` and `format` in the object `config` with which a result file begins."""
     if not is_file(path):
         return ()
     try:
-        with path.open("rb") as file:
-            head = file.read(_HEAD).decode("utf-8", "replace")
+        with io.FileIO(path) as file:
+            content = file.read(_HEAD)
     except OSError:
         return ()
-    start = re.match(r'\s*\{\s*"config"\s*:\s*\{', head)
+    start = _CONFIG_FIRST.match(content)
     if start is None:
         return ()
-    head = head[start.end() :].split('"results"')[0]
+    head = content[start.end() :].decode("utf-8", "replace").split('"results"')[0]
     texts = []
     for key in ("modality", "format"):
         match = re.search(rf'"{key}"\s*:\s*"([^"]*)"', head)

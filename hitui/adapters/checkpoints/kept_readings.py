@@ -55,7 +55,7 @@ class KeptReadings:
         # Another version of what reads them may see more in the same file.
         self._program = f"{__version__} {signature_of(results_file.__file__)}"
 
-    def read(self, path: Path) -> FileReading:
+    def read(self, path: Path | str) -> FileReading:
         """The results in `path`. Raises UnreadableFile, with a line that does not name the file."""
         key = _key_of(path) if self._folder is not None else None
         if self._folder is None or key is None or key[2] < LEAST_BYTES:
@@ -71,7 +71,7 @@ class KeptReadings:
                 self._keep(place, _Kept(self._program, os.fsencode(path), key, reading))
         return reading
 
-    def _find(self, place: Path, path: Path, key: _Key) -> FileReading | None:
+    def _find(self, place: Path, path: Path | str, key: _Key) -> FileReading | None:
         try:
             kept = _decode(place.read_bytes())
         except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -102,9 +102,9 @@ def _forget_old(folder: Path) -> None:
                 Path(entry.path).unlink()
 
 
-def _key_of(path: Path) -> _Key | None:
+def _key_of(path: Path | str) -> _Key | None:
     try:
-        status = path.stat()
+        status = os.stat(path)  # noqa: PTH116 - half as dear, and asked of every file
     except OSError:
         return None
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

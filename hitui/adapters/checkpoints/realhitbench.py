@@ -124,7 +124,7 @@ class RealHiTBenchReader:
             return known[1], known[2]
         try:
             reading: FileReading | None
-            reading = journal.read() if journal else self._context.read_results(Path(path))
+            reading = journal.read() if journal else self._context.read_results(path)
             problems = reading.problems
         except UnreadableFile as error:
             reading, problems = (known[1] if known is not None else None), (str(error),)

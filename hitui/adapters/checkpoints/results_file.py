@@ -64,13 +64,13 @@ _decode_list = msgspec.json.Decoder(list[_Result]).decode
 _skip_value = msgspec.json.Decoder(msgspec.Raw).decode
 
 
-def read_results_file(path: Path) -> FileReading:
+def read_results_file(path: Path | str) -> FileReading:
     """The results in `path`. Raises UnreadableFile, with a line that does not name the file."""
     try:
-        size = path.stat().st_size
+        size = os.stat(path).st_size  # noqa: PTH116 - takes text as well, which costs less
         if size > LARGE:
             return _read_apart(path)
-        with path.open("rb", buffering=0) as file:
+        with io.FileIO(path) as file:
             if size > _MOST_KEPT:
                 return parse_results(file.read())
             return parse_results(_read_into_kept_buffer(file, size))
@@ -221,7 +221,7 @@ def _some(one: str, many: str, where: list[Any], what: str = "number") -> str:
     return f"{len(where)} {one if len(where) == 1 else many} ({what} {listed(where)})"
 
 
-def _read_apart(path: Path) -> FileReading:
+def _read_apart(path: Path | str) -> FileReading:
     command = [sys.executable, "-m", "hitui.adapters.checkpoints.results_file", str(path)]
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
