@@ -8,6 +8,7 @@ import shlex
 import time
 from typing import Any
 
+from hitui.commands.job_naming import configs_of
 from hitui.commands.saying import harmless
 from hitui.commands.tables import iso_time, lines_of, short_time
 from hitui.domain.jobs import Ended, Job, Running, Stopping
@@ -101,7 +102,7 @@ def _table(entries: tuple[HistoryEntry, ...]) -> list[str]:
         rows.append(
             (
                 str(job.id),
-                job.request.config + (f" +{len(job.request.also)}" if job.request.also else ""),
+                configs_of(job),
                 job.word,
                 _number(record.done),
                 _number(record.failed),

@@ -29,8 +29,10 @@ def read_jobs(services: Services, *, every: bool = False) -> tuple[JobsSnapshot,
 
 
 def configs_of(job: Job) -> str:
-    """The config that a job is on, and how many others it took in."""
+    """The config that a job is on, and which shard of it, or how many others it took in."""
     others = len(job.request.also)
+    if job.request.shard is not None:
+        return f"{job.request.config} {job.request.shard.label}"
     return f"{job.request.config} +{others}" if others else job.request.config
 
 

@@ -87,6 +87,7 @@ def as_object(job: Job) -> dict[str, Any]:
         "not_before": iso_time(job.schedule.not_before),
         "held": job.schedule.held,
         "configs": list(job.request.configs),
+        "shard": _shard(job),
         "stalled_since": iso_time(_stalled_since(job)),
     }
 
@@ -110,6 +111,11 @@ def gpu_labels(services: Services, jobs: Sequence[Job]) -> dict[str, str]:
 def gpus_of(job: Job, labels: Mapping[str, str]) -> str:
     """The GPUs that a job holds now, as a listing names them."""
     return ", ".join(labels.get(uuid, uuid[:12]) for uuid in job.gpus) if job.active else ""
+
+
+def _shard(job: Job) -> dict[str, int] | None:
+    shard = job.request.shard
+    return None if shard is None else {"of_job": shard.split, "number": shard.number, "count": shard.count}
 
 
 def _progress(job: Job) -> JobProgress:

@@ -44,9 +44,16 @@ class Notice(msgspec.Struct, frozen=True):
 
 
 def of_ended_job(
-    job: Job, done: int | None, failed: int | None, onward: Schedule | None = None
+    job: Job,
+    done: int | None,
+    failed: int | None,
+    onward: Schedule | None = None,
+    *,
+    others_go_on: bool = False,
 ) -> Notice | None:
     """What to tell of a job's end; None: nothing. `done` and `failed` tasks where they are known.
+
+    Of shards that succeed only the last is told; `others_go_on`: this one is not the last of its split.
 
     Where another one took its place, by the schedule `onward`, it is not the end of the matter, unless that is
     paused and nobody asked for it. A job that someone stopped, or that had nothing to do, is no news.
@@ -61,6 +68,10 @@ def of_ended_job(
     if job.successor is not None:
         return None
     if state.ending is Ending.SUCCEEDED and state.started_at is not None:
+        if others_go_on:
+            return None
+        if job.request.shard is not None:
+            return Notice(NoticeKind.DONE, f"{name}: done, as the last of {job.request.shard.count} shards")
         took = duration_words(max(0.0, state.ended_at - state.started_at))
         return Notice(NoticeKind.DONE, f"{name}: done in {took}{_tasks(done, failed)}")
     if state.ending in FAILURES:
@@ -109,7 +120,8 @@ def message_of(workspace: str, notices: Iterable[Notice]) -> tuple[str, str]:
 
 def _name(job: Job) -> str:
     more = f" and {len(job.request.also)} more" if job.request.also else ""
-    return f"{job.request.config}{more} (job {job.id})"
+    shard = f" shard {job.request.shard.label}" if job.request.shard is not None else ""
+    return f"{job.request.config}{more}{shard} (job {job.id})"
 
 
 def _tasks(done: int | None, failed: int | None) -> str:

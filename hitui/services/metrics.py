@@ -16,7 +16,7 @@ from hitui import __version__
 from hitui.domain.configs import ConfigState
 from hitui.domain.gpus import Gpu, GpuSnapshot
 from hitui.domain.jobs import Ended, Ending, Job, JobsSnapshot
-from hitui.domain.progress import JobProgress
+from hitui.domain.progress import JobProgress, together
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 STATES = ("queued", "starting", "running", "stopping")
@@ -134,15 +134,19 @@ def _configs(standing: Standing) -> Iterator[_Family]:
 def _running(standing: Standing) -> dict[str, JobProgress]:
     """By config. Of a job of several, each that it is on; what they share is no config's own rate."""
     found: dict[str, JobProgress] = {}
+    shards: dict[str, list[JobProgress | None]] = {}
     for job in standing.jobs.jobs:
         progress = standing.progress.get(job.id)
-        if progress is None:
+        if job.request.shard is not None and job.active:
+            shards.setdefault(job.request.config, []).append(progress)
+        elif progress is None:
             continue
-        if not job.request.also:
+        elif not job.request.also:
             found[job.request.config] = progress
         else:
             found.update((name, part) for name, part in progress.configs.items() if part.phase == "running")
-    return found
+    of_shards = ((config, together(parts)) for config, parts in shards.items())
+    return found | {config: progress for config, progress in of_shards if progress is not None}
 
 
 def _jobs(standing: Standing) -> Iterator[_Family]:

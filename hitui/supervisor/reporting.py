@@ -47,8 +47,14 @@ class Reporter:
         elif ending is not Ending.JOINED:
             onward = self._store.job(job.successor).schedule
 
+        shard = job.request.shard
+        others_go_on = shard is not None and any(
+            other.request.shard is not None and other.request.shard.split == shard.split
+            for other in self._store.active()
+        )
+
         def tell(record: JobRecord) -> None:
-            notice = notices.of_ended_job(job, record.done, record.failed, onward)
+            notice = notices.of_ended_job(job, record.done, record.failed, onward, others_go_on=others_go_on)
             if notice is not None:
                 self._notifier.tell(notice)
 

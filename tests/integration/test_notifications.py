@@ -22,6 +22,7 @@ from hitui.domain.notices import Notice, NoticeKind, of_ended_job
 from hitui.domain.schedule import HeldFor, Schedule
 from hitui.settings import NotifySettings, Settings
 from hitui.supervisor.notifier import Notifier
+from tests.tools.benchmark import harbours
 from tests.tools.commands import typed
 from tests.tools.control import HEAD, Control, control
 from tests.tools.eventually import eventually
@@ -120,6 +121,24 @@ def test_a_job_that_is_done_and_the_queue_that_is_empty_then(here: Control, rece
     here.ended(here.submit("answer2"))
     line(receiver, "g/answer2")
     assert not [text for text in receiver.lines if "job 2" in text]
+
+
+def test_a_config_in_shards_is_done_once_and_each_shard_that_fails_is_told_of(
+    here: Control, receiver: Receiver
+) -> None:
+    benchmark = harbours(here.root, 3)
+    benchmark.add_table("piers")
+    for number in range(4, 7):
+        benchmark.ask(number, "piers", "How many boats are there?", "1")
+    notify(here, receiver)
+    here.submit("answer", shards=2)
+    assert line(receiver, "the queue is empty") == "the queue is empty: 2 succeeded"
+    (done,) = [text for text in receiver.lines if "g/answer" in text]
+    assert done in [f"g/answer shard {n}/2 (job {n}): done, as the last of 2 shards" for n in (1, 2)]
+    here.submit("fail", shards=2)
+    line(receiver, "the queue is empty: 2 failed")
+    failed = sorted(text.partition(":")[0] for text in receiver.lines if "g/fail" in text)
+    assert failed == ["g/fail shard 1/2 (job 3)", "g/fail shard 2/2 (job 4)"]
 
 
 def test_a_job_that_failed_and_not_one_that_is_tried_again(here: Control, receiver: Receiver) -> None:

@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from hitui.domain.configs import Config, ConfigState
 from hitui.domain.gpus import Gpu, GpuProcess, GpuSnapshot
-from hitui.domain.jobs import Ended, Ending, Job, JobRequest, JobsSnapshot, Queued, Running
+from hitui.domain.jobs import Ended, Ending, Job, JobRequest, JobsSnapshot, Queued, Running, Shard
 from hitui.domain.progress import JobProgress
 from hitui.domain.schedule import Group, Queue, Schedule
 from hitui.services.metrics import Standing, metrics_text
@@ -95,6 +95,22 @@ def test_configs_and_the_rate_of_the_job_on_them() -> None:
     assert [value for _, value in found["hitui_config_readable"]] == [1, 0, 1]
     assert found["hitui_config_tasks_per_second"] == [({"config": "a"}, 0.25), ({"config": "c"}, 0.4)]
     assert found["hitui_config_eta_seconds"] == [({"config": "a"}, 16), ({"config": "c"}, 30)]
+
+
+def test_the_rate_of_a_config_is_that_of_all_its_shards() -> None:
+    jobs = tuple(
+        Job(
+            number,
+            JobRequest("a", shard=Shard(1, number - 1, 2, (number,))),
+            0.0,
+            Running((f"GPU-{number}",), 7, 1.0),
+        )
+        for number in (1, 2)
+    )
+    progress = {1: JobProgress(rate=0.25, eta_seconds=16.0), 2: JobProgress(rate=0.5, eta_seconds=8.0)}
+    found = parsed(standing(configs=(state("a"),), jobs=JobsSnapshot(jobs), progress=progress))
+    assert found["hitui_config_tasks_per_second"] == [({"config": "a"}, 0.75)]
+    assert found["hitui_config_eta_seconds"] == [({"config": "a"}, 16)]
 
 
 def test_jobs_by_state_ending_and_group() -> None:
