@@ -283,6 +283,23 @@ class TestFind:
             catalogue.find(name)
         assert said in str(refused.value)
 
+    def test_a_link_to_itself_is_no_config(
+        self, catalogue: Catalogue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "around").symlink_to("around")
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(NoSuchName, match="around: no such config"):
+            catalogue.find("around")
+
+    def test_names_are_looked_up_from_a_folder_that_is_gone(
+        self, catalogue: Catalogue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "gone").mkdir()
+        monkeypatch.chdir(tmp_path / "gone")
+        (tmp_path / "gone").rmdir()
+        with pytest.raises(NoSuchName, match="zzz: no such config"):
+            catalogue.find("zzz")
+
 
 class TestDeclared:
     def load(self, workspace: Path, text: str) -> Catalogue:

@@ -169,7 +169,7 @@ class Catalogue:
             )
         if ends:
             return ends[0]
-        for folder in (str(Path(name).resolve()), str(self.settings.root / name)):
+        for folder in (_resolved(name), str(self.settings.root / name)):
             for config in configs:
                 if folder.rstrip("/") in config.folders:
                     return config
@@ -340,6 +340,14 @@ class Catalogue:
             for name in SUBFOLDERS
             if name in needed and name in inputs.absent_subfolders
         )
+
+
+def _resolved(path: str) -> str:
+    """Absolute, without links; itself where that cannot be told: a link to itself, or no folder to start from."""
+    try:
+        return str(Path(path).resolve())
+    except (OSError, RuntimeError):
+        return path
 
 
 def _failed(config: Config, error: Exception) -> Reading:
