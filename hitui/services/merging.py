@@ -17,7 +17,7 @@ import msgspec
 
 from hitui.adapters.checkpoints.reading import Reading
 from hitui.adapters.checkpoints.result_listing import is_result_file, list_files
-from hitui.adapters.checkpoints.results_file import id_of
+from hitui.adapters.checkpoints.results_file import id_of, twin_of
 from hitui.adapters.files.atomic import keep_copy_once, write_atomically
 from hitui.domain.configs import Config
 from hitui.domain.tasks import ERROR_PREFIX, TaskId, TaskStatus
@@ -27,9 +27,6 @@ from hitui.services.rollback import is_ours
 NAME = "checkpoint_merged.json"
 MARK = {"written_by": "hitui"}
 """At the end of every file of results that we wrote."""
-
-_MOST_DIGITS = 100
-"""Of an id that is a number; Python refuses to make a number of thousands of digits."""
 
 
 class Merge(msgspec.Struct, frozen=True):
@@ -44,6 +41,7 @@ class Merge(msgspec.Struct, frozen=True):
     total: int | None
     """Of the question list; None: there is none."""
     answered: int
+    """Of the question list; without one, of all."""
     errors: tuple[TaskId, ...]
     missing: tuple[TaskId, ...]
     blocked: tuple[TaskId, ...]
@@ -78,22 +76,24 @@ def merge_results(reading: Reading, path: Path | None = None) -> Merge:
     if not found:
         raise WorkspaceError(f"{config.name}: there are no results to merge")
     listed = [task.id for task in tasks] if state.total is not None else []
-    results, unknown = _in_order(found, listed)
-    answered = [result["id"] for result in results if not _is_error(result)]
-    content = _encode({"results": results, "processed_ids": answered, **MARK})
+    ordered, unknown = _in_order(found, listed)
+    results = [*ordered.values(), *unknown.values()]
+    processed = [result["id"] for result in results if not _is_error(result)]
+    content = _encode({"results": results, "processed_ids": processed, **MARK})
     written, copy = _write(path, content)
     blocked = tuple(task.id for task in tasks if task.status is TaskStatus.BLOCKED)
+    failed = [task for task, result in ordered.items() if _is_error(result)]
     return Merge(
         config.name,
         path,
         written,
         copy,
         state.total,
-        len(answered),
-        tuple(_task(result) for result in results if _is_error(result) and _task(result) not in blocked),
+        len(ordered) - len(failed),
+        tuple(task for task in failed if task not in blocked),
         tuple(task.id for task in tasks if task.status is TaskStatus.MISSING),
         blocked,
-        unknown,
+        tuple(unknown),
         sources,
     )
 
@@ -111,30 +111,22 @@ def _counting(results: Iterable[dict[str, Any]]) -> dict[TaskId, dict[str, Any]]
 
 def _in_order(
     found: dict[TaskId, dict[str, Any]], listed: Sequence[TaskId]
-) -> tuple[list[dict[str, Any]], tuple[TaskId, ...]]:
-    """The results in the order of the question list, and behind them those with other ids, which are returned too.
+) -> tuple[dict[TaskId, dict[str, Any]], dict[TaskId, dict[str, Any]]]:
+    """The results by the ids of the question list, in its order, and those with other ids.
 
-    Without a list they are sorted by id. Some programs write an id as text that the list has as a number.
+    Without a list all are sorted by id. Some programs write an id as text that the list has as a number.
     """
     if not listed:
         ids = sorted(found, key=lambda task: (isinstance(task, str), task))
-        return [found[task] for task in ids], ()
+        return {task: found[task] for task in ids}, {}
     rest = dict(found)
-    ordered = []
+    ordered = {}
     for task in listed:
-        candidates = [rest.pop(key) for key in (task, _twin(task)) if key in rest]
+        candidates = [rest.pop(key) for key in (task, twin_of(task)) if key in rest]
         if candidates:
             answers = [result for result in candidates if not _is_error(result)]
-            ordered.append((answers or candidates)[0])
-    return [*ordered, *rest.values()], tuple(rest)
-
-
-def _twin(task: TaskId) -> TaskId | None:
-    if isinstance(task, int):
-        return str(task)
-    if len(task) > _MOST_DIGITS or not (task.isascii() and task.isdecimal()):
-        return None
-    return int(task) if str(int(task)) == task else None
+            ordered[task] = (answers or candidates)[0]
+    return ordered, rest
 
 
 def _results_in(path: Path) -> Iterator[dict[str, Any]]:

@@ -51,7 +51,7 @@ def test_shards_reruns_and_journals_become_one_file(sandbox: Sandbox, group: Pat
 
     assert run.returncode == 0, run.stderr
     assert run.stdout.splitlines() == [
-        "g/text_html: result/g/text_html_merged/checkpoint_merged.json written, 5 of 8 answered",
+        "g/text_html: result/g/text_html_merged/checkpoint_merged.json written, 4 of 8 answered",
         "  2 failed: 4, 5",
         "  1 without a result: 6",
         "  1 blocked, an input file is absent: 8",
@@ -69,6 +69,21 @@ def test_shards_reruns_and_journals_become_one_file(sandbox: Sandbox, group: Pat
     # It is read with the others, and changes nothing of what they say.
     row = next(row for row in sandbox.json("ls") if row["name"] == "g/text_html")
     assert (row["done"], row["errors"], row["missing"], row["blocked"]) == (4, 2, 1, 1)
+
+
+def test_ids_as_text_and_ids_of_no_question_are_counted_as_what_they_are(
+    sandbox: Sandbox, group: Path, merged: Path
+) -> None:
+    """The same counts as of `ls` and `verify`; the file holds the results as they stand, in any case."""
+    write_results(
+        group / "text_html" / "results.json", [failure("8"), failure("99"), failure("3"), answer("1")]
+    )
+    (merge,) = json.loads(sandbox.hitui("merge", "text_html", "--json").stdout)
+    assert (merge["total"], merge["answered"]) == (8, 1)
+    assert (merge["errors"], merge["blocked"], merge["unknown"]) == ([3], [8], ["99"])
+    assert merge["missing"] == [2, 4, 5, 6, 7]
+    assert [result["id"] for result in content(merged)["results"]] == ["1", "3", "8", "99"]
+    assert content(merged)["processed_ids"] == ["1"]
 
 
 def test_merged_again_it_is_up_to_date_or_renewed(sandbox: Sandbox, group: Path, merged: Path) -> None:

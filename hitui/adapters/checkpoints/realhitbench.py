@@ -25,6 +25,7 @@ from hitui.adapters.checkpoints.reading import (
     listed,
 )
 from hitui.adapters.checkpoints.result_listing import is_result_file, later, list_files
+from hitui.adapters.checkpoints.results_file import twin_of
 from hitui.domain.configs import Config, ConfigState
 from hitui.domain.tasks import (
     ErrorClass,
@@ -40,9 +41,6 @@ from hitui.domain.tasks import (
 
 _Parsed = tuple[Signature, FileReading | None, tuple[str, ...]]
 """Of a file: as it was when it was read, its results, and what was wrong with it."""
-
-_MOST_DIGITS = 100
-"""Of an id that is a number; a longer text is only a text."""
 
 
 class RealHiTBenchReader:
@@ -244,7 +242,7 @@ class RealHiTBenchReader:
             if questions is not None:
                 out = {*report.skip_ids, *report.error_ids}
                 answered: dict[TaskId, float | None] = {
-                    task: None for task in questions.by_id if task not in out and _twin(task) not in out
+                    task: None for task in questions.by_id if task not in out and twin_of(task) not in out
                 }
                 notes = _note_other_total(source, report.statistics.total_tasks, questions)
                 return self._reading(
@@ -287,7 +285,7 @@ def _adopt_ids(
     """Gives results whose id is the same number as text the question list's id; returns the unknown ids."""
     unknown = []
     for task in (answered.keys() | failed.keys()) - by_id.keys():
-        twin = _twin(task)
+        twin = twin_of(task)
         if twin is None or twin not in by_id:
             unknown.append(task)
             continue
@@ -299,17 +297,6 @@ def _adopt_ids(
             if twin not in answered:
                 failed[twin] = prediction
     return tuple(sorted(unknown, key=lambda task: (isinstance(task, str), task)))
-
-
-def _twin(task: TaskId) -> TaskId | None:
-    """The same number as text, or the number that a text is; None for other texts."""
-    if isinstance(task, int):
-        return str(task)
-    # Python refuses to make a number of thousands of digits.
-    if len(task) > _MOST_DIGITS or not (task.isascii() and task.isdecimal()):
-        return None
-    number = int(task)
-    return number if str(number) == task else None
 
 
 def _note_other_total(source: str, total: int, questions: QuestionList) -> tuple[str, ...]:

@@ -39,6 +39,9 @@ _REFUSED = 3
 _MOST_KEPT = 16 * 1024 * 1024
 """Bytes of the buffer that each thread keeps for the next file."""
 
+_MOST_DIGITS = 100
+"""Of an id that is a number; a longer text is only a text."""
+
 _kept = threading.local()
 
 _MEND = "it is cut off or still being written; if that stays, put a copy back or move it away"
@@ -208,6 +211,17 @@ def id_of(entry: object) -> TaskId | None:
     if isinstance(task, float) and task.is_integer():
         return int(task)
     return task if isinstance(task, (int, str)) and not isinstance(task, bool) else None
+
+
+def twin_of(task: TaskId) -> TaskId | None:
+    """The same number as text, or the number that a text is; None for other texts."""
+    if isinstance(task, int):
+        return str(task)
+    # Python refuses to make a number of thousands of digits.
+    if len(task) > _MOST_DIGITS or not (task.isascii() and task.isdecimal()):
+        return None
+    number = int(task)
+    return number if str(number) == task else None
 
 
 def seconds_of(entry: dict[str, Any]) -> float | None:
