@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from hitui.adapters.checkpoints.catalogue import Catalogue
 from hitui.adapters.gpus import open_source
 from hitui.adapters.gpus.monitor import GpuMonitor
+from hitui.commands.saying import harmless
 from hitui.errors import SettingsError, SupervisorError, WorkspaceError
 from hitui.factory import folder_of
 from hitui.paths import RuntimePaths, find_workspace
@@ -33,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
         found.append(finding)
         if not arguments.json:
             mend = f" -> {finding.mend}" if finding.mend else ""
-            print(f"{_SIGNS[finding.level]}  {finding.name}: {finding.what}{mend}", flush=True)
+            print(harmless(f"{_SIGNS[finding.level]}  {finding.name}: {finding.what}{mend}"), flush=True)
     level = health.worst(tuple(found))
     if arguments.json:
         checks = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from hitui.commands.saying import harmless
 from hitui.errors import WorkspaceError
 from hitui.factory import build_services
 from hitui.services.rollback import roll_back
@@ -23,14 +24,13 @@ def run(arguments: argparse.Namespace) -> int:
         raise WorkspaceError(f"{config.name}: job {job.id} is {job.word} on it; `hitui stop {job.id}` first")
     done = roll_back(config)
     if not done:
-        print(
-            f"{config.name}: nothing to roll back, no run of hitui wrote into {catalogue.shown(config.output)}"
-        )
+        folder = catalogue.shown(config.output)
+        print(harmless(f"{config.name}: nothing to roll back, no run of hitui wrote into {folder}"))
     for rollback in done:
         if rollback.kept_in is not None:
             moved = ", ".join(rollback.moved)
-            print(f"{config.name}: {moved} moved to {catalogue.shown(rollback.kept_in)}")
+            print(harmless(f"{config.name}: {moved} moved to {catalogue.shown(rollback.kept_in)}"))
         for name in rollback.restored:
             shown = catalogue.shown(rollback.folder / name)
-            print(f"{config.name}: {shown} is again the one from before the first rerun")
+            print(harmless(f"{config.name}: {shown} is again the one from before the first rerun"))
     return 0

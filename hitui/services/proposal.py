@@ -118,11 +118,13 @@ def _results_folders(root: Path, configs: Sequence[Config]) -> list[str]:
     folders = [Path(folder) for config in configs for folder in config.folders]
     if any(not folder.is_relative_to(root) or folder == root for folder in folders):
         return []
-    return sorted({folder.relative_to(root).parts[0] for folder in folders})
+    return sorted({_relative(root / folder.relative_to(root).parts[0], root) for folder in folders})
 
 
 def _relative(path: Path, root: Path) -> str:
-    return os.path.relpath(path, root)
+    """As settings say it: a `~` at the beginning would stand for a home."""
+    relative = os.path.relpath(path, root)
+    return f"./{relative}" if relative.startswith("~") else relative
 
 
 def _text(value: str) -> str:

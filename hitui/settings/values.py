@@ -244,7 +244,8 @@ class Settings(msgspec.Struct, frozen=True):
 
     def path(self, text: str) -> Path:
         """A path of the file, made absolute. Raises RuntimeError for `~USER` without such a user."""
-        expanded = Path(text).expanduser()
+        # `Path` takes the `./` off, which is there so that a name's own `~` stands for no home.
+        expanded = Path(text).expanduser() if text.startswith("~") else Path(text)
         return expanded if expanded.is_absolute() else self.root / expanded
 
     def shown(self, path: Path | str) -> str:

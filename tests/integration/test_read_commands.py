@@ -275,6 +275,17 @@ class TestInit:
         assert sandbox.hitui("init").returncode == 0
         assert sandbox.json("ls") == rows
 
+    def test_a_name_that_would_mean_a_home_is_written_so_that_it_does_not(
+        self, sandbox: Sandbox, workspace: Path
+    ) -> None:
+        shutil.rmtree(workspace / "result")
+        write_results(workspace / "~old" / "text_csv" / "results.json", [answer(1)])
+        write_results(workspace / "~old" / "text_csv_shard0" / "results.json", [answer(2)])
+        rows = sandbox.json("ls")
+        run = sandbox.hitui("init")
+        assert run.returncode == 0, run.stderr
+        assert sandbox.json("ls") == rows
+
     def test_does_not_replace_what_is_there(self, sandbox: Sandbox, workspace: Path) -> None:
         sandbox.settings("# mine\n")
         run = sandbox.hitui("init")
@@ -322,6 +333,8 @@ def test_names_do_nothing_to_a_terminal_and_stay_on_their_line(
         ["verify", "g/missing"],
         ["rerun", f"g/{EVIL}"],
         ["ids", "x\x1b[2J"],
+        ["rollback", f"g/{EVIL}"],
+        ["-w", f"result/g/{EVIL}", "doctor"],
     ):
         run = sandbox.hitui(*words)
         assert "\x1b" not in run.stdout + run.stderr
