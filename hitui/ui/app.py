@@ -27,7 +27,7 @@ from hitui.domain.gpus import GpuSnapshot
 from hitui.domain.jobs import Ended, Ending, Job, JobRequest, JobsSnapshot, Queued
 from hitui.errors import HituiError
 from hitui.ui import messages
-from hitui.ui.history import QuietJobs, Utilisations
+from hitui.ui.history import Utilisations
 from hitui.ui.job_words import job_name, pause_of_new_jobs
 from hitui.ui.plain import WithoutColour, wants_no_colour
 from hitui.ui.screens.main import MainScreen
@@ -82,7 +82,6 @@ class Dashboard(App[int]):
         super().__init__(driver_class=driver_class)
         self.services = services
         self.utilisations = Utilisations()
-        self.quiet = QuietJobs()
         self.gpu_memory_needed = services.settings.gpus.min_free_bytes
         self._services_started = threading.Event()
         self._heard_of_jobs = False
@@ -172,12 +171,10 @@ class Dashboard(App[int]):
         self._heard_of_jobs = True
         self.services.progress.follow(message.jobs)
         self.jobs_snapshot = message.jobs
-        self.quiet.observe(self.jobs.holders, self.progress, time.monotonic())
         if self._wishes is not None:
             self._wishes.go_on()
 
     def on_progress_changed(self, message: messages.ProgressChanged) -> None:
-        self.quiet.observe(self.jobs.holders, message.progress, time.monotonic())
         self.progress = message.progress
 
     def _tell_endings(self, before: JobsSnapshot, after: JobsSnapshot) -> None:

@@ -45,8 +45,7 @@ class Board:
     def rows(self) -> list[ConfigRow]:
         app = self._app
         states = app.workspace_snapshot.configs if app.workspace_snapshot is not None else ()
-        quiet = app.quiet.seconds(time.monotonic())
-        return config_rows(states, app.jobs, app.progress, app.gpu_snapshot, quiet, time.time())
+        return config_rows(states, app.jobs, app.progress, app.gpu_snapshot, time.time())
 
     def empty_text(self) -> tuple[str, ...]:
         """What stands in the place of the table where there is no config: one line or several."""
@@ -83,7 +82,7 @@ class Board:
         return joined(parts, (" ── ", "rule")), right
 
     def summary(self, rows: list[ConfigRow], *, wide: bool) -> Line:
-        return summary_line(rows, self._app.jobs, wide=wide)
+        return summary_line(rows, self._app.jobs, time.time(), wide=wide)
 
     def wait_note(self, job: Job) -> str:
         """What stands in the place of the log of a queued job."""

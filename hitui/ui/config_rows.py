@@ -5,23 +5,19 @@ Pure: values in, values out. What needs a person says so with `!` and in words; 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
 from hitui.domain.configs import ConfigCondition, ConfigState
 from hitui.domain.gpus import GpuSnapshot
-from hitui.domain.jobs import Ended, Ending, Job, Queued, Running, Starting, Stopping
-from hitui.domain.progress import JobProgress
-from hitui.ui import text
+from hitui.domain.jobs import FAILURES, Ended, Job, Queued, Running, Starting, Stopping
+from hitui.domain.progress import JobProgress, together
+from hitui.domain.units import duration_words
 from hitui.ui.job_index import JobIndex
 from hitui.ui.job_words import about, paused_words, seconds_to_retry
 
-STALLED_SECONDS = 600.0
-"""A running job that reports no progress for so long is called stalled."""
-
 _PAUSED = " to be resumed"
-_CALLS_FOR_SOMEONE = (Ending.FAILED, Ending.LOST, Ending.NOT_STARTED)
 
 
 class StateWords(msgspec.Struct, frozen=True):
@@ -43,6 +39,8 @@ class ConfigRow(msgspec.Struct, frozen=True):
     """Of the active job, as far as it runs this config."""
     job_progress: JobProgress | None = None
     """Of the whole active job, which may run other configs too."""
+    shards: tuple[Job, ...] = ()
+    """All shards of the job's split that have not ended, itself among them; what runs of them makes one progress."""
 
     @property
     def name(self) -> str:
@@ -62,22 +60,27 @@ def config_rows(
     jobs: JobIndex,
     progress: Mapping[int, JobProgress],
     gpus: GpuSnapshot | None,
-    quiet_seconds: Mapping[int, float],
     now: float,
 ) -> list[ConfigRow]:
-    """One row a config. `quiet_seconds`: how long each running job has reported nothing new; `now`: since the epoch."""
-    labels = {gpu.uuid: gpu.label for gpu in gpus.gpus} if gpus is not None else {}
+    """One row a config; `now` in seconds since the epoch."""
+    labels = gpus.labels if gpus is not None else {}
     rows = []
     for state in states:
         known = jobs.of_config(state.name)
-        job_here = None if known is None else known.job
-        whole = progress.get(job_here.id) if job_here is not None and job_here.active else None
-        known_progress = None if job_here is None or whole is None else _part_of(whole, job_here, state.name)
-        quiet = quiet_seconds.get(job_here.id, 0.0) if job_here is not None else 0.0
-        words = state_words(state, job_here, known_progress, labels, quiet, now)
-        if known is not None and known.more_waiting:
-            words = _with_more(words, known.more_waiting)
-        rows.append(ConfigRow(state, words, job_here, known_progress, whole))
+        if known is None:
+            rows.append(ConfigRow(state, state_words(state, None, None, labels, now)))
+            continue
+        job = known.job
+        beside = tuple(
+            shard for shard in known.shards if shard is not job and not isinstance(shard.state, Queued)
+        )
+        whole = together([progress.get(each.id) for each in (job, *beside)]) if job.active else None
+        part = None if whole is None else _part_of(whole, job, state.name)
+        words = state_words(state, job, part, labels, now, beside)
+        more = known.more_waiting + max(0, len(known.shards) - len(beside) - 1)
+        if more:
+            words = _with_more(words, more)
+        rows.append(ConfigRow(state, words, job, part, whole, known.shards))
     return rows
 
 
@@ -107,17 +110,18 @@ def state_words(
     job: Job | None,
     progress: JobProgress | None,
     labels: Mapping[str, str],
-    quiet: float = 0.0,
     now: float = 0.0,
+    beside: Sequence[Job] = (),
 ) -> StateWords:
+    """`labels`: of GPUs by UUID; `beside`: other shards that run."""
     if job is not None and job.active:
-        words = _active(job, progress, labels, quiet, now)
+        words = _active(job, beside, progress, labels, now)
         if words.attention or not isinstance(job.state, Running) or not job.request.also or progress is None:
             return words
         return _turn(state, job, progress) or words
     # Once everything has its answer it matters no more how a job ended.
     ended = job.state if job is not None and (state.pending or not state.scanned) else None
-    if isinstance(ended, Ended) and job is not None and ended.ending in _CALLS_FOR_SOMEONE:
+    if isinstance(ended, Ended) and job is not None and ended.ending in FAILURES:
         word = ended.ending.value
         reason = f": {ended.reason}" if ended.reason else ""
         return StateWords(f"! #{job.id} {word}{reason}", f"! {word} #{job.id}", "bad", True)
@@ -161,35 +165,39 @@ def _waiting(job: Job, reason: str, now: float) -> StateWords:
     return StateWords(f"waits: {waits} #{job.id}", f"waits #{job.id}", "accent")
 
 
+def _stalled(job: Job, since: float, labels: Mapping[str, str], now: float) -> StateWords:
+    quiet = duration_words(max(0.0, now - since))
+    return StateWords(
+        f"! stalled for {quiet}: #{job.id} on {gpu_words(job.gpus, labels)}",
+        f"! stalled #{job.id}",
+        "bad",
+        True,
+    )
+
+
 def _active(
-    job: Job, progress: JobProgress | None, labels: Mapping[str, str], quiet: float, now: float
+    job: Job, beside: Sequence[Job], progress: JobProgress | None, labels: Mapping[str, str], now: float
 ) -> StateWords:
-    on = gpu_words(job, labels)
+    for other in (job, *beside):
+        if isinstance(other.state, Running) and other.state.stalled_since is not None:
+            return _stalled(other, other.state.stalled_since, labels, now)
+    on = gpu_words([gpu for other in (job, *beside) for gpu in other.gpus], labels)
+    number = f"#{job.id}" + (f" +{len(beside)}" if beside else "")
     match job.state:
         case Queued(waits_for=reason):
             return _waiting(job, reason, now)
         case Starting():
-            return StateWords(f"▶ {on} #{job.id} starts", f"▶ #{job.id} starts", "running")
+            return StateWords(f"▶ {on} {number} starts", f"▶ #{job.id} starts", "running")
         case Stopping():
-            return StateWords(f"■ {on} #{job.id} stops", f"■ #{job.id} stops", "warn")
-        case Running(stalled_since=stalled_since):
-            if stalled_since is not None:
-                quiet = max(quiet, now - stalled_since, STALLED_SECONDS)
-            if quiet >= STALLED_SECONDS:
-                since = text.long_duration(quiet)
-                return StateWords(
-                    f"! stalled: #{job.id} on {on}, nothing new for {since}",
-                    f"! stalled #{job.id}",
-                    "bad",
-                    True,
-                )
+            return StateWords(f"■ {on} {number} stops", f"■ #{job.id} stops", "warn")
+        case Running():
             phase = (
                 progress.phase if progress is not None and progress.phase in ("loading", "scoring") else ""
             )
             short_on = on.removeprefix("GPU ").removeprefix("GPUs ")
             return StateWords(
-                f"▶ {on} #{job.id}" + (f" {phase}" if phase else ""),
-                f"▶ {short_on} #{job.id}" if len(short_on) <= 3 else f"▶ #{job.id}",
+                f"▶ {on} {number}" + (f" {phase}" if phase else ""),
+                f"▶ {short_on} {number}" if len(short_on) <= 3 else f"▶ {number}",
                 "running",
             )
         case Ended():
@@ -223,37 +231,42 @@ def _at_rest(state: ConfigState) -> StateWords:
             return StateWords("whole", "whole", "good")
 
 
-def gpu_words(job: Job, labels: Mapping[str, str]) -> str:
+def gpu_words(uuids: Sequence[str], labels: Mapping[str, str]) -> str:
     """`GPU 2`, `GPUs 0,2`, `no GPU`; a UUID that the driver no longer knows by its first cells."""
-    known = [labels.get(uuid, uuid[:12]) for uuid in job.gpus]
+    known = [labels.get(uuid, uuid[:12]) for uuid in uuids]
     if not known:
         return "no GPU"
     return ("GPU " if len(known) == 1 else "GPUs ") + ",".join(known)
 
 
-def estimated_end(rows: Iterable[ConfigRow]) -> float | None:
+def estimated_end(rows: Iterable[ConfigRow], now: float) -> float | None:
     """Seconds until all jobs are through, as far as rates and stored times tell; None: they do not.
 
-    Running jobs take their reported time; waiting ones, one after the other, the place that ends first.
-    The configs of one job take their time one after the other.
+    Running jobs take their reported time; waiting ones, one after the other, the place that ends first, and
+    none before its time. The configs of one job take their time one after the other.
     """
     by_job: dict[int, list[ConfigRow]] = {}
     for row in rows:
         if row.job is not None and row.job.active:
             by_job.setdefault(row.job.id, []).append(row)
     running: list[float] = []
-    waiting: list[float] = []
+    waiting: list[tuple[float, float]] = []
+    """Of each when it may start, and how long it takes."""
     for parts in by_job.values():
         seconds = _seconds_left(parts)
         if seconds is None:
             return None
-        (waiting if isinstance(_job_of(parts).state, Queued) else running).append(seconds)
+        job = _job_of(parts)
+        if isinstance(job.state, Queued):
+            waiting.append((max(0.0, (job.schedule.not_before or now) - now), seconds))
+        else:
+            running.append(seconds)
     if not running and not waiting:
         return None
     slots = running or [0.0]
-    for seconds in waiting:
+    for start, seconds in sorted(waiting):
         slots.sort()
-        slots[0] += seconds
+        slots[0] = max(slots[0], start) + seconds
     return max(slots)
 
 
@@ -277,7 +290,7 @@ def _seconds_left(parts: list[ConfigRow]) -> float | None:
         if row.state.seconds_per_task is None or row.state.total is None:
             return None
         seconds += row.state.pending * row.state.seconds_per_task
-    return seconds
+    return seconds / max(1, len(parts[0].shards))
 
 
 def matches(row: ConfigRow, wanted: str) -> bool:

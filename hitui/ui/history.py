@@ -1,4 +1,4 @@
-"""What the screen remembers from one snapshot to the next: utilisation by GPU, and since when a job is quiet."""
+"""What the screen remembers from one snapshot to the next: utilisation by GPU."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 
 from hitui.domain.gpus import GpuSnapshot
-from hitui.domain.jobs import JobsSnapshot, Running
-from hitui.domain.progress import JobProgress
 
 SECONDS_PER_CELL = 5.0
 """One cell of history is the mean of so long: a line of calm steps, painted again only when one is full."""
@@ -46,27 +44,3 @@ class Utilisations:
             for uuid, cells in self._cells.items()
             if cells or self._collected.get(uuid)
         }
-
-
-class QuietJobs:
-    """Since when each running job has reported nothing new, as long as this screen looks on."""
-
-    def __init__(self) -> None:
-        self._last: dict[int, tuple[JobProgress | None, float]] = {}
-
-    def observe(self, jobs: JobsSnapshot, progress: Mapping[int, JobProgress], now: float) -> None:
-        running = {job.id for job in jobs.jobs if isinstance(job.state, Running)}
-        self._last = {job_id: known for job_id, known in self._last.items() if job_id in running}
-        for job_id in running:
-            reported = progress.get(job_id)
-            known = self._last.get(job_id)
-            if known is None or _mark(known[0]) != _mark(reported):
-                self._last[job_id] = (reported, now)
-
-    def seconds(self, now: float) -> dict[int, float]:
-        return {job_id: now - since for job_id, (_, since) in self._last.items()}
-
-
-def _mark(progress: JobProgress | None) -> object:
-    """What changes when a job gets on; rate and ETA also change by themselves."""
-    return None if progress is None else (progress.phase, progress.done, progress.errors)

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import msgspec
 
-from hitui.domain.jobs import Ended, Ending, Job, JobsSnapshot, Queued
+from hitui.domain.jobs import FAILURES, Ended, Ending, Job, JobsSnapshot, Queued
+from hitui.domain.queue import order_key
 
 
 class ConfigJobs(msgspec.Struct, frozen=True):
     """What is to be said of one config's jobs."""
 
     job: Job
-    """The one that is on it, else the first that waits for it, else the newest that ended."""
+    """The one that is on it, the first shard of several, else the first that waits for it, else the newest that
+    ended."""
     more_waiting: int = 0
     """How many others wait for it."""
+    shards: tuple[Job, ...] = ()
+    """All shards of its split that have not ended, itself among them; empty: it is not split."""
 
 
 class JobIndex:
@@ -54,25 +58,58 @@ class JobIndex:
             if isinstance(job.state, Ended) and job.state.ending is not Ending.JOINED:
                 for config in _configs(job):
                     known = chosen.get(config)
-                    if known is None or _ended_at(known) <= _ended_at(job):
+                    if known is None or _is_the_last_word(job, known):
                         chosen[config] = job
+        shards: dict[int, list[Job]] = {}
         for job in self.queued:
             for config in _configs(job):
                 known = chosen.get(config)
-                if known is None or isinstance(known.state, Ended) or queue_key(job) < queue_key(known):
+                if known is None or isinstance(known.state, Ended) or order_key(job) < order_key(known):
                     chosen[config] = job
                 waiting[config] = waiting.get(config, 0) + 1
+            if job.request.shard is not None:
+                shards.setdefault(job.request.shard.split, []).append(job)
         for job in self.started:
-            chosen.update(dict.fromkeys(_configs(job), job))
-        return {
-            config: ConfigJobs(job, waiting.get(config, 0) - isinstance(job.state, Queued))
-            for config, job in chosen.items()
-        }
+            shard = job.request.shard
+            if shard is None:
+                chosen.update(dict.fromkeys(_configs(job), job))
+            else:
+                shards.setdefault(shard.split, []).append(job)
+                known = chosen.get(job.request.config)
+                if known is None or not _is_started(known) or _shard_number(job) < _shard_number(known):
+                    chosen[job.request.config] = job
+        return {config: _config_jobs(job, waiting.get(config, 0), shards) for config, job in chosen.items()}
 
 
-def queue_key(job: Job) -> tuple[int, float, int]:
-    """What `domain.queue.in_order` sorts by."""
-    return -job.schedule.priority, job.place, job.id
+def _config_jobs(job: Job, waiting: int, shards: dict[int, list[Job]]) -> ConfigJobs:
+    """`waiting` is how many jobs wait for the config in all; `shards` are those that have not ended, by split."""
+    split = job.request.shard.split if job.request.shard is not None else 0
+    together = tuple(sorted(shards.get(split, ()), key=_shard_number)) if job.active else ()
+    own = sum(isinstance(each.state, Queued) for each in together or (job,))
+    return ConfigJobs(job, waiting - own, together)
+
+
+def _is_started(job: Job) -> bool:
+    return not isinstance(job.state, (Queued, Ended))
+
+
+def _shard_number(job: Job) -> int:
+    return job.request.shard.number if job.request.shard is not None else 0
+
+
+def _is_the_last_word(job: Job, known: Job) -> bool:
+    """Whether one ended job says more of their config than another. A shard that failed is not made good by others."""
+    shard, other = job.request.shard, known.request.shard
+    if shard is not None and other is not None and shard.split == other.split:
+        left = [_is_left(each) for each in (job, known)]
+        if left[0] != left[1]:
+            return left[0]
+    return _ended_at(known) <= _ended_at(job)
+
+
+def _is_left(job: Job) -> bool:
+    """Whether it failed, and is not tried again."""
+    return isinstance(job.state, Ended) and job.state.ending in FAILURES and job.successor is None
 
 
 def _ended_at(job: Job) -> float:

@@ -19,9 +19,8 @@ def log_title(row: ConfigRow | None, window: LogWindow, gpus: GpuSnapshot | None
     job = row.job
     if job is not None and job.log:
         parts.append(((f"#{job.id} {text.short_name(row.name)}", "title"),))
-        labels = {gpu.uuid: gpu.label for gpu in gpus.gpus} if gpus is not None else {}
         if job.gpus:
-            parts.append(((gpu_words(job, labels), ""),))
+            parts.append(((gpu_words(job.gpus, gpus.labels if gpus is not None else {}), ""),))
         parts.append(((job.word, "" if job.active else "dim"),))
         progress = row.progress
         if progress is not None and progress.done is not None:

@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from hitui.domain.jobs import Ended, Ending, Job, Queued, Running, Stopping
+from hitui.domain.jobs import FAILURES, Ended, Ending, Job, Queued, Running, Stopping
 from hitui.domain.progress import JobProgress
 from hitui.domain.queue import in_order
+from hitui.domain.units import duration_words
 from hitui.ui import text
 from hitui.ui.config_rows import gpu_words
 from hitui.ui.job_index import JobIndex
@@ -19,7 +20,6 @@ from hitui.ui.job_words import pause_reasons, wait_words
 from hitui.ui.line import Line, Span, fit_line, joined
 from hitui.ui.queue_wishes import matches
 
-CALLS_FOR_SOMEONE = (Ending.FAILED, Ending.LOST, Ending.NOT_STARTED)
 MARK_CELLS = 3
 PRIORITY_CELLS, ATTEMPT_CELLS = 4, 3
 BAR_CELLS = 16
@@ -135,7 +135,7 @@ def words(job: Job, view: QueueView, places: QueueLayout | None = None) -> Line:
                 (told.removeprefix("waits for ") if places is not None and places.narrow else told, role),
             )
         case Ended(ending=ending, ended_at=ended_at, reason=reason):
-            role = "bad" if ending in CALLS_FOR_SOMEONE else "good" if ending is Ending.SUCCEEDED else ""
+            role = "bad" if ending in FAILURES else "good" if ending is Ending.SUCCEEDED else ""
             spans: list[Span] = [(ending.value, role), (f" {text.moment(ended_at, view.now)}", "dim")]
             if reason:
                 spans.append((f": {reason}", "" if role == "bad" else "dim"))
@@ -144,12 +144,12 @@ def words(job: Job, view: QueueView, places: QueueLayout | None = None) -> Line:
             running = _running(job, view, places)
             if stalled_since is None:
                 return running
-            since = text.long_duration(max(0.0, view.now - stalled_since))
+            since = duration_words(max(0.0, view.now - stalled_since))
             return ((f"stalled: nothing new for {since}", "bad"), ("  ", ""), *running)
         case Stopping():
-            return ((f"■ {gpu_words(job, view.labels)} stops", "warn"),)
+            return ((f"■ {gpu_words(job.gpus, view.labels)} stops", "warn"),)
         case _:
-            return ((f"▶ {gpu_words(job, view.labels)} starts", "running"),)
+            return ((f"▶ {gpu_words(job.gpus, view.labels)} starts", "running"),)
 
 
 def facts(job: Job, view: QueueView, width: int) -> list[Line]:
@@ -188,7 +188,7 @@ def _particulars(job: Job, view: QueueView) -> list[Line]:
 def _running(job: Job, view: QueueView, places: QueueLayout | None) -> Line:
     progress = view.progress.get(job.id)
     narrow = places is None or places.narrow
-    on = gpu_words(job, view.labels)
+    on = gpu_words(job.gpus, view.labels)
     spans: list[Span] = [(f"▶ {on if narrow else text.fit(on, 8)}", "running")]
     if progress is None:
         return tuple(spans)
@@ -217,7 +217,7 @@ def _needs_someone(job: Job, view: QueueView) -> bool:
         case Running(stalled_since=stalled_since):
             return stalled_since is not None
         case Ended(ending=ending):
-            return ending in CALLS_FOR_SOMEONE and view.jobs.needs_someone(job)
+            return ending in FAILURES and view.jobs.needs_someone(job)
     return False
 
 

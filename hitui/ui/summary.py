@@ -11,7 +11,7 @@ from hitui.ui.job_words import pause_parts
 from hitui.ui.line import Line, joined
 
 
-def summary_line(rows: Sequence[ConfigRow], jobs: JobIndex, *, wide: bool) -> Line:
+def summary_line(rows: Sequence[ConfigRow], jobs: JobIndex, now: float, *, wide: bool) -> Line:
     """`! 1 needs a look · queue paused · 3 jobs · 62 pending in 5 configs · done in about 1h 12m`."""
     active = len(jobs.started) + len(jobs.queued)
     # Steps of a trainer and tasks make no sum.
@@ -30,7 +30,7 @@ def summary_line(rows: Sequence[ConfigRow], jobs: JobIndex, *, wide: bool) -> Li
     elif rows and all(row.state.scanned for row in rows):
         parts.append((("nothing is missing", "good"),))
     # What is paused ends when someone says so.
-    end = None if paused and jobs.queued else estimated_end(rows)
+    end = None if paused and jobs.queued else estimated_end(rows, now)
     if end is not None:
         parts.append(((f"done in about {text.long_duration(end)}", ""),))
     return joined(parts, (" · ", "rule"))

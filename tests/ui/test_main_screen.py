@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import time
 
 import pytest
 from msgspec.structs import replace
@@ -157,13 +158,18 @@ async def test_how_a_job_ended_is_said_once_it_has() -> None:
         await shown(pilot, "#14 text_html: lost: killed from outside", "! #14 lost: killed")
 
 
-async def test_a_job_without_news_is_called_stalled(monkeypatch: pytest.MonkeyPatch) -> None:
-    services = sample.services()
+async def test_a_job_is_called_stalled_when_the_supervisor_takes_it_for_that() -> None:
+    known = sample.jobs()
+    services = sample.services(known_jobs=known)
     async with Dashboard(services).run_test(size=WIDE, notifications=True) as pilot:
         await shown(pilot, "▶ GPU 2 #14")
-        monkeypatch.setattr("hitui.ui.config_rows.STALLED_SECONDS", 0.0)
-        services.progress.publish(dict(sample.PROGRESS))
-        await shown(pilot, "! stalled: #14 on GPU 2")
+        running = known.jobs[1]
+        assert isinstance(running.state, Running)
+        stalled = replace(running, state=replace(running.state, stalled_since=time.time() - 900))
+        services.jobs.publish(replace(known, jobs=(known.jobs[0], stalled, known.jobs[2])))
+        await shown(pilot, "! stalled for 15 min: #14 on")
+        services.jobs.publish(known)
+        await shown(pilot, "▶ GPU 2 #14")
 
 
 async def test_a_click_on_a_key_does_what_the_key_does() -> None:
@@ -375,7 +381,7 @@ def test_the_queue_is_loaded_only_when_it_is_opened() -> None:
         "    async with app.run_test() as pilot:\n"
         "        while not app.jobs_snapshot.jobs:\n"
         "            await pilot.pause(0.01)\n"
-        "        print(*(name for name in sys.modules if 'queue' in name and name.startswith('hitui')))\n"
+        "        print(*(name for name in sys.modules if 'queue' in name and name.startswith('hitui.ui')))\n"
         "asyncio.run(main())\n"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -388,9 +388,11 @@ async def test_stalls_and_failing_tasks_call_for_someone() -> None:
     failing = replace(failing, request=JobRequest("qwen3vl_text/text_csv"))
     services = sample.services(known_jobs=queue_of(stalled, failing), progress={})
     async with Dashboard(services).run_test(size=WIDE, notifications=True) as pilot:
-        await shown(pilot, "! stalled: #14 on GPU 2", "! #15 paused: 20 tasks", "! 3 need a look")
+        await shown(pilot, "! stalled for 3 h 0 min: #14", "! #15 paused: 20 tasks", "! 3 need a look")
         await open_queue(pilot)
-        await shown(pilot, "stalled: nothing new for 3h", "paused: 20 tasks failed one after the other")
+        await shown(
+            pilot, "stalled: nothing new for 3 h 0 min", "paused: 20 tasks failed one after the other"
+        )
         assert line_with(pilot, "#14 ").startswith(" !")
         assert line_with(pilot, "#15  ").startswith("▸!")
 

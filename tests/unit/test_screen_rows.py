@@ -20,15 +20,17 @@ from hitui.domain.jobs import (
     JobsSnapshot,
     Queued,
     Running,
+    Shard,
     Starting,
     Stopping,
 )
 from hitui.domain.placement import GpuRules
 from hitui.domain.progress import JobProgress
+from hitui.domain.schedule import Schedule
 from hitui.ui.columns import COLUMNS, place_columns
 from hitui.ui.config_rows import ConfigRow, config_rows, estimated_end, state_words
 from hitui.ui.gpu_lines import GpuView, gpu_lines, gpu_title
-from hitui.ui.history import SECONDS_PER_CELL, QuietJobs, Utilisations
+from hitui.ui.history import SECONDS_PER_CELL, Utilisations
 from hitui.ui.job_index import JobIndex
 from hitui.ui.line import Line, width_of
 from hitui.ui.theme import THEMES
@@ -170,6 +172,11 @@ def job(state: object, **others: object) -> Job:
         (Starting(("u0",), NOON), "▶ GPU 0 #7 starts", "▶ #7 starts"),
         (Running(("u0", "u1"), 1, NOON), "▶ GPUs 0,1 #7", "▶ 0,1 #7"),
         (Running((), 1, NOON), "▶ no GPU #7", "▶ #7"),
+        (
+            Running(("u0",), 1, NOON, NOON),
+            "! stalled for 1 h 5 min: #7 on GPU 0",
+            "! stalled #7",
+        ),
         (Stopping(("u0",), 1, NOON, NOON), "■ GPU 0 #7 stops", "■ #7 stops"),
         (Ended(Ending.FAILED, NOON, "exit status 1"), "! #7 failed: exit status 1", "! failed #7"),
         (Ended(Ending.LOST, NOON), "! #7 lost", "! lost #7"),
@@ -178,7 +185,8 @@ def job(state: object, **others: object) -> Job:
     ],
 )
 def test_the_state_of_a_config_with_a_job(state: object, long: str, short: str) -> None:
-    words = state_words(config("a/text_html", 3054, errors=17), job(state), None, {"u0": "0", "u1": "1"})
+    labels = {"u0": "0", "u1": "1"}
+    words = state_words(config("a/text_html", 3054, errors=17), job(state), None, labels, NOON + 3900)
     assert (words.long, words.short) == (long, short)
     assert words.attention == long.startswith("!")
     assert len(short) <= 13
@@ -203,7 +211,7 @@ def test_a_config_whose_inputs_are_not_here_is_not_called_whole() -> None:
 def test_the_active_job_counts_before_the_newest() -> None:
     old = replace(job(Running(("u0",), 1, NOON)), id=1)
     newer = replace(job(Ended(Ending.SUCCEEDED, NOON)), id=2)
-    (row,) = config_rows([config("a/text_html")], JobIndex(JobsSnapshot((old, newer))), {}, None, {}, NOON)
+    (row,) = config_rows([config("a/text_html")], JobIndex(JobsSnapshot((old, newer))), {}, None, NOON)
     assert row.job is not None
     assert row.job.id == 1
 
@@ -225,16 +233,74 @@ def queued_row(seconds_per_task: float | None) -> ConfigRow:
 
 
 def test_the_end_of_all_jobs_is_estimated_from_what_is_known() -> None:
-    assert estimated_end([]) is None
-    assert estimated_end([running_row(100.0)]) == 100.0
-    assert estimated_end([running_row(100.0), running_row(30.0), queued_row(5.0)]) == 100.0
-    assert estimated_end([running_row(100.0), queued_row(5.0)]) == 150.0
-    assert estimated_end([queued_row(5.0), queued_row(5.0)]) == 100.0
+    assert estimated_end([], NOON) is None
+    assert estimated_end([running_row(100.0)], NOON) == 100.0
+    assert estimated_end([running_row(100.0), running_row(30.0), queued_row(5.0)], NOON) == 100.0
+    assert estimated_end([running_row(100.0), queued_row(5.0)], NOON) == 150.0
+    assert estimated_end([queued_row(5.0), queued_row(5.0)], NOON) == 100.0
+
+
+def test_what_waits_for_its_time_ends_after_that() -> None:
+    later = queued_row(5.0)
+    assert later.job is not None
+    at = replace(later.job, schedule=Schedule(not_before=NOON + 3600))
+    assert estimated_end([replace(later, job=at), running_row(100.0)], NOON) == 3650.0
+    # The place is not kept for it meanwhile.
+    assert estimated_end([replace(later, job=at), queued_row(5.0)], NOON) == 3650.0
+    assert estimated_end([replace(later, job=at), queued_row(5.0)], NOON + 3600) == 100.0
 
 
 def test_no_end_is_guessed_where_a_time_is_unknown() -> None:
-    assert estimated_end([running_row(100.0), queued_row(None)]) is None
-    assert estimated_end([running_row(None)]) is None
+    assert estimated_end([running_row(100.0), queued_row(None)], NOON) is None
+    assert estimated_end([running_row(None)], NOON) is None
+
+
+def shards(*states: object) -> JobsSnapshot:
+    """A config split into as many jobs, from number 7 on."""
+    return JobsSnapshot(
+        tuple(
+            replace(
+                job(state, log=f"/made-up/{number}"),
+                id=7 + number,
+                request=JobRequest("a/text_html", shard=Shard(7, number, len(states), (number,))),
+            )
+            for number, state in enumerate(states)
+        )
+    )
+
+
+def row_of_shards(known: JobsSnapshot, progress: dict[int, JobProgress]) -> ConfigRow:
+    state = config("a/text_html", 3000, missing=71, seconds_per_task=10.0)
+    snapshot = GpuSnapshot(NOON, "nvml", tuple(replace(gpu(n, 1.0), uuid=f"u{n}") for n in range(3)))
+    (row,) = config_rows([state], JobIndex(known), progress, snapshot, NOON + 3900)
+    return row
+
+
+def test_a_config_in_shards_is_one_row_with_all_of_their_gpus_and_progress() -> None:
+    running = tuple(Running((f"u{number}",), number, NOON) for number in range(3))
+    row = row_of_shards(
+        shards(*running),
+        {
+            7: JobProgress("running", 3, 24, rate=0.1, eta_seconds=210.0),
+            8: JobProgress("running", 5, 24, 1, rate=0.2, eta_seconds=95.0),
+            9: JobProgress("running", 1, 23, rate=0.1, eta_seconds=220.0),
+        },
+    )
+    assert (row.words.long, row.words.short) == ("▶ GPUs 0,1,2 #7 +2", "▶ #7 +2")
+    assert row.progress is not None
+    assert (row.progress.done, row.progress.total, row.progress.errors) == (9, 71, 1)
+    assert estimated_end([row], NOON) == 220.0
+
+
+def test_shards_that_wait_or_are_stalled_or_failed_are_told() -> None:
+    running = Running(("u0",), 1, NOON)
+    waits = row_of_shards(shards(running, Queued("20 GiB free on one GPU")), {})
+    assert waits.words.long == "▶ GPU 0 #7, 1 more waits"
+    stalled = row_of_shards(shards(running, Running(("u1",), 2, NOON, NOON)), {})
+    assert stalled.words.long == "! stalled for 1 h 5 min: #8 on GPU 1"
+    died = Ended(Ending.FAILED, NOON, "exit status 1")
+    failed = row_of_shards(shards(died, Ended(Ending.SUCCEEDED, NOON + 60)), {})
+    assert failed.words.long == "! #7 failed: exit status 1"
 
 
 JOINED = replace(
@@ -252,7 +318,7 @@ def rows_of_joined(progress: JobProgress, seconds_per_task: float | None = None)
     ]
     index = JobIndex(JobsSnapshot((JOINED,)))
     snapshot = GpuSnapshot(NOON, "nvml", (replace(gpu(0, 1.0), uuid="u0"),))
-    return config_rows(states, index, {JOINED.id: progress}, snapshot, {}, NOON)
+    return config_rows(states, index, {JOINED.id: progress}, snapshot, NOON)
 
 
 def test_each_config_of_a_job_of_several_says_how_far_the_job_is_with_it() -> None:
@@ -291,14 +357,14 @@ def test_what_a_job_of_several_configs_says_before_the_first_counts_for_none_of_
 def test_the_configs_of_one_job_end_with_it() -> None:
     parts = {"a/one": JobProgress("running", 5, 5, eta_seconds=0.0)}
     reported = JobProgress("running", 5, 28, eta_seconds=11.0, configs=parts)
-    assert estimated_end([*rows_of_joined(reported), queued_row(5.0)]) == 61.0
+    assert estimated_end([*rows_of_joined(reported), queued_row(5.0)], NOON) == 61.0
     unreported = rows_of_joined(JobProgress("loading"), seconds_per_task=10.0)
-    assert estimated_end(unreported[1:]) == 220.0
+    assert estimated_end(unreported[1:], NOON) == 220.0
 
 
 @pytest.mark.parametrize("width", [60, 80, 99, 100, 120, 160, 250])
 def test_the_columns_fill_the_width_and_never_overlap(width: int) -> None:
-    rows = config_rows(configs(), JobIndex(jobs()), {}, server(), {}, NOON)
+    rows = config_rows(configs(), JobIndex(jobs()), {}, server(), NOON)
     places = place_columns(rows, width)
     assert [place.column for place in places] == list(COLUMNS)
     assert all(left.start + left.width < right.start for left, right in itertools.pairwise(places))
@@ -314,18 +380,6 @@ def test_history_is_the_mean_of_some_seconds() -> None:
     for second in range(6, 11):
         history.observe(GpuSnapshot(NOON + second, "nvml", (replace(gpu(0, 1.0), utilization=None),)))
     assert list(history.by_gpu()["GPU-00000000"]) == [20.0, 50.0]
-
-
-def test_a_job_is_quiet_since_it_last_got_on() -> None:
-    running = JobsSnapshot((job(Running(("u0",), 1, NOON)),))
-    quiet = QuietJobs()
-    quiet.observe(running, {7: JobProgress("running", 1, 10, rate=0.5)}, 100.0)
-    quiet.observe(running, {7: JobProgress("running", 1, 10, rate=0.1)}, 160.0)
-    assert quiet.seconds(200.0) == {7: 100.0}
-    quiet.observe(running, {7: JobProgress("running", 2, 10)}, 200.0)
-    assert quiet.seconds(230.0) == {7: 30.0}
-    quiet.observe(JobsSnapshot(), {}, 240.0)
-    assert quiet.seconds(250.0) == {}
 
 
 @pytest.mark.parametrize("theme", THEMES.values(), ids=THEMES)

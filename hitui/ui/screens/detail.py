@@ -132,8 +132,7 @@ class DetailScreen(FullScreen):
         app = self.dashboard
         workspace = app.workspace_snapshot
         states = [state for state in workspace.configs if state.name == self._config] if workspace else []
-        quiet = app.quiet.seconds(time.monotonic())
-        rows = config_rows(states, app.jobs, app.progress, app.gpu_snapshot, quiet, time.time())
+        rows = config_rows(states, app.jobs, app.progress, app.gpu_snapshot, time.time())
         self._row = rows[0] if rows else None
         self.rule.show(((self._config, "title"),))
         self.facts.show(self._row, str(app.services.settings.root))

@@ -151,7 +151,7 @@ class QueueScreen(FullScreen):
 
     def _labels(self) -> dict[str, str]:
         gpus = self.dashboard.gpu_snapshot
-        return {gpu.uuid: gpu.label for gpu in gpus.gpus} if gpus is not None else {}
+        return gpus.labels if gpus is not None else {}
 
     def _show_labels(self) -> None:
         """Of the GPUs, which are read every second, nothing but their labels is shown."""
