@@ -137,10 +137,11 @@ class _Checks:
         self._duration_or_never(f"{where} stall", config.stall)
         self._paths(f"{where} folders", *config.folders)
         self._paths(f"{where} output", config.output)
-        if config.output is not None and config.kind == "realhitbench":
-            other = outputs.setdefault(self._settings.path(config.output), config.name)
+        if config.kind == "realhitbench":
+            other = outputs.setdefault(self._settings.output(config), config.name)
             if other != config.name:
-                self._refuse(f"{where} output", f"{other!r} writes there too; give each a folder of its own")
+                key = where if config.output is None else f"{where} output"
+                self._refuse(key, f"{other!r} writes there too; give each a folder of its own")
         self._from_one_on(f"{where} total", config.total)
         if config.pattern is not None and not _is_glob(config.pattern):
             self._refuse(

@@ -248,6 +248,13 @@ class Settings(msgspec.Struct, frozen=True):
         expanded = Path(text).expanduser() if text.startswith("~") else Path(text)
         return expanded if expanded.is_absolute() else self.root / expanded
 
+    def output(self, config: ConfigSettings) -> Path:
+        """The folder that runs of a config write into, unless results of that name are discovered elsewhere."""
+        if config.output is not None:
+            return self.path(config.output)
+        results = self.workspace.results
+        return (self.path(results[0]) if results else self.root) / config.name
+
     def shown(self, path: Path | str) -> str:
         """A path as messages show it: relative to the workspace where it lies in it."""
         path = Path(path)

@@ -183,6 +183,18 @@ def test_the_outline_of_the_interfaces_is_accepted(tmp_path: Path) -> None:
             "[[config]]\nname = 'a'\noutput = 'r/x'\n[[config]]\nname = 'b'\noutput = './r/x'\n",
             "[[config]] 'b' output: 'a' writes there too; give each a folder of its own",
         ),
+        (
+            "[workspace]\nresults = ['r']\n[[config]]\nname = 'a/b'\n[[config]]\nname = 'c'\noutput = 'r/a/b'\n",
+            "[[config]] 'c' output: 'a/b' writes there too; give each a folder of its own",
+        ),
+        (
+            "[[config]]\nname = 'c'\noutput = 'g/image'\n[matrix.g]\nmodality = ['image']\n",
+            "[matrix.g] 'g/image': 'c' writes there too; give each a folder of its own",
+        ),
+        (
+            "[[config]]\nname = 'a//b'\n[[config]]\nname = 'a/b'\n",
+            "[[config]] 'a/b': 'a//b' writes there too; give each a folder of its own",
+        ),
         ("[history]\nkeep = '90'\n", "[history] keep: a time with its unit is expected"),
         ("[history]\nkeep = 90\n", '[history] keep: a text is expected (such as "90d")'),
         ("[notify]\non = ['fail']\n", "[notify] on: 'fail' is not known; did you mean 'failed'?"),

@@ -75,8 +75,7 @@ def _declare(
     if output is None and found is not None:
         output = found.output
     elif output is None:
-        results = settings.workspace.results
-        output = str((settings.path(results[0]) if results else settings.root) / entry.name)
+        output = str(settings.output(entry))
     folders = (output, *(found.folders if found else ()), *more_folders)
     parts = entry.name.split("/")
     modality, table_format = modality_and_format(reversed(parts[-2:]))
