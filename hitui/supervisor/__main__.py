@@ -1,6 +1,7 @@
-"""Starts the supervisor of one workspace: `python -m hitui.supervisor FOLDER`.
+"""Starts the supervisor of one workspace: `python -m hitui.supervisor [--foreground] FOLDER`.
 
-Returns at once; the supervisor goes on in a session of its own. It writes one line to standard output when
+Returns at once; the supervisor goes on in a session of its own. With --foreground it is this very process, as a
+service manager wants it, which takes the end of what it started for the end of the service. It writes one line to standard output when
 it can be asked, `ready PID`, or `refused REASON`. There is one supervisor a workspace and user, held by a
 lock; starting a second makes sure that the first can be reached, and is otherwise harmless. Its messages
 go to standard error, which whoever starts it lays into `supervisor.log`.
@@ -14,17 +15,21 @@ from __future__ import annotations
 import os
 import sys
 
+FOREGROUND = "--foreground"
+
 
 def main() -> None:
     # Before anything else is imported: whoever starts it is waiting.
-    if os.fork():
-        os._exit(0)
-    os.setsid()
+    *options, folder = sys.argv[1:]
+    if options != [FOREGROUND]:
+        if os.fork():
+            os._exit(0)
+        os.setsid()
     os.chdir("/")
     os.umask(0o077)
     from hitui.supervisor.running import run
 
-    sys.exit(run(sys.argv[1]))
+    sys.exit(run(folder))
 
 
 if __name__ == "__main__":

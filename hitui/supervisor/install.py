@@ -17,6 +17,7 @@ from pathlib import Path
 from hitui.adapters.files.atomic import write_atomically
 from hitui.errors import SupervisorError, WorkspaceError
 from hitui.paths import RuntimePaths, config_home
+from hitui.supervisor.__main__ import FOREGROUND
 
 BOOTED = Path("/run/systemd/system")
 """Is there where systemd started the machine: sd_booted(3)."""
@@ -45,7 +46,7 @@ def unit_path(workspace: Path) -> Path:
 
 def unit_text(workspace: Path, environment: Mapping[str, str]) -> str:
     """The unit of a workspace. Raises SupervisorError for names that a unit cannot hold."""
-    words = _command(workspace)
+    words = _command(workspace, FOREGROUND)
     if set(words[0]) & set("\"'\\") or not words[0].isprintable():
         raise SupervisorError(
             f"{_printable(words[0])}: systemd starts no program with quotes or backslashes in its path;"
@@ -148,7 +149,7 @@ def quoted(word: str) -> str:
     return f'"{_specifier_free(escaped)}"'
 
 
-def _command(workspace: Path) -> Sequence[str]:
+def _command(workspace: Path, *options: str) -> Sequence[str]:
     folder = str(workspace)
     try:
         folder.encode()
@@ -156,7 +157,7 @@ def _command(workspace: Path) -> Sequence[str]:
         raise SupervisorError(
             f"{_printable(folder)}: the folder's name is no UTF-8 text; rename it to run anything in it"
         ) from error
-    return (sys.executable, "-m", "hitui.supervisor", folder)
+    return (sys.executable, "-m", "hitui.supervisor", *options, folder)
 
 
 def _kept(environment: Mapping[str, str]) -> dict[str, str]:

@@ -69,7 +69,7 @@ def test_the_unit_starts_the_supervisor_of_its_workspace(tmp_path: Path, name: s
     workspace.mkdir()
     text = install.unit_text(workspace, {"XDG_STATE_HOME": "/state of % mine", "PATH": "/bin"})
     (start,) = lines_of(text, "ExecStart")
-    assert words_of(start) == [sys.executable, "-m", "hitui.supervisor", str(workspace)]
+    assert words_of(start) == [sys.executable, "-m", "hitui.supervisor", "--foreground", str(workspace)]
     assert [words_of(line) for line in lines_of(text, "Environment")] == [["XDG_STATE_HOME=/state of % mine"]]
     assert (lines_of(text, "Restart"), lines_of(text, "KillMode")) == (["on-failure"], ["process"])
     assert not any(line.endswith("\\") for line in text.splitlines())
