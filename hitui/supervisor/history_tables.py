@@ -7,8 +7,8 @@ anyone waits for. What a power cut takes of it is made anew from the jobs' folde
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Iterable
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,7 +17,7 @@ import msgspec
 from hitui.domain.gpu_history import GpuBin, due_before, folded, merged
 from hitui.domain.records import JobRecord
 from hitui.errors import SupervisorError
-from hitui.supervisor.schema import VERSION, version_of
+from hitui.supervisor.schema import VERSION, transaction, version_of
 from hitui.supervisor.trouble import disk_trouble
 
 _decode_record = msgspec.json.Decoder(JobRecord).decode
@@ -32,18 +32,6 @@ def connect(path: Path) -> sqlite3.Connection:
     database.execute("PRAGMA synchronous = NORMAL")
     database.execute("PRAGMA foreign_keys = ON")
     return database
-
-
-@contextmanager
-def transaction(database: sqlite3.Connection) -> Iterator[None]:
-    database.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        database.execute("COMMIT")
-    except BaseException:
-        if database.in_transaction:
-            database.execute("ROLLBACK")
-        raise
 
 
 def read_history(path: Path, question: Callable[[HistoryTables], _Answer], otherwise: _Answer) -> _Answer:

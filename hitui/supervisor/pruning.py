@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterable
 
 from hitui.adapters.executors.locks import JOB_LOCK, is_locked
 from hitui.paths import RuntimePaths
-from hitui.supervisor.history_tables import connect, transaction
+from hitui.supervisor.history_tables import connect
 from hitui.supervisor.rows import COLUMNS, job_of
+from hitui.supervisor.schema import transaction
 from hitui.supervisor.trouble import note, note_error
 
 LEAST_JOBS = 200

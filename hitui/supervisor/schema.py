@@ -8,6 +8,8 @@ it was released: what is to be different is another entry.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 MIGRATIONS: tuple[str, ...] = (
     """
@@ -182,3 +184,17 @@ def migrate(database: sqlite3.Connection) -> None:
             raise
         finally:
             database.execute("PRAGMA legacy_alter_table = OFF")
+
+
+@contextmanager
+def transaction(database: sqlite3.Connection) -> Iterator[None]:
+    """All that is changed within it, or nothing; on disk as far as the connection asks for that."""
+    database.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        database.execute("COMMIT")
+    except BaseException:
+        # On a full disk SQLite has rolled back by itself; or it has not, and the next one could not begin.
+        if database.in_transaction:
+            database.execute("ROLLBACK")
+        raise

@@ -14,7 +14,7 @@ from pathlib import Path
 from hitui.domain.jobs import Ended, Job, one_line
 from hitui.errors import NoSuchName, SupervisorError
 from hitui.supervisor.rows import COLUMNS, job_of
-from hitui.supervisor.schema import VERSION, migrate, version_of
+from hitui.supervisor.schema import VERSION, migrate, transaction, version_of
 from hitui.supervisor.trouble import disk_trouble, note_error
 
 
@@ -105,15 +105,8 @@ class StoreFile:
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         self._touched.clear()
-        self._database.execute("BEGIN IMMEDIATE")
-        try:
+        with transaction(self._database):
             yield
-            self._database.execute("COMMIT")
-        except BaseException:
-            # On a full disk SQLite has rolled back by itself; or it has not, and the next one could not begin.
-            if self._database.in_transaction:
-                self._database.execute("ROLLBACK")
-            raise
         if self._touched:
             self._order = self._started = None
         changed = tuple(job_of(self._row(job_id)) for job_id in sorted(self._touched))
