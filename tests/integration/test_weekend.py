@@ -20,18 +20,27 @@ import pytest
 from hitui.adapters import processes
 from hitui.adapters.processes import Process
 from hitui.domain.jobs import Ended, Ending, Job, JobRequest
+from hitui.domain.schedule import Schedule
 from hitui.errors import HituiError
+from tests.tools.benchmark import harbours
 from tests.tools.control import HEAD, RUNNER, Control, control, kill
 from tests.tools.eventually import eventually
 from tests.tools.tmux import Tmux
 
 KILLS = int(os.environ.get("HITUI_WEEKEND_KILLS", "60"))
-JOBS, GPUS, QUESTIONS = 40, 8, 8
+JOBS, GPUS, QUESTIONS, TABLES = 40, 8, 8, 4
 NAMES = tuple(f"answer{number}" for number in range(JOBS))
+SPLIT = NAMES[::4]
+"""These may run in shards, each ahead of all behind it: GPUs are left to what is as urgent."""
 
 
 def settle(here: Control) -> None:
     """Forty configs, crashes tried again soon, and nothing stopped because it was killed twice."""
+    benchmark = harbours(here.root, 0)
+    for table in range(TABLES):
+        benchmark.add_table(f"table{table}")
+    for number in range(QUESTIONS):
+        benchmark.ask(number + 1, f"table{number % TABLES}", f"Which boat is number {number}?", "1")
     head = HEAD.replace("retries = 0", 'retries = 1000\nretry_pause = "50ms"\nquick = "0s"')
     text = [head]
     command = [sys.executable, str(RUNNER), "answer", "--output", "{output}", "--ids-file", "{ids_file}"]
@@ -88,7 +97,8 @@ def test_forty_jobs_survive_every_kill(tmp_path: Path, monkeypatch: pytest.Monke
     dice = random.Random(seed)
     with control(tmp_path, monkeypatch, questions=QUESTIONS, gpus=GPUS, seconds=0.1) as here:
         settle(here)
-        here.service.submit([JobRequest(f"g/{name}") for name in NAMES])
+        for name in NAMES:
+            submit(here, name)
         kills = screens = 0
         while kills < KILLS:
             # A tmux server of its own each time: the one before may not have ended yet.
@@ -125,11 +135,26 @@ def submit_what_is_open(here: Control) -> None:
     on_it = {config for job in active(here) for config in job.request.configs}
     open_ones = [name for name in NAMES if f"g/{name}" not in on_it and len(answered(here, name)) < QUESTIONS]
     for name in open_ones:
+        submit(here, name)
+
+
+def submit(here: Control, name: str) -> None:
+    if name in SPLIT:
+        here.service.submit([JobRequest(f"g/{name}", shards=3)], Schedule(1 + SPLIT.index(name)))
+    else:
         here.service.submit([JobRequest(f"g/{name}")])
 
 
+def journals(here: Control, name: str) -> list[Path]:
+    """Of the config and of its shards."""
+    folders = [here.output(name), *here.output(name).parent.glob(f"{name}_shard*")]
+    return [folder / "results.jsonl" for folder in folders if (folder / "results.jsonl").exists()]
+
+
 def answered(here: Control, name: str) -> list[int]:
-    return here.answered(name) if (here.output(name) / "results.jsonl").exists() else []
+    """Ids, each as often as it stands in a journal."""
+    lines = [line for journal in journals(here, name) for line in journal.read_text().splitlines()]
+    return [json.loads(line)["id"] for line in lines]
 
 
 def finish(here: Control) -> None:
@@ -148,18 +173,20 @@ def again(here: Control) -> None:
     finish(here)
     check(here)
     for name in NAMES:
-        (here.output(name) / "results.jsonl").unlink()
+        for journal in journals(here, name):
+            journal.unlink()
     submit_what_is_open(here)
 
 
 def check(here: Control) -> None:
     for name in NAMES:
-        counted = Counter(here.answered(name))
+        counted = Counter(answered(here, name))
         assert set(counted) == set(range(1, QUESTIONS + 1)), f"{name} lost tasks"
         assert max(counted.values()) == 1, f"{name} answered one twice: {counted.most_common(2)}"
     assert not [entry for entry in here.entries() if entry["what"] == "twice"], "two jobs were on one GPU"
     jobs = here.client.last_known(None).jobs
     assert all(isinstance(job.state, Ended) for job in jobs)
+    assert any(job.request.shard is not None for job in jobs)
     unnamed = [job for job in jobs if isinstance(job.state, Ended) and not named(job.state)]
     assert not unnamed, unnamed[:3]
     eventually(lambda: not here.leftovers(), "no process of a job is left")
