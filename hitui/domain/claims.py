@@ -51,6 +51,8 @@ Claims = Mapping[str, Sequence[Claim]]
 
 def blocking(claims: Sequence[Claim], share: bool) -> str:
     """`is held by job 14` of a GPU on which a job (which shares, or not) may not go; empty: it may."""
+    if not claims:
+        return ""
     alone = [claim for claim in claims if not (share and claim.shared)]
     for grip in Grip:
         numbers = [claim.job for claim in alone if claim.grip is grip]

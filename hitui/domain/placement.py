@@ -163,10 +163,10 @@ def hindrance(
         return "is locked by another hitui"
     if gpu.memory_free is None:
         return "does not say its free memory"
-    room = _room(gpu, claims)
-    if room < need.memory:
+    free = room(gpu, claims)
+    if free < need.memory:
         beside = f" beside what {jobs([claim.job for claim in on_it])} will take" if on_it else ""
-        return f"has {gibibytes(room)}{beside}"
+        return f"has {gibibytes(free)}{beside}"
     if only_ours(gpu, on_it):
         return ""
     if gpu.utilization is None and gpu.error is not None:
@@ -214,7 +214,7 @@ def judge(
             reason = f"is no whole one, as a job on {need.gpus} GPUs needs"
         left = 0.0 if reason or history is None else _hold_left(gpu, need, rules, claims, history)
         clears = bool(reason) and _clears(gpu, need, rules, claims, locked)
-        verdicts.append(Verdict(gpu, reason, left, _room(gpu, claims), clears))
+        verdicts.append(Verdict(gpu, reason, left, room(gpu, claims), clears))
     return tuple(verdicts)
 
 
@@ -234,7 +234,7 @@ def place(
     """
     if need.memory == 0 and not wanted:
         return Placement()
-    size = f"{gibibytes(need.memory)} free on "
+    size = size_of(need)
     if snapshot.error is not None:
         return Placement(
             waits_for=f'{size}a GPU: {snapshot.error} (min_free = "0B" for a runner that needs no GPU)'
@@ -297,6 +297,11 @@ def never_enough(
     return ""
 
 
+def size_of(need: Need) -> str:
+    """How the line begins that says what a job waits for on GPUs that exist."""
+    return f"{gibibytes(need.memory)} free on "
+
+
 def _are(count: int) -> str:
     return "is none" if count == 0 else "is 1" if count == 1 else f"are {count}"
 
@@ -308,9 +313,12 @@ def _clears(gpu: Gpu, need: Need, rules: GpuRules, claims: Claims, locked: Colle
     return not hindrance(without_ours(gpu, on_it), need, rules, {}, locked)
 
 
-def _room(gpu: Gpu, claims: Claims) -> int:
-    taken = sum(claim.untaken(gpu) for claim in claims.get(gpu.uuid, ()))
-    return max(0, (gpu.memory_free or 0) - taken)
+def room(gpu: Gpu, claims: Claims) -> int:
+    """Free bytes, without what jobs on the GPU are still to take."""
+    on_it = claims.get(gpu.uuid)
+    if not on_it:
+        return gpu.memory_free or 0
+    return max(0, (gpu.memory_free or 0) - sum(claim.untaken(gpu) for claim in on_it))
 
 
 def _emptiest(verdict: Verdict) -> tuple[int, int, int]:

@@ -10,7 +10,8 @@ from msgspec.structs import replace
 
 from hitui.domain.claims import Claim, Claims, keep
 from hitui.domain.jobs import Job
-from hitui.domain.placement import Need, Placement
+from hitui.domain.placement import Need
+from hitui.domain.placer import Placer
 from hitui.domain.queue import Standing, group_wait, never_starts, own_wait
 from hitui.errors import HituiError, LaunchError
 
@@ -33,7 +34,8 @@ class Round:
         self._groups: dict[str, str] = {}
         self._alike: dict[Hashable, str] = {}
         self._kept: Claims = {}
-        self.placements: dict[tuple[Need, tuple[str, ...] | None], Placement] = {}
+        self.placer: Placer | None = None
+        """Says where the jobs of this round go, as long as nothing was started or kept; None: not asked yet."""
         self.locked: set[str] = set()
         """UUIDs on which someone else's lock stands."""
 
@@ -49,7 +51,7 @@ class Round:
 
     def _forget(self) -> None:
         self._alike.clear()
-        self.placements.clear()
+        self.placer = None
 
     def wait(self, job: Job) -> str:
         """What the job waits for besides GPUs; empty: nothing. Raises LaunchError when it can never start."""

@@ -24,6 +24,7 @@ from hitui.domain.claims import Claim
 from hitui.domain.gpus import GpuSnapshot
 from hitui.domain.jobs import Ending, Job, JobRequest
 from hitui.domain.placement import GpuHistory, Need, Placement, never_enough, place
+from hitui.domain.placer import Placer
 from hitui.domain.queue import Standing, group_wait, next_moment, on_configs
 from hitui.domain.succession import after_clock_change
 from hitui.errors import HituiError, LaunchError, SettingsError
@@ -290,24 +291,24 @@ class Scheduler:
         return count
 
     def _place(self, request: JobRequest, need: Need, round_: Round) -> Placement:
-        """Asked once a round for requests that need the same, as long as nothing was started."""
-        key = (need, request.gpus)
-        known = round_.placements.get(key)
-        if known is None:
-            known = round_.placements[key] = self._place_anew(request, need, round_)
-        return known
-
-    def _place_anew(self, request: JobRequest, need: Need, round_: Round) -> Placement:
+        """As GPUs and claims stood when it was first asked, as long as nothing was started since."""
         if need.memory == 0 and not request.gpus:
             return Placement()
         if self._snapshot is None:
             return Placement(waits_for="the GPUs: they are being read")
-        rules = self._launches.rules()
-        hopeless = never_enough(self._snapshot, need, rules, request.gpus)
+        if round_.placer is None:
+            claims = round_.beside(self._store.claims())
+            round_.placer = Placer(
+                self._snapshot, self._launches.rules(), claims, self._history, round_.locked
+            )
+        hopeless = round_.placer.never_enough(need, request.gpus)
         if hopeless:
             raise LaunchError(hopeless)
-        claims = round_.beside(self._store.claims())
-        return place(self._snapshot, need, rules, claims, request.gpus, self._history, round_.locked)
+        return round_.placer.place(need, request.gpus)
+
+    def _place_anew(self, request: JobRequest, need: Need, round_: Round) -> Placement:
+        round_.placer = None
+        return self._place(request, need, round_)
 
     async def _launch(
         self,
