@@ -57,6 +57,11 @@ class Services:
 
         return ProgressService()
 
+    def use(self, settings: Settings) -> None:
+        """From now on the workspace's settings are these."""
+        self.settings = settings
+        self.jobs.use(settings)
+
     def close(self) -> None:
         made = vars(self)
         for name in ("progress", "jobs", "gpus", "workspace"):

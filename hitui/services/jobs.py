@@ -55,6 +55,10 @@ class JobsService:
         self._revivals = 0
         self._thread: threading.Thread | None = None
 
+    def use(self, settings: Settings) -> None:
+        """From now on plans are made by these settings."""
+        self._settings = settings
+
     @property
     def client(self) -> SupervisorClient:
         return self._client

@@ -1,7 +1,7 @@
 """All configs of the workspace, kept up to date: what the screen shows and the commands list.
 
 A thread discovers, reads the configs in parallel and publishes rows as they fill in; then it reads again
-what the watcher names. Losing an event costs half a minute at most: everything is looked at again then.
+what the watcher names, and `hitui.toml` when that changes. Losing an event costs half a minute at most: everything is looked at again then.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from hitui.adapters.checkpoints.catalogue import Catalogue
 from hitui.adapters.checkpoints.relevance import relevant_names
 from hitui.domain.configs import Config, ConfigState
 from hitui.domain.tasks import Task
+from hitui.services.followed_settings import FollowedSettings
 from hitui.settings import Settings
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ class WorkspaceSnapshot(msgspec.Struct, frozen=True):
     """True while some config was never read."""
     problems: tuple[str, ...] = ()
     """One line each, about the workspace as a whole."""
+    settings: Settings | None = None
+    """Those by which the configs were found; None: nobody said."""
 
 
 class WorkspaceService:
@@ -58,6 +61,8 @@ class WorkspaceService:
     def __init__(self, settings: Settings, keep_readings_in: Path | None = None) -> None:
         self.catalogue = Catalogue(settings, keep_readings_in)
         self._settings = settings
+        self._followed = FollowedSettings(settings)
+        self._keep_readings_in = keep_readings_in
         self._states: dict[str, ConfigState] = {}
         self._latest = WorkspaceSnapshot()
         self._publish: Callable[[WorkspaceSnapshot], None] | None = None
@@ -66,6 +71,7 @@ class WorkspaceService:
         self._wishes: queue.SimpleQueue[frozenset[Path] | None] = queue.SimpleQueue()
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
+        self._relevant = relevant_names(settings)
         self._watcher: Watcher | None = None
 
     @property
@@ -78,7 +84,7 @@ class WorkspaceService:
         from hitui.adapters.files.watch import Watcher
 
         self._publish = publish
-        self._watcher = Watcher(self._wishes.put, relevant_names(self._settings))
+        self._watcher = Watcher(self._wishes.put, lambda name: self._relevant(name))
         self._thread = threading.Thread(target=self._run, name="workspace", daemon=True)
         self._thread.start()
 
@@ -128,6 +134,9 @@ class WorkspaceService:
 
     def _follow(self, changed: frozenset[Path] | None) -> None:
         now = time.monotonic()
+        if self._followed.look():
+            self._take_settings()
+            return
         if self.catalogue.roots_changed():
             # inotify says nothing of a folder above whose place is taken by another, and nothing is sure now.
             self._rediscover()
@@ -150,6 +159,15 @@ class WorkspaceService:
                 for config in self.catalogue.configs
                 if any(str(folder) in config.folders for folder in changed)
             )
+
+    def _take_settings(self) -> None:
+        """Goes on by what `hitui.toml` says now, and says what is wrong with it."""
+        if self._followed.latest != self._settings:
+            self._settings = self._followed.latest
+            self._relevant = relevant_names(self._settings)
+            self.catalogue = Catalogue(self._settings, self._keep_readings_in)
+            self._rediscover()
+        self._announce(at_once=True)
 
     def _wait_for_changes(self) -> frozenset[Path] | None:
         """The folders that changed (maybe none), or None when everything is to be looked at."""
@@ -233,7 +251,9 @@ class WorkspaceService:
 
     def _compose(self, scanning: bool) -> WorkspaceSnapshot:
         states = tuple(self._states[name] for name in sorted(self._states))
-        self._latest = WorkspaceSnapshot(states, scanning, (*self._trouble, *self.catalogue.problems))
+        wrong = (self._followed.problem,) if self._followed.problem else ()
+        problems = (*self._trouble, *wrong, *self.catalogue.problems)
+        self._latest = WorkspaceSnapshot(states, scanning, problems, self._settings)
         return self._latest
 
     def _announce(self, at_once: bool = False) -> None:

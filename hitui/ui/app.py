@@ -13,7 +13,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
 from pathlib import PurePath
 from typing import TYPE_CHECKING, ClassVar
 
@@ -82,7 +81,6 @@ class Dashboard(App[int]):
         super().__init__(driver_class=driver_class)
         self.services = services
         self.utilisations = Utilisations()
-        self.gpu_memory_needed = services.settings.gpus.min_free_bytes
         self._services_started = threading.Event()
         self._heard_of_jobs = False
         self._jobs: JobIndex | None = None
@@ -100,7 +98,12 @@ class Dashboard(App[int]):
             self.no_color = True
             self._filters.append(WithoutColour())
 
-    @cached_property
+    @property
+    def gpu_memory_needed(self) -> int:
+        """Free bytes that a job asks for where nothing else is said."""
+        return self.services.settings.gpus.min_free_bytes
+
+    @property
     def gpu_rules(self) -> GpuRules:
         from hitui.domain.placement import GpuRules
 
@@ -163,6 +166,12 @@ class Dashboard(App[int]):
         self.gpu_snapshot = message.gpus
 
     def on_workspace_changed(self, message: messages.WorkspaceChanged) -> None:
+        settings = message.workspace.settings
+        if settings is not None and settings != self.services.settings:
+            self.services.use(settings)
+            self.tell("hitui.toml has changed: what it says now counts")
+            # What is excluded, and what a job asks for, show there.
+            self.mutate_reactive(Dashboard.gpu_snapshot)
         self.workspace_snapshot = message.workspace
 
     def on_jobs_changed(self, message: messages.JobsChanged) -> None:

@@ -177,6 +177,7 @@ class WorkspaceValue:
     configs: tuple[ConfigState, ...] = ()
     scanning: bool = False
     problems: tuple[str, ...] = ()
+    settings: Settings | None = None
 
 
 @dataclass
@@ -284,6 +285,9 @@ class Services:
     gpus: Source
     jobs: Jobs
     progress: Progress
+
+    def use(self, settings: Settings) -> None:
+        self.settings = settings
 
 
 def services(

@@ -42,7 +42,7 @@ def init_note(settings: Settings) -> Note:
                 (str(settings.file), "strong"),
                 ("", ""),
                 ("results says below which folders results lie, [runner.NAME] what runs a config, "
-                 "[gpus] what jobs may touch. The screen reads the file when it starts.", ""),
+                 "[gpus] what jobs may touch. What is changed in the file counts at once.", ""),
             ],
         )  # fmt: skip
     return Note(
