@@ -42,7 +42,8 @@ def load_questions(path: Path, warn: Callable[[str], None]) -> tuple[Question, .
     Entries without id, table or question are named and left out, and so are all but the first of an id.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        # Bytes, so that a byte order mark is no mistake.
+        data = json.loads(path.read_bytes())
     except OSError as error:
         raise RunnerError(
             f"{path}: the question list cannot be read: {error.strerror}; give another by --questions"

@@ -9,13 +9,16 @@ wins. Nothing here trusts `processed_ids`: files of other tools list the failed 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeGuard
 
 Result = dict[str, Any]
 TaskId = int | str
 
+RESULT_NAME = re.compile(r"(checkpoint(_\w+)?\.json|results.*\.jsonl?)")
+"""Files of results, as a whole match; the dashboard counts the same ones."""
 MARK = {"written_by": "hitui"}
 """In every checkpoint that we wrote."""
 MAX_BYTES = 256 * 1024 * 1024
@@ -39,28 +42,36 @@ def merge(known: dict[TaskId, Result], results: Iterable[Result]) -> None:
             known[result["id"]] = result
 
 
-def result_files(folder: Path) -> tuple[Path, ...]:
-    """`checkpoint*.json` and `results*.json` of one folder, oldest first."""
-    files = {path for pattern in ("checkpoint*.json", "results*.json") for path in folder.glob(pattern)}
+def counting(known: Mapping[TaskId, Result], task: TaskId) -> Result | None:
+    """The result of a task, whose id some programs write as text where the question list has a number."""
+    found = known.get(task)
+    other = known.get(str(task) if isinstance(task, int) else _number(task))
+    if found is None or (is_error(found) and other is not None and not is_error(other)):
+        return other
+    return found
+
+
+def _number(text: str) -> TaskId:
+    """The number that a text is; itself where it is none. Python makes no number of thousands of digits."""
+    if len(text) > 100 or not (text.isascii() and text.isdecimal()) or str(int(text)) != text:
+        return text
+    return int(text)
+
+
+def result_files(folders: Iterable[Path]) -> tuple[Path, ...]:
+    """The files and journals of results in `folders`, oldest first."""
+    files = {path for folder in folders for path in folder.glob("*") if RESULT_NAME.fullmatch(path.name)}
     return tuple(sorted(files, key=_age))
 
 
 def newest_results(folders: Iterable[Path], warn: Callable[[str], None]) -> list[Result]:
     """All results in the files and journals of `folders`, oldest file first; what cannot be read is named."""
-    files: set[Path] = set()
-    for folder in folders:
-        files.update(result_files(folder))
-        files.update(folder.glob("results*.jsonl"))
     found: list[Result] = []
-    for path in sorted(files, key=_age):
+    for path in result_files(folders):
         try:
-            if path.suffix == ".jsonl":
-                found += parse_journal(path.read_bytes(), lambda line, path=path: warn(f"{path}: {line}"))[0]
-            else:
-                found += load_results(path)[0]
-        except (OSError, Unreadable) as error:
-            said = error.strerror if isinstance(error, OSError) else error
-            warn(f"{path}: {said}; it is not read")
+            found += load_results(path, warn)[0]
+        except Unreadable as error:
+            warn(f"{path}: {error}; it is not read")
     return found
 
 
@@ -79,9 +90,11 @@ def _age(path: Path) -> tuple[int, str]:
         return 0, path.name
 
 
-def load_results(path: Path) -> tuple[list[Result], bool]:
-    """The results in a checkpoint or result file, and whether it carries our mark. Raises Unreadable."""
+def load_results(path: Path, warn: Callable[[str], None]) -> tuple[list[Result], bool]:
+    """The results in a file or journal, and whether it is a checkpoint with our mark. Raises Unreadable."""
     try:
+        if path.suffix == ".jsonl":
+            return parse_journal(path.read_bytes(), lambda line: warn(f"{path}: {line}"))[0], False
         size = path.stat().st_size
         if size > MAX_BYTES:
             raise Unreadable(f"is {size // 1024**2} MiB, too large for a result file")
@@ -100,8 +113,8 @@ def load_results(path: Path) -> tuple[list[Result], bool]:
 
 
 def is_result(value: object) -> TypeGuard[Result]:
-    """An object with an id that can be one."""
-    return isinstance(value, dict) and task_id(value) is not None
+    """An object with an id that can be one, and a `Prediction`."""
+    return isinstance(value, dict) and task_id(value) is not None and "Prediction" in value
 
 
 def task_id(entry: Result) -> TaskId | None:

@@ -22,6 +22,7 @@ from hitui_runners.realhitbench.results import (
     Result,
     TaskId,
     Unreadable,
+    counting,
     encode,
     is_error,
     load_results,
@@ -60,17 +61,12 @@ class ResultStore:
 
     def result(self, task_id: TaskId) -> Result | None:
         """The result that counts; None: there is none. Of failed ones, that which tried most."""
-        own, other = self._known.get(task_id), self._elsewhere.get(task_id)
+        own, other = counting(self._known, task_id), counting(self._elsewhere, task_id)
         if own is None or other is None:
             return own or other
         if is_error(own) and (not is_error(other) or rungs_tried(other) > rungs_tried(own)):
             return other
         return own
-
-    def has_failed(self, task_id: TaskId) -> bool:
-        """The result that counts is an error."""
-        result = self.result(task_id)
-        return result is not None and is_error(result)
 
     def is_answered(self, task_id: TaskId) -> bool:
         result = self.result(task_id)
@@ -147,9 +143,11 @@ class ResultStore:
         return handle
 
     def _read_everything(self) -> None:
-        for path in result_files(self._folder):
+        for path in result_files([self._folder]):
+            if path.name == JOURNAL:
+                continue
             try:
-                results, ours = load_results(path)
+                results, ours = load_results(path, self._warn)
             except Unreadable as error:
                 self._warn(f"{path}: {error}; it is left as it is and not read")
                 continue
@@ -188,7 +186,7 @@ class ResultStore:
         try:
             if _identity(path) == self._own_snapshot:
                 return True
-            results, ours = load_results(path)
+            results, ours = load_results(path, self._warn)
         except (Unreadable, FileNotFoundError):
             # A link to nowhere counts as well: it points at answers that are out of reach now.
             return False

@@ -153,6 +153,17 @@ def test_a_bare_list_of_questions_is_one_too(runner: Runner) -> None:
     assert [result["id"] for result in runner.journal] == [1, 2, 3, 4, 5, 6]
 
 
+def test_a_question_list_with_a_byte_order_mark_is_one_too(runner: Runner) -> None:
+    """As editors on other systems save it; the dashboard reads it as well."""
+    file = runner.benchmark.questions_file
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+
+    ended = runner.run()
+
+    assert ended.returncode == 0, ended.stderr
+    assert len(runner.journal) == 6
+
+
 def test_text_that_no_terminal_can_show_ends_nothing(runner: Runner) -> None:
     runner.benchmark.questions[1]["FinalAnswer"] = "half a pair: \ud800"
     runner.benchmark.save()

@@ -236,3 +236,34 @@ def test_ids_that_are_numbers_of_another_kind(tmp_path: Path, warnings: Warnings
 
     assert store.is_answered(5)
     assert not store.is_answered(1)
+
+
+def test_what_the_dashboard_does_not_count_is_no_answer_here_either(
+    tmp_path: Path, warnings: Warnings
+) -> None:
+    """Else a task stays pending there for ever, and is left out here each time."""
+    write(tmp_path / "results.json", [{"id": 1, "Metrics": {}}, result(2)], 100)
+    write(tmp_path / "checkpoint-notes.json", [result(3)], 100)
+    write(tmp_path / "checkpoint_merged.json", [result(4)], 100)
+    store = ResultStore(tmp_path, warnings)
+    store.close()
+
+    assert [task for task in range(1, 5) if store.is_answered(task)] == [2, 4]
+    assert warnings == []
+
+
+def test_every_journal_in_the_folder_is_read(tmp_path: Path, warnings: Warnings) -> None:
+    (tmp_path / "results_old.jsonl").write_text(json.dumps(result(1)) + "\n")
+    store = ResultStore(tmp_path, warnings)
+    store.close()
+
+    assert store.is_answered(1)
+
+
+def test_an_id_as_text_is_the_same_task_as_its_number(tmp_path: Path, warnings: Warnings) -> None:
+    write(tmp_path / "results.json", [result("1"), result(2), result("2", "[ERROR] x"), result("03")], 100)
+    store = ResultStore(tmp_path, warnings)
+    store.append(result(1, "[ERROR] y"))
+    store.close()
+
+    assert [task for task in (1, "1", 2, "2", 3, "03") if store.is_answered(task)] == [1, "1", 2, "2", "03"]
