@@ -159,6 +159,16 @@ def test_what_has_the_name_of_a_results_file_and_is_none_holds_its_config_back(
     assert with_report or state.condition is ConfigCondition.UNREADABLE
 
 
+def test_what_holds_a_config_back_is_the_first_of_its_problems(workspace: Path, folder: Path) -> None:
+    """Refusals name the first one."""
+    write_results(folder / "results_1.json", [{"id": 1}, answer(2)], at=100)
+    (folder / "results_2.json").write_text("")
+    state = read(workspace).state
+    assert state.hides_answers
+    assert state.problems[0].startswith("result/g/mix_html/results_2.json: is empty")
+    assert "without Prediction" in state.problems[1]
+
+
 @pytest.mark.parametrize(("take", "said"), NO_FILES)
 def test_what_takes_the_place_of_a_results_file_keeps_what_was_read_of_it(
     workspace: Path, folder: Path, take: Callable[[Path], object], said: str

@@ -86,7 +86,12 @@ class RealHiTBenchReader:
                 for folder, reason in unlisted
             ),
             *lines_on_no_files,
-            *(f"{self._context.shown(path)}: {line}" for path, _, _, lines in readings for line in lines),
+            # What hides answers comes first: it is what a refusal names.
+            *(
+                f"{self._context.shown(path)}: {line}"
+                for path, _, _, lines in sorted(readings, key=lambda each: each[2] is not None)
+                for line in lines
+            ),
         )
         usable = [
             (path, signature, reading) for path, signature, reading, _ in readings if reading is not None
