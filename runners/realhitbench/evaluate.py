@@ -27,7 +27,7 @@ from hitui_runners.realhitbench.evaluation import Evaluation
 from hitui_runners.realhitbench.plan import PlannedConfig, config_of_options, read_plan
 from hitui_runners.realhitbench.prompts import BenchmarkPrompts, OwnPrompts
 from hitui_runners.realhitbench.questions import InputFiles, Question, load_questions
-from hitui_runners.realhitbench.scoring import missing_libraries
+from hitui_runners.realhitbench.scoring import missing_scores
 from hitui_runners.realhitbench.selection import select
 from hitui_runners.realhitbench.store import ResultStore
 from hitui_runners.stopping import Stopped, StopSignals
@@ -147,10 +147,9 @@ class Launch:
             if evaluation.name is not None:
                 evaluation.tell_progress()
         self._engine.load()
-        if absent := missing_libraries():
+        if absent := missing_scores():
             warn(
-                f"{' and '.join(absent)} cannot be computed here: "
-                "rouge_score or sacrebleu is not installed, or broken"
+                f"{' and '.join(absent)} cannot be computed here; install rouge-score and sacrebleu for them"
             )
         self._events.phase("running")
         self._tell_progress()

@@ -14,7 +14,7 @@ import functools
 import re
 import string
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from hitui_runners.realhitbench.questions import VISUALIZATION, Question
@@ -22,6 +22,9 @@ from hitui_runners.realhitbench.questions import VISUALIZATION, Question
 _DECIMALS = re.compile(r"\b\d+\.\d+\b")
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+Score = Callable[[str, str], float]
+"""Of a reference and an answer, both normal."""
 
 JUDGED = ("Summary Analysis", "Anomaly Analysis")
 """Sub types that a judge model scores."""
@@ -54,9 +57,9 @@ def text_scores(reference: str, prediction: str) -> dict[str, float]:
     return {name: round(value, 2) for name, value in scores.items()}
 
 
-def missing_libraries() -> tuple[str, ...]:
-    """Names of the scores that this environment cannot make."""
-    return tuple(name for name in ("ROUGE-L", "SacreBLEU") if name not in _libraries())
+def missing_scores() -> tuple[str, ...]:
+    """The scores that this environment cannot make, each with why: `SacreBLEU (No module named 'sacrebleu')`."""
+    return tuple(f"{name} ({why})" for name, why in _loaded()[1].items())
 
 
 def _normal(text: str) -> str:
@@ -73,21 +76,35 @@ def _f1(wanted: str, given: str) -> float:
     return 2 * precision * recall / (precision + recall)
 
 
+def _libraries() -> Mapping[str, Score]:
+    return _loaded()[0]
+
+
 @functools.lru_cache(maxsize=1)
-def _libraries() -> dict[str, Callable[[str, str], float]]:
-    scores: dict[str, Callable[[str, str], float]] = {}
-    # A broken library raises anything; answers are worth more than their scores, which can be made later.
-    try:
-        from rouge_score.rouge_scorer import RougeScorer
+def _loaded() -> tuple[dict[str, Score], dict[str, str]]:
+    """The scores that libraries make, by name, and why others cannot be made."""
+    scores: dict[str, Score] = {}
+    absent: dict[str, str] = {}
+    for name, load in (("ROUGE-L", _rouge), ("SacreBLEU", _bleu)):
+        try:
+            score = load()
+            # One that is only half there may fail when it is used first.
+            score("1", "1")
+            scores[name] = score
+        except Exception as error:  # noqa: BLE001
+            # A broken library raises anything; answers are worth more than their scores, which can be made later.
+            absent[name] = " ".join(str(error).split())[:200] or type(error).__name__
+    return scores, absent
 
-        scorer = RougeScorer(["rougeL"], use_stemmer=False)
-        scores["ROUGE-L"] = lambda wanted, given: 100 * scorer.score(wanted, given)["rougeL"].fmeasure
-    except Exception:  # noqa: BLE001
-        pass
-    try:
-        import sacrebleu
 
-        scores["SacreBLEU"] = lambda wanted, given: sacrebleu.corpus_bleu([given], [[wanted]]).score
-    except Exception:  # noqa: BLE001
-        pass
-    return scores
+def _rouge() -> Score:
+    from rouge_score.rouge_scorer import RougeScorer
+
+    scorer = RougeScorer(["rougeL"], use_stemmer=False)
+    return lambda wanted, given: 100 * scorer.score(wanted, given)["rougeL"].fmeasure
+
+
+def _bleu() -> Score:
+    import sacrebleu
+
+    return lambda wanted, given: sacrebleu.corpus_bleu([given], [[wanted]]).score

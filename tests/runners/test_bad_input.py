@@ -287,6 +287,18 @@ def test_a_gpu_that_does_not_exist_is_one_line(runner: Runner, tmp_path: Path) -
     assert "there is no GPU 'GPU-9', which CUDA_VISIBLE_DEVICES names" in ended.stderr
 
 
+def test_a_broken_score_library_costs_its_score_alone_and_is_said(runner: Runner, tmp_path: Path) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "sacrebleu.py").write_text('raise OSError("libfoo.so.1:\\n wrong ELF class")')
+    runner.env = {"PYTHONPATH": str(tmp_path / "broken")}
+
+    ended = runner.run()
+
+    assert ended.returncode == 0, ended.stderr
+    assert "warning: SacreBLEU (libfoo.so.1: wrong ELF class) cannot be computed here; " in ended.stderr
+    assert {tuple(result["Metrics"]) for result in runner.journal} == {("F1", "EM", "ROUGE-L")}
+
+
 def test_a_missing_model_folder_is_one_line(runner: Runner, tmp_path: Path) -> None:
     runner.python = PLAIN_PYTHON
     ended = runner.run("--model", tmp_path / "nowhere", engine="transformers")
