@@ -7,6 +7,7 @@ import json
 import queue
 import shutil
 import sys
+import threading
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -33,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--watch", action="store_true", help="read again each second, until Ctrl-C")
     parser.add_argument(
         "--timeout",
-        type=float,
+        type=_seconds,
         default=READ_TIMEOUT,
         metavar="SECONDS",
         help="give a driver that does not answer up after this long (default: %(default)g)",
@@ -218,3 +219,14 @@ def _cut(lines: list[str]) -> list[str]:
         return lines
     width = shutil.get_terminal_size().columns
     return [line if len(line) <= width else line[: width - 1] + "…" for line in lines]
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    # A thread waits no longer than that; NaN is above nothing.
+    if not 0 < seconds <= threading.TIMEOUT_MAX:
+        raise argparse.ArgumentTypeError(f"a number of seconds above 0 is expected, not {text!r}")
+    return seconds

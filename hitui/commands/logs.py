@@ -10,6 +10,7 @@ import os
 import sys
 import time
 
+from hitui.commands.scheduling import job_number
 from hitui.domain.jobs import Ended, Job, Starting
 from hitui.errors import NoSuchName, WorkspaceError
 from hitui.factory import Services, build_services
@@ -22,7 +23,7 @@ _CHUNK = 1 << 16
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("job", type=int, metavar="JOB", help="number of a job")
+    parser.add_argument("job", type=job_number, metavar="JOB", help="number of a job")
     parser.add_argument("-f", "--follow", action="store_true", help="go on until the job has ended")
 
 

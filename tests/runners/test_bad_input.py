@@ -268,13 +268,22 @@ def test_ids_that_are_no_json_are_one_line(runner: Runner, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    "wrong", [["--ids", "1", "--ids-file", "x"], ["--max-queries", "0"], ["--engine", "dmeo"], ["--unknown"]]
+    "wrong",
+    [
+        ["--ids", "1", "--ids-file", "x"],
+        ["--max-queries", "0"],
+        ["--max-queries", "x"],
+        ["--engine", "dmeo"],
+        ["--unknown"],
+    ],
 )
 def test_wrong_usage_is_status_2(runner: Runner, wrong: list[str]) -> None:
     ended = runner.run(*wrong)
 
     assert ended.returncode == 2
     assert not runner.output.exists()
+    # No word of the program's own code.
+    assert "_at_least_one" not in ended.stderr
 
 
 def test_a_gpu_that_does_not_exist_is_one_line(runner: Runner, tmp_path: Path) -> None:

@@ -128,3 +128,22 @@ def test_what_a_runner_says_of_itself_cannot_move_the_cursor(
     monkeypatch.setattr(launching, "PROGRESS_SECONDS", 0.0)
     launching.Teller().progress({3: JobProgress(phase="\x1b[2J\nloading", done=1, total=2)})
     assert capsys.readouterr().out == "job 3 ␛[2J\\x0aloading 1/2\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["gpus", "--timeout", "nan"], "a number of seconds above 0 is expected, not 'nan'"),
+        (["gpus", "--timeout=-1"], "a number of seconds above 0 is expected, not '-1'"),
+        (["gpus", "--timeout", "1e99"], "a number of seconds above 0 is expected, not '1e99'"),
+        (["logs", "1_0"], "the number of a job is expected, not '1_0'"),
+        (["logs", "last"], "the number of a job is expected, not 'last'"),
+    ],
+)
+def test_what_is_no_number_is_wrong_usage(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.endswith(f"{said}\n")
