@@ -24,7 +24,8 @@ from hitui.domain.queue import place_between
 from hitui.domain.schedule import Group, Schedule
 from hitui.domain.succession import StopWish, Successor, Toll
 from hitui.errors import LaunchError
-from hitui.supervisor.rows import COLUMNS, End, job_of, schedule_to_text
+from hitui.supervisor.asked import Asked
+from hitui.supervisor.rows import End, job_of, schedule_to_text
 from hitui.supervisor.store_reading import StoreReading
 from hitui.supervisor.wire import request_to_wire
 
@@ -297,12 +298,16 @@ class Store(StoreReading):
         return job
 
     def _insert(self, request: JobRequest, environment: int, schedule: Schedule) -> int:
-        for job in self._on(request.config):
-            same = any(_asks_the_same(part, request) for part in job.request.parts)
-            if same and job.id not in (*schedule.after, *schedule.after_success):
-                raise LaunchError(f"{request.config}: job {job.id} is already on it")
+        if self._asked is None:
+            self._asked = Asked(self._active.values())
+        for other in self._asked.same(request):
+            if other not in (*schedule.after, *schedule.after_success):
+                raise LaunchError(f"{request.config}: job {other} is already on it")
         last = self._database.execute("SELECT coalesce(max(id), 0) AS id FROM jobs").fetchone()["id"]
-        return self._insert_row(request, environment, schedule, float(last + 1))
+        new = self._insert_row(request, environment, schedule, float(last + 1))
+        # Those behind it in this very transaction are to know of it.
+        self._asked.add(new, request)
+        return new
 
     def _insert_row(
         self,
@@ -330,16 +335,6 @@ class Store(StoreReading):
         new = int(cursor.lastrowid or 0)
         self._touched.add(new)
         return new
-
-    def _on(self, config: str) -> list[Job]:
-        """Jobs on a config that have not ended, those of this very transaction too."""
-        rows = self._database.execute(
-            f"SELECT {COLUMNS} FROM jobs WHERE state != 'ended' AND config = :config"
-            f" UNION SELECT {COLUMNS} FROM jobs WHERE id IN (SELECT job FROM config_claims WHERE config = :config)"
-            " ORDER BY id",
-            {"config": config},
-        )
-        return list(map(job_of, rows))
 
     def _put_in_place_of(self, job: Job, environment: int, successor: Successor) -> int:
         new = self._insert_row(
@@ -375,12 +370,6 @@ class Store(StoreReading):
     def _release(self, job_id: int) -> None:
         self._database.execute("DELETE FROM gpu_claims WHERE job = ?", (job_id,))
         self._database.execute("DELETE FROM config_claims WHERE job = ?", (job_id,))
-
-
-def _asks_the_same(known: JobRequest, new: JobRequest) -> bool:
-    """Whether a request has nothing to add to a known one; the shards of one split each have."""
-    same = (known.config, known.ids, known.error_class) == (new.config, new.ids, new.error_class)
-    return same and new.keeps_off(known)
 
 
 def _with_others(job_ids: Sequence[int], old: set[int], new: Sequence[int]) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from hitui.domain.jobs import Ended, Job, one_line
 from hitui.errors import NoSuchName, SupervisorError
+from hitui.supervisor.asked import Asked
 from hitui.supervisor.rows import COLUMNS, job_of
 from hitui.supervisor.schema import VERSION, migrate, transaction, version_of
 from hitui.supervisor.trouble import disk_trouble, note_error
@@ -27,6 +28,8 @@ class StoreFile:
         self._read_only = read_only
         self._active: dict[int, Job] = {}
         """What has not ended, as it is committed; of the one who writes alone."""
+        self._asked: Asked | None = None
+        """What the active jobs ask for; None: nobody wanted to know yet."""
         self._touched: set[int] = set()
         self._order: tuple[Job, ...] | None = None
         self._started: tuple[Job, ...] | None = None
@@ -105,12 +108,19 @@ class StoreFile:
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         self._touched.clear()
-        with transaction(self._database):
-            yield
+        try:
+            with transaction(self._database):
+                yield
+        except BaseException:
+            # It may tell of jobs that never came about.
+            self._asked = None
+            raise
         if self._touched:
             self._order = self._started = None
         changed = tuple(job_of(self._row(job_id)) for job_id in sorted(self._touched))
         for job in changed:
+            if self._asked is not None:
+                self._asked.change(self._active.get(job.id), job)
             if isinstance(job.state, Ended):
                 self._active.pop(job.id, None)
             else:

@@ -92,6 +92,8 @@ def request_from_wire(value: Mapping[str, object]) -> JobRequest:
         raise ValueError("a request needs a config")
     if not isinstance(ids, (list, type(None))) or not isinstance(gpus, (list, type(None))):
         raise ValueError("ids and gpus are lists")
+    if ids is not None and not {type(task) for task in ids} <= {int, str}:
+        raise ValueError("an id is a whole number or a text")
     error_class, also = value.get("error_class"), value.get("also", [])
     if not isinstance(also, list):
         raise ValueError("also is a list")
