@@ -63,6 +63,7 @@ def _as_object(task: Task) -> dict[str, object]:
         "status": task.status.value,
         "class": task.error.value if task.error else None,
         "reason": task.reason,
+        "rung": task.rung,
     }
 
 

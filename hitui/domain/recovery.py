@@ -101,11 +101,19 @@ def asked_rung(error: ErrorClass | None) -> int | None:
 
 
 def is_exhausted(task: Task) -> bool:
-    """Whether a rerun keeps the error of a task without trying it, since every rung was tried.
+    """Whether a rerun keeps the error of a task without trying it, since every rung was tried: the last one by its
+    result's `Recovery`, or fewer where the error's own text says that for it there are no more.
 
     It counts as pending all the same: it has no answer. `--retry-exhausted` of the runner tries it again.
     """
-    return task.pending and task.reason.endswith(EXHAUSTED)
+    at_the_top = task.rung >= LAST_RUNG and asked_rung(task.error) is not None
+    return task.pending and (at_the_top or task.reason.endswith(EXHAUSTED))
+
+
+def rung_of(recovery: object) -> int:
+    """The number of the rung that a result's `Recovery` names; 0 where it names none."""
+    number = recovery.get("rung") if isinstance(recovery, dict) else None
+    return number if isinstance(number, int) and not isinstance(number, bool) and number > 0 else 0
 
 
 def _tokens(text: str) -> int | None:

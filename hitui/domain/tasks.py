@@ -70,6 +70,8 @@ class Outcome(msgspec.Struct, frozen=True):
     """The text of the error; empty for an answer."""
     seconds: float | None = None
     """How long the task took (`ProcessingTime`); None where the file does not say."""
+    rung: int = 0
+    """How far up the recovery ladder it was tried (`Recovery`), for an error; 0: as it was."""
 
 
 def what_counts(
@@ -115,6 +117,8 @@ class Task(msgspec.Struct, frozen=True):
     """Class of the newest result where that is an error, also while the task is blocked."""
     reason: str = ""
     """The error's text, or the names of the absent files; empty when done."""
+    rung: int = 0
+    """How far up the recovery ladder its newest result was tried, for a failed task; 0: as it was."""
 
     @property
     def pending(self) -> bool:
@@ -146,7 +150,7 @@ def task_states(
         if absent:
             tasks.append(Task(question.id, TaskStatus.BLOCKED, error, "missing file: " + ", ".join(absent)))
         elif outcome is not None:
-            tasks.append(Task(question.id, TaskStatus.ERROR, error, outcome.message))
+            tasks.append(Task(question.id, TaskStatus.ERROR, error, outcome.message, outcome.rung))
         else:
             tasks.append(Task(question.id, TaskStatus.MISSING, None, NEVER_ANSWERED))
     return tuple(tasks)

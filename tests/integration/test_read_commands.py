@@ -143,7 +143,13 @@ class TestIds:
 
     def test_reasons(self, sandbox: Sandbox) -> None:
         rows = {row["id"]: row for row in sandbox.json("ids", "g/text_html", "--pending")}
-        assert rows[3] == {"id": 3, "status": "error", "class": "text_too_large", "reason": TOO_LARGE}
+        assert rows[3] == {
+            "id": 3,
+            "status": "error",
+            "class": "text_too_large",
+            "reason": TOO_LARGE,
+            "rung": 0,
+        }
         assert rows[6]["status"] == "missing"
         run = sandbox.hitui("ids", "text_html", "--blocked")
         assert run.stdout == "8\tblocked\t-\tmissing file: table8.html\n"

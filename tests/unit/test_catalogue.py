@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -96,6 +97,23 @@ def test_of_two_errors_the_one_in_the_newer_file_counts_then_by_name(workspace: 
     write_results(folder / "results_9.json", [failure(2, "[ERROR] older")], at=1000)
     reasons = {task.id: task.reason for task in read(workspace).tasks if task.status is TaskStatus.ERROR}
     assert reasons == {1: "[ERROR] b", 2: "[ERROR] newer"}
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_the_rung_is_that_of_the_failed_result_that_counts(
+    workspace: Path, folder: Path, listed: bool
+) -> None:
+    if not listed:
+        (workspace / "data" / "questions.json").unlink()
+
+    def tried(task: int | str, rung: int) -> dict[str, Any]:
+        return {**failure(task), "Recovery": {"rung": rung}}
+
+    write_results(folder / "results_1.json", [tried(1, 1), tried(2, 4), tried(3, 3), tried(5, 2)], at=1000)
+    write_results(folder / "results_2.json", [tried(1, 2), failure(2), answer(3)], at=2000)
+    write_results(folder / "results_3.json", [tried("4", 3), failure(6)], at=3000)
+    rungs = {str(task.id): task.rung for task in read(workspace).tasks if task.status is TaskStatus.ERROR}
+    assert rungs == {"1": 2, "2": 0, "4": 3, "5": 2, "6": 0}
 
 
 def test_nothing_unchanged_is_parsed_twice(

@@ -7,7 +7,7 @@ from hitui_runners.realhitbench import recovery as runners
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hitui.domain.recovery import EXHAUSTED, LAST_RUNG, TEXT_BUDGET, Ladder, Rung, is_exhausted
+from hitui.domain.recovery import EXHAUSTED, LAST_RUNG, TEXT_BUDGET, Ladder, Rung, is_exhausted, rung_of
 from hitui.domain.tasks import ErrorClass, Task, TaskStatus, classify_prediction
 
 TEXTS = st.one_of(
@@ -76,7 +76,22 @@ def test_an_exhausted_task_is_pending_and_known_by_its_text() -> None:
     task = Task(1, TaskStatus.ERROR, ErrorClass.TEXT_TOO_LARGE, text)
     assert (task.pending, is_exhausted(task)) == (True, True)
     assert not is_exhausted(Task(1, TaskStatus.BLOCKED, ErrorClass.TEXT_TOO_LARGE, text))
-    assert not is_exhausted(Task(1, TaskStatus.ERROR, ErrorClass.TEXT_TOO_LARGE, text[: -len(EXHAUSTED)]))
+    said_by_none = text[: -len(EXHAUSTED)]
+    assert not is_exhausted(Task(1, TaskStatus.ERROR, ErrorClass.TEXT_TOO_LARGE, said_by_none))
+    # What stands in its `Recovery` goes without saying.
+    for rung in range(1, LAST_RUNG):
+        assert not is_exhausted(Task(1, TaskStatus.ERROR, ErrorClass.TEXT_TOO_LARGE, said_by_none, rung))
+    assert is_exhausted(Task(1, TaskStatus.ERROR, ErrorClass.TEXT_TOO_LARGE, said_by_none, LAST_RUNG))
+    assert not is_exhausted(Task(1, TaskStatus.ERROR, ErrorClass.NO_FINAL_ANSWER, "x", LAST_RUNG))
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["rung", "pixel_share"]), st.integers(-2, 6) | st.booleans() | st.floats()
+    )
+)
+def test_the_runner_reads_the_same_rung_of_a_result(recovery: dict[str, object]) -> None:
+    assert rung_of(recovery) == runners.tried_rung(recovery).number
 
 
 @given(TEXTS, LIMITS, st.integers(0, LAST_RUNG), st.sampled_from(["text", "image", "mix"]))

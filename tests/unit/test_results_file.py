@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from hitui.adapters.checkpoints import results_file
+from hitui.adapters.checkpoints.journal import Journal
 from hitui.adapters.checkpoints.reading import UnreadableFile
 from hitui.adapters.checkpoints.results_file import read_results_file
 from tests.tools.results import TOO_LARGE, answer, failure, write_results
@@ -33,6 +34,34 @@ def test_an_id_may_stand_twice(tmp_path: Path, order: list[dict[str, object]]) -
 def test_of_two_errors_the_later_counts(tmp_path: Path) -> None:
     path = write_results(tmp_path / "results.json", [failure(1, "[ERROR] one"), failure(1, "[ERROR] two")])
     assert read_results_file(path).errors == {1: "[ERROR] two"}
+
+
+@pytest.mark.parametrize("name", ["results.json", "results.jsonl"])
+@pytest.mark.parametrize("beyond_json", [False, True])
+def test_how_far_up_the_ladder_a_failed_task_was_tried_is_read(
+    tmp_path: Path, name: str, beyond_json: bool
+) -> None:
+    more = {"Metrics": {"F1": float("nan")}} if beyond_json else {}
+    entries = [
+        {**failure(1), "Recovery": {"rung": 1, "pixel_share": 0.5}},
+        {**failure(1), "Recovery": {"rung": 2}},
+        {**failure(2), "Recovery": {"rung": 3}},
+        failure(2),
+        {**answer(3), "Recovery": {"rung": 4}},
+        *({**failure(4 + at), "Recovery": odd} for at, odd in enumerate((None, [], "3", {"rung": True}))),
+        {**failure(8), "Recovery": {"rung": -1}},
+        failure(9),
+    ]
+    entries = [{**entry, **more} for entry in entries]
+    path = tmp_path / name
+    if name.endswith("l"):
+        path.write_text("".join(f"{json.dumps(entry)}\n" for entry in entries))
+        reading = Journal(path).read()
+    else:
+        reading = read_results_file(write_results(path, entries))
+    assert reading.rungs == {1: 2}
+    assert set(reading.answered) == {3}
+    assert set(reading.errors) == {1, 2, 4, 5, 6, 7, 8, 9}
 
 
 def test_a_bare_list_is_read(tmp_path: Path) -> None:

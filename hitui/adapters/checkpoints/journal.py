@@ -15,7 +15,8 @@ from typing import BinaryIO
 import msgspec
 
 from hitui.adapters.checkpoints.reading import FileReading, UnreadableFile
-from hitui.adapters.checkpoints.results_file import id_of, seconds_of
+from hitui.adapters.checkpoints.results_file import NO_RECOVERY, id_of, rung_in, seconds_of
+from hitui.domain.recovery import rung_of
 from hitui.domain.tasks import ERROR_PREFIX, TaskId
 
 LONGEST_LINE = 64 * 1024 * 1024
@@ -24,8 +25,8 @@ _TAIL = 256
 _MOST_NAMED = 5
 """Lines of no use that are named one by one."""
 
-_Result = tuple[TaskId, str, float | None]
-"""Id, `Prediction`, `ProcessingTime` in seconds."""
+_Result = tuple[TaskId, str, float | None, int]
+"""Id, `Prediction`, `ProcessingTime` in seconds, rung of the recovery ladder of a failed one."""
 _NO_JSON = "is no JSON: not counted; its task runs again"
 
 
@@ -33,6 +34,7 @@ class _Line(msgspec.Struct, gc=False):
     id: TaskId
     Prediction: str
     ProcessingTime: float | None = None
+    Recovery: msgspec.Raw = NO_RECOVERY
 
 
 _decode_line = msgspec.json.Decoder(_Line).decode
@@ -109,6 +111,7 @@ class _Contents:
         self._begins_useless = False
         self._answered: dict[TaskId, float | None] = {}
         self._errors: dict[TaskId, str] = {}
+        self._rungs: dict[TaskId, int] = {}
         self._repeated: dict[TaskId, None] = {}
         self._problems: list[str] = []
 
@@ -116,6 +119,7 @@ class _Contents:
         other = copy.copy(self)
         other._answered, other._errors = dict(self._answered), dict(self._errors)
         other._repeated, other._problems = dict(self._repeated), list(self._problems)
+        other._rungs = dict(self._rungs)
         return other
 
     def add(self, line: bytes) -> None:
@@ -127,9 +131,12 @@ class _Contents:
             self._reject(result)
             return
         self._results += 1
-        task, prediction, seconds = result
+        task, prediction, seconds, rung = result
         if prediction.startswith(ERROR_PREFIX):
             self._errors[task] = prediction
+            self._rungs.pop(task, None)
+            if rung:
+                self._rungs[task] = rung
             return
         if task in self._answered:
             self._repeated[task] = None
@@ -156,9 +163,8 @@ class _Contents:
             )
         more = self._useless - len(self._problems)
         problems = (*self._problems, f"{more} more lines are no results: not counted")
-        return FileReading(
-            self._answered, self._errors, tuple(self._repeated), problems if more else problems[:-1]
-        )
+        said = problems if more else problems[:-1]
+        return FileReading(self._answered, self._errors, tuple(self._repeated), said, self._rungs)
 
 
 def _parse(line: bytes) -> _Result | str:
@@ -167,7 +173,7 @@ def _parse(line: bytes) -> _Result | str:
         result = _decode_line(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _parse_tolerantly(line)
-    return result.id, result.Prediction, result.ProcessingTime
+    return result.id, result.Prediction, result.ProcessingTime, rung_in(result.Recovery)
 
 
 def _parse_tolerantly(line: bytes) -> _Result | str:
@@ -180,4 +186,5 @@ def _parse_tolerantly(line: bytes) -> _Result | str:
     if task is None or "Prediction" not in entry:
         return f"is a result without {'an id' if task is None else 'Prediction'}: not counted"
     prediction = entry["Prediction"]
-    return task, prediction if isinstance(prediction, str) else "", seconds_of(entry)
+    text = prediction if isinstance(prediction, str) else ""
+    return task, text, seconds_of(entry), rung_of(entry.get("Recovery"))

@@ -73,6 +73,8 @@ class FileReading(msgspec.Struct, frozen=True):
     """Ids with more than one result in a JSON file, more than one answer in a journal."""
     problems: tuple[str, ...] = ()
     """What was wrong with single entries, without the file's name."""
+    rungs: dict[TaskId, int] = {}
+    """Task → the rung of the recovery ladder that its last failed result names (`Recovery`), where it does."""
 
 
 class ReadContext:

@@ -114,6 +114,7 @@ class RealHiTBenchReader:
                 self._context.shown(path): reading.repeated for path, _, reading in usable if reading.repeated
             },
             unread_files=unread_files,
+            rungs=_rungs([reading for _, _, reading in usable]),
         )
 
     def _reading_of(self, path: str, signature: Signature) -> tuple[FileReading | None, tuple[str, ...]]:
@@ -166,6 +167,7 @@ class RealHiTBenchReader:
         repeated: Mapping[str, tuple[TaskId, ...]],
         unread_files: int = 0,
         notes: tuple[str, ...] = (),
+        rungs: Mapping[TaskId, int] | None = None,
     ) -> Reading:
         questions = self._context.questions
         seconds = [value for value in answered.values() if value is not None]
@@ -184,7 +186,7 @@ class RealHiTBenchReader:
                 unread_files=unread_files,
                 seconds_per_task=median,
             )
-            return Reading(state, lambda: _tasks_without_list(answered, failed), repeated)
+            return Reading(state, lambda: _tasks_without_list(answered, failed, rungs or {}), repeated)
         by_id = questions.by_id
         unknown = _adopt_ids(by_id, answered, failed)
         absent = self._absent(config)
@@ -222,7 +224,8 @@ class RealHiTBenchReader:
         def make_tasks() -> tuple[Task, ...]:
             outcomes = {task: Outcome(None, seconds=seconds) for task, seconds in answered.items()}
             for task, prediction in failed.items():
-                outcomes[task] = Outcome(_class_of(prediction), prediction)
+                rung = _rung(task, rungs) if rungs else 0
+                outcomes[task] = Outcome(_class_of(prediction), prediction, rung=rung)
             return task_states(questions.questions, outcomes, absent)
 
         return Reading(state, make_tasks, repeated, unknown)
@@ -315,12 +318,30 @@ def _note_other_total(source: str, total: int, questions: QuestionList) -> tuple
     )
 
 
+def _rungs(readings: Sequence[FileReading]) -> dict[TaskId, int]:
+    """The rungs of the failed results that count, those of several files together: older ones first."""
+    found: dict[TaskId, int] = {}
+    for reading in readings:
+        if found:
+            for task in reading.errors:
+                found.pop(task, None)
+        found.update(reading.rungs)
+    return found
+
+
+def _rung(task: TaskId, rungs: Mapping[TaskId, int]) -> int:
+    """That of a task of the question list, whose results may give its id as text."""
+    twin = twin_of(task)
+    return rungs.get(task) or (rungs.get(twin, 0) if twin is not None else 0)
+
+
 def _tasks_without_list(
-    answered: Mapping[TaskId, float | None], failed: Mapping[TaskId, str]
+    answered: Mapping[TaskId, float | None], failed: Mapping[TaskId, str], rungs: Mapping[TaskId, int]
 ) -> tuple[Task, ...]:
     done = [Task(task, TaskStatus.DONE) for task in answered]
     errors = [
-        Task(task, TaskStatus.ERROR, _class_of(prediction), prediction) for task, prediction in failed.items()
+        Task(task, TaskStatus.ERROR, _class_of(prediction), prediction, rungs.get(task, 0))
+        for task, prediction in failed.items()
     ]
     return tuple(sorted([*done, *errors], key=lambda task: (isinstance(task.id, str), task.id)))
 

@@ -28,6 +28,7 @@ from typing import Any
 import msgspec
 
 from hitui.adapters.checkpoints.reading import FileReading, UnreadableFile, listed
+from hitui.domain.recovery import rung_of
 from hitui.domain.tasks import ERROR_PREFIX, TaskId
 
 LARGE = 64 * 1024 * 1024
@@ -52,10 +53,15 @@ _PLACE = re.compile(r"\(byte (\d+)\)")
 """In the messages of msgspec about malformed JSON; it says none where the text is only cut off."""
 
 
+NO_RECOVERY = msgspec.Raw(b"null")
+
+
 class _Result(msgspec.Struct, gc=False):
     id: TaskId
     Prediction: str
     ProcessingTime: float | None = None
+    Recovery: msgspec.Raw = NO_RECOVERY
+    """As it stands there: of answers nobody asks."""
 
 
 class _Results(msgspec.Struct, gc=False):
@@ -138,20 +144,22 @@ def _is_python_number(text: bytes) -> bool:
 def _reduce(results: list[_Result]) -> FileReading:
     # Comprehensions over all results cost as much as a fifth of the parsing: two, where ids are unique.
     answered = {result.id: result.ProcessingTime for result in results}
-    errors = {
-        result.id: result.Prediction for result in results if result.Prediction.startswith(ERROR_PREFIX)
-    }
+    failed = [result for result in results if result.Prediction.startswith(ERROR_PREFIX)]
+    errors = {result.id: result.Prediction for result in failed}
+    rungs = {result.id: rung_in(result.Recovery) for result in failed}
+    rungs = {task: rung for task, rung in rungs.items() if rung}
     if len(answered) == len(results):
         for task in errors:
             del answered[task]
-        return FileReading(answered, errors)
+        return FileReading(answered, errors, rungs=rungs)
     answered = {
         result.id: result.ProcessingTime
         for result in results
         if not result.Prediction.startswith(ERROR_PREFIX)
     }
     counts = Counter(result.id for result in results)
-    return FileReading(answered, errors, tuple(task for task, count in counts.items() if count > 1))
+    repeated = tuple(task for task, count in counts.items() if count > 1)
+    return FileReading(answered, errors, repeated, rungs=rungs)
 
 
 def _parse_tolerantly(content: bytes) -> FileReading:
@@ -173,6 +181,7 @@ def reduce_entries(entries: list[Any]) -> FileReading:
     """Results of any shape, an entry at a time; what cannot be used is counted in the problems."""
     answered: dict[TaskId, float | None] = {}
     errors: dict[TaskId, str] = {}
+    rungs: dict[TaskId, int] = {}
     counts: Counter[TaskId] = Counter()
     without_id: list[int] = []
     without_prediction: list[TaskId] = []
@@ -188,6 +197,7 @@ def reduce_entries(entries: list[Any]) -> FileReading:
         prediction = entry["Prediction"]
         if isinstance(prediction, str) and prediction.startswith(ERROR_PREFIX):
             errors[task] = prediction
+            rungs[task] = rung_of(entry.get("Recovery"))
         else:
             answered[task] = seconds_of(entry)
     problems = []
@@ -202,7 +212,13 @@ def reduce_entries(entries: list[Any]) -> FileReading:
         errors,
         tuple(task for task, count in counts.items() if count > 1),
         tuple(problems),
+        {task: rung for task, rung in rungs.items() if rung},
     )
+
+
+def rung_in(recovery: msgspec.Raw) -> int:
+    """The rung that the text of a `Recovery` names; 0 where it names none."""
+    return 0 if recovery is NO_RECOVERY else rung_of(msgspec.json.decode(recovery))
 
 
 def id_of(entry: object) -> TaskId | None:
