@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from msgspec.structs import replace
 from textual import events
@@ -144,7 +146,9 @@ async def test_a_slash_is_a_letter_of_the_filter_that_is_being_typed() -> None:
 
 async def test_the_mouse_selects_and_a_double_click_opens() -> None:
     async with Dashboard(sample.services()).run_test(size=WIDE, notifications=True) as pilot:
-        await shown(pilot, "1 to rerun")
+        # With the GPUs the rows have found their places.
+        await shown(pilot, "1 to rerun", "5-7 ")
+        await pilot.pause()
         row = screen_text(pilot).splitlines().index(line_with(pilot, "text_latex"))
         await pilot.click(offset=(5, row))
         await shown(pilot, "▸  qwen3vl_text/text_latex")
@@ -171,15 +175,18 @@ async def test_letters_and_slashes_that_come_at_once_stay_in_their_order(opened_
         assert line.value == "pic/mix_html/x"
 
 
-@pytest.mark.parametrize("opened_by", ["", "Q"])
-async def test_letters_right_behind_the_key_of_the_filter_are_part_of_it_and_no_wishes(
-    opened_by: str,
+@pytest.mark.parametrize(("opened_by", "there"), [("", "text_html"), ("Q", "Queue"), ("l", "f follow")])
+async def test_letters_right_behind_the_key_of_the_line_to_type_into_are_part_of_it_and_no_wishes(
+    opened_by: str, there: str, tmp_path: Path
 ) -> None:
-    async with Dashboard(sample.services()).run_test(size=WIDE, notifications=True) as pilot:
-        await shown(pilot, "text_html")
+    log = tmp_path / "log"
+    log.write_text("a line\n")
+    services = sample.services(known_jobs=sample.jobs(str(log)))
+    async with Dashboard(services).run_test(size=WIDE, notifications=True) as pilot:
+        await shown(pilot, "a line")
         if opened_by:
             await pilot.press(opened_by)
-            await shown(pilot, "Queue")
+        await shown(pilot, there)
         await pilot.pause()
         for key, character in (("slash", "/"), ("T", "T"), ("plus", "+"), ("p", "p"), ("x", "x")):
             pilot.app.post_message(events.Key(key, character))

@@ -34,6 +34,7 @@ class MoreRoom(OneLine):
 
 class FullScreen(Screen[None]):
     _focused_before: Widget | None = None
+    _entry: Input | None = None
 
     @property
     def dashboard(self) -> Dashboard:
@@ -56,10 +57,38 @@ class FullScreen(Screen[None]):
         """Workers of a screen fail as those of the app do: in words."""
         self.dashboard.on_worker_state_changed(event)
 
-    @staticmethod
-    def type_slash(line: Input) -> None:
-        """Names hold it, too: behind the letters that were handed to the line before and still wait there."""
-        line.post_message(events.Key("slash", "/"))
+    def mount_entry(self, placeholder: str, *, id: str) -> None:
+        """A line to type into, above the keys and out of sight.
+
+        It is there before it is asked for, and its key is to be a binding with priority: letters that follow the
+        key at once, as a paste or a script sends them, are then typed into it and are no wishes.
+        """
+        from textual.widgets import Input
+
+        self._entry = Input(placeholder=placeholder, id=id, compact=True)
+        self._entry.display = False
+        self.mount(self._entry, before="#keys")
+
+    def open_entry(self, value: str) -> None:
+        """Shows the line, with this text in it; typed into it, the key that opens it is a letter as all others."""
+        if self._entry is None:
+            return
+        if self.focused is self._entry:
+            # Behind the letters that were handed to the line before and still wait there.
+            self._entry.post_message(events.Key("slash", "/"))
+            return
+        self._entry.value = value
+        self._entry.display = True
+        self.set_focus(self._entry)
+
+    @property
+    def entry_is_open(self) -> bool:
+        return self._entry is not None and self._entry.display
+
+    def close_entry(self, back_to: Widget) -> None:
+        if self._entry is not None:
+            self._entry.display = False
+        back_to.focus()
 
     def resized(self, width: int, height: int) -> None:
         """Called after each change of size."""

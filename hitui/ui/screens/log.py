@@ -25,7 +25,13 @@ class LogScreen(FullScreen):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f", "toggle_follow", "follow", id="log-screen.follow", tooltip="follow the end, or stay"),
         Binding(
-            "slash", "search", "search", key_display="/", id="log-screen.search", tooltip="search for a text"
+            "slash",
+            "search",
+            "search",
+            key_display="/",
+            priority=True,
+            id="log-screen.search",
+            tooltip="search for a text",
         ),
         Binding("n", "next(True)", "next", id="log-screen.next", tooltip="the next place of the search"),
         Binding("N", "next(False)", "previous", id="log-screen.previous", tooltip="the place before"),
@@ -43,7 +49,6 @@ class LogScreen(FullScreen):
         self._path = path
         self.rule = Rule(id="log-rule")
         self.log_view = LogView(id="log-full")
-        self._input: Input | None = None
         self._searched = ""
 
     def compose(self) -> ComposeResult:
@@ -53,6 +58,7 @@ class LogScreen(FullScreen):
         yield KeyLine([binding for binding in self.BINDINGS if isinstance(binding, Binding)])
 
     def on_mount(self) -> None:
+        self.mount_entry("text; Enter searches upwards, capitals count", id="search")
         self.log_view.reader.open(self._path)
         self._title()
 
@@ -83,19 +89,11 @@ class LogScreen(FullScreen):
         self.log_view.reader.follow()
 
     def action_search(self) -> None:
-        from textual.widgets import Input
-
-        if self._input is None:
-            line = Input(
-                placeholder="text; Enter searches upwards, capitals count", id="search", compact=True
-            )
-            self._input = line
-            self.mount(line, before="#keys")
-            line.focus()
+        self.open_entry("")
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         self._searched = event.value
-        self._leave_input()
+        self.close_entry(self.log_view)
         # At the end of a log what is looked for stands above; elsewhere below.
         self.log_view.reader.search(self._searched, forward=not self.log_view.window.following)
 
@@ -111,13 +109,7 @@ class LogScreen(FullScreen):
         self.app.push_screen(HelpScreen(self))
 
     def action_back(self) -> None:
-        if self._input is not None:
-            self._leave_input()
+        if self.entry_is_open:
+            self.close_entry(self.log_view)
         else:
             self.dismiss()
-
-    def _leave_input(self) -> None:
-        if self._input is not None:
-            self._input.remove()
-            self._input = None
-        self.log_view.focus()

@@ -54,8 +54,6 @@ class MainScreen(FullScreen):
             "filter",
             "filter",
             key_display="/",
-            # Seen before the next key is handed to whatever has the focus: letters that follow at once, as a
-            # paste or a script sends them, are part of the filter and no wishes.
             priority=True,
             id="main.filter",
             tooltip="show only configs that match",
@@ -99,7 +97,6 @@ class MainScreen(FullScreen):
         """Config and path whose log is shown."""
         self._log_note = ""
         """What stands in the place of a log that a queued job does not have yet."""
-        self._input: Input | None = None
 
     def compose(self) -> ComposeResult:
         yield MoreRoom()
@@ -133,7 +130,7 @@ class MainScreen(FullScreen):
 
     def _show_data(self) -> None:
         app = self.dashboard
-        self._mount_filter()
+        self.mount_entry("words of a name or a state", id="filter")
         self.watch(app, "gpu_snapshot", self._show_gpus)
         self.watch(app, "workspace_snapshot", self._show_configs)
         self.watch(app, "jobs_snapshot", self._show_jobs)
@@ -143,6 +140,7 @@ class MainScreen(FullScreen):
     def resized(self, width: int, height: int) -> None:
         self._lay_out()
         self.call_after_refresh(self._title_both)
+        self.call_after_refresh(self._show_header)
 
     def _title_both(self) -> None:
         self._title_gpus()
@@ -188,11 +186,11 @@ class MainScreen(FullScreen):
             self._lay_out()
             self.call_after_refresh(self._title_both)
         self._title_configs()
+        self._show_header()
         self._show_log(self.table.selected)
 
     def _title_configs(self) -> None:
         self.config_rule.show(*self._board.config_title(self.table))
-        self._show_header()
 
     def _show_header(self) -> None:
         summary = self._board.summary(self._rows, wide=self.size.width >= 100)
@@ -360,35 +358,15 @@ class MainScreen(FullScreen):
 
         self.app.push_screen(init_note(self.dashboard.services.settings))
 
-    def _mount_filter(self) -> None:
-        from textual.widgets import Input
-
-        self._input = Input(placeholder="words of a name or a state", id="filter", compact=True)
-        self._input.display = False
-        self.mount(self._input, before="#keys")
-
     def action_filter(self) -> None:
-        line = self._input
-        if line is None:
-            return
-        if self.focused is line:
-            self.type_slash(line)
-            return
-        line.value = self.table.wanted
-        line.display = True
-        self.set_focus(line)
+        self.open_entry(self.table.wanted)
 
     def on_input_changed(self, event: Input.Changed) -> None:
         self.table.show_matching(event.value.strip())
 
     def on_input_submitted(self) -> None:
-        self._leave_filter()
+        self.close_entry(self.table)
 
     def action_show_all(self) -> None:
-        self._leave_filter()
+        self.close_entry(self.table)
         self.table.show_matching("")
-
-    def _leave_filter(self) -> None:
-        if self._input is not None:
-            self._input.display = False
-        self.table.focus()

@@ -111,7 +111,6 @@ class QueueScreen(FullScreen):
         self.table = QueueTable()
         self.facts_rule = Rule(id="job-rule")
         self.facts = JobFacts()
-        self._input: Input | None = None
         self._wanted = ""
         self._stale = False
         """Something changed while another screen was above."""
@@ -126,7 +125,7 @@ class QueueScreen(FullScreen):
 
     def on_mount(self) -> None:
         self.rule.show_focus(True)
-        self._mount_filter()
+        self.mount_entry("words of a config, a group or a reason", id="filter")
         for name in ("jobs_snapshot", "progress"):
             self.watch(self.dashboard, name, self._show, init=False)
         self.watch(self.dashboard, "gpu_snapshot", self._show_labels, init=False)
@@ -265,41 +264,20 @@ class QueueScreen(FullScreen):
 
         self.app.push_screen(HelpScreen(self))
 
-    def _mount_filter(self) -> None:
-        from textual.widgets import Input
-
-        # There before it is asked for: letters that follow `/` at once must be part of the filter and no wishes.
-        self._input = Input(placeholder="words of a config, a group or a reason", id="filter", compact=True)
-        self._input.display = False
-        self.mount(self._input, before="#keys")
-
     def action_filter(self) -> None:
-        line = self._input
-        if line is None:
-            return
-        if self.focused is line:
-            self.type_slash(line)
-            return
-        line.value = self._wanted
-        line.display = True
-        self.set_focus(line)
+        self.open_entry(self._wanted)
 
     def on_input_changed(self, event: Input.Changed) -> None:
         self._wanted = event.value.strip()
         self._show()
 
     def on_input_submitted(self) -> None:
-        self._leave_filter()
-
-    def _leave_filter(self) -> None:
-        if self._input is not None:
-            self._input.display = False
-        self.table.focus()
+        self.close_entry(self.table)
 
     def action_back(self) -> None:
         """Out of the filter first."""
-        if self._wanted or (self._input is not None and self._input.display):
-            self._leave_filter()
+        if self._wanted or self.entry_is_open:
+            self.close_entry(self.table)
             self._wanted = ""
             self._show()
         else:
