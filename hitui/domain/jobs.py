@@ -245,7 +245,7 @@ def decide_ending(
     said = f": {last_words}" if last_words else ""
     if signal is not None:
         hint = "; if nobody here did it, the machine ran out of memory (see dmesg)" if signal == 9 else ""
-        hint = "; the machine ran out of memory" if out_of_memory else hint
+        hint = "; the kernel ended it for lack of memory" if out_of_memory else hint
         return Ending.FAILED, f"ended by {signal_name(signal)}{hint}{said}"
     return Ending.FAILED, f"exit status {status}{said}"
 

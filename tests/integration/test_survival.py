@@ -233,7 +233,7 @@ def test_what_a_launcher_records_of_a_kill_for_lack_of_memory_decides(here: Cont
     here.service.ensure_supervisor()
     reason = here.ended(job_id).reason
     assert reason == (
-        "ended by SIGKILL; the machine ran out of memory; not tried again: it would run out of memory again"
+        "ended by SIGKILL; the kernel ended it for lack of memory; not tried again: it would run out of memory again"
     )
     assert followers(here, job_id) == 0
 
@@ -257,7 +257,7 @@ def test_a_job_that_the_kernel_ends_for_lack_of_memory_says_so_and_is_not_tried_
             here.ended(follower(here, job_id).id)
         else:
             assert state.reason == (
-                "ended by SIGKILL; the machine ran out of memory; not tried again: it would run out of memory again"
+                "ended by SIGKILL; the kernel ended it for lack of memory; not tried again: it would run out of memory again"
             )
             assert followers(here, job_id) == 0
         assert len((here.output("large") / "starts").read_text().split()) == (2 if group is None else 1)

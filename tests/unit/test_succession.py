@@ -129,7 +129,7 @@ def test_what_the_kernel_ended_for_lack_of_memory_is_left_and_says_so() -> None:
     assert left_because(job(), end, RetryRules()) == "it would run out of memory again"
     assert left_because(job(), HowItEnded(Ending.FAILED, NOW, 600.0, signal=9), RetryRules()) == ""
     ended = decide_ending(status=None, signal=9, error=None, stop_asked=False, out_of_memory=True)
-    assert ended == (Ending.FAILED, "ended by SIGKILL; the machine ran out of memory")
+    assert ended == (Ending.FAILED, "ended by SIGKILL; the kernel ended it for lack of memory")
 
 
 def test_an_out_of_memory_is_found_above_the_complaints_that_follow_it_and_no_further() -> None:
