@@ -9,19 +9,16 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from hitui.domain.claims import Claim, Claims, Grip, with_claim
 from hitui.domain.configs import ConfigState
 from hitui.domain.gpus import GpuSnapshot
 from hitui.domain.jobs import Job, JobRequest, JobsSnapshot
-from hitui.domain.launches import LaunchPlan, PlannedLaunch
-from hitui.domain.placement import GpuRules, gpus_for_jobs, never_enough, place
+from hitui.domain.launches import LaunchPlan
 from hitui.domain.schedule import Schedule
 from hitui.errors import HituiError, LaunchError, NoSuchName, SupervisorError
 from hitui.paths import RuntimePaths
-from hitui.services.placing import claims_now
+from hitui.services.planning import plan_launches
 from hitui.settings import Settings
 from hitui.supervisor.client import SupervisorClient, Watch
-from hitui.supervisor.needs import gpu_rules, need_of
 
 RETRY_SECONDS = 2.0
 """How soon it is looked again whether a supervisor answers: another command may have started one."""
@@ -149,62 +146,7 @@ class JobsService:
     def plan(self, requests: Sequence[JobRequest], workspace: Workspace, gpus: GpuSnapshot) -> LaunchPlan:
         """What the requests would do now. Looks at nothing but what it is given and the latest jobs."""
         states = {state.name: state for state in workspace.configs}
-        rules = gpu_rules(self._settings)
-        configs = {name: state.config for name, state in states.items()}
-        claims = claims_now(self._settings, self._latest, configs, gpus)
-        launches = []
-        for request in requests:
-            launch = self._planned(request, states.get(request.config), gpus, rules, claims)
-            launches.append(launch)
-            if launch.refused is None:
-                need = need_of(self._settings, states[request.config].config)
-                placed = place(gpus, need, rules, claims, request.gpus)
-                # The next request of the same plan finds these taken, or kept.
-                uuids = placed.gpus or placed.keeps
-                claims = with_claim(claims, uuids, Claim(0, need.memory, need.share, grip=Grip.PLANNED))
-        return LaunchPlan(tuple(launches))
-
-    def _planned(
-        self,
-        request: JobRequest,
-        state: ConfigState | None,
-        gpus: GpuSnapshot,
-        rules: GpuRules,
-        claims: Claims,
-    ) -> PlannedLaunch:
-        if state is None:
-            return PlannedLaunch(request, None, "", None, "", refused="no such config")
-        count = _task_count(request, state)
-        seconds = None
-        if count is not None and state.seconds_per_task is not None:
-            seconds = count * state.seconds_per_task
-        need = need_of(self._settings, state.config)
-        placed = place(gpus, need, rules, claims, request.gpus)
-        where = f"waits for {placed.waits_for}" if placed.waits_for else "no GPU needed"
-        if placed.gpus:
-            labels = [gpu.label for gpu in gpus_for_jobs(gpus) if gpu.uuid in placed.gpus]
-            where = f"GPU {', '.join(labels)} now"
-        refused = self._refusal(state, count) or never_enough(gpus, need, rules, request.gpus) or None
-        writes = self._settings.shown(state.config.output)
-        return PlannedLaunch(request, count, where, seconds, writes, refused)
-
-    def _refusal(self, state: ConfigState, count: int | None) -> str:
-        running = self._latest.active_for(state.name)
-        if running is not None:
-            return f"job {running.id} is already on it ({running.word})"
-        if state.config.runner is None:
-            return "no runner is named for it in hitui.toml"
-        if state.config.runner not in self._settings.runners:
-            return f"there is no [runner.{state.config.runner}] in hitui.toml"
-        if self._settings.runners[state.config.runner].engine is not None and state.config.modality is None:
-            return "its modality cannot be told; name it in its [[config]]"
-        if not state.scanned:
-            return "its results are still being read"
-        if state.hides_answers:
-            return state.problems[0]
-        if count == 0:
-            return f"nothing is pending, {state.blocked} blocked" if state.blocked else "nothing is pending"
-        return ""
+        return plan_launches(self._settings, self._latest, requests, states, gpus)
 
     def _follow(self, publish: Callable[[JobsSnapshot], None]) -> None:
         while not self._closed.is_set():
@@ -258,14 +200,3 @@ def _environment() -> dict[str, str]:
             f"{name}={value}".encode()
             found[name] = value
     return found
-
-
-def _task_count(request: JobRequest, state: ConfigState) -> int | None:
-    """How many tasks would run; None where the runner decides."""
-    if state.total is None:
-        return None
-    if request.ids is not None:
-        return len(request.ids)
-    if request.error_class is not None:
-        return dict(state.error_classes).get(request.error_class, 0)
-    return state.pending

@@ -147,3 +147,23 @@ def test_what_is_kept_for_a_queued_job_is_not_offered_and_what_only_waits_for_ot
     service._latest = JobsSnapshot((running, replace(queued, schedule=Schedule(held="by hand"))), 1)
     free = service.plan([JobRequest("c")], Workspace(states), machine(60, 60)).launches[0]
     assert free.where == "GPU 1 now"
+
+
+def test_what_may_be_split_takes_its_share_of_the_free_gpus(tmp_path: Path) -> None:
+    runners = {"own": RunnerSettings(command=["true", "{ids}", "{output}"], shards=3)}
+    settings = Settings(root=tmp_path, gpus=GpuSettings(min_free="20GiB"), runners=runners)
+    split = JobsService(settings, RuntimePaths(tmp_path / "state", tmp_path / "run"))
+    four = machine(60, 60, 60, 60)
+    launch = plan(split, four, state("a", missing=594)).launches[0]
+    assert (launch.where, launch.seconds) == ("GPU 0, 1, 2 now, in 3 shards", 2400.0)
+    # So little is not worth a load of the model.
+    assert plan(split, four, state("a")).launches[0].where == "GPU 0 now"
+    both = plan(split, four, state("a", missing=594), state("b", missing=594))
+    assert [launch.where for launch in both.launches] == [
+        "GPU 0, 1 now, in 2 shards",
+        "GPU 2, 3 now, in 2 shards",
+    ]
+    named = plan(split, four, state("a"), gpus=("1", "3"), shards=2).launches[0]
+    assert named.where == "GPU 1, 3 now, in 2 shards"
+    without = plan(split, machine(60), state("a", missing=594)).launches[0]
+    assert without.where == "GPU 0 now"

@@ -1,0 +1,152 @@
+"""What requests would do if they were submitted now: on which GPUs, how many tasks, about how long, or why not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+
+from hitui.domain.claims import Claim, Grip, with_claim
+from hitui.domain.configs import ConfigState
+from hitui.domain.gpus import GpuSnapshot
+from hitui.domain.jobs import JobRequest, JobsSnapshot
+from hitui.domain.launches import LaunchPlan, PlannedLaunch
+from hitui.domain.placement import Need, gpus_for_jobs, never_enough, place
+from hitui.domain.shards import worth_splitting
+from hitui.services.placing import claims_now
+from hitui.settings import Settings
+from hitui.supervisor.joining import UNKNOWN_SECONDS
+from hitui.supervisor.needs import gpu_rules, need_of
+from hitui.supervisor.sharding import most_shards
+
+
+def plan_launches(
+    settings: Settings,
+    jobs: JobsSnapshot,
+    requests: Sequence[JobRequest],
+    states: Mapping[str, ConfigState],
+    gpus: GpuSnapshot,
+) -> LaunchPlan:
+    """`states` are the configs by name. Looks at nothing but what it is given."""
+    return _Planner(settings, jobs, states, gpus).plan(requests)
+
+
+class _Planner:
+    def __init__(
+        self, settings: Settings, jobs: JobsSnapshot, states: Mapping[str, ConfigState], gpus: GpuSnapshot
+    ) -> None:
+        self._settings = settings
+        self._jobs = jobs
+        self._states = states
+        self._gpus = gpus
+        self._rules = gpu_rules(settings)
+        configs = {name: state.config for name, state in states.items()}
+        self._claims = claims_now(settings, jobs, configs, gpus)
+
+    def plan(self, requests: Sequence[JobRequest]) -> LaunchPlan:
+        launches = []
+        for number, request in enumerate(requests):
+            state = self._states.get(request.config)
+            if state is None:
+                launches.append(PlannedLaunch(request, None, "", None, "", refused="no such config"))
+            else:
+                launches.append(self._planned(request, state, requests[number + 1 :]))
+        return LaunchPlan(tuple(launches))
+
+    def _planned(
+        self, request: JobRequest, state: ConfigState, behind: Sequence[JobRequest]
+    ) -> PlannedLaunch:
+        count = _task_count(request, state)
+        need = need_of(self._settings, state.config)
+        refused = self._refusal(request, state, count, need)
+        placed = place(self._gpus, need, self._rules, self._claims, request.gpus)
+        seconds = None
+        if count is not None and state.seconds_per_task is not None:
+            seconds = count * state.seconds_per_task
+        where = f"waits for {placed.waits_for}" if placed.waits_for else "no GPU needed"
+        uuids, shards = placed.gpus, 1
+        if not placed.waits_for and not refused:
+            uuids, shards = self._split(request, state, need, placed.gpus, behind)
+        if uuids:
+            labels = [gpu.label for gpu in gpus_for_jobs(self._gpus) if gpu.uuid in uuids]
+            where = f"GPU {', '.join(labels)} now"
+        if shards > 1:
+            where += f", in {shards} shards"
+            seconds = None if seconds is None else seconds / shards
+        if not refused:
+            # The next request of the same plan finds these taken, or kept.
+            claim = Claim(0, need.memory, need.share, grip=Grip.PLANNED)
+            self._claims = with_claim(self._claims, uuids or placed.keeps, claim)
+        writes = self._settings.shown(state.config.output)
+        return PlannedLaunch(request, count, where, seconds, writes, refused or None)
+
+    def _split(
+        self,
+        request: JobRequest,
+        state: ConfigState,
+        need: Need,
+        first: tuple[str, ...],
+        behind: Sequence[JobRequest],
+    ) -> tuple[tuple[str, ...], int]:
+        """The GPUs of all shards, and how many these are, of a job that would start on the `first` ones."""
+        most = most_shards(self._settings, state.config, request)
+        if most == 1 or not state.lists_tasks:
+            return first, 1
+        places = [first]
+        others = 0.0
+        if not request.gpus and need.memory:
+            places = list(islice(self._places(need), most))
+            others = sum(map(self._gpu_seconds, behind))
+        room = len(request.gpus) if request.gpus else len(places) if need.memory else most
+        shortest = 0.0 if request.shards is not None else self._settings.queue.shortest_shard_seconds
+        shards = worth_splitting(most, room, _seconds(request, state), others, shortest)
+        return (first if request.gpus else tuple(uuid for place in places[:shards] for uuid in place)), shards
+
+    def _places(self, need: Need) -> Iterator[tuple[str, ...]]:
+        claims = self._claims
+        while uuids := place(self._gpus, need, self._rules, claims).gpus:
+            yield uuids
+            claims = with_claim(claims, uuids, Claim(0, grip=Grip.PLANNED))
+
+    def _gpu_seconds(self, request: JobRequest) -> float:
+        """About how long it takes; 0 of one that needs no GPU, or cannot be run."""
+        state = self._states.get(request.config)
+        if state is None:
+            return 0.0
+        need = need_of(self._settings, state.config)
+        refused = self._refusal(request, state, _task_count(request, state), need)
+        return _seconds(request, state) if need.memory and not refused else 0.0
+
+    def _refusal(self, request: JobRequest, state: ConfigState, count: int | None, need: Need) -> str:
+        running = self._jobs.active_for(state.name)
+        runner = self._settings.runners.get(state.config.runner or "")
+        if running is not None:
+            return f"job {running.id} is already on it ({running.word})"
+        if state.config.runner is None:
+            return "no runner is named for it in hitui.toml"
+        if runner is None:
+            return f"there is no [runner.{state.config.runner}] in hitui.toml"
+        if runner.engine is not None and state.config.modality is None:
+            return "its modality cannot be told; name it in its [[config]]"
+        if not state.scanned:
+            return "its results are still being read"
+        if state.hides_answers:
+            return state.problems[0]
+        if count == 0:
+            return f"nothing is pending, {state.blocked} blocked" if state.blocked else "nothing is pending"
+        return never_enough(self._gpus, need, self._rules, request.gpus)
+
+
+def _seconds(request: JobRequest, state: ConfigState) -> float:
+    """About how long it takes; 0 where the runner decides what it does."""
+    return (_task_count(request, state) or 0) * (state.seconds_per_task or UNKNOWN_SECONDS)
+
+
+def _task_count(request: JobRequest, state: ConfigState) -> int | None:
+    """How many tasks would run; None where the runner decides."""
+    if state.total is None:
+        return None
+    if request.ids is not None:
+        return len(request.ids)
+    if request.error_class is not None:
+        return dict(state.error_classes).get(request.error_class, 0)
+    return state.pending
