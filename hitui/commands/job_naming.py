@@ -28,6 +28,12 @@ def read_jobs(services: Services, *, every: bool = False) -> tuple[JobsSnapshot,
     return services.jobs.read_once(every=every), status
 
 
+def number_in(what: str) -> int | None:
+    """The job that `14` or `#14` names; None: it is the name of a config."""
+    number = what.removeprefix("#")
+    return int(number) if number.isascii() and number.isdigit() else None
+
+
 def configs_of(job: Job) -> str:
     """The config that a job is on, and which shard of it, or how many others it took in."""
     others = len(job.request.also)

@@ -1,4 +1,4 @@
-"""`hitui logs JOB`: what the runner printed.
+"""`hitui logs JOB|CONFIG`: what the runner printed.
 
 To a terminal, control characters go as harmless text; a pipe or file gets the log byte for byte.
 """
@@ -10,8 +10,10 @@ import os
 import sys
 import time
 
-from hitui.commands.scheduling import job_number
-from hitui.domain.jobs import Ended, Job, Starting
+from hitui.commands.job_naming import number_in
+from hitui.commands.saying import harmless as said
+from hitui.domain.jobs import Ended, Job, Queued, Starting
+from hitui.domain.queue import in_order
 from hitui.errors import NoSuchName, WorkspaceError
 from hitui.factory import Services, build_services
 from hitui.services.logs import display_text
@@ -23,19 +25,24 @@ _CHUNK = 1 << 16
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("job", type=job_number, metavar="JOB", help="number of a job")
+    parser.add_argument(
+        "what",
+        metavar="JOB|CONFIG",
+        help="number of a job; or name of a config, or its unique end: the job that runs it, else its last one",
+    )
     parser.add_argument("-f", "--follow", action="store_true", help="go on until the job has ended")
 
 
 def run(arguments: argparse.Namespace) -> int:
     services = build_services(arguments.workspace)
-    job = _find(services, arguments.job)
+    number = number_in(arguments.what)
+    job = _of_config(services, arguments) if number is None else _find(services, number)
     harmless = sys.stdout.isatty()
     offset = 0
     asked = 0.0
     while True:
         if arguments.follow and time.monotonic() - asked > JOB_SECONDS:
-            job = _find(services, arguments.job)
+            job = _find(services, job.id)
             if services.jobs.latest.supervisor_pid is None and job.active:
                 # Only a supervisor can find out that it ends.
                 services.jobs.ensure_supervisor()
@@ -57,6 +64,31 @@ def _find(services: Services, job_id: int) -> Job:
     if job is None:
         raise NoSuchName(f"no job {job_id}; `hitui jobs --all` lists them")
     return job
+
+
+def _of_config(services: Services, arguments: argparse.Namespace) -> Job:
+    """The job whose log is that of a config, said on stderr: what runs, else what ended last and left one.
+
+    Before that one `-f` chooses what waits, since only there more will come.
+    """
+    name = services.workspace.catalogue.find(arguments.what).name
+    jobs = [job for job in services.jobs.read_once(every=True).jobs if name in job.request.configs]
+    running = [job for job in jobs if job.active and not isinstance(job.state, Queued)]
+    waiting = in_order(job for job in jobs if isinstance(job.state, Queued))
+    ended = sorted((job for job in jobs if isinstance(job.state, Ended)), key=_ended_at, reverse=True)
+    with_log = [job for job in ended if job.log]
+    found = [*running, *waiting, *with_log] if arguments.follow else [*running, *with_log, *waiting]
+    found += ended
+    if not found:
+        raise NoSuchName(f"{name}: there was no job on it yet; `hitui run {name}` starts one")
+    others = [f"job {job.id}, {job.word}" for job in (*running, *waiting) if job is not found[0]]
+    beside = f" (there is also {'; '.join(others)})" if others else ""
+    print(said(f"job {found[0].id} on {name}, {found[0].word}{beside}"), file=sys.stderr, flush=True)
+    return found[0]
+
+
+def _ended_at(job: Job) -> float:
+    return job.state.ended_at if isinstance(job.state, Ended) else 0.0
 
 
 def _copy(job: Job, offset: int, harmless: bool) -> int:

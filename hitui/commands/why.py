@@ -9,6 +9,7 @@ from typing import Any
 
 from hitui.adapters.checkpoints.catalogue import Catalogue
 from hitui.adapters.executors.locks import locked_gpus
+from hitui.commands.job_naming import number_in
 from hitui.commands.saying import harmless, warn
 from hitui.domain.configs import Config, ConfigState
 from hitui.domain.gpus import GpuSnapshot
@@ -31,13 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     services = build_services(arguments.workspace)
-    number = arguments.what.removeprefix("#")
-    by_number = number.isascii() and number.isdigit()
-    jobs = services.jobs.read_once(every=by_number)
+    number = number_in(arguments.what)
+    jobs = services.jobs.read_once(every=number is not None)
     catalogue = services.workspace.catalogue
     job: Job | None
-    if by_number:
-        job = next((job for job in jobs.jobs if str(job.id) == number), None)
+    if number is not None:
+        job = next((job for job in jobs.jobs if job.id == number), None)
         if job is None:
             raise NoSuchName(f"no job {number}; `hitui jobs --all` lists them")
         config = None

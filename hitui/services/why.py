@@ -91,7 +91,7 @@ def why_job(now: Situation, job: Job) -> Why:
         case Ended(reason=reason):
             says += f": {reason}" if reason else ""
         case _ if job.gpus:
-            labels = {gpu.uuid: gpu.label for gpu in now.gpus.gpus}
+            labels = now.gpus.labels
             says += f" on GPU {', '.join(labels.get(uuid, uuid) for uuid in job.gpus)}"
     starts = job.active and not isinstance(job.state, Queued)
     others = job.request.configs[1:]

@@ -68,6 +68,9 @@ def test_ids_and_gpus(here: Control) -> None:
         (("run", "answer", "--executor", "moon"), 1, "no executor 'moon'; there are: local"),
         (("rerun",), 2, "rerun: name configs, or give --all"),
         (("logs", "7"), 3, "no job 7"),
+        (("logs", "#7"), 3, "no job 7"),
+        (("logs", "answers"), 3, "answers: no such config; did you mean g/answer?"),
+        (("logs", "answer"), 3, "g/answer: there was no job on it yet; `hitui run g/answer` starts one"),
         (("stop", "7"), 3, "no job 7"),
     ],
 )
@@ -153,6 +156,20 @@ def test_a_piped_log_is_byte_for_byte_and_a_followed_one_ends_with_its_job(here:
     plain = hitui(here, "logs", "1")
     assert plain.stdout == "\x1b[31mmodel.safetensors: no such file\x1b[0m\x07\n"
     assert hitui(here, "logs", "1", "-f").stdout == plain.stdout
+
+
+def test_the_log_of_a_config_is_that_of_the_job_that_runs_or_of_the_last_one(here: Control) -> None:
+    here.ended(here.submit("fail"))
+    last = hitui(here, "logs", "g/fail")
+    assert last.stdout == "\x1b[31mmodel.safetensors: no such file\x1b[0m\x07\n"
+    assert last.stderr == "job 1 on g/fail, failed\n"
+    assert hitui(here, "logs", "fail", "-f").stdout == last.stdout
+    here.running(here.submit("hang"))
+    hitui(here, "run", "fail", "--hold")
+    assert hitui(here, "logs", "hang").stderr == "job 2 on g/hang, running\n"
+    beside = hitui(here, "logs", "fail")
+    assert beside.stderr == "job 1 on g/fail, failed (there is also job 3, queued)\n"
+    assert beside.stdout == last.stdout
 
 
 def test_to_a_terminal_a_log_can_do_nothing(here: Control) -> None:

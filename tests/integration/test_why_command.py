@@ -139,7 +139,7 @@ def test_a_pause_is_told_also_of_a_job_that_waits_for_a_time(
 def test_a_job_of_several_configs_is_on_each_of_them() -> None:
     request = JobRequest("g/one", also=(JobRequest("g/two"),))
     jobs = JobsSnapshot((Job(4, request, 0.0, Running((), 1, 0.0)),))
-    assert dict(standing_of(jobs).busy) == {"g/one": 4, "g/two": 4}
+    assert standing_of(jobs).busy == {"g/one": jobs.jobs, "g/two": jobs.jobs}
 
 
 def test_without_a_supervisor_a_queued_job_says_how_to_go_on(

@@ -136,8 +136,8 @@ def test_what_a_runner_says_of_itself_cannot_move_the_cursor(
         (["gpus", "--timeout", "nan"], "a number of seconds above 0 is expected, not 'nan'"),
         (["gpus", "--timeout=-1"], "a number of seconds above 0 is expected, not '-1'"),
         (["gpus", "--timeout", "1e99"], "a number of seconds above 0 is expected, not '1e99'"),
-        (["logs", "1_0"], "the number of a job is expected, not '1_0'"),
-        (["logs", "last"], "the number of a job is expected, not 'last'"),
+        (["stop", "1_0"], "the number of a job is expected, not '1_0'"),
+        (["stop", "last"], "the number of a job is expected, not 'last'"),
     ],
 )
 def test_what_is_no_number_is_wrong_usage(
