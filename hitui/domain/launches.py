@@ -14,7 +14,7 @@ class PlannedLaunch(msgspec.Struct, frozen=True):
     task_count: int | None
     """How many tasks would run; None: the runner decides."""
     where: str
-    """`GPU 2 now`, or what it would wait for."""
+    """`GPU 2 now`, `GPU 2 once free for 10 s`, or what it would wait for."""
     seconds: float | None
     """About how long, from the stored times of the answered tasks; None: nothing to estimate from."""
     writes: str

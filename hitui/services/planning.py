@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
+from msgspec.structs import replace
+
 from hitui.domain.claims import Claim, Grip, with_claim
 from hitui.domain.configs import ConfigState
 from hitui.domain.gpus import GpuSnapshot
 from hitui.domain.jobs import JobRequest, JobsSnapshot
 from hitui.domain.launches import LaunchPlan, PlannedLaunch
 from hitui.domain.placement import Need, gpus_for_jobs, never_enough, place
+from hitui.domain.queue import group_wait
+from hitui.domain.schedule import DEFAULT_GROUP
 from hitui.domain.shards import worth_splitting
-from hitui.services.placing import claims_now
+from hitui.services.placing import claims_now, standing_of
 from hitui.settings import Settings
 from hitui.supervisor.joining import UNKNOWN_SECONDS
 from hitui.supervisor.needs import gpu_rules, need_of
@@ -41,6 +45,7 @@ class _Planner:
         self._rules = gpu_rules(settings)
         configs = {name: state.config for name, state in states.items()}
         self._claims = claims_now(settings, jobs, configs, gpus)
+        self._standing = standing_of(jobs)
 
     def plan(self, requests: Sequence[JobRequest]) -> LaunchPlan:
         launches = []
@@ -68,16 +73,27 @@ class _Planner:
             uuids, shards = self._split(request, state, need, placed.gpus, behind)
         if uuids:
             labels = [gpu.label for gpu in gpus_for_jobs(self._gpus) if gpu.uuid in uuids]
-            where = f"GPU {', '.join(labels)} now"
+            hold = self._settings.gpus.hold_seconds
+            where = f"GPU {', '.join(labels)} {f'once free for {hold:g} s' if hold else 'now'}"
         if shards > 1:
             where += f", in {shards} shards"
             seconds = None if seconds is None else seconds / shards
-        if not refused:
-            # The next request of the same plan finds these taken, or kept.
-            claim = Claim(0, need.memory, need.share, grip=Grip.PLANNED)
-            self._claims = with_claim(self._claims, uuids or placed.keeps, claim)
+        group = group_wait(DEFAULT_GROUP, self._standing)
+        if group:
+            # What is paused or beyond its limit keeps no GPU from others.
+            where = f"waits for {group}"
+        elif not refused:
+            self._take(uuids or placed.keeps, need, 0 if placed.waits_for else shards)
         writes = self._settings.shown(state.config.output)
         return PlannedLaunch(request, count, where, seconds, writes, refused or None)
+
+    def _take(self, uuids: Sequence[str], need: Need, jobs: int) -> None:
+        """The next request of the same plan finds these GPUs taken, or kept, and so many more jobs started."""
+        claim = Claim(0, need.memory, need.share, grip=Grip.PLANNED)
+        self._claims = with_claim(self._claims, uuids, claim)
+        started = self._standing.started
+        running = started.get(DEFAULT_GROUP, 0) + jobs
+        self._standing = replace(self._standing, started={**started, DEFAULT_GROUP: running})
 
     def _split(
         self,

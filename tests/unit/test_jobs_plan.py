@@ -12,7 +12,7 @@ from hitui.domain.configs import Config, ConfigState
 from hitui.domain.gpus import Gpu, GpuSnapshot
 from hitui.domain.jobs import Job, JobRequest, JobsSnapshot, Queued, Running
 from hitui.domain.launches import LaunchPlan
-from hitui.domain.schedule import Schedule
+from hitui.domain.schedule import Group, Queue, Schedule
 from hitui.domain.tasks import ErrorClass
 from hitui.paths import RuntimePaths
 from hitui.services.jobs import JobsService
@@ -60,15 +60,15 @@ def plan(service: JobsService, seen: GpuSnapshot, *states: ConfigState, **wishes
 
 def test_a_plan_names_tasks_gpu_time_and_folder(service: JobsService) -> None:
     launch = plan(service, machine(30, 60), state("a")).launches[0]
-    assert (launch.task_count, launch.where, launch.seconds) == (10, "GPU 1 now", 120.0)
+    assert (launch.task_count, launch.where, launch.seconds) == (10, "GPU 1 once free for 10 s", 120.0)
     assert (launch.writes, launch.refused) == ("/w/a", None)
 
 
 def test_of_two_launches_the_second_takes_the_next_gpu_and_the_third_waits(service: JobsService) -> None:
     made = plan(service, machine(60, 60), state("a"), state("b"), state("c"))
     assert [launch.where for launch in made.launches] == [
-        "GPU 0 now",
-        "GPU 1 now",
+        "GPU 0 once free for 10 s",
+        "GPU 1 once free for 10 s",
         "waits for 20 GiB free on one GPU: GPU 0, 1 are taken by the request before",
     ]
     assert made.task_count == 30
@@ -76,7 +76,7 @@ def test_of_two_launches_the_second_takes_the_next_gpu_and_the_third_waits(servi
 
 def test_a_runner_that_needs_no_gpu_takes_none(service: JobsService) -> None:
     made = plan(service, machine(60), state("a", "small"), state("b"))
-    assert [launch.where for launch in made.launches] == ["no GPU needed", "GPU 0 now"]
+    assert [launch.where for launch in made.launches] == ["no GPU needed", "GPU 0 once free for 10 s"]
 
 
 def test_one_error_class_and_given_ids_are_counted(service: JobsService) -> None:
@@ -119,7 +119,7 @@ def test_a_plan_gives_as_many_gpus_as_the_runner_says_and_keeps_them(tmp_path: P
     service = JobsService(Settings(root=tmp_path, runners=runners), RuntimePaths(tmp_path, tmp_path))
     made = plan(service, machine(30, 60, 50), state("a", "two"), state("b", "two"), state("c"))
     assert [launch.where for launch in made.launches] == [
-        "GPU 1, 2 now",
+        "GPU 1, 2 once free for 10 s",
         "waits for 20 GiB free on 2 GPUs: GPU 0 is free; GPU 1, 2 are taken by the request before",
         "waits for 20 GiB free on one GPU: GPU 0, 1, 2 are taken by the request before",
     ]
@@ -131,7 +131,10 @@ def test_a_plan_shares_a_gpu_where_the_settings_say_so(tmp_path: Path) -> None:
     runners = {"own": RunnerSettings(command=["true"], share=True)}
     service = JobsService(Settings(root=tmp_path, runners=runners), RuntimePaths(tmp_path, tmp_path))
     made = plan(service, machine(50), state("a"), state("b"), state("c"))
-    assert [launch.where for launch in made.launches[:2]] == ["GPU 0 now", "GPU 0 now"]
+    assert [launch.where for launch in made.launches[:2]] == [
+        "GPU 0 once free for 10 s",
+        "GPU 0 once free for 10 s",
+    ]
     assert made.launches[2].where.startswith("waits for 20 GiB free on one GPU: GPU 0 has 10 GiB beside")
 
 
@@ -146,7 +149,7 @@ def test_what_is_kept_for_a_queued_job_is_not_offered_and_what_only_waits_for_ot
     assert kept.where == "waits for 20 GiB free on one GPU: GPU 0 is held by job 1; GPU 1 is kept for job 2"
     service._latest = JobsSnapshot((running, replace(queued, schedule=Schedule(held="by hand"))), 1)
     free = service.plan([JobRequest("c")], Workspace(states), machine(60, 60)).launches[0]
-    assert free.where == "GPU 1 now"
+    assert free.where == "GPU 1 once free for 10 s"
 
 
 def test_what_may_be_split_takes_its_share_of_the_free_gpus(tmp_path: Path) -> None:
@@ -155,15 +158,42 @@ def test_what_may_be_split_takes_its_share_of_the_free_gpus(tmp_path: Path) -> N
     split = JobsService(settings, RuntimePaths(tmp_path / "state", tmp_path / "run"))
     four = machine(60, 60, 60, 60)
     launch = plan(split, four, state("a", missing=594)).launches[0]
-    assert (launch.where, launch.seconds) == ("GPU 0, 1, 2 now, in 3 shards", 2400.0)
+    assert (launch.where, launch.seconds) == ("GPU 0, 1, 2 once free for 10 s, in 3 shards", 2400.0)
     # So little is not worth a load of the model.
-    assert plan(split, four, state("a")).launches[0].where == "GPU 0 now"
+    assert plan(split, four, state("a")).launches[0].where == "GPU 0 once free for 10 s"
     both = plan(split, four, state("a", missing=594), state("b", missing=594))
     assert [launch.where for launch in both.launches] == [
-        "GPU 0, 1 now, in 2 shards",
-        "GPU 2, 3 now, in 2 shards",
+        "GPU 0, 1 once free for 10 s, in 2 shards",
+        "GPU 2, 3 once free for 10 s, in 2 shards",
     ]
     named = plan(split, four, state("a"), gpus=("1", "3"), shards=2).launches[0]
-    assert named.where == "GPU 1, 3 now, in 2 shards"
+    assert named.where == "GPU 1, 3 once free for 10 s, in 2 shards"
     without = plan(split, machine(60), state("a", missing=594)).launches[0]
-    assert without.where == "GPU 0 now"
+    assert without.where == "GPU 0 once free for 10 s"
+
+
+def test_a_plan_says_what_new_jobs_wait_for_besides_gpus(service: JobsService) -> None:
+    free = machine(60, 60, 60)
+    asked = (state("a"), state("b"), state("c"))
+    running = Job(7, JobRequest("z"), 0.0, Running((), 1, 0.0))
+    for queue, wheres in (
+        (Queue("until Monday"), ["waits for the queue to be resumed: until Monday"] * 3),
+        (
+            Queue("", (Group("default", None, "by hand"),)),
+            ["waits for group default to be resumed: by hand"] * 3,
+        ),
+        (
+            Queue("", (Group("default", 2),)),
+            ["GPU 0 once free for 10 s", *["waits for a place in group default: 2 of 2 run"] * 2],
+        ),
+    ):
+        service._latest = JobsSnapshot((running,), 1, queue)
+        assert [launch.where for launch in plan(service, free, *asked).launches] == wheres
+
+
+def test_a_gpu_is_free_now_where_no_time_is_asked_for(tmp_path: Path) -> None:
+    settings = Settings(
+        root=tmp_path, gpus=GpuSettings(hold="0s"), runners={"own": RunnerSettings(command=["true"])}
+    )
+    at_once = JobsService(settings, RuntimePaths(tmp_path / "state", tmp_path / "run"))
+    assert plan(at_once, machine(60), state("a")).launches[0].where == "GPU 0 now"
