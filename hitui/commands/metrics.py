@@ -64,6 +64,11 @@ class _Server(ThreadingHTTPServer):
         self.lock = threading.Lock()
         super().__init__((ADDRESS, port), _Handler)
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Who asked has hung up, or never said what he wants: no news. Anything else is said."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
+
 
 class _Handler(BaseHTTPRequestHandler):
     server: _Server

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import urllib.error
@@ -136,6 +137,20 @@ def test_a_page_that_cannot_be_made_is_no_end_of_the_service(here: Control) -> N
     assert found["hitui_supervisor_up", frozenset()] == 0
     assert found["hitui_config_tasks_pending", frozenset({"g/answer"})] == 0
     here.paths.database.unlink()
+
+
+def test_who_hangs_up_is_no_news(here: Control, capfd: pytest.CaptureFixture[str]) -> None:
+    with serving(here) as (address, process):
+        port = int(address.rpartition(":")[2].partition("/")[0])
+        with socket.create_connection(("127.0.0.1", port)) as caller:
+            caller.sendall(b"GET /metrics HT")
+            # With a reset instead of an end.
+            caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        with urllib.request.urlopen(address) as answer:
+            assert answer.status == 200
+        process.send_signal(signal.SIGTERM)
+        assert process.wait() == 130
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("port", ["70000", "x", "-1"])
