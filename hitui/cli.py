@@ -104,9 +104,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # The reader of our output went away (`hitui ls | head`); that is no failure of ours.
+        # The reader of our output went away (`hitui ls | head`); that is no failure of ours. Only, a wait ended
+        # before anyone knew what came of it.
         _drop_output()
-        return 0
+        return int(getattr(arguments, "wait", False))
     except OSError as error:
         # Of an open stream that takes no more the error names no file.
         if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):

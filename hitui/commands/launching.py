@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -240,8 +241,10 @@ class Teller:
         if time.monotonic() - self._progress_at < PROGRESS_SECONDS:
             return
         self._progress_at = time.monotonic()
-        for job_id, progress in jobs.items():
-            print(harmless(f"job {job_id} {progress_line(progress)}"), flush=True)
+        # This is another thread than the one that waits, which finds out by its own next line.
+        with contextlib.suppress(OSError):
+            for job_id, progress in jobs.items():
+                print(harmless(f"job {job_id} {progress_line(progress)}"), flush=True)
 
 
 def progress_line(progress: JobProgress) -> str:

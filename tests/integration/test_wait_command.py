@@ -53,6 +53,17 @@ def test_a_wait_says_that_its_job_was_paused_and_how_it_goes_on(here: Control) -
         )
 
 
+def test_a_wait_that_nobody_reads_any_more_claims_no_success(here: Control) -> None:
+    with begun(here, "run", "hang", "--wait") as process:
+        lines_until(process, "job 1 running")
+        assert process.stdout is not None
+        process.stdout.close()
+        typed(here, "stop", "1")
+        assert process.wait(60) == 1
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+
+
 def test_a_group_that_was_stopped_because_its_jobs_died_says_so_wherever_one_looks(here: Control) -> None:
     typed(here, "run", "hang", "--gpus", "0")
     here.running(1)

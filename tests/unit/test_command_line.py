@@ -122,6 +122,19 @@ def test_json_is_utf_8_in_any_locale(tmp_path: Path, encoding: str) -> None:
     assert [row["name"] for row in json.loads(run.stdout.decode())] == [f"{name}/text_html"]
 
 
+def test_progress_that_nobody_reads_ends_no_thread_in_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launching, "PROGRESS_SECONDS", 0.0)
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        launching.Teller().progress({3: JobProgress(phase="loading")})
+        monkeypatch.undo()
+        with pytest.raises(OSError, match="No space left"):
+            full.flush()
+        # What is still in its buffer goes where there is room, so that it can be closed.
+        with Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), full.fileno())
+
+
 def test_what_a_runner_says_of_itself_cannot_move_the_cursor(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
