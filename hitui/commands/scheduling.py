@@ -19,7 +19,7 @@ _T = TypeVar("_T")
 HELD = "as --hold asked"
 _MOST = 2**63 - 1
 """More than the store can hold as a job's number, and than any pid."""
-_MOST_PRIORITY = 1_000_000
+_MOST_PRIORITY = _MOST_LIMIT = 1_000_000
 
 
 def add_schedule_arguments(parser: argparse.ArgumentParser) -> None:
@@ -111,7 +111,12 @@ def pids(text: str) -> tuple[int, ...]:
 
 
 def priority(text: str) -> int:
-    return _number(text, -_MOST_PRIORITY, _MOST_PRIORITY, "a whole number is expected")
+    return _number(
+        text,
+        -_MOST_PRIORITY,
+        _MOST_PRIORITY,
+        f"a whole number from -{_MOST_PRIORITY} to {_MOST_PRIORITY} is expected",
+    )
 
 
 def limit(text: str) -> int | None:
@@ -119,7 +124,7 @@ def limit(text: str) -> int | None:
     return (
         None
         if text == "none"
-        else _number(text, 1, _MOST_PRIORITY, "a number from 1 on, or none, is expected")
+        else _number(text, 1, _MOST_LIMIT, f"a number from 1 to {_MOST_LIMIT}, or none, is expected")
     )
 
 
