@@ -14,7 +14,6 @@ from hitui.commands.launching import progress_line
 from hitui.commands.saying import warn
 from hitui.commands.tables import fitted, iso_time, width_of_output
 from hitui.domain.jobs import Ended, Job, Queued, Running, Starting, Stopping
-from hitui.domain.placement import gpus_for_jobs
 from hitui.domain.progress import JobProgress
 from hitui.domain.schedule import Queue
 from hitui.domain.units import duration_words
@@ -105,7 +104,7 @@ def gpu_labels(services: Services, jobs: Sequence[Job]) -> dict[str, str]:
     """UUID → label, as long as one of these jobs holds a GPU; the driver is not asked otherwise."""
     if not any(job.active and job.gpus for job in jobs):
         return {}
-    return {gpu.uuid: gpu.label for gpu in gpus_for_jobs(services.gpus.read_once(2.0))}
+    return services.gpus.read_once(2.0).labels
 
 
 def gpus_of(job: Job, labels: Mapping[str, str]) -> str:
