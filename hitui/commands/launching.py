@@ -17,6 +17,7 @@ from hitui.domain.jobs import Ended, Ending, Job, JobRequest, JobsSnapshot, Queu
 from hitui.domain.progress import JobProgress
 from hitui.domain.schedule import Queue, Schedule
 from hitui.domain.tasks import TaskId, TaskStatus, select_pending
+from hitui.domain.units import duration_words
 from hitui.factory import Services
 
 PROGRESS_SECONDS = 5.0
@@ -257,16 +258,8 @@ def progress_line(progress: JobProgress) -> str:
     if progress.rate is not None:
         parts.append(f"{progress.rate * 60:.1f} a minute")
     if progress.eta_seconds is not None:
-        parts.append(f"{duration(progress.eta_seconds)} left")
+        parts.append(f"{duration_words(progress.eta_seconds)} left")
     return ", ".join(parts).strip()
-
-
-def duration(seconds: float) -> str:
-    """`45 s`, `4 min`, `1 h 12 min`."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def shard_count(text: str) -> int:
