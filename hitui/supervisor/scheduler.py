@@ -29,6 +29,7 @@ from hitui.domain.queue import Standing, group_wait, next_moment, on_configs
 from hitui.domain.succession import after_clock_change
 from hitui.errors import HituiError, LaunchError, SettingsError
 from hitui.paths import RuntimePaths, gpu_lock_home
+from hitui.supervisor.gpu_news import GpuNews
 from hitui.supervisor.joining import Joined, Part, can_join
 from hitui.supervisor.keeper import STOP_GRACE, Keeper
 from hitui.supervisor.launches import Launches, UnreadableResults
@@ -45,8 +46,10 @@ MOST_CANDIDATES = 100
 """So many jobs are looked at that could join one."""
 MOST_SHARDS = 64
 """Of a job that needs no GPU, whose shards nothing but the settings limit."""
-SHARE_OF_ROUNDS = 0.004
+SHARE_OF_ROUNDS = 0.002
 """How much of a core the looks at the queue take that are due to a new reading of the GPUs."""
+SHARE_WITHOUT_NEWS = 0.0005
+"""How much where the reading is like those before it: settings may have changed, or a lock of another hitui."""
 NOTHING_TO_DO = "nothing to do: no task of it is pending"
 
 
@@ -69,6 +72,7 @@ class Scheduler:
         self._wake = asyncio.Event()
         self._seen = asyncio.Event()
         self._history = GpuHistory()
+        self._gpu_news = GpuNews()
         self._snapshot: GpuSnapshot | None = None
         self._round_lasted = self._round_ended = 0.0
         self.waits: dict[int, str] = {}
@@ -80,10 +84,13 @@ class Scheduler:
     def observe(self, snapshot: GpuSnapshot) -> None:
         """Takes note of a reading of the GPUs."""
         self._snapshot = snapshot
-        self._history = self._history.observe(snapshot, self._hold())
+        hold = self._hold()
+        self._history = self._history.observe(snapshot, hold)
+        self._gpu_news.observe(snapshot)
         self._seen.set()
         # With thousands of jobs a round costs as much as a second of all else: then not every reading has one.
-        if time.monotonic() - self._round_ended >= self._round_lasted / SHARE_OF_ROUNDS:
+        share = SHARE_OF_ROUNDS if self._gpu_news.are_there(hold) else SHARE_WITHOUT_NEWS
+        if time.monotonic() - self._round_ended >= self._round_lasted / share:
             self.wake()
 
     def forget(self) -> None:
@@ -131,6 +138,7 @@ class Scheduler:
     async def look(self) -> None:
         """Starts what can start, and takes down what the others wait for."""
         begun, before = time.process_time(), self.waits
+        self._gpu_news.look()
         waits = None
         while waits is None:
             waits = await self._try_each(self._store.queued())
