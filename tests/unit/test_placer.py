@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from hitui.domain.claims import Claim, Claims
-from hitui.domain.gpus import Gpu, GpuSnapshot
+from hitui.domain.gpus import Gpu, GpuProcess, GpuSnapshot
 from hitui.domain.placement import GpuHistory, GpuRules, Need, never_enough, place
 from hitui.domain.placer import Placer
 from tests.unit.test_placement_properties import TOTAL, claims_of, machines, rules
@@ -64,3 +64,14 @@ def test_many_are_placed_as_each_alone(
         wanted = data.draw(st.none() | st.lists(st.sampled_from("012345"), min_size=1, max_size=2).map(tuple))
         assert placer.place(need, wanted) == place(now, need, limits, claims, wanted, some, locked)
         assert placer.never_enough(need, wanted) == never_enough(now, need, limits, wanted)
+
+
+def test_what_a_gpu_will_have_when_jobs_that_share_it_have_ended_counts_too() -> None:
+    ours = GpuProcess(101, 20 * GIB, "compute")
+    gpu = Gpu(
+        0, "GPU-0", "test", memory_total=80 * GIB, memory_free=10 * GIB, utilization=0, processes=(ours,)
+    )
+    claims = {"GPU-0": (Claim(1, 20 * GIB, shared=True, pid=101),)}
+    placer = Placer(GpuSnapshot(1000.0, "test", (gpu,)), GpuRules(), claims)
+    assert placer.place(Need(25 * GIB)).keeps == ("GPU-0",)
+    assert placer.place(Need(35 * GIB)).keeps == ()

@@ -197,9 +197,7 @@ class Walker:
         configs += [Config(names[folder], "hf_trainer", (str(folder),), str(folder)) for folder in trainers]
         return sorted(configs, key=lambda config: config.name)
 
-    def _modality_and_format(
-        self, location: Path, folders: Sequence[str]
-    ) -> tuple[str | None, str | None]:
+    def _modality_and_format(self, location: Path, folders: Sequence[str]) -> tuple[str | None, str | None]:
         """What the files say of themselves, else the folder's name, else its parent's."""
         stored = modality_and_format([text for folder in folders for text in self._stored_texts(folder)])
         named = modality_and_format([location.name, location.parent.name])
