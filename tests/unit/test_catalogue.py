@@ -325,6 +325,15 @@ class TestDeclared:
         file.write_text(text)
         return Catalogue(load_settings(workspace, file))
 
+    def test_what_answers_no_questions_has_no_modality_by_its_name(self, workspace: Path) -> None:
+        catalogue = self.load(
+            workspace,
+            '[[config]]\nname = "image/mix_html"\nkind = "line_count"\n'
+            '[[config]]\nname = "g/text_csv"\nkind = "hf_trainer"\n',
+        )
+        for config in catalogue.configs:
+            assert (config.modality, config.table_format) == (None, None)
+
     def test_joins_the_discovered_one_of_its_name(self, workspace: Path, folder: Path) -> None:
         write_results(folder / "results.json", [answer(1)])
         catalogue = self.load(

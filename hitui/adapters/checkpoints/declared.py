@@ -77,12 +77,13 @@ def _declare(
     elif output is None:
         output = str(settings.output(entry))
     folders = (output, *(found.folders if found else ()), *more_folders)
-    parts = entry.name.split("/")
-    modality, table_format = modality_and_format(reversed(parts[-2:]))
+    kind = found.kind if found is not None and entry.kind == "realhitbench" else entry.kind
+    modality = table_format = None
+    if _answers(kind):
+        modality, table_format = modality_and_format(reversed(entry.name.split("/")[-2:]))
     if found is not None:
         modality, table_format = found.modality or modality, found.table_format or table_format
     modality = entry.modality or modality
-    kind = found.kind if found is not None and entry.kind == "realhitbench" else entry.kind
     return Config(
         name=entry.name,
         kind=kind,
