@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePath
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from textual.app import App
 from textual.binding import Binding, BindingType
@@ -27,7 +27,7 @@ from hitui.domain.jobs import Ended, Ending, Job, JobRequest, JobsSnapshot, Queu
 from hitui.errors import HituiError
 from hitui.ui import messages
 from hitui.ui.history import Utilisations
-from hitui.ui.job_words import job_name, pause_of_new_jobs
+from hitui.ui.job_words import job_name, jobs_name, pause_of_new_jobs
 from hitui.ui.plain import WithoutColour, wants_no_colour
 from hitui.ui.screens.main import MainScreen
 from hitui.ui.theme import THEMES
@@ -249,29 +249,37 @@ class Dashboard(App[int]):
             self.tell("queued " + ", ".join(job_name(job, short=True) for job in message.jobs))
 
     def on_stop_wanted(self, message: messages.StopWanted) -> None:
-        job = message.job
-        what = "takes it from the queue" if isinstance(job.state, Queued) else "what was answered is kept"
-        self._ask_first(f"Stop {job_name(job)}?", what, "stop it", lambda: self._stop(job))
+        jobs = message.jobs
+        it = "it" if len(jobs) == 1 else "them"
+        queued = all(isinstance(job.state, Queued) for job in jobs)
+        what = f"takes {it} from the queue" if queued else "what was answered is kept"
+        self._ask_first(f"Stop {jobs_name(jobs)}?", what, f"stop {it}", lambda: self._stop(jobs))
 
-    def _stop(self, job: Job) -> None:
-        self._work(lambda: self.post_message(messages.StopAsked(self.services.jobs.stop((job.id,)))))
+    def _stop(self, jobs: Sequence[Job]) -> None:
+        numbers = [job.id for job in jobs]
+        self._work(lambda: self.post_message(messages.StopAsked(self.services.jobs.stop(numbers))))
 
     def on_stop_asked(self, message: messages.StopAsked) -> None:
-        for job in message.jobs:
-            self.tell(f"asked {job_name(job, short=True)} to stop")
+        self.tell(f"asked {jobs_name(message.jobs, short=True)} to stop")
 
     def on_pause_wanted(self, message: messages.PauseWanted) -> None:
         from hitui.ui.queue_wishes import Wish
 
-        job = message.job
-        if isinstance(job.state, Queued):
-            self.wishes.add(Wish("resume" if job.schedule.held else "pause", job.id))
+        jobs = message.jobs
+
+        def wish(verb: Literal["pause", "resume"]) -> None:
+            for job in jobs:
+                self.wishes.add(Wish(verb, job.id))
+
+        if all(isinstance(job.state, Queued) for job in jobs):
+            wish("resume" if all(job.schedule.held for job in jobs) else "pause")
             return
+        it, stops, waits = ("it", "it stops", "waits") if len(jobs) == 1 else ("them", "they stop", "wait")
         self._ask_first(
-            f"Pause {job_name(job)}?",
-            "it stops, what was answered is kept; it waits until it is resumed",
-            "pause it",
-            lambda: self.wishes.add(Wish("pause", job.id)),
+            f"Pause {jobs_name(jobs)}?",
+            f"{stops}, what was answered is kept; {waits} until someone resumes {it}",
+            f"pause {it}",
+            lambda: wish("pause"),
         )
 
     def on_retry_wanted(self, message: messages.RetryWanted) -> None:

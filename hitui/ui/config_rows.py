@@ -47,6 +47,11 @@ class ConfigRow(msgspec.Struct, frozen=True):
         return self.state.name
 
     @property
+    def active_jobs(self) -> tuple[Job, ...]:
+        """What is on the config or waits to go on with it: all of the shards, or the job."""
+        return self.shards or ((self.job,) if self.job is not None and self.job.active else ())
+
+    @property
     def fraction(self) -> float | None:
         """Done of what can be done: blocked tasks do not count against it."""
         if self.state.total is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from hitui.domain.jobs import Job, Queued
 from hitui.domain.schedule import DEFAULT_GROUP, Queue
@@ -15,11 +16,20 @@ STEP_SECONDS = 10
 
 
 def job_name(job: Job, *, short: bool = False) -> str:
-    """`#14 qwen3vl_text/text_html`, `#14 text_html and 2 more` where it runs several configs."""
-    config = job.request.config
+    """`#14 qwen3vl_text/text_html`, `#14 text_html and 2 more` where it runs several configs, `#14 text_html 2/3`
+    where it is the second shard of three."""
+    config, shard = job.request.config, job.request.shard
     others = len(job.request.configs) - 1
-    more = f" and {others} more" if others else ""
+    more = f" and {others} more" if others else f" {shard.label}" if shard is not None else ""
     return f"#{job.id} {text.short_name(config) if short else config}{more}"
+
+
+def jobs_name(jobs: Sequence[Job], *, short: bool = False) -> str:
+    """As `job_name` names one; shards of a config `#14 #15 #16 qwen3vl_text/text_html`."""
+    if len(jobs) == 1:
+        return job_name(jobs[0], short=short)
+    config = jobs[0].request.config
+    return f"{' '.join(f'#{job.id}' for job in jobs)} {text.short_name(config) if short else config}"
 
 
 def seconds_to_retry(job: Job, now: float) -> float | None:

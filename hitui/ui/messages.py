@@ -113,17 +113,19 @@ class LaunchWanted(Message):
 
 
 class StopWanted(Message):
-    def __init__(self, job: Job) -> None:
+    """Someone wants a job stopped, or all shards of a config."""
+
+    def __init__(self, jobs: tuple[Job, ...]) -> None:
         super().__init__()
-        self.job = job
+        self.jobs = jobs
 
 
 class PauseWanted(Message):
-    """Someone wants this job paused, or to go on."""
+    """Someone wants a job, or all shards of a config, paused, or to go on."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, jobs: tuple[Job, ...]) -> None:
         super().__init__()
-        self.job = job
+        self.jobs = jobs
 
 
 class RetryWanted(Message):

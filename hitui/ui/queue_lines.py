@@ -222,8 +222,10 @@ def _needs_someone(job: Job, view: QueueView) -> bool:
 
 
 def _named(job: Job, width: int) -> str:
-    """The config; where the job runs several, the first and how many more: `text_html +2`."""
-    more = _more(len(job.request.also))
+    """The config; where the job runs several, the first and how many more: `text_html +2`; of a shard which it is:
+    `text_html 2/3`."""
+    shard = job.request.shard
+    more = _more(len(job.request.also)) if shard is None else f" {shard.label}"
     return text.fit(text.fit_tail(job.request.config, width - len(more)).rstrip() + more, width)
 
 

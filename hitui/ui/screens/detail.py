@@ -177,9 +177,9 @@ class DetailScreen(FullScreen):
         self.dashboard.post_message(LaunchWanted("Rerun what is missing", [JobRequest(self._config)]))
 
     def action_stop(self) -> None:
-        job = self._row.job if self._row is not None else None
-        if job is not None and job.active:
-            self.dashboard.post_message(StopWanted(job))
+        jobs = self._row.active_jobs if self._row is not None else ()
+        if jobs:
+            self.dashboard.post_message(StopWanted(jobs))
         else:
             self.dashboard.tell("this config has no job to stop")
 
@@ -250,7 +250,10 @@ def _job_words(row: ConfigRow) -> str:
     job = row.job
     if job is None:
         return ""
-    words = f"#{job.id} {job.word}"
+    words = ", ".join(
+        f"#{each.id}{f' {each.request.shard.label}' if each.request.shard else ''} {each.word}"
+        for each in row.shards or (job,)
+    )
     others = [text.short_name(name) for name in job.request.configs if name != row.name]
     if others:
         words += f", with {', '.join(others)}"

@@ -294,15 +294,15 @@ class MainScreen(FullScreen):
 
     def action_stop(self) -> None:
         row = self.table.selected
-        if row is not None and row.job is not None and row.job.active:
-            self.dashboard.post_message(StopWanted(row.job))
+        if row is not None and row.active_jobs:
+            self.dashboard.post_message(StopWanted(row.active_jobs))
         else:
             self.dashboard.tell("the selected config has no job to stop")
 
     def action_pause(self) -> None:
         row = self.table.selected
-        if row is not None and row.job is not None and row.job.active:
-            self.dashboard.post_message(PauseWanted(row.job))
+        if row is not None and row.active_jobs:
+            self.dashboard.post_message(PauseWanted(row.active_jobs))
         else:
             self.dashboard.tell("the selected config has no job to pause")
 

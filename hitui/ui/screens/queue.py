@@ -209,7 +209,7 @@ class QueueScreen(FullScreen):
         if job is not None and isinstance(job.state, Ended):
             self.dashboard.tell(f"#{job.id} has ended; r tries it again", "warning")
         elif job is not None:
-            self.dashboard.post_message(PauseWanted(job))
+            self.dashboard.post_message(PauseWanted((job,)))
 
     def action_pause_all(self) -> None:
         from hitui.ui.screens.group_dialog import GroupDialog
@@ -235,7 +235,7 @@ class QueueScreen(FullScreen):
     def action_stop(self) -> None:
         job = self._chosen()
         if job is not None and job.active:
-            self.dashboard.post_message(StopWanted(job))
+            self.dashboard.post_message(StopWanted((job,)))
         elif job is not None:
             self.dashboard.tell(f"#{job.id} has ended: there is nothing to stop", "warning")
 

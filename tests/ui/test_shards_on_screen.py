@@ -1,0 +1,75 @@
+"""A config in shards: one row on the main screen, a line for each in the queue; keys of the row act on all of them."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from hitui.domain.jobs import JobsSnapshot, Queued, Running, Shard
+from hitui.ui.app import Dashboard
+from tests.ui import sample
+from tests.ui.conftest import gone, shown, until
+
+WIDE = (160, 40)
+COUNT = 3
+
+
+def in_shards(waiting: int = 1) -> JobsSnapshot:
+    """Job 14 of the sample as shard 1 of three, and the others beside it: the last ones wait."""
+    known = sample.jobs()
+    first = next(job for job in known.jobs if job.id == 14)
+    shards = tuple(
+        replace(
+            first,
+            id=14 + 10 * number,
+            request=replace(first.request, shard=Shard(14, number, COUNT, (number,))),
+            state=Queued("20 GiB free on one GPU")
+            if number >= COUNT - waiting
+            else Running((f"GPU-0000000{2 + number}",), 4711 + number, sample.NOON - 50),
+        )
+        for number in range(COUNT)
+    )
+    return replace(known, jobs=(*(job for job in known.jobs if job.id != 14), *shards))
+
+
+async def test_a_row_in_shards_is_stopped_as_one() -> None:
+    services = sample.services(known_jobs=in_shards())
+    async with Dashboard(services).run_test(size=WIDE, notifications=True) as pilot:
+        await shown(pilot, "▶ GPUs 2,3 #14 +1, 1 more waits")
+        await pilot.press("x")
+        await shown(pilot, "Stop #14 #24 #34 qwen3vl_text/text_html?", "Enter stop them")
+        await pilot.press("enter")
+        await until(pilot, lambda: services.jobs.stopped == [14, 24, 34])
+        await shown(pilot, "asked #14 #24 #34 text_html to stop")
+
+
+async def test_a_row_in_shards_is_paused_and_resumed_as_one() -> None:
+    services = sample.services(known_jobs=in_shards())
+    async with Dashboard(services).run_test(size=WIDE, notifications=True) as pilot:
+        await shown(pilot, "▶ GPUs 2,3 #14 +1")
+        await pilot.press("p")
+        await shown(pilot, "Pause #14 #24 #34 qwen3vl_text/text_html?", "wait until someone resumes them")
+        await pilot.press("enter")
+        asked = [("pause", {"jobs": [number]}) for number in (14, 24, 34)]
+        await until(pilot, lambda: services.jobs.changes == asked)
+
+
+async def test_shards_that_all_wait_are_paused_without_a_question() -> None:
+    services = sample.services(known_jobs=in_shards(waiting=COUNT))
+    async with Dashboard(services).run_test(size=WIDE, notifications=True) as pilot:
+        await shown(pilot, "20 GiB free #14, 2 more wait")
+        await pilot.press("p")
+        await until(pilot, lambda: len(services.jobs.changes) == COUNT)
+        await gone(pilot, "Pause #14")
+        assert {verb for verb, _ in services.jobs.changes} == {"pause"}
+
+
+async def test_the_queue_and_the_details_name_each_shard() -> None:
+    services = sample.services(known_jobs=in_shards())
+    async with Dashboard(services).run_test(size=WIDE) as pilot:
+        await shown(pilot, "▶ GPUs 2,3 #14 +1")
+        await pilot.press("enter")
+        await shown(pilot, "#14 1/3 running, #24 2/3 running, #34 3/3 queued")
+        await pilot.press("escape", "Q")
+        await shown(
+            pilot, "qwen3vl_text/text_html 1/3", "qwen3vl_text/text_html 2/3", "qwen3vl_text/text_html 3/3"
+        )
