@@ -277,7 +277,7 @@ class Dashboard(App[int]):
         it, stops, waits = ("it", "it stops", "waits") if len(jobs) == 1 else ("them", "they stop", "wait")
         self._ask_first(
             f"Pause {jobs_name(jobs)}?",
-            f"{stops}, what was answered is kept; {waits} until someone resumes {it}",
+            f"{stops} and {waits} until someone resumes {it}; what was answered is kept",
             f"pause {it}",
             lambda: wish("pause"),
         )
