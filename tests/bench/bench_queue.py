@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import compileall
+import itertools
 import json
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -34,6 +36,10 @@ from tests.tools.eventually import eventually
 from tests.tools.sandbox import GIB, write_gpus
 
 JOBS, CONFIGS, QUESTIONS, RUNNERS = 10_000, 1_000, 100, 64
+NEEDS = 200
+"""So many configs ask for another amount of GPU memory than all others."""
+ON_ONE_CONFIG = 2_000
+WATCHERS = 3
 LINES_A_SECOND = 1_000
 OBSERVED_SECONDS = 10.0
 TALK = (
@@ -55,10 +61,15 @@ def main() -> None:
         write_gpus(folder / "gpus", 8)
         root = folder / "workspace"
         _make_workspace(root)
+        _submit(folder)
+        RuntimePaths.of(root).state.mkdir(parents=True)
         _decide(root)
-        _list(root)
+        _write_settings(root, ["/bin/true"], _distinct_needs())
+        _decide(root)
+        _write_settings(root, ["/bin/true"])
+        _list(root, "the supervisor down")
         _occupy(folder / "gpus")
-        _idle(root)
+        _idle(root, folder / "gpus")
         _talk(root, folder / "gpus")
 
 
@@ -88,12 +99,35 @@ def _requests() -> list[JobRequest]:
     return [JobRequest(names[number % CONFIGS], ids=(number // CONFIGS,)) for number in range(JOBS)]
 
 
+def _distinct_needs() -> str:
+    return "".join(
+        f'[[config]]\nname = "group{number // 10}/text_html_{number}"\nmin_free = "{20 * 1024 + number}MiB"\n'
+        for number in range(NEEDS)
+    )
+
+
+def _submit(folder: Path) -> None:
+    """Many jobs on one config, each for a task of its own; the reference is half as many."""
+    seconds = []
+    for count in (ON_ONE_CONFIG // 2, ON_ONE_CONFIG):
+        store = Store(folder / f"{count}.db")
+        requests = [JobRequest("x", ids=(number,)) for number in range(count)]
+        begun = time.perf_counter()
+        store.submit(requests, {})
+        seconds.append(time.perf_counter() - begun)
+        store.close()
+    print(
+        f"{ON_ONE_CONFIG} jobs submitted on one config: {seconds[1] * 1000:.0f} ms, "
+        f"{seconds[1] / seconds[0]:.1f} times half as many (aim: 2)"
+    )
+
+
 def _decide(root: Path) -> None:
     """The time of one look at a queue of which nothing can start; the reference only counts the jobs' groups."""
     paths = RuntimePaths.of(root)
-    paths.state.mkdir(parents=True)
     store = Store(paths.database)
-    store.submit(_requests(), dict(os.environ))
+    if not store.active():
+        store.submit(_requests(), dict(os.environ))
     launches = Launches(root)
     keeper = Keeper(store, paths, lambda: None)
     scheduler = Scheduler(store, launches, keeper, paths, lambda: None)
@@ -127,21 +161,22 @@ def _decide(root: Path) -> None:
             groups[job.schedule.group] = groups.get(job.schedule.group, 0) + 1
         reference.append(time.perf_counter() - begun)
     decision, counting = statistics.median(times), statistics.median(reference)
+    needs = len(set(launches.needs(store.queued()).values()))
     store.close()
     print(
-        f"decision over {JOBS} jobs: {decision * 1000:.1f} ms (aim: < 10), "
+        f"decision over {JOBS} jobs with {needs} distinct needs: {decision * 1000:.1f} ms (aim: < 10), "
         f"{decision / counting:.1f} times a loop that counts them"
     )
 
 
-def _list(root: Path) -> None:
+def _list(root: Path, beside: str) -> None:
     """The whole command, against an interpreter that does nothing."""
     compileall.compile_dir(Path(hitui.__file__).parent, quiet=1)
     command = [str(Path(sys.executable).with_name("hitui")), "-w", str(root), "ls"]
     listing = _fastest(command)
     bare = _fastest([sys.executable, "-c", "pass"])
     print(
-        f"`hitui ls` of {CONFIGS} configs: {listing * 1000:.0f} ms (aim: < 300), "
+        f"`hitui ls` of {CONFIGS} configs and {JOBS} queued jobs, {beside}: {listing * 1000:.0f} ms (aim: < 300), "
         f"{listing / bare:.1f} times a bare interpreter"
     )
 
@@ -162,7 +197,7 @@ def _occupy(gpus: Path) -> None:
     (gpus / "gpus.json").write_text(json.dumps(known))
 
 
-def _idle(root: Path) -> None:
+def _idle(root: Path, gpus: Path) -> None:
     service = _service(root)
     pid = service.ensure_supervisor()
     # Its first look reads what each config needs.
@@ -170,10 +205,39 @@ def _idle(root: Path) -> None:
         lambda: getattr(service.client.jobs().jobs[-1].state, "waits_for", ""), "the queue was looked at", 30
     )
     share, memory = _observe(pid)
-    service.client.shut_down()
     print(
         f"supervisor with {JOBS} queued jobs: {share:.2f} % of a core (aim: < 0.5), {memory:.0f} MiB (aim: < 80)"
     )
+    over = threading.Event()
+    varying = threading.Thread(target=_vary_use, args=(gpus, over))
+    varying.start()
+    share, memory = _observe(pid)
+    print(f"  where all GPUs are used otherwise each second: {share:.2f} % of a core, {memory:.0f} MiB")
+    watches = [service.client.open_watch() for _ in range(WATCHERS)]
+    for watch in watches:
+        threading.Thread(
+            target=lambda snapshots: [None for _ in snapshots], args=(watch,), daemon=True
+        ).start()
+    share, memory = _observe(pid)
+    print(f"  and {WATCHERS} screens watch that: {share:.2f} % of a core, {memory:.0f} MiB")
+    for watch in watches:
+        watch.close()
+    over.set()
+    varying.join()
+    _list(root, "the supervisor up")
+    service.client.shut_down()
+
+
+def _vary_use(gpus: Path, over: threading.Event) -> None:
+    for number in itertools.count():
+        if over.wait(0.9):
+            break
+        known = json.loads((gpus / "gpus.json").read_text())
+        for gpu in known["gpus"]:
+            gpu["utilization"] = 90 + number % 10
+        beside = gpus / "beside"
+        beside.write_text(json.dumps(known))
+        beside.replace(gpus / "gpus.json")
 
 
 def _talk(root: Path, gpus: Path) -> None:
