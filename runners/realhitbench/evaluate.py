@@ -101,6 +101,8 @@ class Launch:
         self._events = events
         self._evaluations: list[Evaluation] = []
         self._failed = False
+        self._strange = 0
+        """Unexpected failures in a row, over all configs."""
 
     def add(self, evaluation: Evaluation) -> None:
         """One more config, behind the others."""
@@ -165,11 +167,12 @@ class Launch:
             evaluation.tell_running()
         failure: RunnerError | None = None
         try:
-            evaluation.run(self._tell_progress if planned else _nothing)
+            evaluation.run(self._tell_progress if planned else _nothing, self._strange)
         except EngineLost:
             raise
         except RunnerError as error:
             failure = error
+        self._strange = evaluation.strange
         self._end(evaluation, failure)
 
     def _end(self, evaluation: Evaluation, failure: RunnerError | None) -> None:

@@ -20,7 +20,8 @@ from hitui_runners.stopping import StopSignals
 
 SNAPSHOT_SECONDS = 60.0
 STRANGE_FAILURES = 5
-"""After so many unexpected failures in a row the run ends, rather than mark thousands of tasks as failed."""
+"""After so many unexpected failures in a row the run ends, rather than mark thousands of tasks as failed. Those of
+the config before count: what is broken for one config may be broken for all."""
 
 
 class Evaluation:
@@ -42,6 +43,8 @@ class Evaluation:
         self.questions = tuple(questions)
         self.done = 0
         self.errors = 0
+        self.strange = 0
+        """Unexpected failures in a row until now, those of the configs before included."""
         self._asker = asker
         self._engine = engine
         self._store = store
@@ -62,15 +65,17 @@ class Evaluation:
         """The event line that says how it ended."""
         self._events.end(self.done, self.errors, exit_status)
 
-    def run(self, after_task: Callable[[], None]) -> None:
+    def run(self, after_task: Callable[[], None], strange: int = 0) -> None:
         """Runs the questions in their order; `after_task` is called when one has ended.
+
+        `strange`: how many unexpected failures in a row came before.
 
         Raises RunnerError, EngineLost and Stopped.
         """
         bar = ProgressBar(self._label, len(self.questions))
         bar.show(0)
         saved = time.monotonic()
-        strange = 0
+        self.strange = strange
         try:
             for question in self.questions:
                 started = time.monotonic()
@@ -92,10 +97,10 @@ class Evaluation:
                     if time.monotonic() - saved > SNAPSHOT_SECONDS:
                         self._save_snapshot()
                         saved = time.monotonic()
-                strange = strange + 1 if outcome.unexpected else 0
-                if strange == STRANGE_FAILURES:
+                self.strange = self.strange + 1 if outcome.unexpected else 0
+                if self.strange >= STRANGE_FAILURES:
                     raise RunnerError(
-                        f"the last {strange} tasks failed with errors that are not theirs, the last one with: "
+                        f"the last {self.strange} tasks failed with errors that are not theirs, the last one with: "
                         f"{outcome.prediction}; mend that and run again with --resume"
                     )
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import fcntl
 import json
 import signal
@@ -9,6 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hitui_runners.engines.base import Engine, Prompt, Reply, TaskFailed
+from hitui_runners.events import EventWriter
+from hitui_runners.realhitbench.asking import Asker, RecoveryRules
+from hitui_runners.realhitbench.evaluate import Launch
+from hitui_runners.realhitbench.evaluation import Evaluation
+from hitui_runners.realhitbench.prompts import OwnPrompts
+from hitui_runners.realhitbench.questions import InputFiles, load_questions
+from hitui_runners.realhitbench.store import ResultStore
+from hitui_runners.stopping import StopSignals
 
 from tests.runners.conftest import Runner, json_lines
 from tests.tools.benchmark import Benchmark
@@ -247,3 +257,68 @@ def test_a_real_model_is_loaded_once_too(plan: Plan, tiny_model: Path) -> None:
     assert (plan.ids("mix"), plan.ids("text")) == ([1], [2])
     assert ended.stdout.count(f"Loading {tiny_model} on ") == 1
     assert sum(line.items() >= LOADING.items() for line in plan.events) == 1
+
+
+class Broken(Engine):
+    """Answers the prompts with these numbers, counted from 0, and fails strangely at all others."""
+
+    name = "broken"
+
+    def __init__(self, *answered: int) -> None:
+        self.answered = answered
+        self.asked = 0
+
+    @classmethod
+    def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
+        """It has no options."""
+
+    @classmethod
+    def from_arguments(cls, arguments: argparse.Namespace) -> Broken:
+        return cls()
+
+    def load(self) -> None:
+        """There is nothing to load."""
+
+    def answer(self, prompt: Prompt) -> Reply:
+        self.asked += 1
+        if self.asked - 1 in self.answered:
+            return Reply("[Final Answer]: 7")
+        raise TaskFailed("RuntimeError: no kernel image", unexpected=True)
+
+    def close(self) -> None:
+        """There is nothing to give back."""
+
+
+@pytest.mark.parametrize(
+    ("answered", "tasks"),
+    [
+        # Five end the first; where the next one begins as strangely, that is enough.
+        ((), [5, 1, 1]),
+        # One that answers something is its own matter again, and so is the one behind it.
+        ((5,), [5, 6, 1]),
+        ((5, 6, 7, 8, 9, 10), [5, 6, 5]),
+    ],
+)
+def test_what_breaks_one_config_after_the_other_fails_few_tasks_of_each(
+    plan: Plan, capsys: pytest.CaptureFixture[str], answered: tuple[int, ...], tasks: list[int]
+) -> None:
+    engine, signals = Broken(*answered), StopSignals()
+    questions = load_questions(plan.benchmark.questions_file, pytest.fail)
+    asker = Asker(
+        engine,
+        InputFiles(plan.benchmark.data, "text", "html"),
+        OwnPrompts(),
+        RecoveryRules(100_000),
+        signals.check,
+    )
+    launch = Launch(engine, signals, EventWriter(""))
+    names = ("g/a", "g/b", "g/c")
+    for name in names:
+        store = ResultStore(plan.output / name, pytest.fail)
+        launch.add(Evaluation(name, questions, asker, engine, store, signals, EventWriter(""), name))
+    assert launch.run() == 1
+    assert [len(plan.ids(name)) for name in names] == tasks
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert all(
+        "tasks failed with errors that are not theirs, the last one with: [ERROR] Ru" in line for line in said
+    )
