@@ -6,7 +6,8 @@ import argparse
 import os
 
 from hitui.adapters.checkpoints.catalogue import Catalogue
-from hitui.adapters.files.atomic import write_atomically
+from hitui.adapters.files.atomic import keep_copy_once, write_atomically
+from hitui.adapters.files.look import is_file
 from hitui.commands.saying import harmless, warn
 from hitui.errors import WorkspaceError
 from hitui.factory import folder_of
@@ -16,7 +17,7 @@ from hitui.settings import Settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--force", action="store_true", help="replace a hitui.toml that is there")
+    parser.add_argument("--force", action="store_true", help="replace a hitui.toml that is there; a copy is kept")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -35,8 +36,10 @@ def run(arguments: argparse.Namespace) -> int:
         raise WorkspaceError(
             f"{line}: a name that is no UTF-8 text; rename it, or write {file} by hand"
         ) from error
+    copy = keep_copy_once(file) if is_file(file) else None
     write_atomically(file, text)
-    print(harmless(f"wrote {file}"))
+    kept = f" (the one before is kept as {copy.name})" if copy else ""
+    print(harmless(f"wrote {file}{kept}"))
     for line in proposal.found:
         print(harmless(f"  found: {line}"))
     for line in proposal.unknown:

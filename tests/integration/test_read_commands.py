@@ -298,8 +298,11 @@ class TestInit:
         assert run.returncode == 1
         assert "is there already" in run.stderr
         assert (workspace / "hitui.toml").read_text() == "# mine\n"
-        assert sandbox.hitui("init", "--force").returncode == 0
+        run = sandbox.hitui("init", "--force")
+        assert run.returncode == 0
+        assert "(the one before is kept as hitui.toml.before-hitui)" in run.stdout
         assert "[[config]]" in (workspace / "hitui.toml").read_text()
+        assert (workspace / "hitui.toml.before-hitui").read_text() == "# mine\n"
 
     def test_a_link_that_leads_nowhere_is_not_replaced(self, sandbox: Sandbox, workspace: Path) -> None:
         (workspace / "hitui.toml").symlink_to("/nonexistent/settings.toml")
