@@ -17,7 +17,9 @@ from hitui.settings import Settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--force", action="store_true", help="replace a hitui.toml that is there; a copy is kept")
+    parser.add_argument(
+        "--force", action="store_true", help="replace a hitui.toml that is there; a copy is kept"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
