@@ -15,7 +15,7 @@ from hitui.domain.jobs import FAILURES, Ended, Job, Queued, Running, Starting, S
 from hitui.domain.progress import JobProgress, together
 from hitui.domain.units import duration_words
 from hitui.ui.job_index import JobIndex
-from hitui.ui.job_words import about, paused_words, seconds_to_retry
+from hitui.ui.job_words import about, paused_words, seconds_to_retry, start_words
 
 _PAUSED = " to be resumed"
 
@@ -163,8 +163,13 @@ def _waiting(job: Job, reason: str, now: float) -> StateWords:
     if seconds is not None:
         when = f"again in {about(seconds)}"
         return StateWords(f"{when}, attempt {job.attempt} #{job.id}", when, "accent")
+    starts = start_words(job, now)
+    if starts:
+        return StateWords(f"{starts} #{job.id}", f"waits #{job.id}", "accent")
     # What stands before the first colon is the short form.
     waits = reason.split(":", 1)[0].removesuffix(" on one GPU") or "its turn"
+    # Of GPUs that were named the size is told where there is more room.
+    waits = waits.rpartition(" free on ")[2]
     if waits.endswith(_PAUSED):
         return StateWords(f"{waits.removesuffix(_PAUSED)} paused #{job.id}", f"waits #{job.id}", "accent")
     return StateWords(f"waits: {waits} #{job.id}", f"waits #{job.id}", "accent")

@@ -34,10 +34,19 @@ def jobs_name(jobs: Sequence[Job], *, short: bool = False) -> str:
 
 def seconds_to_retry(job: Job, now: float) -> float | None:
     """How long until a job that failed before is tried again; None: it does not wait for that."""
+    moment = _start(job, now)
+    return None if moment is None or job.attempt < 2 else moment - now
+
+
+def start_words(job: Job, now: float) -> str:
+    """`starts at 22:00` of a job that waits for its time; empty: it does not."""
+    moment = _start(job, now)
+    return "" if moment is None else f"starts at {text.moment(moment, now)}"
+
+
+def _start(job: Job, now: float) -> float | None:
     moment = job.schedule.not_before
-    if job.attempt < 2 or job.schedule.held or moment is None or moment <= now:
-        return None
-    return moment - now
+    return None if job.schedule.held or moment is None or moment <= now else moment
 
 
 def about(seconds: float) -> str:
@@ -54,6 +63,9 @@ def wait_words(job: Job, now: float) -> tuple[str, str]:
     seconds = seconds_to_retry(job, now)
     if seconds is not None:
         return f"again in {about(seconds)}, attempt {job.attempt}", "accent"
+    starts = start_words(job, now)
+    if starts:
+        return starts, ""
     waits_for = job.state.waits_for if isinstance(job.state, Queued) else ""
     return f"waits for {waits_for or 'its turn'}", ""
 

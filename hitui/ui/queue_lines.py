@@ -201,10 +201,11 @@ def _running(job: Job, view: QueueView, places: QueueLayout | None) -> Line:
         spans.append((f"  {progress.done}", ""))
     if progress.phase in ("loading", "scoring"):
         spans.append((f"  {progress.phase}", "dim"))
+    if progress.errors:
+        # Before what is cut where there is no room.
+        spans.append((f"  {text.count(progress.errors, 'error')}", "bad"))
     if progress.eta_seconds is not None:
         spans.append((f"  {text.duration(progress.eta_seconds)} left", ""))
-    if progress.errors:
-        spans.append((f"  {text.count(progress.errors, 'error')}", "bad"))
     if progress.rate:
         spans.append((f"  {text.rate(progress.rate)}", "dim"))
     return tuple(spans)

@@ -20,7 +20,7 @@ async def test_everything_about_the_queue_is_there() -> None:
             "Queue · 1 running, 6 waiting",
             "! group night stopped",
             "! group night stopped: #9 and #10 died within 10 s: ModuleNotFoundError",
-            "▶ GPU 2     ███▍············  3/14  3m left  1 error  3.9/m",
+            "▶ GPU 2     ███▍············  3/14  1 error  3m left  3.9/m",
             "+5  default    1  waits for 20 GiB free on one GPU: GPU 0 has",
             "again in 3h, attempt 2",
             "paused by hand",
@@ -192,7 +192,7 @@ async def test_keys_that_do_not_fit_the_job_say_so() -> None:
         await pilot.press("K", "p", "x")
         await shown(
             pilot,
-            "#12 has no place in the queue: it is lost",
+            "#12 has no place in the queue: it has ended",
             "#12 has ended; r tries it again",
             "#12 has ended: there is nothing to stop",
         )

@@ -32,7 +32,9 @@ from hitui.ui.config_rows import ConfigRow, config_rows, estimated_end, state_wo
 from hitui.ui.gpu_lines import GpuView, gpu_lines, gpu_title
 from hitui.ui.history import SECONDS_PER_CELL, Utilisations
 from hitui.ui.job_index import JobIndex
+from hitui.ui.job_words import wait_words
 from hitui.ui.line import Line, width_of
+from hitui.ui.text import moment
 from hitui.ui.theme import THEMES
 from tests.ui.sample import GIB, NOON, config, configs, gpu, jobs, process, server
 
@@ -166,7 +168,8 @@ def job(state: object, **others: object) -> Job:
     [
         (Queued(), "waits: its turn #7", "waits #7"),
         (Queued("20 GiB free on one GPU: GPU 0 has 3 GiB"), "waits: 20 GiB free #7", "waits #7"),
-        (Queued("40 GiB free on GPU 2: it has 3 GiB"), "waits: 40 GiB free on GPU 2 #7", "waits #7"),
+        (Queued("40 GiB free on GPU 2: it has 3 GiB"), "waits: GPU 2 #7", "waits #7"),
+        (Queued("40 GiB free on 4 GPUs: GPU 0 has 3 GiB"), "waits: 4 GPUs #7", "waits #7"),
         (Queued("group default to be resumed: by hand"), "group default paused #7", "waits #7"),
         (Queued("the queue to be resumed: by hand"), "the queue paused #7", "waits #7"),
         (Starting(("u0",), NOON), "▶ GPU 0 #7 starts", "▶ #7 starts"),
@@ -190,6 +193,13 @@ def test_the_state_of_a_config_with_a_job(state: object, long: str, short: str) 
     assert (words.long, words.short) == (long, short)
     assert words.attention == long.startswith("!")
     assert len(short) <= 13
+
+
+def test_what_waits_for_its_time_says_when() -> None:
+    # What the supervisor says of it has a colon in the time.
+    later = job(Queued("22:13: it starts then"), schedule=Schedule(not_before=NOON + 60))
+    assert state_words(config("a/b"), later, None, {}, NOON).long == f"starts at {moment(NOON + 60, NOON)} #7"
+    assert wait_words(later, NOON)[0] == f"starts at {moment(NOON + 60, NOON)}"
 
 
 def test_a_failed_job_is_forgotten_once_nothing_is_missing() -> None:

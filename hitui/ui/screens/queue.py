@@ -185,7 +185,8 @@ class QueueScreen(FullScreen):
         if job is None:
             self.dashboard.tell("no job is selected", "warning")
         elif kind is not None and not isinstance(job.state, kind):
-            self.dashboard.tell(f"#{job.id} {otherwise}: it is {job.word}", "warning")
+            how = "it has ended" if isinstance(job.state, Ended) else f"it is {job.word}"
+            self.dashboard.tell(f"#{job.id} {otherwise}: {how}", "warning")
             return None
         return job
 
