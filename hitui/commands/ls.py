@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from hitui.commands.saying import warn
 from hitui.commands.tables import iso_time, lines_of, short_time
 from hitui.domain.configs import ConfigCondition, ConfigState
 from hitui.domain.jobs import Job, Queued
-from hitui.domain.progress import JobProgress
+from hitui.domain.progress import JobProgress, together
 from hitui.errors import HituiError
 from hitui.factory import Services, build_services
 from hitui.services.progress import read_progress
@@ -24,11 +25,13 @@ def run(arguments: argparse.Namespace) -> int:
     services = build_services(arguments.workspace)
     snapshot = services.workspace.scan_once()
     jobs = _active_jobs(services)
-    rows = [(state, jobs.get(state.name)) for state in snapshot.configs]
+    rows: list[tuple[ConfigState, Sequence[Job]]] = [
+        (state, jobs.get(state.name, ())) for state in snapshot.configs
+    ]
     if arguments.json:
         print(
             json.dumps(
-                [as_object(state, job, progress_of(job, state.name)) for state, job in rows],
+                [as_object(state, on_it, progress_of(on_it, state.name)) for state, on_it in rows],
                 indent=2,
                 ensure_ascii=False,
             )
@@ -61,8 +64,11 @@ def _lacks_questions(services: Services) -> bool:
     return declared is None and services.workspace.catalogue.questions_file is None
 
 
-def as_object(state: ConfigState, job: Job | None, progress: JobProgress | None) -> dict[str, Any]:
-    """One config as `--json` prints it. Times are local with their offset; a rate is tasks a second."""
+def as_object(state: ConfigState, jobs: Sequence[Job], progress: JobProgress | None) -> dict[str, Any]:
+    """One config as `--json` prints it. Times are local with their offset; a rate is tasks a second.
+
+    Of the shards on it the first is its `job`; GPUs, rate and time left are those of all of them.
+    """
     row: dict[str, Any] = {
         "name": state.name,
         "kind": state.config.kind,
@@ -76,24 +82,24 @@ def as_object(state: ConfigState, job: Job | None, progress: JobProgress | None)
         "blocked": state.blocked,
         "pending": state.pending,
         "error_classes": {error_class.value: count for error_class, count in state.error_classes},
-        "state": job.word if job is not None else state.condition.value,
+        "state": jobs[0].word if jobs else state.condition.value,
         "source": state.source,
         "updated": iso_time(state.updated),
         "problems": list(state.problems),
         "notes": list(state.notes),
     }
-    if job is not None:
+    if jobs:
         row |= {
-            "job": job.id,
-            "gpus": list(job.gpus),
+            "job": jobs[0].id,
+            "gpus": [uuid for job in jobs for uuid in job.gpus],
             "rate": progress.rate if progress else None,
             "eta_seconds": progress.eta_seconds if progress else None,
         }
     return row
 
 
-def _active_jobs(services: Services) -> dict[str, Job]:
-    """Config → the job that is on it, else the first that waits for it.
+def _active_jobs(services: Services) -> dict[str, tuple[Job, ...]]:
+    """Config → the job that is on it, or the shards that are, else the first that waits for it.
 
     Starts no supervisor; the configs are listed also when none answers.
     """
@@ -104,19 +110,18 @@ def _active_jobs(services: Services) -> dict[str, Job]:
         return {}
 
 
-def progress_of(job: Job | None, config: str) -> JobProgress | None:
-    """Of a job of several configs what it says of this one."""
-    if job is None or isinstance(job.state, Queued):
-        return None
-    progress = read_progress(job)
+def progress_of(jobs: Sequence[Job], config: str) -> JobProgress | None:
+    """Of a job of several configs what it says of this one; of shards what they come to."""
+    started = [job for job in jobs if not isinstance(job.state, Queued)]
+    progress = together([read_progress(job) for job in started]) if started else None
     return None if progress is None else progress.of(config)
 
 
-def _table(rows: list[tuple[ConfigState, Job | None]]) -> list[str]:
+def _table(rows: list[tuple[ConfigState, Sequence[Job]]]) -> list[str]:
     cells = []
-    for state, job in rows:
+    for state, jobs in rows:
         total = "?" if state.total is None else str(state.total)
-        word = f"{job.word} #{job.id}" if job is not None else state.condition.value
+        word = f"{jobs[0].word} {' '.join(f'#{job.id}' for job in jobs)}" if jobs else state.condition.value
         if state.problems:
             word += " !"
         unit = "" if state.unit == "tasks" else f" {state.unit}"

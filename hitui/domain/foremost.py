@@ -1,4 +1,4 @@
-"""Of many jobs the one for each config that a listing tells: ten thousand may wait for a thousand configs."""
+"""Of many jobs those for each config that a listing tells: ten thousand may wait for a thousand configs."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from collections.abc import Iterable
 from hitui.domain.jobs import Ended, Job, Queued
 
 
-def foremost(jobs: Iterable[Job]) -> dict[str, Job]:
-    """Config → the job that is on it, else the first that waits for it. `jobs` come oldest first."""
-    waiting: dict[str, Job] = {}
-    started: dict[str, Job] = {}
+def foremost(jobs: Iterable[Job]) -> dict[str, tuple[Job, ...]]:
+    """Config → the job that is on it, or the shards that are, else the first that waits. `jobs` come oldest first."""
+    waiting: dict[str, tuple[Job, ...]] = {}
+    started: dict[str, tuple[Job, ...]] = {}
     for job in jobs:
-        if isinstance(job.state, Ended):
-            continue
-        chosen = waiting if isinstance(job.state, Queued) else started
-        for name in job.request.configs:
-            chosen.setdefault(name, job)
+        if isinstance(job.state, Queued):
+            for name in job.request.configs:
+                waiting.setdefault(name, (job,))
+        elif not isinstance(job.state, Ended):
+            for name in job.request.configs:
+                started[name] = (*started.get(name, ()), job)
     return waiting | started

@@ -90,8 +90,9 @@ class JobsService:
             self._latest = self._client.last_known(None if every else 200)
         return self._latest
 
-    def foremost_once(self) -> dict[str, Job]:
-        """Config → the job that is on it now, else the first that waits for it; from where `read_once` reads."""
+    def foremost_once(self) -> dict[str, tuple[Job, ...]]:
+        """Config → the job that is on it now, or the shards that are, else the first that waits for it; from where
+        `read_once` reads."""
         try:
             return self._client.foremost()
         except SupervisorError:

@@ -93,8 +93,8 @@ class SupervisorClient:
         """The jobs: the active and the latest ended ones, or `every` one."""
         return snapshots.read_whole(self._ask_for_line({"do": "jobs", "all": every}))
 
-    def foremost(self) -> dict[str, Job]:
-        """Config → the job that is on it, else the first that waits for it."""
+    def foremost(self) -> dict[str, tuple[Job, ...]]:
+        """Config → the job that is on it, or the shards that are, else the first that waits for it."""
         # A supervisor that was started before an upgrade sends all of them.
         answer = self._ask_for_line({"do": "jobs", "foremost": True})
         return foremost(snapshots.read_whole(answer).jobs)
@@ -157,7 +157,7 @@ class SupervisorClient:
         known = self._read_store(lambda store: JobsSnapshot(store.jobs(ended), queue=store.queue()))
         return JobsSnapshot() if known is None else known
 
-    def last_known_foremost(self) -> dict[str, Job]:
+    def last_known_foremost(self) -> dict[str, tuple[Job, ...]]:
         """What `foremost` says, as the store holds it. Raises SupervisorError when that cannot be read."""
         return foremost(self._read_store(lambda store: store.foremost()) or ())
 

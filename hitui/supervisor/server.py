@@ -215,7 +215,7 @@ class Server:
                 }
             case "jobs" if message.get("foremost"):
                 snapshot = self._snapshot(0)
-                chosen = {job.id: job for job in foremost(snapshot.jobs).values()}
+                chosen = {job.id: job for each in foremost(snapshot.jobs).values() for job in each}
                 return snapshots.whole(
                     replace(snapshot, jobs=tuple(chosen[job_id] for job_id in sorted(chosen)))
                 )

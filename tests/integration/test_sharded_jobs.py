@@ -261,3 +261,17 @@ def test_who_waits_at_the_command_line_sees_all_of_it_through(here: Control) -> 
     merged = hitui(here, "merge", "text_html")
     assert merged.returncode == 0, merged.stderr
     assert f"{QUESTIONS} " in merged.stdout
+
+
+def test_a_listing_tells_the_shards_of_a_config_as_one(
+    here: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HITUI_DEMO_SECONDS", "60")
+    here.connect()
+    submit(here)
+    eventually(lambda: sum(isinstance(job.state, Running) for job in jobs_of(here)) == 3, "three shards run")
+    (row,) = json.loads(hitui(here, "ls", "--json").stdout)
+    running = [job for job in jobs_of(here) if isinstance(job.state, Running)]
+    assert (row["state"], row["job"]) == ("running", 1)
+    assert sorted(row["gpus"]) == sorted(uuid for job in running for uuid in job.gpus)
+    assert "running #1 #2 #3" in hitui(here, "ls").stdout

@@ -190,7 +190,7 @@ def test_a_listing_tells_each_config_of_a_job_its_own_pace(tmp_path: Path) -> No
     events.write_text("".join(json.dumps(line) + "\n" for line in lines))
     request = JobRequest("g/one", also=(JobRequest("g/two"),))
     job = Job(4, request, now, Running((), 1, now), events=str(events))
-    of_two, of_one = progress_of(job, "g/two"), progress_of(job, "g/one")
+    of_two, of_one = progress_of([job], "g/two"), progress_of([job], "g/one")
     assert of_two is not None
     assert (of_two.done, of_two.total) == (3, 9)
     assert of_two.rate
