@@ -12,7 +12,7 @@ from hitui.commands.dashboard import require_terminal
 from hitui.demo.gpus import LivelyGpus
 from hitui.demo.workspace import create_workspace, has_workspace
 from hitui.errors import WorkspaceError
-from hitui.factory import build_services
+from hitui.factory import build_services, folder_of
 from hitui.paths import state_home
 
 
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     if not arguments.no_screen:
         require_terminal()
-    folder = Path(arguments.folder) if arguments.folder else state_home() / "demo"
+    folder = _folder(arguments.folder)
     if not has_workspace(folder):
         create_workspace(folder)
     elif arguments.fresh:
@@ -55,6 +55,13 @@ def run(arguments: argparse.Namespace) -> int:
     finally:
         if lively is not None:
             lively.close()
+
+
+def _folder(named: str | None) -> Path:
+    """Absolute: the supervisor, which reads the GPUs of that folder too, works in another one."""
+    if not named:
+        return state_home() / "demo"
+    return Path(named) if Path(named).is_absolute() else folder_of(None) / named
 
 
 def _require_no_jobs(folder: Path) -> None:

@@ -149,3 +149,16 @@ def test_the_gpus_go_on_after_what_could_not_be_written(
     lively.start()
     eventually(lambda: len(written) > 3)
     lively.close()
+
+
+def test_a_folder_named_from_here_is_told_by_its_whole_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The supervisor works in another folder: by a relative one it would find no GPUs, and start no job."""
+    monkeypatch.setenv("HITUI_SIMULATED_GPUS", "")
+    monkeypatch.chdir(tmp_path)
+    assert main(["demo", "--no-screen", "--simulated", "--folder", "here"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"{tmp_path}/here",
+        f"HITUI_SIMULATED_GPUS={tmp_path}/here/.simulated-gpus",
+    ]
