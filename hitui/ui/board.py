@@ -73,7 +73,9 @@ class Board:
         workspace = self._app.workspace_snapshot
         right: Line = ()
         if workspace is not None and workspace.problems:
-            right = (("! ", "bad"), (workspace.problems[0], "warn"))
+            first, *others = workspace.problems
+            hidden = f"i shows {len(others)} more: " if others else ""
+            right = (("! ", "bad"), (hidden, "dim"), (first, "warn"))
         elif workspace is not None and workspace.scanning:
             right = (("reading …", "dim"),)
         more = table.hidden_below

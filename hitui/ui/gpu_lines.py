@@ -132,8 +132,10 @@ def _number(value: int | None, unit: str, width: int) -> str:
 
 
 def _configs(job: Job, room: int | None = None) -> str:
-    """The config that a job is on, and how many others it took in; the name is cut to `room` cells for all."""
-    others = f" +{len(job.request.also)}" if job.request.also else ""
+    """The config that a job is on, and how many others it took in or which shard of it; the name is cut to `room`
+    cells for all."""
+    shard = job.request.shard
+    others = f" +{len(job.request.also)}" if job.request.also else f" {shard.label}" if shard else ""
     name = text.short_name(job.request.config)
     left = None if room is None else max(_NAME_CELLS, room - len(others))
     return (name if left is None or cell_len(name) <= left else text.fit_tail(name, left)) + others

@@ -44,6 +44,13 @@ class JobIndex:
         """None: it was never run here."""
         return self._by_config.get(name)
 
+    def runner_of(self, job: Job) -> Job:
+        """The job that ran its tasks, as far as it is known: the one that it joined, or itself."""
+        known = {other.id: other for other in (*self.started, *self.ended)}
+        while isinstance(job.state, Ended) and job.state.ending is Ending.JOINED and job.successor in known:
+            job = known[job.successor]
+        return job
+
     def needs_someone(self, job: Job) -> bool:
         """Whether an ended job is the last word on its config: nothing has followed it."""
         return any(

@@ -254,6 +254,15 @@ async def test_an_empty_workspace_says_what_to_do_next() -> None:
         await shown(pilot, "no config is selected")
 
 
+async def test_of_several_problems_the_first_is_on_the_rule_and_a_key_shows_all_in_full() -> None:
+    long = f"hitui.toml: is not valid TOML: {'x' * 90} (what it said before still counts)"
+    services = sample.services(problems=(long, "data/image: no such folder"))
+    async with Dashboard(services).run_test(size=WIDE, notifications=True) as pilot:
+        await shown(pilot, "! i shows 1 more: hitui.toml: is not valid TOML")
+        await pilot.press("i")
+        await shown(pilot, "(what it said before still", "! data/image: no such folder")
+
+
 async def test_a_problem_of_the_workspace_is_on_the_rule() -> None:
     services = sample.services(
         problems=("data/QA_final.json: is not there; name it as [workspace] questions",)

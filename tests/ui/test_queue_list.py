@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 from msgspec.structs import replace
 from textual.geometry import Region
@@ -88,6 +89,19 @@ async def test_nothing_is_painted_when_nothing_changed() -> None:
         services.progress.publish({14: replace(sample.PROGRESS[14], done=4)})
         await shown(pilot, "4/14")
         assert [region.y for region in painted] == [2]
+
+
+async def test_the_log_of_a_job_that_joined_another_is_that_of_the_other(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("of both\n")
+    running = replace(sample.jobs().jobs[1], log=str(log))
+    state = Ended(Ending.JOINED, sample.NOON, "its tasks run in job 14, which loads the model once for all")
+    joined = Job(15, JobRequest("qwen3vl_text/text_csv"), sample.NOON, state, successor=14)
+    services = sample.services(known_jobs=queue_of(running, joined))
+    async with Dashboard(services).run_test(size=WIDE) as pilot:
+        (await open_queue(pilot)).select(15)
+        await pilot.press("l")
+        await shown(pilot, "f follow", "of both")
 
 
 async def test_one_job_of_several_configs_is_one_row_here_and_a_row_each_on_the_main_screen() -> None:

@@ -127,6 +127,13 @@ def test_all_jobs_that_share_a_gpu_are_named_as_far_as_there_is_room() -> None:
     assert "▶ 3 jobs" in told[60]
 
 
+def test_a_gpu_says_which_shard_of_a_config_it_runs() -> None:
+    (known,) = sharing("a/text_html").jobs
+    part = replace(known, request=JobRequest("a/text_html", shard=Shard(14, 1, 3, (1,))))
+    (line,) = gpu_lines(view(GpuSnapshot(NOON, "nvml", (gpu(2, 50.0),)), JobsSnapshot((part,))), 120)
+    assert plain(line).endswith("▶ text_html 2/3 #14")
+
+
 def test_all_jobs_that_were_on_a_lost_gpu_are_named() -> None:
     lost = GpuSnapshot(NOON, "nvml", (Gpu(2, gpu(2, 1.0).uuid, "NVIDIA A800", error="lost"),))
     (line,) = gpu_lines(view(lost, sharing("a/text_html", "a/text_csv")), 120)

@@ -66,7 +66,14 @@ class MainScreen(FullScreen):
         Binding(
             "g", "all_gpus", "all GPUs", show=False, id="main.gpus", tooltip="show or fold excluded GPUs"
         ),
-        Binding("i", "init_hint", "init", show=False, id="main.init", tooltip="how to write a hitui.toml"),
+        Binding(
+            "i",
+            "init_hint",
+            "init",
+            show=False,
+            id="main.init",
+            tooltip="the hitui.toml, and what is wrong here in full",
+        ),
         Binding("f5", "rescan", "rescan", show=False, id="main.rescan", tooltip="read all results again"),
         Binding(
             "colon",
@@ -356,7 +363,9 @@ class MainScreen(FullScreen):
     def action_init_hint(self) -> None:
         from hitui.ui.screens.note import init_note
 
-        self.app.push_screen(init_note(self.dashboard.services.settings))
+        app = self.dashboard
+        problems = app.workspace_snapshot.problems if app.workspace_snapshot is not None else ()
+        self.app.push_screen(init_note(app.services.settings, problems))
 
     def action_filter(self) -> None:
         self.open_entry(self.table.wanted)

@@ -33,8 +33,9 @@ class Note(Dialog):
         ]
 
 
-def init_note(settings: Settings) -> Note:
-    """How a workspace gets its settings."""
+def init_note(settings: Settings, problems: Sequence[str]) -> Note:
+    """How a workspace gets its settings, and all that is wrong with it, in full."""
+    wrong = [part for problem in problems for part in (("", ""), (f"! {problem}", "warn"))]
     if settings.file is not None:
         return Note(
             "Settings of this workspace",
@@ -43,6 +44,7 @@ def init_note(settings: Settings) -> Note:
                 ("", ""),
                 ("results says below which folders results lie, [runner.NAME] what runs a config, "
                  "[gpus] what jobs may touch. What is changed in the file counts at once.", ""),
+                *wrong,
             ],
         )  # fmt: skip
     return Note(
@@ -54,5 +56,6 @@ def init_note(settings: Settings) -> Note:
             ("looks at what lies here (results, checkpoints, logs, the dataset), writes a commented "
              "hitui.toml and says what it found. Then name in it a runner: without one nothing can be "
              "started from here, only looked at.", ""),
+            *wrong,
         ],
     )  # fmt: skip

@@ -255,6 +255,9 @@ class QueueScreen(FullScreen):
         from hitui.ui.screens.log import LogScreen
 
         job = self._chosen()
+        if job is not None:
+            # What joined another one is told of in the log of that.
+            job = self.dashboard.jobs.runner_of(job)
         if job is not None and job.log:
             self.app.push_screen(LogScreen(job.request.config, job.log))
         elif job is not None:
