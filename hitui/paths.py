@@ -42,12 +42,12 @@ def runtime_home() -> Path:
 
 def gpu_lock_home() -> Path:
     """Folder of the locks on GPUs that every hitui on this machine respects."""
-    named = os.environ.get("HITUI_GPU_LOCKS")
-    return Path(named) if named else _temporary_folder() / "hitui-gpu-locks"
+    return _named("HITUI_GPU_LOCKS") or _temporary_folder() / "hitui-gpu-locks"
 
 
 def _named(variable: str) -> Path | None:
-    """The folder that an XDG variable names; None where it is unset, or relative and so to be passed over."""
+    """The folder that a variable names; None where it is unset, or relative and so to be passed over: it would be
+    another one for each process that works elsewhere."""
     folder = os.environ.get(variable, "")
     return Path(folder) if folder.startswith("/") else None
 

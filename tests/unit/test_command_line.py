@@ -13,7 +13,7 @@ import pytest
 from hitui.cli import main
 from hitui.commands import launching
 from hitui.domain.progress import JobProgress
-from hitui.paths import RuntimePaths, state_home
+from hitui.paths import RuntimePaths, gpu_lock_home, state_home
 from tests.tools.results import answer, write_results
 
 
@@ -111,6 +111,8 @@ def test_a_relative_xdg_folder_is_passed_over(tmp_path: Path, monkeypatch: pytes
     paths = RuntimePaths.of(tmp_path)
     assert paths.state.is_relative_to(tmp_path / ".local" / "state" / "hitui")
     assert paths.runtime.is_absolute()
+    monkeypatch.setenv("HITUI_GPU_LOCKS", "locks")
+    assert gpu_lock_home().is_absolute()
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
