@@ -197,7 +197,7 @@ class Catalogue:
             if known is not None and known[0] == fingerprint:
                 return known[1]
             try:
-                reading = reader.read(config)
+                reading = reader.read(config, fingerprint)
             except Exception as error:  # noqa: BLE001 - one config that breaks a reader must not hide the others
                 fingerprint, reading = object(), _failed(config, error)
             lost = self._lost_above(config)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -218,9 +219,13 @@ class Walker:
         except OSError:
             return self._texts.get(folder, ())
         for path in telling:
-            signature = signature_of(path)
-            if signature is None:
+            try:
+                status = os.stat(path)  # noqa: PTH116 - of text
+            except OSError:
                 continue
+            if not stat.S_ISREG(status.st_mode):
+                continue
+            signature = status.st_ino, status.st_size, status.st_mtime_ns
             known = self._metadata.get(path)
             if known is None or known[0] != signature:
                 known = self._metadata[path] = (signature, _metadata_texts(path))
@@ -235,8 +240,6 @@ def _may_tell_its_config(name: str) -> bool:
 
 def _metadata_texts(path: str) -> tuple[str, ...]:
     """The values of `modality` and `format` in the object `config` with which a result file begins."""
-    if not is_file(path):
-        return ()
     try:
         with io.FileIO(path) as file:
             content = file.read(_HEAD)

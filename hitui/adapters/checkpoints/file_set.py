@@ -22,7 +22,7 @@ class FileSetReader:
     def fingerprint(self, config: Config) -> Hashable:
         return config, tuple(matching_files(self._context, config, DEFAULT_PATTERN))
 
-    def read(self, config: Config) -> Reading:
+    def read(self, config: Config, fingerprint: Hashable = None) -> Reading:
         declared = self._context.declared.get(config.name)
         total = declared.total if declared is not None else None
         files = matching_files(self._context, config, DEFAULT_PATTERN)

@@ -65,7 +65,7 @@ class TrainerReader:
             for folder in (Path(text), *checkpoints_in(Path(text)))
         )
 
-    def read(self, config: Config) -> Reading:
+    def read(self, config: Config, fingerprint: Hashable = None) -> Reading:
         problems: list[str] = []
         known: list[_Steps] = []
         checkpoints: list[Path] = []

@@ -108,8 +108,11 @@ class Reader(Protocol):
     def fingerprint(self, config: Config) -> Hashable:
         """Cheap (stats and listings only): changes whenever the reading might."""
 
-    def read(self, config: Config) -> Reading:
-        """The config as its files stand; files that did not change are not parsed again."""
+    def read(self, config: Config, fingerprint: Hashable = None) -> Reading:
+        """The config as its files stand; files that did not change are not parsed again.
+
+        `fingerprint` is what that has just said of the config: what it listed need not be listed again.
+        """
 
 
 def signature_of(path: Path | str) -> Signature | None:

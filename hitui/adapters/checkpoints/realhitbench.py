@@ -12,6 +12,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from hitui.adapters.checkpoints import skip_ids
 from hitui.adapters.checkpoints.journal import Journal
@@ -24,7 +25,7 @@ from hitui.adapters.checkpoints.reading import (
     UnreadableFile,
     listed,
 )
-from hitui.adapters.checkpoints.result_listing import is_result_file, later, list_files
+from hitui.adapters.checkpoints.result_listing import Listing, is_result_file, later, list_files
 from hitui.adapters.checkpoints.results_file import twin_of
 from hitui.domain.configs import Config, ConfigState
 from hitui.domain.tasks import (
@@ -43,6 +44,14 @@ _Parsed = tuple[Signature, FileReading | None, tuple[str, ...]]
 """Of a file: as it was when it was read, its results, and what was wrong with it."""
 
 
+class _Fingerprint(NamedTuple):
+    config: Config
+    listing: Listing
+    """Of results and reports."""
+    questions: tuple[Path, int] | None
+    inputs: tuple[Path, Hashable] | None
+
+
 class RealHiTBenchReader:
     """One for all configs of the workspace; keeps what was parsed, by file."""
 
@@ -54,15 +63,18 @@ class RealHiTBenchReader:
 
     def fingerprint(self, config: Config) -> Hashable:
         questions, inputs = self._context.questions, self._context.inputs
-        return (
+        return _Fingerprint(
             config,
             list_files(config.folders, lambda name: is_result_file(name) or name == skip_ids.NAME),
             (questions.path, id(questions)) if questions else None,
             (inputs.folder, inputs.version) if inputs else None,
         )
 
-    def read(self, config: Config) -> Reading:
-        regular, unlisted, no_files = list_files(config.folders, is_result_file)
+    def read(self, config: Config, fingerprint: Hashable = None) -> Reading:
+        if isinstance(fingerprint, _Fingerprint):
+            regular, unlisted, no_files = fingerprint.listing.without(skip_ids.NAME)
+        else:
+            regular, unlisted, no_files = list_files(config.folders, is_result_file)
         files = list(regular)
         for folder, _ in unlisted:
             files += [(path, known[0]) for path, known in self._known_in(folder)]

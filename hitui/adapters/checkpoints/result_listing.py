@@ -36,6 +36,15 @@ class Listing(NamedTuple):
     no_files: tuple[tuple[str, str], ...]
     """Path of what has a wanted name and is no regular file, with what is wrong and the mend."""
 
+    def without(self, name: str) -> Listing:
+        """What there is besides the entries of that name."""
+        end = f"/{name}"
+        return Listing(
+            tuple([file for file in self.files if not file[0].endswith(end)]),
+            self.unlisted,
+            tuple([entry for entry in self.no_files if not entry[0].endswith(end)]),
+        )
+
 
 def list_files(folders: Sequence[str], wanted: Callable[[str], bool]) -> Listing:
     """The entries of `folders` with wanted names. None is opened: a pipe would be waited for for ever."""

@@ -76,10 +76,10 @@ _skip_value = msgspec.json.Decoder(msgspec.Raw).decode
 def read_results_file(path: Path | str) -> FileReading:
     """The results in `path`. Raises UnreadableFile, with a line that does not name the file."""
     try:
-        size = os.stat(path).st_size  # noqa: PTH116 - takes text as well, which costs less
-        if size > LARGE:
-            return _read_apart(path)
         with io.FileIO(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > LARGE:
+                return _read_apart(path)
             if size > _MOST_KEPT:
                 return parse_results(file.read())
             return parse_results(_read_into_kept_buffer(file, size))
