@@ -41,6 +41,9 @@ _LEAST_SHARE = 0.5
 """A reader that computes less of its time than this waits for the disk."""
 _MOST_LOOKS = 4
 
+_Batch = tuple[list[ConfigState], bool]
+"""Configs that were read, and whether reading them was rather waiting for the disk."""
+
 
 class WorkspaceSnapshot(msgspec.Struct, frozen=True):
     """All configs at one moment."""
@@ -211,11 +214,11 @@ class WorkspaceService:
         """Reads configs in threads; rows are announced as they come in.
 
         One thread parses as fast as several, since only one at a time does; more are started while those that
-        there are wait for the disk.
+        there are wait for the disk. Raises what ended one of them.
         """
         todo = deque(configs)
         expected = len(todo)
-        batches: queue.SimpleQueue[tuple[list[ConfigState], bool]] = queue.SimpleQueue()
+        batches: queue.SimpleQueue[_Batch | Exception] = queue.SimpleQueue()
         readers, wait_for_disk = 0, True
         while expected and not self._stopped.is_set():
             if wait_for_disk and todo and readers < _MOST_READERS:
@@ -225,29 +228,36 @@ class WorkspaceService:
                 ).start()
                 readers += 1
             try:
-                states, wait_for_disk = batches.get(timeout=2 * _BATCH_SECONDS)
+                batch = batches.get(timeout=2 * _BATCH_SECONDS)
             except queue.Empty:
                 wait_for_disk = True
                 continue
+            if isinstance(batch, Exception):
+                raise batch
+            states, wait_for_disk = batch
             expected -= len(states)
             self._states.update((state.name, state) for state in states)
             self._announce()
 
-    def _read_from(
-        self, todo: deque[Config], batches: queue.SimpleQueue[tuple[list[ConfigState], bool]]
-    ) -> None:
+    def _read_from(self, todo: deque[Config], batches: queue.SimpleQueue[_Batch | Exception]) -> None:
         """Takes configs until none is left; says with each batch whether it rather waited than computed."""
-        while todo and not self._stopped.is_set():
-            states: list[ConfigState] = []
-            begun, computed = time.monotonic(), time.thread_time()
-            while todo and time.monotonic() - begun < _BATCH_SECONDS:
-                try:
-                    config = todo.popleft()
-                except IndexError:
-                    break
-                states.append(self.catalogue.read(config).state)
-            share = (time.thread_time() - computed) / max(time.monotonic() - begun, 1e-9)
-            batches.put((states, share < _LEAST_SHARE))
+        try:
+            while todo and not self._stopped.is_set():
+                batches.put(self._read_batch(todo))
+        except Exception as error:  # noqa: BLE001 - what was taken would be waited for without an end
+            batches.put(error)
+
+    def _read_batch(self, todo: deque[Config]) -> _Batch:
+        states: list[ConfigState] = []
+        begun, computed = time.monotonic(), time.thread_time()
+        while todo and time.monotonic() - begun < _BATCH_SECONDS:
+            try:
+                config = todo.popleft()
+            except IndexError:
+                break
+            states.append(self.catalogue.read(config).state)
+        share = (time.thread_time() - computed) / max(time.monotonic() - begun, 1e-9)
+        return states, share < _LEAST_SHARE
 
     def _compose(self, scanning: bool) -> WorkspaceSnapshot:
         states = tuple(self._states[name] for name in sorted(self._states))

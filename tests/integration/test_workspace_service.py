@@ -189,6 +189,21 @@ def test_scan_once_and_tasks(workspace: Path) -> None:
     assert os.listdir(workspace / "result" / "g" / "text_html_7") == ["results.json"]  # noqa: PTH208
 
 
+@pytest.mark.timeout(20)
+def test_a_fault_of_our_own_is_told_and_not_waited_for(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread that reads ended, and the rows that it had taken were waited for without an end."""
+    service = WorkspaceService(Settings(root=workspace))
+
+    def broken(config: object) -> object:
+        raise AttributeError("no such thing")
+
+    monkeypatch.setattr(service.catalogue, "read", broken)
+    with pytest.raises(AttributeError, match="no such thing"):
+        service.scan_once()
+
+
 def test_a_disk_that_fails_unforeseen_is_said_and_the_thread_goes_on(
     workspace: Path, screen: Screen, service: WorkspaceService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
