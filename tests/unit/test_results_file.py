@@ -11,7 +11,7 @@ from hitui.adapters.checkpoints import results_file
 from hitui.adapters.checkpoints.journal import Journal
 from hitui.adapters.checkpoints.reading import UnreadableFile
 from hitui.adapters.checkpoints.results_file import read_results_file
-from tests.tools.results import TOO_LARGE, answer, failure, write_results
+from tests.tools.results import TOO_LARGE, answer, failure, read, write_questions, write_results
 
 
 def test_answers_and_errors_are_told_apart_whatever_processed_ids_says(tmp_path: Path) -> None:
@@ -188,3 +188,16 @@ def test_a_process_that_breaks_over_a_huge_file_is_said_in_words(
     monkeypatch.setattr(results_file.sys, "executable", str(breaking))
     with pytest.raises(UnreadableFile, match="is huge, and the process that read it ended with status 1"):
         read_results_file(path)
+
+
+@pytest.mark.parametrize("seconds", ["Infinity", "-Infinity", "NaN", "-5", "1e308", "1" + "0" * 400])
+def test_times_that_no_task_can_take_are_none(tmp_path: Path, seconds: str) -> None:
+    """An estimate made of them would be one that no screen can show."""
+    write_questions(tmp_path / "questions.json", [1, 2])
+    folder = tmp_path / "result" / "g" / "text_html"
+    folder.mkdir(parents=True)
+    text = f'{{"results": [{{"id": 1, "Prediction": "x", "ProcessingTime": {seconds}}}]}}'
+    (folder / "results.json").write_text(text)
+    state = read(tmp_path, "text_html").state
+    assert (state.done, state.problems) == (1, ())
+    assert state.seconds_per_task is None

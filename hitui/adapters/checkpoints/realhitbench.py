@@ -26,7 +26,7 @@ from hitui.adapters.checkpoints.reading import (
     listed,
 )
 from hitui.adapters.checkpoints.result_listing import Listing, is_result_file, later, list_files
-from hitui.adapters.checkpoints.results_file import twin_of
+from hitui.adapters.checkpoints.results_file import LONGEST_SECONDS, twin_of
 from hitui.domain.configs import Config, ConfigState
 from hitui.domain.tasks import (
     ErrorClass,
@@ -182,7 +182,7 @@ class RealHiTBenchReader:
         rungs: Mapping[TaskId, int] | None = None,
     ) -> Reading:
         questions = self._context.questions
-        seconds = [value for value in answered.values() if value is not None]
+        seconds = [value for value in answered.values() if value is not None and 0 <= value < LONGEST_SECONDS]
         median = statistics.median(seconds) if seconds else None
         if questions is None:
             classes = Counter(_class_of(prediction) for prediction in failed.values())

@@ -43,6 +43,9 @@ _MOST_KEPT = 16 * 1024 * 1024
 _MOST_DIGITS = 100
 """Of an id that is a number; a longer text is only a text."""
 
+LONGEST_SECONDS = 1e9
+"""More than any task takes; a `ProcessingTime` beyond it says nothing."""
+
 _kept = threading.local()
 
 _MEND = "it is cut off or still being written; if that stays, put a copy back or move it away"
@@ -242,9 +245,10 @@ def twin_of(task: TaskId) -> TaskId | None:
 
 def seconds_of(entry: dict[str, Any]) -> float | None:
     seconds = entry.get("ProcessingTime")
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or seconds != seconds:
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
         return None
-    return float(seconds)
+    # A whole number of hundreds of digits is no float, and NaN is below nothing.
+    return float(seconds) if abs(seconds) < LONGEST_SECONDS else None
 
 
 def _some(one: str, many: str, where: list[Any], what: str = "number") -> str:
