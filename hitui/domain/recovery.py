@@ -1,19 +1,18 @@
-"""What a rerun changes for a task that ran out of memory: a ladder, climbed a rung at a time.
+"""What the dashboard knows of the recovery ladder, which runners climb after an out-of-memory.
 
     rung 1        the image's pixels halved
     rung 2        the prompt cut to 100,000 tokens
     rungs 3, 4    to half of that, and half again
+    then          the same with more GPUs, the whole prompt first
 
-The runner climbs it and writes what it changed beside each answer (`Recovery`); its own copy of the ladder is
-`runners/realhitbench/recovery.py`, since programs share files only. Here it says beforehand what a rerun will do.
-A rung that changes nothing for a task is passed over; without a table to cut, rungs 2 to 4 halve the pixels again.
+The runner chooses the rung of each task and writes what it changed beside the answer (`Recovery`); the ladder is in
+`runners/realhitbench/recovery.py`, since programs share files only. Who starts it decides on how many GPUs.
 """
 
 from __future__ import annotations
 
 import re
-
-import msgspec
+from collections.abc import Iterable
 
 from hitui.domain.tasks import ErrorClass, Task
 
@@ -21,101 +20,38 @@ LAST_RUNG = 4
 TEXT_BUDGET = 100_000
 """Tokens of rung 2."""
 EXHAUSTED = "; recovery ladder exhausted"
-"""At the end of an error's text when no rung is left: a rerun keeps that error, unless it is told to try again."""
+"""At the end of an error's text when no rung is left on one GPU: a rerun keeps that error, unless it is told to try
+again or has more GPUs; of several ` on N GPUs` follows."""
 
-_TOKENS = re.compile(r"too large \((\d{1,12}) tokens\)", re.IGNORECASE)
-
-
-class Rung(msgspec.Struct, frozen=True):
-    """How a task is tried."""
-
-    number: int = 0
-    """0: as the runner's settings say."""
-    max_input_tokens: int | None = None
-    """None: as the runner's settings say."""
-    pixel_share: float = 1.0
-    """Of the pixels that the image has otherwise."""
-
-    def __str__(self) -> str:
-        words = []
-        if self.pixel_share != 1:
-            words.append(f"1/{round(1 / self.pixel_share)} of the pixels")
-        if self.max_input_tokens is not None:
-            words.append(f"{self.max_input_tokens} tokens")
-        return f"rung {self.number}: {' and '.join(words) or 'as it was'}" if self.number else "as it was"
+_EXHAUSTED = re.compile(re.escape(EXHAUSTED) + r"(?: on (\d{1,4}) GPUs)?$")
+_OUT_OF_MEMORY = (ErrorClass.TEXT_TOO_LARGE, ErrorClass.IMAGE_TOO_LARGE)
 
 
-class Ladder(msgspec.Struct, frozen=True):
-    """The rungs of the tasks of one config."""
+def exhausted_on(task: Task) -> int | None:
+    """The number of GPUs on which a task was tried at every rung, so that a rerun on no more of them keeps its error.
 
-    limit: int = TEXT_BUDGET
-    """Tokens that a prompt may have without any recovery."""
-    max_rungs: int = LAST_RUNG
-    """No rung above it is tried; 0: there is no ladder."""
-    has_image: bool = False
-    has_table: bool = True
-
-    @classmethod
-    def of(cls, modality: str | None, limit: int = TEXT_BUDGET, max_rungs: int = LAST_RUNG) -> Ladder:
-        """The ladder of a config of this modality."""
-        return cls(limit, max_rungs, modality in ("image", "mix"), modality != "image")
-
-    def rerun(self, error: ErrorClass | None, text: str, tried: Rung) -> Rung | None:
-        """Where a rerun of a failed task starts; None: every rung was tried.
-
-        `error` and `text` of its newest result, `tried` of that result's `Recovery`. An error that is no
-        out-of-memory is tried again as it was. Where nothing can be made lighter, the task gets one more chance
-        as it is, which counts as the last rung: the memory may have been someone else's.
-        """
-        if not self.max_rungs:
-            return Rung()
-        if asked_rung(error) is None:
-            return tried
-        higher = self.above(tried, error, text)
-        if higher is None and not tried.number:
-            return Rung(self.max_rungs)
-        return higher
-
-    def above(self, tried: Rung, error: ErrorClass | None, text: str) -> Rung | None:
-        """The next rung after an out-of-memory on `tried`; None: there is none, or `error` is none."""
-        asked = asked_rung(error)
-        if asked is None:
-            return None
-        had = _tokens(text) or tried.max_input_tokens or self.limit
-        for number in range(max(asked, tried.number + 1), min(self.max_rungs, LAST_RUNG) + 1):
-            if number == 1 or not self.has_table:
-                if self.has_image:
-                    return Rung(number, tried.max_input_tokens, tried.pixel_share / 2)
-                continue
-            budget = min(self.limit, TEXT_BUDGET) >> (number - 2)
-            if 0 < budget < had:
-                return Rung(number, budget, tried.pixel_share)
-        return None
-
-
-def asked_rung(error: ErrorClass | None) -> int | None:
-    """The rung that an error asks for; None where it is no out-of-memory."""
-    if error is ErrorClass.TEXT_TOO_LARGE:
-        return 2
-    return 1 if error is ErrorClass.IMAGE_TOO_LARGE else None
-
-
-def is_exhausted(task: Task) -> bool:
-    """Whether a rerun keeps the error of a task without trying it, since every rung was tried: the last one by its
-    result's `Recovery`, or fewer where the error's own text says that for it there are no more.
-
-    It counts as pending all the same: it has no answer. `--retry-exhausted` of the runner tries it again.
+    None: there are rungs left. By the error's own text, or else by the last rung in its result's `Recovery`. It
+    counts as pending all the same: it has no answer. `--retry-exhausted` of the runner tries it again.
     """
-    at_the_top = task.rung >= LAST_RUNG and asked_rung(task.error) is not None
-    return task.pending and (at_the_top or task.reason.endswith(EXHAUSTED))
+    if not task.pending:
+        return None
+    said = _EXHAUSTED.search(task.reason)
+    if said is not None:
+        return int(said[1] or 1)
+    return 1 if task.rung >= LAST_RUNG and task.error in _OUT_OF_MEMORY else None
+
+
+def gpus_for(tasks: Iterable[Task], gpus: int, most: int) -> int:
+    """On how many GPUs to run these pending tasks: `gpus`, or `most` where nothing is left for them on fewer.
+
+    While one of them can be tried on fewer, that comes first; what was tried on `most` is for a person.
+    """
+    tried = [exhausted_on(task) for task in tasks]
+    nothing_left = all(count is not None and count >= gpus for count in tried)
+    return most if nothing_left and any(count is not None and count < most for count in tried) else gpus
 
 
 def rung_of(recovery: object) -> int:
     """The number of the rung that a result's `Recovery` names; 0 where it names none."""
     number = recovery.get("rung") if isinstance(recovery, dict) else None
     return number if isinstance(number, int) and not isinstance(number, bool) and number > 0 else 0
-
-
-def _tokens(text: str) -> int | None:
-    found = _TOKENS.search(text)
-    return int(found[1]) if found else None

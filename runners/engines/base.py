@@ -6,6 +6,7 @@ An engine knows nothing of benchmarks, result files or scores.
 from __future__ import annotations
 
 import argparse
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -97,3 +98,8 @@ class Engine(ABC):
     @abstractmethod
     def close(self) -> None:
         """Gives back what `load` took; may be called without a `load`, and twice."""
+
+
+def visible_gpus() -> int:
+    """How many GPUs this process is to use, by CUDA_VISIBLE_DEVICES; 1 where that names none."""
+    return max(1, len([name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]))

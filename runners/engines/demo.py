@@ -17,7 +17,7 @@ import re
 import time
 from pathlib import Path
 
-from hitui_runners.engines.base import Engine, Prompt, Reply, image_too_large, text_too_large
+from hitui_runners.engines.base import Engine, Prompt, Reply, image_too_large, text_too_large, visible_gpus
 from hitui_runners.engines.simulated_gpus import GpuClaim
 from hitui_runners.errors import RunnerError
 from hitui_runners.output import say
@@ -47,7 +47,7 @@ class DemoEngine(Engine):
     def __init__(self, seconds: float, failure_rate: float, memory_tokens: int | None) -> None:
         self._seconds = seconds
         self._failure_rate = failure_rate
-        self._memory_tokens = memory_tokens
+        self._memory_tokens = None if memory_tokens is None else memory_tokens * visible_gpus()
         self._claim = GpuClaim.from_environment()
 
     @classmethod
@@ -71,7 +71,8 @@ class DemoEngine(Engine):
             type=int,
             default=os.environ.get("HITUI_DEMO_MEMORY_TOKENS"),
             metavar="N",
-            help="run out of memory at prompts of more tokens (default: never; HITUI_DEMO_MEMORY_TOKENS)",
+            help="run out of memory at prompts of more tokens, on each GPU that it has (default: never;"
+            " HITUI_DEMO_MEMORY_TOKENS)",
         )
 
     @classmethod

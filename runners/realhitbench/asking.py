@@ -11,12 +11,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from hitui_runners.engines.base import Engine, Prompt, Reply, TaskFailed
+from hitui_runners.engines.base import Engine, Prompt, Reply, TaskFailed, visible_gpus
 from hitui_runners.output import say
 from hitui_runners.realhitbench.answers import ERROR_PREFIX, NO_FINAL_ANSWER, final_answer
 from hitui_runners.realhitbench.prompts import REMINDER, BenchmarkPrompts, OwnPrompts
 from hitui_runners.realhitbench.questions import VISUALIZATION, InputFiles, Question, read_table
-from hitui_runners.realhitbench.recovery import EXHAUSTED, LAST_RUNG, Ladder, Rung, asked_rung
+from hitui_runners.realhitbench.recovery import (
+    LAST_RUNG,
+    Ladder,
+    Rung,
+    asked_rung,
+    exhausted,
+)
 from hitui_runners.realhitbench.results import Result, is_error
 
 
@@ -31,11 +37,17 @@ class RecoveryRules:
     max_rungs: int = LAST_RUNG
     retry_exhausted: bool = False
     """Tasks that have tried every rung start again from the ground; else they keep their error."""
+    gpus: int = 1
+    """That the run has."""
 
     @classmethod
     def of_options(cls, arguments: argparse.Namespace) -> RecoveryRules:
         return cls(
-            arguments.max_input_tokens, arguments.recovery, arguments.max_rungs, arguments.retry_exhausted
+            arguments.max_input_tokens,
+            arguments.recovery,
+            arguments.max_rungs,
+            arguments.retry_exhausted,
+            visible_gpus(),
         )
 
 
@@ -78,12 +90,12 @@ class Asker:
         """
         ladder = self._ladder()
         failed_before = before is not None and is_error(before)
-        rung: Rung | None = Rung()
+        rung: Rung | None = Rung(gpus=ladder.gpus)
         if before is not None and failed_before and ladder.max_rungs:
             rung = ladder.rerun(before["Prediction"], _recovery_of(before))
             if rung is None and not self._rules.retry_exhausted:
                 return Outcome(before["Prediction"], True, Reply(""), recorded=True)
-        rung = rung or Rung()
+        rung = rung or Rung(gpus=ladder.gpus)
         climbs = failed_before or self._rules.when == "at-once"
         while True:
             outcome = self._attempt(question, rung, failed_before)
@@ -102,11 +114,12 @@ class Asker:
             0 if self._rules.when == "off" else self._rules.max_rungs,
             has_image=self._inputs.modality != "text",
             has_table=self._inputs.modality != "image",
+            gpus=self._rules.gpus,
         )
 
     def _attempt(self, question: Question, rung: Rung, failed_before: bool) -> Outcome:
         outcome = self._answer(question, rung, failed_before)
-        said = {**rung.recovery, **outcome.reply.recovery} if rung.is_lighter or outcome.failed else {}
+        said = {**rung.recovery, **outcome.reply.recovery} if rung.is_changed or outcome.failed else {}
         return replace(outcome, recovery=said or outcome.reply.recovery)
 
     def _answer(self, question: Question, rung: Rung, failed_before: bool) -> Outcome:
@@ -172,7 +185,7 @@ def _exhausted(outcome: Outcome, rung: Rung) -> Outcome:
     """The error of the last rung, which says so: whoever reads the results sees that a rerun would not help."""
     if not rung.number or asked_rung(outcome.prediction) is None:
         return outcome
-    return replace(outcome, prediction=outcome.prediction + EXHAUSTED)
+    return replace(outcome, prediction=outcome.prediction + exhausted(rung.gpus))
 
 
 def _failed(message: str, *, unexpected: bool = False) -> Outcome:

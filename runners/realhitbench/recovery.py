@@ -9,20 +9,21 @@ an image, a budget that the failed prompt was within already. Without a table to
 pixels again. A table alone is cut: image tokens never are, the question never is.
 
 Where a task starts is said by its newest failed result: at the rung that its error asks for, and above the one
-that its `Recovery` names as tried. The dashboard has the same ladder as `hitui/domain/recovery.py`.
+that its `Recovery` names as tried. With more GPUs than that try had it is tried as it was first, and the ladder
+begins anew: so several GPUs are the last rung, which whoever starts the run provides.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 LAST_RUNG = 4
 TEXT_BUDGET = 100_000
 """Tokens of rung 2."""
 EXHAUSTED = "; recovery ladder exhausted"
-"""At the end of an error of which no rung is left to try."""
+"""At the end of an error of which no rung is left to try on one GPU."""
 
 _IMAGE = re.compile(r"image too large", re.IGNORECASE)
 _TEXT = re.compile(r"text too large", re.IGNORECASE)
@@ -39,11 +40,15 @@ class Rung:
     """None: as the run's options say."""
     pixel_share: float = 1.0
     """Of the pixels that the image has otherwise."""
+    gpus: int = 1
+    """On how many it is tried."""
+    is_wider: bool = False
+    """These are more than the try before had."""
 
     @property
     def recovery(self) -> dict[str, object]:
-        """What a result says of it under `Recovery`; empty on the ground."""
-        said: dict[str, object] = {}
+        """What a result says of it under `Recovery`; empty on the ground of one GPU."""
+        said: dict[str, object] = {"gpus": self.gpus} if self.gpus > 1 else {}
         if self.number:
             said["rung"] = self.number
         if self.max_input_tokens is not None:
@@ -53,9 +58,9 @@ class Rung:
         return said
 
     @property
-    def is_lighter(self) -> bool:
-        """Whether anything is changed on it."""
-        return self.max_input_tokens is not None or self.pixel_share != 1
+    def is_changed(self) -> bool:
+        """Whether it is lighter than the run's options say, or has more GPUs than the try before."""
+        return self.is_wider or self.max_input_tokens is not None or self.pixel_share != 1
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,8 @@ class Ladder:
     """No rung above it is tried; 0: there is no ladder."""
     has_image: bool = False
     has_table: bool = True
+    gpus: int = 1
+    """That the run has."""
 
     def rerun(self, prediction: str, recovery: Mapping[str, object]) -> Rung | None:
         """Where a task starts whose newest result is this error; None: every rung was tried.
@@ -77,12 +84,14 @@ class Ladder:
         """
         tried = tried_rung(recovery)
         if not self.max_rungs:
-            return Rung()
+            return Rung(gpus=self.gpus)
         if asked_rung(prediction) is None:
-            return tried
+            return replace(tried, gpus=self.gpus)
+        if self.gpus > tried.gpus:
+            return Rung(gpus=self.gpus, is_wider=True)
         higher = self.above(tried, prediction)
         if higher is None and not tried.number:
-            return Rung(self.max_rungs)
+            return Rung(self.max_rungs, gpus=self.gpus)
         return higher
 
     def above(self, tried: Rung, prediction: str, tokens: int | None = None) -> Rung | None:
@@ -97,11 +106,11 @@ class Ladder:
         for number in range(max(asked, tried.number + 1), min(self.max_rungs, LAST_RUNG) + 1):
             if number == 1 or not self.has_table:
                 if self.has_image:
-                    return Rung(number, tried.max_input_tokens, tried.pixel_share / 2)
+                    return Rung(number, tried.max_input_tokens, tried.pixel_share / 2, self.gpus)
                 continue
             budget = min(self.limit, TEXT_BUDGET) >> (number - 2)
             if 0 < budget < had:
-                return Rung(number, budget, tried.pixel_share)
+                return Rung(number, budget, tried.pixel_share, self.gpus)
         return None
 
 
@@ -117,15 +126,25 @@ def asked_rung(prediction: str) -> int | None:
 
 def tried_rung(recovery: Mapping[str, object]) -> Rung:
     """The rung that a result's `Recovery` names; the ground where it names none."""
-    number = recovery.get("rung")
-    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-        return Rung()
-    budget, share = recovery.get("max_input_tokens"), recovery.get("pixel_share")
+    number, gpus = _count(recovery.get("rung")), _count(recovery.get("gpus")) or 1
+    if number is None:
+        return Rung(gpus=gpus)
+    share = recovery.get("pixel_share")
     return Rung(
         number,
-        budget if isinstance(budget, int) and not isinstance(budget, bool) and budget > 0 else None,
+        _count(recovery.get("max_input_tokens")),
         share if isinstance(share, float) and 0 < share < 1 else 1.0,
+        gpus,
     )
+
+
+def exhausted(gpus: int) -> str:
+    """What an error ends with of which no rung is left to try on so many GPUs."""
+    return EXHAUSTED + (f" on {gpus} GPUs" if gpus > 1 else "")
+
+
+def _count(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
 
 def _tokens(prediction: str) -> int | None:

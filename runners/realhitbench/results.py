@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from hitui_runners.realhitbench.recovery import tried_rung
+
 Result = dict[str, Any]
 TaskId = int | str
 
@@ -75,11 +77,11 @@ def newest_results(folders: Iterable[Path], warn: Callable[[str], None]) -> list
     return found
 
 
-def rungs_tried(result: Result) -> int:
-    """How far up the recovery ladder a result was made."""
+def rungs_tried(result: Result) -> tuple[int, int]:
+    """On how many GPUs, and how far up the recovery ladder on these, a result was made."""
     recovery = result.get("Recovery")
-    rung = recovery.get("rung") if isinstance(recovery, dict) else None
-    return rung if isinstance(rung, int) else 0
+    tried = tried_rung(recovery if isinstance(recovery, dict) else {})
+    return tried.gpus, tried.number
 
 
 def _age(path: Path) -> tuple[int, str]:

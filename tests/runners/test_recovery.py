@@ -96,6 +96,27 @@ def test_a_lower_ladder_ends_sooner_and_a_higher_one_goes_on(large: Runner) -> N
     assert answered["Recovery"]["rung"] == 4
 
 
+def test_more_gpus_take_the_whole_prompt_and_then_the_ladder_anew(large: Runner) -> None:
+    run(large, 900)
+    assert errors(run(large, 900))[-1].endswith(EXHAUSTED)
+    assert run(large, 900) == []
+
+    # Two have room for 1,800 tokens: less than any rung needs.
+    large.env["CUDA_VISIBLE_DEVICES"] = "GPU-a,GPU-b"
+    added = run(large, 900)
+    assert [(result["Recovery"].get("rung"), result["Recovery"]["gpus"]) for result in added] == [
+        (None, 2), (3, 2), (4, 2)
+    ]  # fmt: skip
+    assert errors(added)[-1].endswith(f"{EXHAUSTED} on 2 GPUs")
+    assert run(large, 900) == []
+    large.env["CUDA_VISIBLE_DEVICES"] = "GPU-a"
+    assert run(large, 900) == []
+
+    large.env["CUDA_VISIBLE_DEVICES"] = ",".join(f"GPU-{number}" for number in range(8))
+    (answered,) = run(large, 900)
+    assert (answered["Prediction"], answered["Recovery"]) == ("3", {"gpus": 8})
+
+
 def test_at_once_needs_no_rerun_and_off_is_no_ladder(large: Runner) -> None:
     off = run(large, 2500, "--recovery", "off", "--ids", "10")
     assert rungs(off + run(large, 2500, "--recovery", "off")[-1:]) == [None, None]

@@ -1,13 +1,14 @@
-"""The recovery ladder as the dashboard sees it, and that the runner climbs the same one."""
+"""The recovery ladder that runners climb, for any error, and what the dashboard knows of it."""
 
 from __future__ import annotations
 
 import pytest
 from hitui_runners.realhitbench import recovery as runners
+from hitui_runners.realhitbench.recovery import Ladder, Rung, asked_rung, tried_rung
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hitui.domain.recovery import EXHAUSTED, LAST_RUNG, TEXT_BUDGET, Ladder, Rung, is_exhausted, rung_of
+from hitui.domain.recovery import EXHAUSTED, LAST_RUNG, TEXT_BUDGET, exhausted_on, gpus_for, rung_of
 from hitui.domain.tasks import ErrorClass, Task, TaskStatus, classify_prediction
 
 TEXTS = st.one_of(
@@ -23,16 +24,20 @@ TEXTS = st.one_of(
     ]),
 )  # fmt: skip
 LIMITS = st.integers(1, 1_000_000)
+MODALITIES = st.sampled_from(["text", "image", "mix"])
 
 
-def climb(ladder: Ladder, text: str) -> list[Rung]:
+def ladder_of(modality: str, limit: int = TEXT_BUDGET, most: int = LAST_RUNG, gpus: int = 1) -> Ladder:
+    return Ladder(limit, most, modality != "text", modality != "image", gpus)
+
+
+def climb(ladder: Ladder, text: str, tried: Rung | None = None) -> list[Rung]:
     """Every rung that reruns try, one after the other, when each fails with the same error."""
-    error = classify_prediction(text)
     rungs: list[Rung] = []
-    tried = Rung()
-    while (rung := ladder.rerun(error, text, tried)) is not None and len(rungs) < 20:
+    said = (tried or Rung()).recovery
+    while (rung := ladder.rerun(text, said)) is not None and len(rungs) < 20:
         rungs.append(rung)
-        tried = rung
+        said = rung.recovery
     return rungs
 
 
@@ -54,53 +59,97 @@ def climb(ladder: Ladder, text: str) -> list[Rung]:
 def test_the_rungs_of_an_out_of_memory(
     modality: str, text: str, expected: list[tuple[int, int | None, float]]
 ) -> None:
-    rungs = climb(Ladder.of(modality), text)
+    rungs = climb(ladder_of(modality), text)
     assert [(rung.number, rung.max_input_tokens, rung.pixel_share) for rung in rungs] == expected
 
 
 def test_another_error_is_tried_as_it_was() -> None:
-    tried = Rung(3, 50_000, 0.5)
-    assert Ladder().rerun(ErrorClass.NO_FINAL_ANSWER, "", tried) == tried
-    assert Ladder(max_rungs=0).rerun(ErrorClass.TEXT_TOO_LARGE, "", tried) == Rung()
+    said = Rung(3, 50_000, 0.5).recovery
+    assert ladder_of("mix").rerun("[ERROR] Failed to get proper final answer format", said) == tried_rung(
+        said
+    )
+    assert ladder_of("text", most=0).rerun("[ERROR] OOM: Text too large (9 tokens)", said) == Rung()
 
 
-def test_a_rung_says_what_it_changes() -> None:
-    assert str(Rung()) == "as it was"
-    assert str(Rung(4)) == "rung 4: as it was"
-    assert str(Rung(3, 50_000, 0.5)) == "rung 3: 1/2 of the pixels and 50000 tokens"
+def test_more_gpus_are_tried_with_the_whole_prompt_and_then_the_ladder_anew() -> None:
+    text = "[ERROR] OOM: Text too large (565518 tokens)"
+    on_one = climb(ladder_of("text"), text)
+    on_two = climb(ladder_of("text", gpus=2), text, on_one[-1])
+    assert [(rung.number, rung.max_input_tokens, rung.gpus) for rung in on_two] == [
+        (0, None, 2), (2, 100_000, 2), (3, 50_000, 2), (4, 25_000, 2)
+    ]  # fmt: skip
+    assert [rung.is_wider for rung in on_two] == [True, False, False, False]
+    # With as many once more, or with fewer, there is nothing left.
+    assert climb(ladder_of("text", gpus=2), text, on_two[-1]) == []
+    assert climb(ladder_of("text"), text, on_two[-1]) == []
 
 
 def test_an_exhausted_task_is_pending_and_known_by_its_text() -> None:
     text = f"[ERROR] OOM: Text too large (25000 tokens){EXHAUSTED}"
     assert classify_prediction(text) is ErrorClass.TEXT_TOO_LARGE
     task = Task(1, TaskStatus.ERROR, ErrorClass.TEXT_TOO_LARGE, text)
-    assert (task.pending, is_exhausted(task)) == (True, True)
-    assert not is_exhausted(Task(1, TaskStatus.BLOCKED, ErrorClass.TEXT_TOO_LARGE, text))
+    assert (task.pending, exhausted_on(task)) == (True, 1)
+    assert exhausted_on(Task(1, TaskStatus.BLOCKED, ErrorClass.TEXT_TOO_LARGE, text)) is None
     said_by_none = text[: -len(EXHAUSTED)]
-    assert not is_exhausted(Task(1, TaskStatus.ERROR, ErrorClass.TEXT_TOO_LARGE, said_by_none))
+    assert exhausted_on(Task(1, TaskStatus.ERROR, ErrorClass.TEXT_TOO_LARGE, said_by_none)) is None
     # What stands in its `Recovery` goes without saying.
     for rung in range(1, LAST_RUNG):
-        assert not is_exhausted(Task(1, TaskStatus.ERROR, ErrorClass.TEXT_TOO_LARGE, said_by_none, rung))
-    assert is_exhausted(Task(1, TaskStatus.ERROR, ErrorClass.TEXT_TOO_LARGE, said_by_none, LAST_RUNG))
-    assert not is_exhausted(Task(1, TaskStatus.ERROR, ErrorClass.NO_FINAL_ANSWER, "x", LAST_RUNG))
+        assert exhausted_on(Task(1, TaskStatus.ERROR, ErrorClass.TEXT_TOO_LARGE, said_by_none, rung)) is None
+    assert exhausted_on(Task(1, TaskStatus.ERROR, ErrorClass.TEXT_TOO_LARGE, said_by_none, LAST_RUNG)) == 1
+    assert exhausted_on(Task(1, TaskStatus.ERROR, ErrorClass.NO_FINAL_ANSWER, "x", LAST_RUNG)) is None
+
+
+@pytest.mark.parametrize(
+    ("tried", "gpus", "most", "expected"),
+    [
+        ([1, 1], 1, 2, 2),
+        ([1, None], 1, 2, 1),
+        ([1, 2], 1, 2, 2),
+        ([2, 2], 1, 2, 1),
+        ([1], 1, 1, 1),
+        ([], 1, 4, 1),
+        ([1, 2], 2, 4, 2),
+        ([2, 4], 2, 4, 4),
+    ],
+)
+def test_more_gpus_come_when_nothing_is_left_on_fewer(
+    tried: list[int | None], gpus: int, most: int, expected: int
+) -> None:
+    error = "[ERROR] OOM: Text too large (9 tokens)"
+    tasks = [
+        Task(1, TaskStatus.ERROR, ErrorClass.TEXT_TOO_LARGE, error + (runners.exhausted(on) if on else ""))
+        for on in tried
+    ]
+    assert gpus_for(tasks, gpus, most) == expected
+
+
+@given(st.integers(1, 64))
+def test_the_runner_says_on_how_many_gpus_nothing_was_left(gpus: int) -> None:
+    text = f"[ERROR] OOM: Text too large (25000 tokens){runners.exhausted(gpus)}"
+    assert classify_prediction(text) is ErrorClass.TEXT_TOO_LARGE
+    assert exhausted_on(Task(1, TaskStatus.ERROR, ErrorClass.TEXT_TOO_LARGE, text, LAST_RUNG)) == gpus
 
 
 @given(
     st.dictionaries(
-        st.sampled_from(["rung", "pixel_share"]), st.integers(-2, 6) | st.booleans() | st.floats()
+        st.sampled_from(["rung", "pixel_share", "gpus"]), st.integers(-2, 6) | st.booleans() | st.floats()
     )
 )
 def test_the_runner_reads_the_same_rung_of_a_result(recovery: dict[str, object]) -> None:
-    assert rung_of(recovery) == runners.tried_rung(recovery).number
+    assert rung_of(recovery) == tried_rung(recovery).number
 
 
-@given(TEXTS, LIMITS, st.integers(0, LAST_RUNG), st.sampled_from(["text", "image", "mix"]))
-def test_it_always_ends_and_each_rung_is_lighter(text: str, limit: int, most: int, modality: str) -> None:
-    ladder = Ladder.of(modality, limit, most)
-    if classify_prediction(text) not in (ErrorClass.TEXT_TOO_LARGE, ErrorClass.IMAGE_TOO_LARGE) or not most:
+@given(TEXTS, LIMITS, st.integers(0, LAST_RUNG), MODALITIES, st.integers(1, 4))
+def test_it_always_ends_and_each_rung_is_lighter(
+    text: str, limit: int, most: int, modality: str, gpus: int
+) -> None:
+    if asked_rung(text) is None or not most:
         return
-    rungs = climb(ladder, text)
+    every = climb(ladder_of(modality, limit, most, gpus), text)
+    wider = [rung for rung in every if rung.is_wider]
+    rungs = [rung for rung in every if not rung.is_wider]
 
+    assert wider == every[: len(wider)] == ([Rung(gpus=gpus, is_wider=True)] if gpus > 1 else [])
     assert 1 <= len(rungs) <= most
     numbers = [rung.number for rung in rungs]
     assert numbers == sorted(set(numbers))
@@ -112,29 +161,5 @@ def test_it_always_ends_and_each_rung_is_lighter(text: str, limit: int, most: in
         assert after.max_input_tokens is None or after.max_input_tokens <= TEXT_BUDGET
 
 
-@given(
-    TEXTS,
-    st.tuples(st.integers(0, 9), st.none() | st.integers(1, 200_000), st.sampled_from([1.0, 0.5, 0.25])),
-    LIMITS,
-    st.integers(0, LAST_RUNG),
-    st.sampled_from(["text", "image", "mix"]),
-)
-def test_the_runner_climbs_the_same_ladder(
-    text: str, tried: tuple[int, int | None, float], limit: int, most: int, modality: str
-) -> None:
-    here = Ladder.of(modality, limit, most)
-    there = runners.Ladder(limit, most, here.has_image, here.has_table)
-    said = runners.Rung(*tried) if tried[0] else runners.Rung()
-    rung = here.rerun(
-        classify_prediction(text), text, Rung(said.number, said.max_input_tokens, said.pixel_share)
-    )
-    same = there.rerun(text, said.recovery)
-
-    assert (rung is None) == (same is None)
-    if rung is not None and same is not None:
-        assert (rung.number, rung.max_input_tokens, rung.pixel_share) == (
-            same.number,
-            same.max_input_tokens,
-            same.pixel_share,
-        )
+def test_both_sides_know_the_same_ladder() -> None:
     assert (EXHAUSTED, LAST_RUNG, TEXT_BUDGET) == (runners.EXHAUSTED, runners.LAST_RUNG, runners.TEXT_BUDGET)
