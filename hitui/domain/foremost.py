@@ -12,10 +12,13 @@ def foremost(jobs: Iterable[Job]) -> dict[str, tuple[Job, ...]]:
     waiting: dict[str, tuple[Job, ...]] = {}
     started: dict[str, tuple[Job, ...]] = {}
     for job in jobs:
+        # Of ten thousand jobs nearly all have one.
+        names = job.request.configs if job.request.also else (job.request.config,)
         if isinstance(job.state, Queued):
-            for name in job.request.configs:
-                waiting.setdefault(name, (job,))
+            for name in names:
+                if name not in waiting:
+                    waiting[name] = (job,)
         elif not isinstance(job.state, Ended):
-            for name in job.request.configs:
+            for name in names:
                 started[name] = (*started.get(name, ()), job)
     return waiting | started

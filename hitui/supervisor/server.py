@@ -13,10 +13,8 @@ import socket
 import sqlite3
 import struct
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
-
-from msgspec.structs import replace
 
 from hitui import __version__
 from hitui.adapters.gpus import open_source
@@ -153,11 +151,12 @@ class Server:
             self._historian.flush()
 
     def _snapshot(self, ended: int | None = ENDED_JOBS) -> JobsSnapshot:
+        return self._as_shown(self._store.jobs(ended))
+
+    def _as_shown(self, jobs: Iterable[Job]) -> JobsSnapshot:
         waits = self._scheduler.waits
-        jobs = tuple(
-            with_wait(self._keeper.shown(job), waits.get(job.id, "")) for job in self._store.jobs(ended)
-        )
-        return JobsSnapshot(jobs, os.getpid(), self._store.queue())
+        shown = tuple(with_wait(self._keeper.shown(job), waits.get(job.id, "")) for job in jobs)
+        return JobsSnapshot(shown, os.getpid(), self._store.queue())
 
     def _renew_bulletin(self) -> None:
         if self._news:
@@ -214,11 +213,9 @@ class Server:
                     "active": len(self._store.active()),
                 }
             case "jobs" if message.get("foremost"):
-                snapshot = self._snapshot(0)
-                chosen = {job.id: job for each in foremost(snapshot.jobs).values() for job in each}
-                return snapshots.whole(
-                    replace(snapshot, jobs=tuple(chosen[job_id] for job_id in sorted(chosen)))
-                )
+                found = foremost(self._store.active()).values()
+                chosen = {job.id: job for each in found for job in each}
+                return snapshots.whole(self._as_shown(chosen[job_id] for job_id in sorted(chosen)))
             case "jobs":
                 return snapshots.whole(self._snapshot(None if message.get("all") else ENDED_JOBS))
             case "submit":
