@@ -10,6 +10,8 @@ from msgspec.structs import replace
 
 RATE_WINDOW = 300.0
 """Seconds that a rate looks back."""
+_MOST = 10**15
+"""Tasks; beyond it a number counts none."""
 _LATEST = 1e12
 """Seconds since the epoch; JSON may hold whole numbers that no float can."""
 
@@ -116,7 +118,7 @@ class EventTally(msgspec.Struct, frozen=True):
                     errors=_count(event.get("errors"), tally.errors) or 0,
                 )
                 if kind == "end":
-                    tally = replace(tally, phase="end", exit_status=_count(event.get("exit"), None))
+                    tally = replace(tally, phase="end", exit_status=_number(event.get("exit"), None))
             elif kind == "task":
                 failed = tally.failed_in_a_row + 1 if event.get("status") == "error" else 0
                 tally = replace(tally, failed_in_a_row=failed)
@@ -208,4 +210,12 @@ def _clock(text: str) -> float:
 
 
 def _count(value: object, otherwise: int | None) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else otherwise
+    number = _number(value, otherwise)
+    return otherwise if number is not None and number < 0 else number
+
+
+def _number(value: object, otherwise: int | None) -> int | None:
+    # JSON may hold whole numbers of which no estimate can be made.
+    if not isinstance(value, int) or isinstance(value, bool) or abs(value) >= _MOST:
+        return otherwise
+    return value

@@ -83,6 +83,22 @@ def test_events_of_any_shape_break_nothing(events: list[dict[str, object]]) -> N
     EventTally().add(events).progress(1.0)
 
 
+@pytest.mark.parametrize("count", [10**400, 10**25, -5])
+def test_numbers_that_count_no_tasks_are_not_taken(count: int) -> None:
+    tally = EventTally().add(
+        [
+            {"event": "progress", "done": 1, "total": count, "errors": count},
+            {"event": "task", "time": 5.0},
+            {"event": "task", "time": 9.0},
+            {"event": "end", "exit": count},
+        ]
+    )
+    progress = tally.progress(10.0)
+    assert progress is not None
+    assert (progress.done, progress.total, progress.errors, progress.eta_seconds) == (1, None, 0, None)
+    assert tally.exit_status == (-5 if count == -5 else None)
+
+
 def test_what_a_runner_says_that_it_runs_with_is_kept() -> None:
     said = {"event": "start", "versions": {"python": "3.12.4", "torch": "2.13.0", "odd": 3}}
     tally = EventTally().add([said, {"event": "phase", "phase": "loading"}])
