@@ -213,3 +213,8 @@ def test_a_listing_tells_each_config_of_a_job_its_own_pace(tmp_path: Path) -> No
     assert of_two.eta_seconds == pytest.approx(6 / of_two.rate)
     assert of_one is not None
     assert (of_one.rate, of_one.eta_seconds) == (None, None)
+
+
+def test_a_speed_that_no_number_can_hold_is_no_bar() -> None:
+    """JSON has no infinity, and `--json` prints the rate."""
+    assert parse_tqdm(f"| 3/9 [00:38<01:00, {'9' * 400}it/s]") is None
