@@ -174,7 +174,7 @@ def eta_of(done: int | None, total: int | None, rate: float | None) -> float | N
 
 _TQDM = re.compile(
     r"\|\s*(?P<done>\d{1,15})/(?P<total>\d{1,15})\s+"
-    r"\[[\d:]{1,20}<(?P<left>[\d:]{1,20}|\?),\s*(?P<speed>\d{1,15}(?:\.\d{1,15})?|\?)(?!\.)\s*(?P<unit>[^\s,\]]*)"
+    r"\[[\d:]{1,20}<(?P<left>[\d:]{1,20}|\?),\s*(?P<speed>\d{1,15}(?:\.\d{1,15})?|\?)(?![\d.])\s*(?P<unit>[^\s,\]]*)"
 )
 
 
