@@ -160,9 +160,10 @@ class Server:
 
     def _renew_bulletin(self) -> None:
         if self._news:
-            self._news = False
             jobs = map(self._keeper.shown, self._store.jobs(ENDED_JOBS))
             self._bulletin.update(jobs, self._scheduler.waits, self._store.queue())
+            # Not before: if the store cannot be read now, the next watcher is to ask it again.
+            self._news = False
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
