@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -240,9 +241,13 @@ def test_doctor_looks_at_the_store_of_jobs(here: Control) -> None:
     here.ended(here.submit("fail"))
     here.client.shut_down()
     assert f"ok    job store: {here.paths.database}\n" in hitui(here, "doctor").stdout
-    content = bytearray(here.paths.database.read_bytes())
-    content[4096:] = bytes(len(content) - 4096)
     good = here.paths.database.read_bytes()
+    database = sqlite3.connect(here.paths.database)
+    (page,) = database.execute("SELECT rootpage FROM sqlite_master WHERE name = 'jobs'").fetchone()
+    (size,) = database.execute("PRAGMA page_size").fetchone()
+    database.close()
+    content = bytearray(good)
+    content[(page - 1) * size : page * size] = bytes(size)
     here.paths.database.write_bytes(content)
     sick = hitui(here, "doctor")
     assert sick.returncode == 1
