@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from hitui.cli import main
+from hitui.cli import COMMANDS, build_parser, main
 from hitui.commands import launching
 from hitui.domain.progress import JobProgress
 from hitui.paths import RuntimePaths, gpu_lock_home, state_home
@@ -162,3 +164,30 @@ def test_what_is_no_number_is_wrong_usage(
         main(words)
     assert ended.value.code == 2
     assert capsys.readouterr().err.endswith(f"{said}\n")
+
+
+def named_commands() -> list[str]:
+    """What messages, help and README tell people to type, with 1 for what is filled in."""
+    root = Path(__file__).resolve().parents[2]
+    texts = [path.read_text(encoding="utf-8") for path in (root / "hitui").rglob("*.py")]
+    texts.append((root / "README.md").read_text(encoding="utf-8"))
+    found = {named for text in texts for named in re.findall(r"`hitui ([^`\n]+)`", text)}
+    shell = "\n".join(re.findall(r"```sh\n(.*?)```", texts[-1], re.DOTALL))
+    found |= set(re.findall(r"^hitui (.+?)\s*(?:#|$)", shell, re.MULTILINE))
+    # Pipes, and words that stand for any command, are no command lines.
+    return sorted(named for named in found if "|" not in named and "COMMAND" not in named)
+
+
+@pytest.mark.parametrize("named", named_commands())
+def test_a_command_that_is_named_somewhere_can_be_typed(
+    named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = shlex.split(re.sub(r"\{[^}]*\}|JOB", "1", named).replace("…", ""))
+    verb = next((word for word in words if word in COMMANDS), None)
+    parser = build_parser(verb)
+    try:
+        parser.parse_args(words)
+    except SystemExit:
+        # Some are named without what they are about, a config or a job.
+        assert "arguments are required" in capsys.readouterr().err
+        parser.parse_args([*words, "1"])
