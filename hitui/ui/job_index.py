@@ -44,12 +44,19 @@ class JobIndex:
         """None: it was never run here."""
         return self._by_config.get(name)
 
-    def runner_of(self, job: Job) -> Job:
-        """The job that ran its tasks, as far as it is known: the one that it joined, or itself."""
+    def with_log(self, job: Job) -> Job | None:
+        """The job whose log tells of its tasks: itself, the one that it joined, or the one whose place it took.
+
+        None: there is none, or it is not known any more.
+        """
         known = {other.id: other for other in (*self.started, *self.ended)}
-        while isinstance(job.state, Ended) and job.state.ending is Ending.JOINED and job.successor in known:
-            job = known[job.successor]
-        return job
+        passed: set[int] = set()
+        found: Job | None = job
+        while found is not None and not found.log and found.id not in passed:
+            passed.add(found.id)
+            joined = isinstance(found.state, Ended) and found.state.ending is Ending.JOINED
+            found = known.get((found.successor if joined else found.replaces) or 0)
+        return found if found is not None and found.log else None
 
     def needs_someone(self, job: Job) -> bool:
         """Whether an ended job is the last word on its config: nothing has followed it."""

@@ -62,15 +62,16 @@ def entries(view: QueueView) -> list[Entry]:
     found += running
     if not running:
         found.append(_note("nothing runs", jobs.started, wanted))
-    found += [(), _title("Queued", len(queued), len(jobs.queued))]
+    pauses = pause_reasons(jobs.snapshot.queue)
     found += [
-        ((f" {line}", "bad") if line.startswith("!") else (f"   {line}", "warn"),)
-        for line in pause_reasons(jobs.snapshot.queue)
+        (),
+        _title("Queued", len(queued), len(jobs.queued), "P resumes what is paused" if pauses else ""),
     ]
+    found += [((f" {line}", "bad") if line.startswith("!") else (f"   {line}", "warn"),) for line in pauses]
     found += queued
     if not queued:
         found.append(_note("nothing waits: r on the main screen starts what is pending", jobs.queued, wanted))
-    found += [(), _title("Ended", len(ended), len(jobs.ended), "the latest first")]
+    found += [(), _title("Ended", len(ended), len(jobs.ended), "the latest first" if ended else "")]
     found += ended
     if not ended:
         found.append(_note("nothing has ended yet", jobs.ended, wanted))
@@ -237,7 +238,7 @@ def _more(others: int) -> str:
 def _title(title: str, shown: int, of: int, note: str = "") -> Line:
     count = str(shown) if shown == of else f"{shown} of {of}"
     spans: Sequence[Span] = ((" ", ""), (title, "title"), (f" {count}", "dim"))
-    return (*spans, (f" · {note}", "dim")) if note and shown else tuple(spans)
+    return (*spans, (f" · {note}", "dim")) if note else tuple(spans)
 
 
 def _note(told: str, hidden: Sequence[Job], wanted: str) -> Line:

@@ -98,10 +98,26 @@ async def test_the_log_of_a_job_that_joined_another_is_that_of_the_other(tmp_pat
     state = Ended(Ending.JOINED, sample.NOON, "its tasks run in job 14, which loads the model once for all")
     joined = Job(15, JobRequest("qwen3vl_text/text_csv"), sample.NOON, state, successor=14)
     services = sample.services(known_jobs=queue_of(running, joined))
-    async with Dashboard(services).run_test(size=WIDE) as pilot:
+    async with Dashboard(services).run_test(size=WIDE, notifications=True) as pilot:
         (await open_queue(pilot)).select(15)
         await pilot.press("l")
-        await shown(pilot, "f follow", "of both")
+        await shown(pilot, "f follow", "of both", "#15 has no log of its own: this is that of #14")
+
+
+async def test_the_log_of_a_job_that_is_tried_again_is_that_of_the_try_before(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("no module named torch\n")
+    failed = replace(waiting(14), state=Ended(Ending.FAILED, sample.NOON, "exit status 1"), log=str(log))
+    again = replace(waiting(15), replaces=14, attempt=2)
+    services = sample.services(known_jobs=queue_of(failed, again, waiting(16)))
+    async with Dashboard(services).run_test(size=WIDE, notifications=True) as pilot:
+        table = await open_queue(pilot)
+        table.select(16)
+        await pilot.press("l")
+        await shown(pilot, "#16 has no log: it never ran")
+        table.select(15)
+        await pilot.press("l")
+        await shown(pilot, "f follow", "no module named torch", "this is that of #14")
 
 
 async def test_one_job_of_several_configs_is_one_row_here_and_a_row_each_on_the_main_screen() -> None:

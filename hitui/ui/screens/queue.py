@@ -255,13 +255,15 @@ class QueueScreen(FullScreen):
         from hitui.ui.screens.log import LogScreen
 
         job = self._chosen()
-        if job is not None:
-            # What joined another one is told of in the log of that.
-            job = self.dashboard.jobs.runner_of(job)
-        if job is not None and job.log:
-            self.app.push_screen(LogScreen(job.request.config, job.log))
-        elif job is not None:
+        if job is None:
+            return
+        told = self.dashboard.jobs.with_log(job)
+        if told is None:
             self.dashboard.tell(f"#{job.id} has no log: it never ran")
+            return
+        if told.id != job.id:
+            self.dashboard.tell(f"#{job.id} has no log of its own: this is that of #{told.id}")
+        self.app.push_screen(LogScreen(told.request.config, told.log))
 
     def action_help(self) -> None:
         from hitui.ui.screens.help import HelpScreen
