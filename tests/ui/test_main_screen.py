@@ -9,9 +9,10 @@ import time
 
 import pytest
 from msgspec.structs import replace
+from textual.widgets._toast import Toast
 
 from hitui.domain.gpus import GpuSnapshot
-from hitui.domain.jobs import Ended, Ending, JobRequest, JobsSnapshot, Running
+from hitui.domain.jobs import Ended, Ending, Job, JobRequest, JobsSnapshot, Queued, Running
 from hitui.domain.schedule import Group, Queue
 from hitui.errors import SupervisorError
 from hitui.ui.app import Dashboard
@@ -252,6 +253,28 @@ async def test_an_empty_workspace_says_what_to_do_next() -> None:
         await shown(pilot, "hitui init -w /made-up/RealHiTBench")
         await pilot.press("escape", "r")
         await shown(pilot, "no config is selected")
+
+
+async def test_of_many_failures_at_once_their_number_is_told_and_the_last() -> None:
+    def many(failed: int) -> JobsSnapshot:
+        died = Ended(Ending.FAILED, sample.NOON, "exit status 1")
+        states = [died if number < failed else Queued() for number in range(6)]
+        jobs = enumerate(states, start=31)
+        return JobsSnapshot(
+            tuple(Job(number, JobRequest("a/text_csv"), sample.NOON, state) for number, state in jobs)
+        )
+
+    services = sample.services(known_jobs=many(0))
+    async with Dashboard(services).run_test(size=(80, 24), notifications=True) as pilot:
+        await until(pilot, lambda: dashboard(pilot).jobs_snapshot.jobs)
+        services.jobs.publish(many(2))
+        await shown(pilot, "#31 text_csv: failed", "#32 text_csv: failed")
+        services.jobs.publish(many(5))
+        await shown(pilot, "5 jobs failed, the queue", "is #35 text_csv: failed")
+        await until(pilot, lambda: len(pilot.app.screen.query(Toast)) == 1, "one toast alone")
+        services.jobs.publish(many(6))
+        await shown(pilot, "6 jobs failed, the queue", "is #36 text_csv: failed")
+        await until(pilot, lambda: len(pilot.app.screen.query(Toast)) == 1, "one toast alone")
 
 
 async def test_of_several_problems_the_first_is_on_the_rule_and_a_key_shows_all_in_full() -> None:
