@@ -23,9 +23,10 @@ from textual.theme import Theme
 from textual.worker import Worker, WorkerState
 
 from hitui.domain.gpus import GpuSnapshot
-from hitui.domain.jobs import FAILURES, Ended, Ending, Job, JobRequest, JobsSnapshot, Queued
+from hitui.domain.jobs import Job, JobRequest, JobsSnapshot, Queued
 from hitui.errors import HituiError
 from hitui.ui import messages
+from hitui.ui.endings import Endings
 from hitui.ui.history import Utilisations
 from hitui.ui.job_words import job_name, jobs_name, pause_of_new_jobs
 from hitui.ui.plain import WithoutColour, wants_no_colour
@@ -48,8 +49,6 @@ LEAVE_SECONDS = 5.0
 """After a signal the process ends within so long, even where the terminal no longer takes what is written."""
 ERROR_SECONDS = 10.0
 """How long a line that tells of an error stays."""
-MOST_FAILURES = 2
-"""So many failures within that time are told one by one."""
 TERMINAL_SECONDS = 5.0
 """How often the terminal is looked at."""
 
@@ -87,8 +86,7 @@ class Dashboard(App[int]):
         self.utilisations = Utilisations()
         self._services_started = threading.Event()
         self._heard_of_jobs = False
-        self._failed_at: list[float] = []
-        """When the last failures were told."""
+        self._endings = Endings(self, ERROR_SECONDS)
         self._jobs: JobIndex | None = None
         self._wishes: QueueWishes | None = None
         for theme in THEMES.values():
@@ -182,7 +180,7 @@ class Dashboard(App[int]):
 
     def on_jobs_changed(self, message: messages.JobsChanged) -> None:
         if self._heard_of_jobs:
-            self._tell_endings(self.jobs_snapshot, message.jobs)
+            self._endings.tell(self.jobs_snapshot, message.jobs)
         self._heard_of_jobs = True
         self.services.progress.follow(message.jobs)
         self.jobs_snapshot = message.jobs
@@ -191,31 +189,6 @@ class Dashboard(App[int]):
 
     def on_progress_changed(self, message: messages.ProgressChanged) -> None:
         self.progress = message.progress
-
-    def _tell_endings(self, before: JobsSnapshot, after: JobsSnapshot) -> None:
-        """Says how jobs ended that had not ended before; of many failures no more than the last, and their number."""
-        active = {job.id for job in before.jobs if job.active}
-        failures = []
-        for job in after.jobs:
-            if job.id in active and isinstance(job.state, Ended) and job.state.ending is not Ending.JOINED:
-                reason = f": {job.state.reason}" if job.state.reason else ""
-                line = f"{job_name(job, short=True)}: {job.state.ending.value}{reason}"
-                if job.state.ending in FAILURES:
-                    failures.append(line)
-                else:
-                    self.tell(line)
-        if failures:
-            self._tell_failures(failures)
-
-    def _tell_failures(self, lines: Sequence[str]) -> None:
-        now = time.monotonic()
-        self._failed_at = [at for at in self._failed_at if now - at < ERROR_SECONDS] + [now] * len(lines)
-        if len(self._failed_at) > MOST_FAILURES:
-            # They would cover half of a small screen.
-            self.clear_notifications()
-            lines = [f"{len(self._failed_at)} jobs failed, the queue shows them; the last is {lines[-1]}"]
-        for line in lines:
-            self.tell(line, "error")
 
     def tell(self, line: str, severity: str = "information") -> None:
         """A line that goes away by itself. Text comes from files and drivers: never read as markup."""
