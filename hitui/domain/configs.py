@@ -64,6 +64,8 @@ class ConfigState(msgspec.Struct, frozen=True):
     blocked: int = 0
     error_classes: tuple[tuple[ErrorClass, int], ...] = ()
     """Errors by class, most frequent first; blocked tasks not counted."""
+    exhausted: tuple[tuple[int, int], ...] = ()
+    """Of the errors those that no rung of the recovery ladder is left for: on how many GPUs, and how many tasks."""
     updated: float | None = None
     """Newest modification time of what was read, seconds since the epoch; None: nothing was read."""
     source: str = ""

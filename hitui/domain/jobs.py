@@ -49,6 +49,8 @@ class JobRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     executor: str = "local"
     also: tuple[JobRequest, ...] = ()
     """What joined it at its start: other configs whose tasks the same runner process answers."""
+    gpu_count: int | None = None
+    """On how many GPUs, where none are named; None: as the settings say."""
     shards: int | None = None
     """Into how many jobs at most it may be split, each on GPUs of its own; None: as the settings say."""
     shard: Shard | None = None

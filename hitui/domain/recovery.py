@@ -12,7 +12,7 @@ The runner chooses the rung of each task and writes what it changed beside the a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from hitui.domain.tasks import ErrorClass, Task
 
@@ -30,23 +30,28 @@ _OUT_OF_MEMORY = (ErrorClass.TEXT_TOO_LARGE, ErrorClass.IMAGE_TOO_LARGE)
 def exhausted_on(task: Task) -> int | None:
     """The number of GPUs on which a task was tried at every rung, so that a rerun on no more of them keeps its error.
 
-    None: there are rungs left. By the error's own text, or else by the last rung in its result's `Recovery`. It
-    counts as pending all the same: it has no answer. `--retry-exhausted` of the runner tries it again.
+    None: there are rungs left. It counts as pending all the same: it has no answer. `--retry-exhausted` of the
+    runner tries it again.
     """
-    if not task.pending:
+    return error_exhausted_on(task.error, task.reason, task.rung) if task.pending else None
+
+
+def error_exhausted_on(error: ErrorClass | None, text: str, rung: int) -> int | None:
+    """The same by the error's class, its text and the rung that its result's `Recovery` names."""
+    if error not in _OUT_OF_MEMORY:
         return None
-    said = _EXHAUSTED.search(task.reason)
+    said = _EXHAUSTED.search(text)
     if said is not None:
         return int(said[1] or 1)
-    return 1 if task.rung >= LAST_RUNG and task.error in _OUT_OF_MEMORY else None
+    return 1 if rung >= LAST_RUNG else None
 
 
-def gpus_for(tasks: Iterable[Task], gpus: int, most: int) -> int:
-    """On how many GPUs to run these pending tasks: `gpus`, or `most` where nothing is left for them on fewer.
+def gpus_for(tried: Collection[int | None], gpus: int, most: int) -> int:
+    """On how many GPUs to run pending tasks: `gpus`, or `most` where nothing is left for them on fewer.
 
-    While one of them can be tried on fewer, that comes first; what was tried on `most` is for a person.
+    `tried` is what `exhausted_on` says of each. While one of them can be tried on fewer, that comes first; what was
+    tried on `most` is for a person.
     """
-    tried = [exhausted_on(task) for task in tasks]
     nothing_left = all(count is not None and count >= gpus for count in tried)
     return most if nothing_left and any(count is not None and count < most for count in tried) else gpus
 

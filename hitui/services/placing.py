@@ -73,4 +73,4 @@ def waits_in_queue(job: Job, standing: Standing) -> str:
 
 def _need(settings: Settings, configs: Mapping[str, Config], job: Job) -> Need:
     config = configs.get(job.request.config)
-    return Need(0) if config is None else need_of(settings, config)
+    return Need(0) if config is None else need_of(settings, config, job.request)

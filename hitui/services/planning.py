@@ -14,12 +14,13 @@ from hitui.domain.jobs import JobRequest, JobsSnapshot
 from hitui.domain.launches import LaunchPlan, PlannedLaunch
 from hitui.domain.placement import Need, gpus_for_jobs, never_enough, place
 from hitui.domain.queue import group_wait
+from hitui.domain.recovery import gpus_for
 from hitui.domain.schedule import DEFAULT_GROUP
 from hitui.domain.shards import worth_splitting
 from hitui.services.placing import claims_now, standing_of
 from hitui.settings import Settings
 from hitui.supervisor.joining import UNKNOWN_SECONDS
-from hitui.supervisor.needs import gpu_rules, need_of
+from hitui.supervisor.needs import gpu_rules, need_of, recovery_gpus
 from hitui.supervisor.sharding import most_shards
 
 
@@ -61,7 +62,8 @@ class _Planner:
         self, request: JobRequest, state: ConfigState, behind: Sequence[JobRequest]
     ) -> PlannedLaunch:
         count = _task_count(request, state)
-        need = need_of(self._settings, state.config)
+        request = self._widened(request, state)
+        need = need_of(self._settings, state.config, request)
         refused = self._refusal(request, state, count, need)
         placed = place(self._gpus, need, self._rules, self._claims, request.gpus)
         seconds = None
@@ -94,6 +96,16 @@ class _Planner:
         started = self._standing.started
         running = started.get(DEFAULT_GROUP, 0) + jobs
         self._standing = replace(self._standing, started={**started, DEFAULT_GROUP: running})
+
+    def _widened(self, request: JobRequest, state: ConfigState) -> JobRequest:
+        """With the GPUs that it takes where all that is pending was tried on fewer at every rung."""
+        need = need_of(self._settings, state.config)
+        most = recovery_gpus(self._settings, state.config)
+        if request.gpus or not need.memory or request.ids is not None or request.error_class is not None:
+            return request
+        tried = [gpus for gpus, count in state.exhausted for _ in range(count)]
+        gpus = gpus_for([*tried, *[None] * (state.pending - len(tried))], need.gpus, most)
+        return request if gpus == need.gpus else replace(request, gpu_count=gpus)
 
     def _split(
         self,

@@ -63,14 +63,14 @@ class Situation(msgspec.Struct, frozen=True):
     locked: Collection[str] = ()
     """UUIDs on which someone else's lock stands."""
 
-    def need(self, config: str) -> Need:
-        known = self.configs.get(config)
-        return Need(0) if known is None else need_of(self.settings, known)
+    def need(self, request: JobRequest) -> Need:
+        known = self.configs.get(request.config)
+        return Need(0) if known is None else need_of(self.settings, known, request)
 
 
 def why_job(now: Situation, job: Job) -> Why:
     """Why the job stands where it stands."""
-    need = now.need(job.request.config)
+    need = now.need(job.request)
     reasons: tuple[GpuReason, ...] = ()
     says = job.word
     match job.state:
@@ -100,7 +100,7 @@ def why_job(now: Situation, job: Job) -> Why:
 
 def why_request(now: Situation, request: JobRequest, refused: str | None) -> Why:
     """Whether a job for this request would start now, and why not; `refused` says why it could not at all."""
-    need = now.need(request.config)
+    need = now.need(request)
     if refused is not None:
         return Why(request.config, None, "", False, f"would not start: {refused}", need)
     claims = claims_now(now.settings, now.jobs, now.configs, now.gpus)

@@ -8,12 +8,14 @@ from typing import NoReturn
 
 from hitui.domain.configs import MODALITIES, TABLE_FORMATS
 from hitui.domain.notices import NOTICE_KINDS
+from hitui.domain.recovery import LAST_RUNG
 from hitui.domain.units import parse_duration, parse_size
 from hitui.errors import SettingsError
 from hitui.settings.values import (
     CONFIG_KINDS,
     ENGINES,
     PLACEHOLDERS,
+    RECOVERIES,
     ConfigSettings,
     MatrixSettings,
     RunnerSettings,
@@ -103,6 +105,10 @@ class _Checks:
         self._size(f"{where} min_free", runner.min_free)
         for key in ("gpus", "shards", "max_input_tokens", "max_new_tokens"):
             self._from_one_on(f"{where} {key}", getattr(runner, key))
+        self._check_ladder(where, runner)
+        for key in ("recovery", "max_rungs", "recovery_gpus"):
+            if runner.command is not None and getattr(runner, key) is not None:
+                self._refuse(f"{where} {key}", "only runners with an engine of ours have a recovery ladder")
         if runner.shards > 1 and not runner.takes_shards:
             self._refuse(f"{where} shards", "its command needs {ids} or {ids_file}, and {output}; add them")
         for argument in runner.command or ():
@@ -112,6 +118,14 @@ class _Checks:
                     self._refuse(
                         f"{where} command", f"{{{name}}} is not known; {nearest(name, PLACEHOLDERS)}"
                     )
+
+    def _check_ladder(self, where: str, keys: RunnerSettings | ConfigSettings) -> None:
+        self._one_of(f"{where} recovery", keys.recovery, RECOVERIES)
+        self._from_one_on(f"{where} recovery_gpus", keys.recovery_gpus)
+        if keys.max_rungs is not None and not 0 <= keys.max_rungs <= LAST_RUNG:
+            self._refuse(
+                f"{where} max_rungs", f"a number from 0 to {LAST_RUNG} is expected, not {keys.max_rungs}"
+            )
 
     def _check_matrix(self, where: str, matrix: MatrixSettings) -> None:
         for modality in matrix.modality:
@@ -134,6 +148,7 @@ class _Checks:
         self._size(f"{where} min_free", config.min_free)
         self._from_one_on(f"{where} gpus", config.gpus)
         self._from_one_on(f"{where} shards", config.shards)
+        self._check_ladder(where, config)
         self._duration_or_never(f"{where} stall", config.stall)
         self._paths(f"{where} folders", *config.folders)
         self._paths(f"{where} output", config.output)

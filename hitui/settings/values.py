@@ -17,6 +17,7 @@ PLACEHOLDERS = (
     "name", "modality", "format", "ids", "ids_file", "output", "questions", "data", "model", "gpus"
 )  # fmt: skip
 """What a runner's `command` may hold in braces."""
+RECOVERIES = ("rerun", "at-once", "off")
 CONFIG_KINDS = ("realhitbench", "hf_trainer", "line_count", "file_set")
 
 
@@ -133,6 +134,12 @@ class RunnerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How many GPUs one job of it takes."""
     shards: int = 1
     """Into how many jobs at most a config is split, each on GPUs of its own."""
+    recovery: str | None = None
+    """When a task that ran out of memory is tried in a lighter form, one of RECOVERIES; None: when it is rerun."""
+    max_rungs: int | None = None
+    """How many lighter forms are tried; None: all."""
+    recovery_gpus: int | None = None
+    """How many GPUs tasks get that ran out of memory in each of them on fewer; None: no more than ever."""
     share: bool = False
     """Whether it may share a GPU with other jobs of this workspace that say so too."""
 
@@ -158,9 +165,12 @@ class ConfigSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """More folders that are read together with `output`."""
     min_free: str | None = None
     gpus: int | None = None
-    """None: as its runner says, as for `shards` and `share`."""
+    """None: as its runner says, as for the next five."""
     shards: int | None = None
     share: bool | None = None
+    recovery: str | None = None
+    max_rungs: int | None = None
+    recovery_gpus: int | None = None
     total: int | None = None
     """How many lines or files there should be (`line_count`, `file_set`)."""
     pattern: str | None = None
@@ -185,6 +195,9 @@ class MatrixSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     gpus: int | None = None
     shards: int | None = None
     share: bool | None = None
+    recovery: str | None = None
+    max_rungs: int | None = None
+    recovery_gpus: int | None = None
     stall: str | None = None
     restart_stalled: bool | None = None
     resume: bool | None = None
@@ -218,6 +231,9 @@ class SettingsFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                         gpus=matrix.gpus,
                         shards=matrix.shards,
                         share=matrix.share,
+                        recovery=matrix.recovery,
+                        max_rungs=matrix.max_rungs,
+                        recovery_gpus=matrix.recovery_gpus,
                         stall=matrix.stall,
                         restart_stalled=matrix.restart_stalled,
                         resume=matrix.resume,

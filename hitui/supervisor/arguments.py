@@ -86,6 +86,7 @@ def own_runner(
         "prompts": None if runner.prompts is None else str(settings.path(runner.prompts)),
         "max-input-tokens": text_or_none(runner.max_input_tokens),
         "max-new-tokens": text_or_none(runner.max_new_tokens),
+        **ladder_options(settings, config),
     }
     python = sys.executable if runner.python is None else program_of(settings, runner.python)
     argv = [python, str(Path(spec.origin).parent), "realhitbench"]
@@ -96,6 +97,14 @@ def own_runner(
         for folder in elsewhere(config, values["output"]):
             argv += ["--earlier", folder]
     return (*argv, "--resume")
+
+
+def ladder_options(settings: Settings, config: Config) -> dict[str, str | None]:
+    """What is said of the recovery ladder of a config, as options of our own runner."""
+    declared = settings.declared(config.name)
+    runner = settings.runners.get(config.runner or "", RunnerSettings())
+    rungs = runner.max_rungs if declared.max_rungs is None else declared.max_rungs
+    return {"recovery": declared.recovery or runner.recovery, "max-rungs": text_or_none(rungs)}
 
 
 def insists(request: JobRequest) -> bool:

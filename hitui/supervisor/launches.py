@@ -20,6 +20,7 @@ from hitui.adapters.processes import JOB_VARIABLE
 from hitui.domain.configs import Config
 from hitui.domain.jobs import Job, JobRequest
 from hitui.domain.placement import GpuRules, Need
+from hitui.domain.recovery import exhausted_on, gpus_for
 from hitui.domain.shards import shard_folder, worth_splitting
 from hitui.domain.succession import RetryRules
 from hitui.domain.tasks import TaskId, select_pending
@@ -32,13 +33,14 @@ from hitui.supervisor.arguments import (
     elsewhere,
     filled,
     insists,
+    ladder_options,
     located,
     own_runner,
     program_of,
     text_or_none,
 )
 from hitui.supervisor.joining import UNKNOWN_SECONDS, Joined, Part, join
-from hitui.supervisor.needs import gpu_rules, need_of
+from hitui.supervisor.needs import gpu_rules, need_of, recovery_gpus
 from hitui.supervisor.rules import retry_rules, watch_rules
 from hitui.supervisor.sharding import check_shards, most_shards, shard_requests
 
@@ -112,7 +114,7 @@ class Launches:
                 continue
             if name not in known:
                 try:
-                    known[name] = self.need(job.request)
+                    known[name] = need_of(settings, self.catalogue().find(name))
                 except HituiError as error:
                     found[name] = error
                     continue
@@ -121,7 +123,7 @@ class Launches:
 
     def need(self, request: JobRequest) -> Need:
         """What a job asks of the GPUs."""
-        return need_of(self.settings(), self.catalogue().find(request.config))
+        return need_of(self.settings(), self.catalogue().find(request.config), request)
 
     def resolve(self, request: JobRequest, environment: Mapping[str, str]) -> JobRequest:
         """The request with the config's full name and known ids. Raises HituiError where it cannot be run."""
@@ -148,6 +150,7 @@ class Launches:
             )
         check_shards(settings, reading.state, request)
         resolved = replace(request, config=config.name, ids=_known_ids(request, reading))
+        resolved = replace(resolved, gpu_count=_gpu_count(settings, resolved, reading))
         # What is wrong with the command is said now and not after hours in the queue.
         self.command(resolved, (), Path(), (), environment)
         return resolved
@@ -182,7 +185,16 @@ class Launches:
         config = self.catalogue().find(request.config)
         runner = settings.runners.get(config.runner or "")
         alone = runner is None or runner.engine is None or settings.queue.join_seconds == 0
-        return None if alone else (config.runner, need_of(settings, config), insists(request))
+        return (
+            None
+            if alone
+            else (
+                config.runner,
+                need_of(settings, config, request),
+                ladder_options(settings, config),
+                insists(request),
+            )
+        )
 
     def join(self, job: Job, parts: Sequence[Part], candidates: Sequence[Job], places: int) -> Joined:
         """The parts of a job that starts, with those of jobs behind it that can run in its process."""
@@ -304,6 +316,19 @@ def _runner(settings: Settings, config: Config) -> RunnerSettings:
     if runner is None:
         raise LaunchError(f"{config.name}: there is no [runner.{config.runner}] in hitui.toml")
     return runner
+
+
+def _gpu_count(settings: Settings, request: JobRequest, reading: Reading) -> int | None:
+    """More GPUs than its config takes, where nothing is left for any of its tasks on fewer."""
+    config = reading.state.config
+    most, need = recovery_gpus(settings, config), need_of(settings, config)
+    if request.gpu_count is not None or request.gpus or not need.memory or most <= need.gpus:
+        return request.gpu_count
+    ids = set(select_pending(reading.tasks, request.error_class))
+    if request.ids is not None:
+        ids &= set(request.ids)
+    count = gpus_for([exhausted_on(task) for task in reading.tasks if task.id in ids], need.gpus, most)
+    return count if count != need.gpus else None
 
 
 def _check_readable(reading: Reading) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from hitui.adapters.gpus import chosen_kind
 from hitui.domain.configs import Config
+from hitui.domain.jobs import JobRequest
 from hitui.domain.placement import GpuRules, Need
 from hitui.settings import Settings
 
@@ -17,8 +20,8 @@ def gpu_rules(settings: Settings) -> GpuRules:
     )
 
 
-def need_of(settings: Settings, config: Config) -> Need:
-    """What a job of this config asks of the GPUs.
+def need_of(settings: Settings, config: Config, request: JobRequest | None = None) -> Need:
+    """What a job of this config asks of the GPUs; with a request, this one.
 
     The demo engine computes nothing: unless the settings say what it needs, it asks for a GPU only where
     GPUs are simulated.
@@ -31,4 +34,19 @@ def need_of(settings: Settings, config: Config) -> Need:
     says = declared.min_free is not None or (runner is not None and runner.min_free is not None)
     if runner is not None and runner.engine == "demo" and not says and chosen_kind() != "simulated":
         return Need(0)
-    return Need(settings.min_free_bytes(config.name, config.runner), gpus, share)
+    need = Need(settings.min_free_bytes(config.name, config.runner), gpus, share)
+    return need if request is None else need_of_request(need, request)
+
+
+def need_of_request(need: Need, request: JobRequest) -> Need:
+    """What one request asks for, given what its config does."""
+    return need if request.gpu_count is None or not need.memory else replace(need, gpus=request.gpu_count)
+
+
+def recovery_gpus(settings: Settings, config: Config) -> int:
+    """On how many GPUs tasks are tried for which nothing is left on fewer; 0: on no more than ever."""
+    runner = settings.runners.get(config.runner or "")
+    own = settings.declared(config.name).recovery_gpus
+    if own is None:
+        own = None if runner is None else runner.recovery_gpus
+    return own or 0

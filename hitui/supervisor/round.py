@@ -14,6 +14,7 @@ from hitui.domain.placement import Need
 from hitui.domain.placer import Placer
 from hitui.domain.queue import Standing, group_wait, never_starts, own_wait
 from hitui.errors import HituiError, LaunchError
+from hitui.supervisor.needs import need_of_request
 
 
 class Round:
@@ -70,7 +71,7 @@ class Round:
         need = self._needs[job.request.config]
         if isinstance(need, HituiError):
             raise need
-        return need
+        return need_of_request(need, job.request)
 
     def beside(self, claims: Claims) -> Claims:
         """The claims, and what jobs ahead in the queue keep for themselves."""

@@ -77,6 +77,8 @@ def request_to_wire(request: JobRequest) -> dict[str, object]:
         value["gpus"] = list(request.gpus)
     if request.also:
         value["also"] = list(map(request_to_wire, request.also))
+    if request.gpu_count is not None:
+        value["gpu_count"] = request.gpu_count
     if request.shards is not None:
         value["shards"] = request.shards
     if request.shard is not None:
@@ -97,9 +99,7 @@ def request_from_wire(value: Mapping[str, object]) -> JobRequest:
     error_class, also = value.get("error_class"), value.get("also", [])
     if not isinstance(also, list):
         raise ValueError("also is a list")
-    shards, shard = value.get("shards"), value.get("shard")
-    if not isinstance(shards, (int, type(None))) or isinstance(shards, bool) or shards == 0:
-        raise ValueError("shards is a number from 1 on")
+    shard = value.get("shard")
     return JobRequest(
         config=config,
         ids=None if ids is None else tuple(ids),
@@ -107,9 +107,17 @@ def request_from_wire(value: Mapping[str, object]) -> JobRequest:
         gpus=None if gpus is None else tuple(map(str, gpus)),
         executor=executor,
         also=tuple(map(request_from_wire, also)),
-        shards=shards,
+        gpu_count=_number(value, "gpu_count"),
+        shards=_number(value, "shards"),
         shard=None if shard is None else _shard_from_wire(shard),
     )
+
+
+def _number(value: Mapping[str, object], key: str) -> int | None:
+    number = value.get(key)
+    if number is not None and (not isinstance(number, int) or isinstance(number, bool) or number < 1):
+        raise ValueError(f"{key} is a number from 1 on")
+    return number
 
 
 def _shard_from_wire(value: object) -> Shard:

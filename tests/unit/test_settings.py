@@ -103,6 +103,26 @@ def test_the_outline_of_the_interfaces_is_accepted(tmp_path: Path) -> None:
         ("[gpus]\nmin_free = '20'\n", "[gpus] min_free: a size with its unit is expected"),
         ("[gpus]\nhold = '10'\n", "[gpus] hold: a time with its unit is expected"),
         (
+            "[runner.r]\ncommand = ['true', '{output}']\nshards = 2\n",
+            "[runner.r] shards: its command needs {ids} or {ids_file}, and {output}; add them",
+        ),
+        (
+            "[runner.r]\ncommand = ['true']\nmax_rungs = 2\n",
+            "[runner.r] max_rungs: only runners with an engine of ours have a recovery ladder",
+        ),
+        (
+            "[runner.r]\nengine = 'demo'\nrecovery = 'at once'\n",
+            "[runner.r] recovery: 'at once' is not known; did you mean 'at-once'?",
+        ),
+        (
+            "[matrix.g]\nmodality = ['image']\nmax_rungs = 5\n",
+            "[matrix.g] 'g/image' max_rungs: a number from 0 to 4 is expected, not 5",
+        ),
+        (
+            "[[config]]\nname = 'a'\nrecovery_gpus = 0\n",
+            "[[config]] 'a' recovery_gpus: a number from 1 on is expected, not 0",
+        ),
+        (
             "[runner.r]\ncommand = ['true']\ngpus = 0\n",
             "[runner.r] gpus: a number from 1 on is expected, not 0",
         ),

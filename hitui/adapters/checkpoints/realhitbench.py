@@ -28,6 +28,7 @@ from hitui.adapters.checkpoints.reading import (
 from hitui.adapters.checkpoints.result_listing import Listing, is_result_file, later, list_files
 from hitui.adapters.checkpoints.results_file import LONGEST_SECONDS, twin_of
 from hitui.domain.configs import Config, ConfigState
+from hitui.domain.recovery import error_exhausted_on
 from hitui.domain.tasks import (
     ErrorClass,
     Outcome,
@@ -204,12 +205,17 @@ class RealHiTBenchReader:
         absent = self._absent(config)
         errors = missing = blocked = 0
         classes = Counter()
+        exhausted: Counter[int] = Counter()
         for task in by_id.keys() - answered.keys():
             if absent(by_id[task]):
                 blocked += 1
             elif task in failed:
                 errors += 1
-                classes[_class_of(failed[task])] += 1
+                error_class = _class_of(failed[task])
+                classes[error_class] += 1
+                gpus = error_exhausted_on(error_class, failed[task], _rung(task, rungs) if rungs else 0)
+                if gpus is not None:
+                    exhausted[gpus] += 1
             else:
                 missing += 1
         if unknown:
@@ -225,6 +231,7 @@ class RealHiTBenchReader:
             missing=missing,
             blocked=blocked,
             error_classes=tuple(sorted(classes.items(), key=lambda item: (-item[1], item[0].value))),
+            exhausted=tuple(sorted(exhausted.items())),
             updated=updated,
             source=source,
             problems=problems,

@@ -217,6 +217,10 @@ def fact_lines(row: ConfigRow, root: str, width: int) -> list[Line]:
     if state.error_classes:
         told = ", ".join(f"{number} {error.value.replace('_', ' ')}" for error, number in state.error_classes)
         facts.append(("errors", told, "bad"))
+    facts += [
+        ("", f"{text.count(count, 'task')} ran out of memory in every form{_on_gpus(gpus)}", "warn")
+        for gpus, count in state.exhausted
+    ]
     kind = " ".join(filter(None, (state.config.modality, state.config.table_format)))
     facts.append(("kind", f"{state.config.kind}{' · ' + kind if kind else ''}", ""))
     facts.append(("runner", state.config.runner or "none: name one in hitui.toml to run it from here", ""))
@@ -235,6 +239,10 @@ def fact_lines(row: ConfigRow, root: str, width: int) -> list[Line]:
         for number, part in enumerate(text.wrapped(value, width - 14)):
             lines.append((("  " + text.fit(label if number == 0 else "", 11) + " ", "dim"), (part, style)))
     return lines
+
+
+def _on_gpus(count: int) -> str:
+    return f" on {count} GPUs" if count > 1 else ""
 
 
 def _state_words(row: ConfigRow) -> str:
