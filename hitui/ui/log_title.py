@@ -18,14 +18,15 @@ def log_title(row: ConfigRow | None, window: LogWindow, gpus: GpuSnapshot | None
     parts: list[Line] = []
     job = row.job
     if job is not None and job.log:
-        parts.append(((f"#{job.id} {text.short_name(row.name)}", "title"),))
+        shard = f" {job.request.shard.label}" if job.request.shard is not None else ""
+        parts.append(((f"#{job.id} {text.short_name(row.name)}{shard}", "title"),))
         if job.gpus:
             parts.append(((gpu_words(job.gpus, gpus.labels if gpus is not None else {}), ""),))
         parts.append(((job.word, "" if job.active else "dim"),))
         progress = row.progress
         if progress is not None and progress.done is not None:
             of = f" of {progress.total}" if progress.total is not None else ""
-            parts.append(((f"{progress.done}{of}", ""),))
+            parts.append(((f"{progress.done}{of}{' in all shards' if len(row.shards) > 1 else ''}", ""),))
         if progress is not None and progress.errors:
             parts.append(((text.count(progress.errors, "error"), "bad"),))
     else:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from msgspec.structs import replace
 
 from hitui.domain.jobs import JobsSnapshot, Queued, Running, Shard
+from hitui.domain.progress import JobProgress
 from hitui.ui.app import Dashboard
 from tests.ui import sample
 from tests.ui.conftest import gone, shown, until
@@ -61,6 +64,17 @@ async def test_shards_that_all_wait_are_paused_without_a_question() -> None:
         await until(pilot, lambda: len(services.jobs.changes) == COUNT)
         await gone(pilot, "Pause #14")
         assert {verb for verb, _ in services.jobs.changes} == {"pause"}
+
+
+async def test_the_log_says_whose_it_is_and_how_far_all_shards_are(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("of the first\n")
+    known = in_shards()
+    jobs = tuple(replace(job, log=str(log)) if job.id == 14 else job for job in known.jobs)
+    progress = {14: JobProgress("running", 3, 7), 24: JobProgress("running", 4, 7)}
+    services = sample.services(known_jobs=replace(known, jobs=jobs), progress=progress)
+    async with Dashboard(services).run_test(size=WIDE) as pilot:
+        await shown(pilot, "of the first", "#14 text_html 1/3 · GPU 2 · running · 7 of 14 in all shards")
 
 
 async def test_the_queue_and_the_details_name_each_shard() -> None:
