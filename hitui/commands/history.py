@@ -9,12 +9,12 @@ import time
 from typing import Any
 
 from hitui.commands.job_naming import configs_of
+from hitui.commands.opening import open_for_jobs
 from hitui.commands.saying import harmless
 from hitui.commands.tables import iso_time, lines_of, short_time
 from hitui.domain.jobs import Ended, Job, Running, Stopping
 from hitui.domain.records import GpuUse, JobRecord
 from hitui.domain.units import duration_words, parse_duration
-from hitui.factory import build_services
 from hitui.services.history import HistoryEntry, HistoryService
 
 _GIB = 2**30
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    history = HistoryService(build_services(arguments.workspace).paths)
+    history = HistoryService(open_for_jobs(arguments.workspace).paths)
     if arguments.what is not None and arguments.what.isdecimal():
         entry = history.job(int(arguments.what))
         if arguments.json:

@@ -11,13 +11,14 @@ from typing import Any
 
 from hitui.commands.job_naming import configs_of, pauses, read_jobs, waits_for_group
 from hitui.commands.launching import progress_line
+from hitui.commands.opening import open_for_jobs
 from hitui.commands.saying import warn
 from hitui.commands.tables import fitted, iso_time, width_of_output
 from hitui.domain.jobs import Ended, Job, Queued, Running, Starting, Stopping
 from hitui.domain.progress import JobProgress
 from hitui.domain.schedule import Queue
 from hitui.domain.units import duration_words
-from hitui.factory import Services, build_services
+from hitui.factory import Services
 from hitui.services.progress import read_progress
 
 ENDED_JOBS = 10
@@ -30,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    services = build_services(arguments.workspace)
+    services = open_for_jobs(arguments.workspace)
     snapshot, status = read_jobs(services, every=arguments.all)
     jobs = list(snapshot.jobs)
     if not arguments.all:

@@ -11,11 +11,12 @@ import sys
 import time
 
 from hitui.commands.job_naming import number_in
+from hitui.commands.opening import open_for_jobs
 from hitui.commands.saying import harmless as said
 from hitui.domain.jobs import Ended, Job, Queued, Starting
 from hitui.domain.queue import in_order
 from hitui.errors import NoSuchName, WorkspaceError
-from hitui.factory import Services, build_services
+from hitui.factory import Services
 from hitui.services.logs import display_text
 
 POLL_SECONDS = 0.2
@@ -34,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    services = build_services(arguments.workspace)
+    services = open_for_jobs(arguments.workspace)
     number = number_in(arguments.what)
     job = _of_config(services, arguments) if number is None else _find(services, number)
     harmless = sys.stdout.isatty()

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 
 from hitui.commands.job_naming import configs_of, current_jobs
+from hitui.commands.opening import open_for_jobs
 from hitui.commands.saying import harmless
 from hitui.commands.scheduling import job_number
 from hitui.domain.jobs import Queued
-from hitui.factory import build_services
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    services = build_services(arguments.workspace)
+    services = open_for_jobs(arguments.workspace)
     numbers = [job.id for job in current_jobs(services, arguments.jobs)]
     for job in services.jobs.change_queue("pause", jobs=numbers):
         queued = isinstance(job.state, Queued)

@@ -10,13 +10,14 @@ from typing import Any
 
 from hitui.commands.job_naming import configs_of, current_jobs, pauses, read_jobs
 from hitui.commands.jobs import as_object, gpu_labels, gpus_of, remark
+from hitui.commands.opening import open_for_jobs
 from hitui.commands.saying import harmless
 from hitui.commands.scheduling import group_word, job_number, limit, priority
 from hitui.commands.tables import fitted, width_of_output
 from hitui.domain.jobs import Job, JobsSnapshot, Queued
 from hitui.domain.queue import in_order
 from hitui.errors import LaunchError
-from hitui.factory import Services, build_services
+from hitui.factory import Services
 
 WHERES = ("first", "last", "up", "down", "before")
 
@@ -61,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    services = build_services(arguments.workspace)
+    services = open_for_jobs(arguments.workspace)
     if arguments.action is not None:
         arguments.act(services, arguments)
         return 0

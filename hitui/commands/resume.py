@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 
 from hitui.commands.job_naming import configs_of, current_jobs, pauses, wait_for_stops
+from hitui.commands.opening import open_for_jobs
 from hitui.commands.saying import harmless, warn
 from hitui.commands.scheduling import job_number
-from hitui.factory import build_services
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    services = build_services(arguments.workspace)
+    services = open_for_jobs(arguments.workspace)
     known = current_jobs(services, arguments.jobs)
     # One that was paused a moment ago still stops; only then is there a job to be resumed.
     if wait_for_stops(services, known):

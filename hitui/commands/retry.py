@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 
 from hitui.commands.job_naming import configs_of, current_jobs, pauses
+from hitui.commands.opening import open_for_jobs
 from hitui.commands.saying import harmless, warn
 from hitui.commands.scheduling import job_number
 from hitui.errors import LaunchError
-from hitui.factory import build_services
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    services = build_services(arguments.workspace)
+    services = open_for_jobs(arguments.workspace)
     refused = False
     groups = set()
     for ended in current_jobs(services, arguments.jobs, joined=True):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 
 from hitui.commands.job_naming import configs_of, current_jobs
+from hitui.commands.opening import open_for_jobs
 from hitui.commands.saying import harmless
 from hitui.commands.scheduling import job_number
-from hitui.factory import build_services
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    services = build_services(arguments.workspace)
+    services = open_for_jobs(arguments.workspace)
     numbers = [job.id for job in current_jobs(services, arguments.jobs)]
     for job in services.jobs.stop(numbers):
         print(harmless(f"job {job.id}: {configs_of(job)}, {job.word}"))

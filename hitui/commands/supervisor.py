@@ -6,8 +6,9 @@ import argparse
 import os
 import sys
 
+from hitui.commands.opening import open_for_jobs
 from hitui.commands.saying import harmless
-from hitui.factory import Services, build_services
+from hitui.factory import Services
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.print and arguments.action != "install":
         print("hitui supervisor: --print goes with install", file=sys.stderr)
         return 2
-    services = build_services(arguments.workspace)
+    services = open_for_jobs(arguments.workspace)
     if arguments.action == "install":
         return _install(services, only_print=arguments.print)
     if arguments.action == "uninstall":

@@ -206,6 +206,23 @@ def test_a_log_that_was_removed_is_said(here: Control) -> None:
         assert done.stderr == f"hitui: {log}: the log of job 1 is not there any more\n"
 
 
+def test_what_runs_is_seen_and_ended_while_the_settings_are_broken(here: Control) -> None:
+    here.running(here.submit("hang"))
+    settings = here.root / "hitui.toml"
+    settings.write_text("[gpus\n")
+    line = f"hitui: {settings}: is not valid TOML"
+    for words in (["jobs"], ["queue"], ["logs", "1"], ["history"], ["supervisor", "status"], ["pause", "1"]):
+        done = hitui(here, *words)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr.startswith(line)
+        assert done.stderr.count("\n") == 1
+    here.ended(1)
+    assert hitui(here, "stop", "2").stdout.startswith("job 2: g/hang, ")
+    assert here.ended(2).ending is Ending.STOPPED
+    refused = hitui(here, "run", "hang")
+    assert (refused.returncode, refused.stdout) == (1, "")
+
+
 def test_jobs_and_logs_are_shown_although_no_supervisor_can_be_started(here: Control) -> None:
     here.running(here.submit("hang"))
     kill(here.supervisor())
