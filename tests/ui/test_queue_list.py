@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pytest
 from msgspec.structs import replace
 from textual.geometry import Region
 
-from hitui.domain.jobs import Ended, Ending, Job, JobRequest, JobsSnapshot, Running
+from hitui.domain.jobs import Ended, Ending, Job, JobRequest, JobsSnapshot, Queued, Running
 from hitui.domain.progress import JobProgress
 from hitui.domain.schedule import Group, HeldFor
 from hitui.ui.app import Dashboard
@@ -118,6 +119,24 @@ async def test_the_log_of_a_job_that_is_tried_again_is_that_of_the_try_before(tm
         table.select(15)
         await pilot.press("l")
         await shown(pilot, "f follow", "no module named torch", "this is that of #14")
+
+
+@pytest.mark.parametrize("opened_by", ["", "enter"])
+async def test_so_it_is_on_the_main_screen_and_in_the_details(opened_by: str, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("no module named torch\n")
+    request = JobRequest("qwen3vl_text/text_html")
+    died = Ended(Ending.FAILED, sample.NOON, "exit status 1")
+    failed = Job(14, request, sample.NOON, died, log=str(log), successor=15)
+    again = Job(15, request, sample.NOON, Queued("its turn"), replaces=14, attempt=2)
+    services = sample.services(known_jobs=queue_of(failed, again))
+    async with Dashboard(services).run_test(size=WIDE, notifications=True) as pilot:
+        await shown(pilot, "waits: its turn #15", "#15 waits for its turn")
+        if opened_by:
+            await pilot.press(opened_by)
+            await shown(pilot, "read from")
+        await pilot.press("l")
+        await shown(pilot, "f follow", "no module named torch")
 
 
 async def test_one_job_of_several_configs_is_one_row_here_and_a_row_each_on_the_main_screen() -> None:

@@ -187,8 +187,9 @@ class DetailScreen(FullScreen):
         from hitui.ui.screens.log import LogScreen
 
         job = self._row.job if self._row is not None else None
-        if job is not None and job.log:
-            self.app.push_screen(LogScreen(self._config, job.log))
+        told = None if job is None else self.dashboard.jobs.with_log(job)
+        if told is not None:
+            self.app.push_screen(LogScreen(self._config, told.log))
         else:
             self.dashboard.tell("no job of hitui has run this config yet")
 

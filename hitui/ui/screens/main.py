@@ -321,11 +321,16 @@ class MainScreen(FullScreen):
     def action_logs(self) -> None:
         from hitui.ui.screens.log import LogScreen
 
-        if self._log_of is None or not self._log_of[1]:
+        config, path = self._log_of or ("", "")
+        row = self.table.selected
+        if not path and row is not None and row.job is not None:
+            # What waits to be tried again has the log of the try before.
+            told = self.dashboard.jobs.with_log(row.job)
+            config, path = row.name, "" if told is None else told.log
+        if path:
+            self.app.push_screen(LogScreen(config, path))
+        else:
             self.dashboard.tell("there is no log yet for this config")
-            return
-        config, path = self._log_of
-        self.app.push_screen(LogScreen(config, path))
 
     def action_open(self) -> None:
         self.table.action_open()
