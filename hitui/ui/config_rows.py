@@ -85,6 +85,8 @@ def config_rows(
         more = known.more_waiting + max(0, len(known.shards) - len(beside) - 1)
         if more:
             words = _with_more(words, more)
+        if known.failed and not words.attention:
+            words = _with_failed(words, known.failed)
         rows.append(ConfigRow(state, words, job, part, whole, known.shards))
     return rows
 
@@ -150,6 +152,13 @@ def _with_more(words: StateWords, count: int) -> StateWords:
         long=f"{words.long}, {count} more {'waits' if count == 1 else 'wait'}",
         short=f"{words.short} +{count}",
     )
+
+
+def _with_failed(words: StateWords, failed: Sequence[Job]) -> StateWords:
+    """Others of a split go on; of those that failed a person has to know at once."""
+    numbers = " ".join(f"#{job.id}" for job in failed)
+    shards = "a shard" if len(failed) == 1 else f"{len(failed)} shards"
+    return StateWords(f"! {shards} failed {numbers}, {words.long}", f"! failed #{failed[0].id}", "bad", True)
 
 
 def _waiting(job: Job, reason: str, now: float) -> StateWords:

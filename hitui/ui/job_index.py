@@ -18,6 +18,8 @@ class ConfigJobs(msgspec.Struct, frozen=True):
     """How many others wait for it."""
     shards: tuple[Job, ...] = ()
     """All shards of its split that have not ended, itself among them; empty: it is not split."""
+    failed: tuple[Job, ...] = ()
+    """Shards of its split that failed and are not tried again, while others go on."""
 
 
 class JobIndex:
@@ -59,15 +61,19 @@ class JobIndex:
         return found if found is not None and found.log else None
 
     def needs_someone(self, job: Job) -> bool:
-        """Whether an ended job is the last word on its config: nothing has followed it."""
+        """Whether an ended job is the last word on its config: nothing has followed it but other shards."""
         return any(
-            known is not None and known.job is job for known in map(self.of_config, job.request.configs)
+            known is not None and (known.job is job or job in known.failed)
+            for known in map(self.of_config, job.request.configs)
         )
 
     def _sorted_by_config(self) -> dict[str, ConfigJobs]:
         chosen: dict[str, Job] = {}
         waiting: dict[str, int] = {}
+        failed: dict[int, list[Job]] = {}
         for job in self.ended:
+            if job.request.shard is not None and _is_left(job):
+                failed.setdefault(job.request.shard.split, []).append(job)
             # Of one that joined another there is nothing to say but what that one says.
             if isinstance(job.state, Ended) and job.state.ending is not Ending.JOINED:
                 for config in _configs(job):
@@ -92,15 +98,20 @@ class JobIndex:
                 known = chosen.get(job.request.config)
                 if known is None or not _is_started(known) or _shard_number(job) < _shard_number(known):
                     chosen[job.request.config] = job
-        return {config: _config_jobs(job, waiting.get(config, 0), shards) for config, job in chosen.items()}
+        return {
+            config: _config_jobs(job, waiting.get(config, 0), shards, failed)
+            for config, job in chosen.items()
+        }
 
 
-def _config_jobs(job: Job, waiting: int, shards: dict[int, list[Job]]) -> ConfigJobs:
+def _config_jobs(
+    job: Job, waiting: int, shards: dict[int, list[Job]], failed: dict[int, list[Job]]
+) -> ConfigJobs:
     """`waiting` is how many jobs wait for the config in all; `shards` are those that have not ended, by split."""
-    split = job.request.shard.split if job.request.shard is not None else 0
-    together = tuple(sorted(shards.get(split, ()), key=_shard_number)) if job.active else ()
+    split = job.request.shard.split if job.request.shard is not None and job.active else 0
+    together = tuple(sorted(shards.get(split, ()), key=_shard_number))
     own = sum(isinstance(each.state, Queued) for each in together or (job,))
-    return ConfigJobs(job, waiting - own, together)
+    return ConfigJobs(job, waiting - own, together, tuple(failed.get(split, ())))
 
 
 def _is_started(job: Job) -> bool:

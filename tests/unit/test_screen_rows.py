@@ -320,6 +320,19 @@ def test_shards_that_wait_or_are_stalled_or_failed_are_told() -> None:
     assert failed.words.long == "! #7 failed: exit status 1"
 
 
+def test_a_shard_that_failed_is_told_while_others_go_on() -> None:
+    died = Ended(Ending.FAILED, NOON, "exit status 1")
+    known = shards(Running(("u0",), 1, NOON), died, Running(("u2",), 3, NOON))
+    row = row_of_shards(known, {})
+    assert (row.words.long, row.words.short) == ("! a shard failed #8, ▶ GPUs 0,2 #7 +1", "! failed #8")
+    assert row.words.attention
+    assert [JobIndex(known).needs_someone(shard) for shard in known.jobs[1:2]] == [True]
+    again = JobsSnapshot(
+        tuple(replace(shard, successor=11) if shard.id == 8 else shard for shard in known.jobs)
+    )
+    assert row_of_shards(again, {}).words.long == "▶ GPUs 0,2 #7 +1"
+
+
 JOINED = replace(
     job(Running(("u0",), 1, NOON)),
     request=JobRequest("a/one", also=(JobRequest("a/two"), JobRequest("a/three"))),
