@@ -141,4 +141,4 @@ def _likeness(job: Job) -> Hashable:
         or request.also
         or request.shard
     )
-    return None if own else (request.config, request.gpus, request.shards, schedule.group)
+    return None if own else (request.config, request.gpus, request.gpu_count, request.shards, schedule.group)

@@ -279,17 +279,17 @@ class Store(StoreReading):
             self._set_group(replace(self.queue().group(group), paused=toll.pause))
 
     def _in_place_of(self, job_id: int) -> tuple[int, ...]:
-        """The job as it goes on: the last that took its place, and if it was split all of its shards. Raises NoSuchName."""
+        """The job as it goes on: the last that took its place, and all shards where one of them was split. Raises
+        NoSuchName."""
+        course = [job_id]
+        while (successor := self._row(course[-1], "successor")["successor"]) is not None:
+            course.append(successor)
         shards = self._database.execute(
-            "SELECT id FROM jobs WHERE successor IS NULL AND json_extract(request, '$.shard.split') = ? ORDER BY id",
-            (job_id,),
+            "SELECT id FROM jobs WHERE id > ? AND successor IS NULL AND json_extract(request, '$.shard.split') IN"
+            f" ({', '.join('?' * len(course))}) ORDER BY id",
+            (job_id, *course),
         )
-        return tuple(dict.fromkeys((self._last_in_place(job_id), *(row["id"] for row in shards))))
-
-    def _last_in_place(self, job_id: int) -> int:
-        """The job itself, or the last of those as which it went on, one after the other. Raises NoSuchName."""
-        successor: int | None = self._row(job_id, "successor")["successor"]
-        return job_id if successor is None else self._last_in_place(successor)
+        return tuple(dict.fromkeys((course[-1], *(row["id"] for row in shards))))
 
     def _queued(self, job_id: int) -> Job:
         job = self.job(job_id)

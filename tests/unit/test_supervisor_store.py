@@ -140,6 +140,21 @@ def test_a_split_job_stands_in_the_queue_as_its_shards_and_is_waited_for_as_all_
         store.split(second, shards(store, second, (1,), (2,)))
 
 
+def test_who_names_a_job_that_was_tried_again_and_split_then_waits_for_all_of_its_shards(
+    store: Store,
+) -> None:
+    (first,) = queue(store, "a")
+    start(store, first, "GPU-1")
+    store.end(first, End(Ending.FAILED), Successor(Schedule(), 2))
+    (again,) = store.queued()
+    parts = store.split(again.id, shards(store, again.id, (1,), (2,), (3,)))
+    (later,) = store.submit([JobRequest("b")], {}, Schedule(after=(first,), after_success=(first,)))
+    numbers = tuple(job.id for job in parts)
+    assert (later.schedule.after, later.schedule.after_success) == (numbers, numbers)
+    (one,) = store.submit([JobRequest("c")], {}, Schedule(after=(numbers[1],)))
+    assert one.schedule.after == (numbers[1],)
+
+
 def test_shards_of_one_split_run_at_one_time_and_nothing_else_beside_them(store: Store) -> None:
     (first,) = queue(store, "a")
     (whole,) = store.submit([JobRequest("a", ids=(1,))], {})
