@@ -106,6 +106,17 @@ class RuntimePaths(msgspec.Struct, frozen=True):
         return self.state / "jobs" / str(job_id)
 
 
+def is_absent(path: Path) -> bool:
+    """Whether there is surely nothing at `path`, no link either; not where it cannot be looked at."""
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def find_workspace(start: Path) -> tuple[Path, Path | None]:
     """The workspace that `start` belongs to, and its settings file.
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from hitui.adapters.checkpoints.catalogue import Catalogue, Reading
+from hitui.adapters.checkpoints.reading import signature_of
 from hitui.adapters.executors import open_executor
 from hitui.adapters.processes import JOB_VARIABLE
 from hitui.domain.configs import Config
@@ -26,7 +27,7 @@ from hitui.domain.succession import RetryRules
 from hitui.domain.tasks import TaskId, select_pending
 from hitui.domain.watching import WatchRules
 from hitui.errors import HituiError, LaunchError, NoSuchName, SettingsError
-from hitui.paths import find_workspace, kept_readings_home
+from hitui.paths import SETTINGS_NAME, is_absent, kept_readings_home
 from hitui.settings import RunnerSettings, Settings, load_settings
 from hitui.supervisor.arguments import (
     Command,
@@ -42,11 +43,15 @@ from hitui.supervisor.arguments import (
 from hitui.supervisor.joining import UNKNOWN_SECONDS, Joined, Part, join
 from hitui.supervisor.needs import gpu_rules, need_of, recovery_gpus
 from hitui.supervisor.rules import retry_rules, watch_rules
-from hitui.supervisor.sharding import check_shards, most_shards, shard_requests
+from hitui.supervisor.sharding import check_shards, check_told, most_shards, shard_requests
 
 
 class UnreadableResults(LaunchError):
     """The results of a config cannot be read, so a run could answer what is answered already."""
+
+
+class NoRunner(LaunchError):
+    """`hitui.toml` names no runner for a config, or one of which it says nothing."""
 
 
 class Launches:
@@ -60,16 +65,19 @@ class Launches:
         self._needs: tuple[Settings | None, dict[str, Need]] = (None, {})
 
     def settings(self) -> Settings:
-        """The settings as `hitui.toml` stands now. Raises SettingsError."""
-        _, file = find_workspace(self.root)
-        stamp = None
-        if file is not None:
-            with contextlib.suppress(OSError):
-                status = file.stat()
-                stamp = (file, status.st_ino, status.st_size, status.st_mtime_ns)
-        if self._settings is None or stamp != self._stamp:
-            self._settings, self._stamp = load_settings(self.root, file), stamp
-        return self._settings
+        """The settings as `hitui.toml` stands now. Raises SettingsError, also where it was there once and is gone."""
+        # Of the folder itself: one above is of another workspace, even while this one's is away.
+        file = self.root.resolve() / SETTINGS_NAME
+        stamp = signature_of(file)
+        known = self._settings
+        if known is None or stamp != self._stamp:
+            # One that cannot be looked at is there: what is wrong with it is said where it is read.
+            there = stamp is not None or not is_absent(file)
+            if not there and known is not None and known.file is not None:
+                raise SettingsError(_gone(self.root))
+            known = load_settings(self.root, file if there else None)
+            self._settings, self._stamp = known, stamp
+        return known
 
     def catalogue(self) -> Catalogue:
         """The configs by the settings as they stand now. Raises SettingsError."""
@@ -104,6 +112,9 @@ class Launches:
             settings = self.settings()
         except SettingsError as error:
             return {job.request.config: error for job in jobs}
+        if settings.file is None:
+            # Without it nothing could have been queued: it is away since an earlier supervisor.
+            return {job.request.config: SettingsError(_gone(self.root)) for job in jobs}
         if self._needs[0] is not settings:
             self._needs = (settings, {})
         known = self._needs[1]
@@ -278,6 +289,9 @@ class Launches:
         settings, catalogue = self.settings(), self.catalogue()
         config = catalogue.find(request.config)
         runner = _runner(settings, config)
+        if request.shard is not None:
+            # It would run what all shards are to run, and so would each of them.
+            check_told(config, runner)
         variables = {name: value for name, value in environment.items() if name != JOB_VARIABLE}
         variables |= {"PYTHONUNBUFFERED": "1", **runner.env}
         _check_runner(settings, config, runner, variables)
@@ -306,15 +320,20 @@ class Launches:
         return Command(located(argv, variables, cwd, config), variables, cwd)
 
 
+def _gone(root: Path) -> str:
+    return f"{root / SETTINGS_NAME}: is not there any more; bring it back"
+
+
 def _runner(settings: Settings, config: Config) -> RunnerSettings:
+    """Raises NoRunner."""
     if config.runner is None:
-        raise LaunchError(
+        raise NoRunner(
             f"{config.name}: no runner is named for it; add a [runner.NAME] to hitui.toml"
             " and name it as [workspace] runner, or as the config's own"
         )
     runner = settings.runners.get(config.runner)
     if runner is None:
-        raise LaunchError(f"{config.name}: there is no [runner.{config.runner}] in hitui.toml")
+        raise NoRunner(f"{config.name}: there is no [runner.{config.runner}] in hitui.toml")
     return runner
 
 

@@ -27,12 +27,12 @@ from hitui.domain.placement import GpuHistory, Need, Placement, never_enough, pl
 from hitui.domain.placer import Placer
 from hitui.domain.queue import Standing, group_wait, next_moment, on_configs
 from hitui.domain.succession import after_clock_change
-from hitui.errors import HituiError, LaunchError, SettingsError
+from hitui.errors import HituiError, LaunchError, NoSuchName, SettingsError
 from hitui.paths import RuntimePaths, gpu_lock_home
 from hitui.supervisor.gpu_news import GpuNews
 from hitui.supervisor.joining import Joined, Part, can_join
 from hitui.supervisor.keeper import STOP_GRACE, Keeper
-from hitui.supervisor.launches import Launches, UnreadableResults
+from hitui.supervisor.launches import Launches, NoRunner, UnreadableResults
 from hitui.supervisor.round import Round
 from hitui.supervisor.rows import End
 from hitui.supervisor.store import Store
@@ -164,7 +164,8 @@ class Scheduler:
                 if round_.split:
                     return None
                 round_.remember(job, waits[job.id])
-            except SettingsError as error:
+            except (SettingsError, NoSuchName, NoRunner) as error:
+                # An editor may be writing it at this very moment, and what stands there is its beginning.
                 waits[job.id] = f"a mended hitui.toml: {error}"
             except UnreadableResults as error:
                 # It may be half written by another program at this very moment.
@@ -251,12 +252,15 @@ class Scheduler:
         """Whether the job was put back into the queue as shards, which are started by the next look."""
         waiting: list[Job] = []
         if job.request.gpus:
-            places = len(job.request.gpus)
+            places = len(job.request.gpus) // need.gpus
         elif need.memory == 0:
             places = MOST_SHARDS
         else:
             places = self._places(need, round_)
             waiting = list(islice(round_.rivals(job), MOST_CANDIDATES))
+        room = round_.group_room(job)
+        # What has no place in its group would load the model once more when another shard has ended.
+        places = places if room is None else min(places, room)
         if places < 2:
             return False
         shards = await asyncio.to_thread(self._launches.shards, job, part, places, waiting)
