@@ -17,7 +17,7 @@ import msgspec
 from hitui.domain.gpu_history import GpuBin, due_before, folded, merged
 from hitui.domain.records import JobRecord
 from hitui.errors import SupervisorError
-from hitui.supervisor.schema import VERSION, transaction, version_of
+from hitui.supervisor.schema import HISTORY_SINCE, transaction, version_of
 from hitui.supervisor.trouble import disk_trouble
 
 _decode_record = msgspec.json.Decoder(JobRecord).decode
@@ -41,7 +41,7 @@ def read_history(path: Path, question: Callable[[HistoryTables], _Answer], other
         if not path.is_file() or not path.stat().st_size:
             return otherwise
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None)) as database:
-            return otherwise if version_of(database) < VERSION else question(HistoryTables(database))
+            return otherwise if version_of(database) < HISTORY_SINCE else question(HistoryTables(database))
     except (OSError, sqlite3.Error) as error:
         raise SupervisorError(disk_trouble(path, error)) from error
 

@@ -161,6 +161,8 @@ MIGRATIONS: tuple[str, ...] = (
     """,
 )
 VERSION = len(MIGRATIONS)
+HISTORY_SINCE = 2
+"""The first version with the tables of the history."""
 
 
 def version_of(database: sqlite3.Connection) -> int:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from hitui.domain.claims import Claim
+from hitui.domain.gpu_history import GpuBin
 from hitui.domain.jobs import Ended, Ending, JobRequest, Queued, Running
+from hitui.domain.records import JobRecord
 from hitui.domain.schedule import Queue, Schedule
 from hitui.errors import LaunchError, SupervisorError
+from hitui.supervisor.history_tables import HistoryTables, read_history
 from hitui.supervisor.rows import End
 from hitui.supervisor.schema import MIGRATIONS, VERSION
 from hitui.supervisor.store import Store
@@ -97,6 +101,21 @@ def test_what_holds_configs_and_gpus_in_a_file_of_the_second_version_goes_on_to(
     store.end(2, End(Ending.SUCCEEDED))
     store.start(other.id, (), "boot", log=path, events=path, task_count=1)
     store.close()
+
+
+def test_the_history_in_a_file_of_the_second_version_is_read_before_it_is_brought_up(tmp_path: Path) -> None:
+    """A supervisor of the version before runs on after an upgrade."""
+    path = tmp_path / "state.db"
+    with closing(file_of(2, path)) as database:
+        database.execute("INSERT INTO environments VALUES (1, '{}')")
+        database.execute(
+            "INSERT INTO jobs (config, request, environment, created, place, state) VALUES"
+            """ ('a', '{"config": "a"}', 1, 1.0, 1.0, 'ended')"""
+        )
+        HistoryTables(database).put_record(1, JobRecord(("true",)), complete=True)
+        HistoryTables(database).add_bins([GpuBin("GPU-1", 100, 1)], 101.0)
+    assert read_history(path, HistoryTables.records, {}) == {1: JobRecord(("true",))}
+    assert [one.uuid for one in read_history(path, HistoryTables.bins, ())] == ["GPU-1"]
 
 
 def test_who_only_looks_reads_an_old_file_and_leaves_it_as_it_is(first_version: Path) -> None:
