@@ -64,6 +64,25 @@ def test_how_far_up_the_ladder_a_failed_task_was_tried_is_read(
     assert set(reading.errors) == {1, 2, 4, 5, 6, 7, 8, 9}
 
 
+@pytest.mark.parametrize("name", ["results.json", "results.jsonl"])
+@pytest.mark.parametrize(
+    "recovery", [b"1e999", b'"\xff"', b"1" * 5000, b'{"rung": 1e999}', b'{"rung": 2, "pixels": "\xff"}']
+)
+def test_a_recovery_that_nobody_can_read_costs_no_result(tmp_path: Path, name: str, recovery: bytes) -> None:
+    lines = [
+        json.dumps(failure(1))[:-1].encode() + b', "Recovery": ' + recovery + b"}",
+        json.dumps(answer(2))[:-1].encode() + b', "Recovery": ' + recovery + b"}",
+        json.dumps(answer(3)).encode(),
+    ]
+    path = tmp_path / name
+    path.write_bytes(b"\n".join(lines) if name.endswith("l") else b"[" + b",".join(lines) + b"]")
+    reading = Journal(path).read() if name.endswith("l") else read_results_file(path)
+    assert set(reading.errors) == {1}
+    assert set(reading.answered) == {2, 3}
+    assert reading.rungs == {}
+    assert reading.problems == ()
+
+
 def test_a_bare_list_is_read(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
     path.write_text("\n " + json.dumps([answer(1)]))

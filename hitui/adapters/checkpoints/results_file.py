@@ -221,7 +221,13 @@ def reduce_entries(entries: list[Any]) -> FileReading:
 
 def rung_in(recovery: msgspec.Raw) -> int:
     """The rung that the text of a `Recovery` names; 0 where it names none."""
-    return 0 if recovery is NO_RECOVERY else rung_of(msgspec.json.decode(recovery))
+    if recovery is NO_RECOVERY:
+        return 0
+    try:
+        return rung_of(msgspec.json.decode(recovery))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        # It was passed over unread so far, and may hold what is no text, or a number that no float can hold.
+        return 0
 
 
 def id_of(entry: object) -> TaskId | None:
