@@ -60,10 +60,15 @@ def group_wait(group: str, standing: Standing) -> str:
     known = queue.group(group)
     if known.paused:
         return f"group {group} to be resumed: {known.paused}"
-    running = standing.started.get(group, 0)
-    if known.limit is not None and running >= known.limit:
-        return f"a place in group {group}: {running} of {known.limit} run"
+    if group_room(group, standing) == 0:
+        return f"a place in group {group}: {standing.started.get(group, 0)} of {known.limit} run"
     return ""
+
+
+def group_room(group: str, standing: Standing) -> int | None:
+    """How many more jobs of the group may start, by its limit; None: it has none."""
+    limit = standing.queue.group(group).limit
+    return None if limit is None else max(0, limit - standing.started.get(group, 0))
 
 
 def own_wait(job: Job, standing: Standing) -> str:

@@ -13,7 +13,7 @@ from hitui.domain.gpus import GpuSnapshot
 from hitui.domain.jobs import JobRequest, JobsSnapshot
 from hitui.domain.launches import LaunchPlan, PlannedLaunch
 from hitui.domain.placement import Need, gpus_for_jobs, never_enough, place
-from hitui.domain.queue import group_wait
+from hitui.domain.queue import group_room, group_wait
 from hitui.domain.recovery import gpus_for
 from hitui.domain.schedule import DEFAULT_GROUP
 from hitui.domain.shards import worth_splitting
@@ -124,7 +124,9 @@ class _Planner:
         if not request.gpus and need.memory:
             places = list(islice(self._places(need), most))
             others = sum(map(self._gpu_seconds, behind))
-        room = len(request.gpus) if request.gpus else len(places) if need.memory else most
+        room = len(request.gpus) // need.gpus if request.gpus else len(places) if need.memory else most
+        in_group = group_room(DEFAULT_GROUP, self._standing)
+        room = room if in_group is None else min(room, in_group)
         shortest = 0.0 if request.shards is not None else self._settings.queue.shortest_shard_seconds
         shards = worth_splitting(most, room, _seconds(request, state), others, shortest)
         return (first if request.gpus else tuple(uuid for place in places[:shards] for uuid in place)), shards

@@ -12,7 +12,7 @@ from hitui.domain.claims import Claim, Claims, keep
 from hitui.domain.jobs import Job
 from hitui.domain.placement import Need
 from hitui.domain.placer import Placer
-from hitui.domain.queue import Standing, group_wait, never_starts, own_wait
+from hitui.domain.queue import Standing, group_room, group_wait, never_starts, own_wait
 from hitui.errors import HituiError, LaunchError
 from hitui.supervisor.needs import need_of_request
 
@@ -65,6 +65,10 @@ class Round:
         if known is None:
             known = self._groups[group] = group_wait(group, self._standing)
         return own_wait(job, self._standing) or known
+
+    def group_room(self, job: Job) -> int | None:
+        """How many more jobs of its group may start; None: it has no limit."""
+        return group_room(job.schedule.group, self._standing)
 
     def need(self, job: Job) -> Need:
         """What the job asks of the GPUs. Raises HituiError where that cannot be told."""

@@ -21,31 +21,39 @@ from hitui.settings import RunnerSettings, Settings
 def most_shards(settings: Settings, config: Config, request: JobRequest) -> int:
     """Into how many jobs this one may be split, by what was asked for, else by its config, else by its runner.
 
-    1: not at all. A shard is not split again, nor is a job that others have joined.
+    1: not at all. A shard is not split again, nor is a job that others have joined, nor what has no runner that
+    can be told its tasks: settings may say less now than when the job was queued.
     """
-    if request.shard is not None or request.also:
+    runner = settings.runners.get(config.runner or "")
+    if runner is None or not runner.takes_shards or request.shard is not None or request.also:
         return 1
-    if request.shards is not None:
-        return request.shards
+    return _asked_shards(settings, config, request, runner)
+
+
+def _asked_shards(settings: Settings, config: Config, request: JobRequest, runner: RunnerSettings) -> int:
     declared = settings.declared(config.name).shards
-    runner = settings.runners.get(config.runner or "", RunnerSettings())
-    return runner.shards if declared is None else declared
+    return request.shards or declared or runner.shards
 
 
 def check_shards(settings: Settings, state: ConfigState, request: JobRequest) -> None:
     """Raises LaunchError for a config whose tasks cannot be run in shards though they are to be."""
     config = state.config
-    if most_shards(settings, config, request) == 1:
+    runner = settings.runners.get(config.runner or "", RunnerSettings())
+    if _asked_shards(settings, config, request, runner) == 1:
         return
-    runner = settings.runners.get(config.runner or "")
-    if runner is not None and not runner.takes_shards:
-        raise LaunchError(
-            f"hitui.toml: [runner.{config.runner}] command: shards need {{ids}} or {{ids_file}}, and {{output}};"
-            f" add them, or take the shards of {config.name} away"
-        )
+    check_told(config, runner)
     if request.shards is not None and not state.lists_tasks:
         raise LaunchError(
             f"{config.name}: its tasks are not known one by one, so it cannot be split in shards"
+        )
+
+
+def check_told(config: Config, runner: RunnerSettings) -> None:
+    """Raises LaunchError for a runner that cannot be told which tasks a shard has, and where it writes."""
+    if not runner.takes_shards:
+        raise LaunchError(
+            f"hitui.toml: [runner.{config.runner}] command: shards need {{ids}} or {{ids_file}}, and {{output}};"
+            f" add them, or take the shards of {config.name} away"
         )
 
 

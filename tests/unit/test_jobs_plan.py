@@ -170,6 +170,20 @@ def test_what_may_be_split_takes_its_share_of_the_free_gpus(tmp_path: Path) -> N
     assert named.where == "GPU 1, 3 once free for 10 s, in 2 shards"
     without = plan(split, machine(60), state("a", missing=594)).launches[0]
     assert without.where == "GPU 0 once free for 10 s"
+    split._latest = JobsSnapshot((), 1, Queue("", (Group("default", 2),)))
+    limited = plan(split, four, state("a", missing=594)).launches[0]
+    assert limited.where == "GPU 0, 1 once free for 10 s, in 2 shards"
+
+
+def test_named_gpus_are_enough_for_as_many_shards_as_take_their_number_each(tmp_path: Path) -> None:
+    runners = {"own": RunnerSettings(command=["true", "{ids}", "{output}"], gpus=2, shards=3)}
+    settings = Settings(root=tmp_path, gpus=GpuSettings(min_free="20GiB"), runners=runners)
+    service = JobsService(settings, RuntimePaths(tmp_path / "state", tmp_path / "run"))
+    four, long = machine(60, 60, 60, 60), state("a", missing=594)
+    three = plan(service, four, long, gpus=("0", "1", "3")).launches[0]
+    assert three.where == "GPU 0, 1, 3 once free for 10 s"
+    every = plan(service, four, long, gpus=("0", "1", "2", "3")).launches[0]
+    assert every.where == "GPU 0, 1, 2, 3 once free for 10 s, in 2 shards"
 
 
 def test_a_plan_says_what_new_jobs_wait_for_besides_gpus(service: JobsService) -> None:

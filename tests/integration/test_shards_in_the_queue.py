@@ -1,0 +1,85 @@
+"""What was said of queue, GPUs and settings holds for a job that may be split, whenever it was said."""
+
+from __future__ import annotations
+
+import pytest
+
+from hitui.domain.jobs import JobRequest, Shard
+from hitui.errors import LaunchError
+from hitui.supervisor.launches import Launches
+from tests.integration.test_sharded_jobs import (
+    QUESTIONS,
+    all_ended,
+    answers,
+    here,
+    jobs_of,
+    settle,
+    submit,
+    succeeded,
+)
+from tests.tools.control import HEAD, Control
+from tests.tools.eventually import eventually
+
+__all__ = ["here"]
+
+OWN = '["true", "{output}", "{ids}"]'
+
+
+def own_command(here: Control, command: str, config: str = "") -> None:
+    (here.root / "hitui.toml").write_text(
+        HEAD.replace("retries = 0", 'retries = 0\nshortest_shard = "0s"')
+        + f"[runner.own]\ncommand = {command}\n"
+        f'[[config]]\nname = "g/text_html"\nrunner = "own"\nmodality = "text"\nformat = "html"\n{config}\n'
+    )
+
+
+@pytest.mark.parametrize("limit", [1, 2])
+def test_a_job_is_split_into_no_more_than_its_group_may_run(here: Control, limit: int) -> None:
+    here.service.change_queue("limit", group="default", limit=limit)
+    submit(here)
+    jobs = all_ended(here)
+    assert succeeded(jobs)
+    assert len(jobs) == limit
+    assert len(answers(here)) == QUESTIONS
+
+
+def test_named_gpus_are_too_few_for_shards_that_take_several_each(here: Control) -> None:
+    settle(here, runner="gpus = 2\nshards = 2")
+    submit(here, shards=None, gpus=("0", "1", "2"))
+    (job,) = all_ended(here)
+    assert (len(job.gpus), job.request.shard) == (3, None)
+
+
+def test_what_cannot_be_told_its_tasks_is_not_split_by_settings_that_changed_meanwhile(here: Control) -> None:
+    own_command(here, '["true", "{output}"]')
+    here.service.change_queue("pause")
+    submit(here, shards=None)
+    own_command(here, '["true", "{output}"]', "shards = 3")
+    here.service.change_queue("resume")
+    (job,) = all_ended(here)
+    assert succeeded([job])
+    assert job.request.shard is None
+
+
+def test_what_lost_its_runner_meanwhile_waits_for_it_by_name(here: Control) -> None:
+    here.service.change_queue("pause")
+    job = submit(here, shards=3)
+    (here.root / "result" / "g" / "text_html").mkdir(parents=True)
+    (here.root / "result" / "g" / "text_html" / "results.jsonl").touch()
+    (here.root / "hitui.toml").write_text(HEAD)
+    here.service.change_queue("resume")
+    eventually(lambda: "no runner is named for it" in here.waits_for(job), "it says so")
+
+
+def test_a_shard_whose_command_can_no_longer_be_told_its_tasks_does_not_run_all_of_them(
+    here: Control,
+) -> None:
+    own_command(here, OWN)
+    launches = Launches(here.root)
+    request = JobRequest("g/text_html", shard=Shard(1, 0, 2, (1, 2)))
+    told = launches.command(request, (1, 2), here.root / "ids.json", (), {"PATH": "/usr/bin:/bin"})
+    assert told.argv[1:] == (str(here.output("text_html_shard0")), "1,2")
+    own_command(here, '["true", "{output}"]')
+    with pytest.raises(LaunchError, match=r"\[runner.own\] command: shards need \{ids\} or \{ids_file\}"):
+        launches.command(request, (1, 2), here.root / "ids.json", (), {"PATH": "/usr/bin:/bin"})
+    assert jobs_of(here) == []
