@@ -143,10 +143,19 @@ def toll_of(
         return Toll()
     dead = (*paid, job.id)[-QUICK_DEATHS:]
     group = job.schedule.group
-    others = any(other.schedule.group == group and other.replaces not in dead for other in queued)
+    others = any(
+        other.schedule.group == group and other.replaces not in dead and not _is_try_of_sibling(other, job)
+        for other in queued
+    )
     if len(dead) < QUICK_DEATHS or not others:
         return Toll(dead)
     return Toll(pause=quick_deaths_reason(dead, last_words, quick))
+
+
+def _is_try_of_sibling(other: Job, job: Job) -> bool:
+    """Whether it took the place of a shard of the same split: these die together, of the same cause."""
+    own, others = job.request.shard, other.request.shard
+    return own is not None and others is not None and own.split == others.split and other.replaces is not None
 
 
 def quick_deaths_reason(died: Sequence[int], last_words: str, quick: float = QUICK_SECONDS) -> str:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hitui.domain.gpus import Gpu, GpuSnapshot
-from hitui.domain.jobs import Ending, Job, JobRequest, Queued, decide_ending
+from hitui.domain.jobs import Ending, Job, JobRequest, Queued, Shard, decide_ending
 from hitui.domain.placement import GpuHistory, GpuRules, Need, held_seconds
 from hitui.domain.queue import Standing, own_wait
 from hitui.domain.schedule import HeldFor, Schedule
@@ -111,6 +111,26 @@ def test_a_job_that_the_machine_goes_down_with_is_not_resumed_for_ever(rules: Re
     assert follows.schedule.calls_for_someone
     # Who lets it go on then has it counted anew.
     assert follows.attempt == 1
+
+
+def test_shards_that_die_together_stop_no_group_in_which_nothing_but_their_new_tries_waits() -> None:
+    died = HowItEnded(Ending.FAILED, NOW, 2.0, 1)
+
+    def shard(number: int, replaces: int | None = None) -> Job:
+        request = JobRequest("a", shard=Shard(1, (replaces or number) - 1, 4, (number,)))
+        return msgspec.structs.replace(job(number, replaces=replaces), request=request)
+
+    paid: tuple[int, ...] = ()
+    tries: list[Job] = []
+    for number in (1, 2, 3, 4):
+        toll = toll_of(shard(number), died, paid, tries, 10.0, "")
+        assert toll == Toll((*paid, number)[-2:])
+        paid = toll.died
+        tries.append(shard(number + 4, replaces=number))
+    for other in (job(9), shard(10)):
+        toll = toll_of(tries[-1], died, paid, [*tries, other], 10.0, "")
+        assert toll is not None
+        assert toll.pause == "#4 and #8 died within 10 s"
 
 
 def test_a_pause_says_if_someone_asked_for_it() -> None:
