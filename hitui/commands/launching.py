@@ -196,14 +196,18 @@ class _Followed:
                 continue
             print(f"job {job.id} goes on as job {successor.id}", flush=True)
             if self._add(successor):
-                numbers.append(successor.id)
+                # It may have been split since the last look.
+                numbers += [successor.id, *self._take_shards(snapshot)]
 
-    def _take_shards(self, snapshot: JobsSnapshot) -> None:
-        """The other shards of a job that was split."""
+    def _take_shards(self, snapshot: JobsSnapshot) -> list[int]:
+        """The other shards of jobs that were split, as far as they are new."""
+        new = []
         for job in snapshot.jobs:
             shard = job.request.shard
             if shard is not None and shard.split in self._seen and job.replaces is None and self._add(job):
                 print(f"job {shard.split} was split: job {job.id} runs shard {shard.label}", flush=True)
+                new.append(job.id)
+        return new
 
     def _add(self, job: Job) -> bool:
         """Whether the job is a new one."""
