@@ -73,7 +73,9 @@ class Bulletin:
             since = None
         line = self._lines.get(since)
         if line is None:
-            line = self._lines[since] = wire.encode(self._whole() if since is None else self._changes(since))
+            line = self._lines[since] = wire.encode_told(
+                self._whole() if since is None else self._changes(since)
+            )
         return line
 
     def _whole(self) -> dict[str, object]:

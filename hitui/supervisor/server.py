@@ -185,7 +185,7 @@ class Server:
             if message.get("do") == "watch":
                 await self._watch(reader, writer, changes=bool(message.get("changes")))
                 return
-            writer.write(wire.encode(await self._answer(message)))
+            writer.write(wire.encode_told(await self._answer(message)))
             await writer.drain()
             if message.get("do") == "shut_down":
                 self.shut_down()

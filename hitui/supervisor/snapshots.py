@@ -74,7 +74,7 @@ _decode = msgspec.json.Decoder(_Line).decode
 
 
 def whole(snapshot: JobsSnapshot) -> dict[str, object]:
-    """A whole snapshot, for `wire.encode`."""
+    """A whole snapshot, for `wire.encode_told`."""
     return {
         "jobs": list(map(_told, snapshot.jobs)),
         "supervisor_pid": snapshot.supervisor_pid,
@@ -89,7 +89,7 @@ def changes(
     supervisor_pid: int,
     queue: Queue,
 ) -> dict[str, object]:
-    """What changed, for `wire.encode`; `waits` says for each line the queued jobs that wait for that now."""
+    """What changed, for `wire.encode_told`; `waits` says for each line the queued jobs that wait for that now."""
     return {
         "changed": list(map(_told, changed)),
         "gone": gone,
@@ -112,10 +112,7 @@ class SnapshotReader:
 
     def read(self, line: bytes) -> JobsSnapshot:
         """The jobs as they stand with this line. Raises the error of a refusal, ValueError for no line of ours."""
-        try:
-            read = _decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise ValueError(str(error)) from error
+        read = _read(line)
         if read.error is not None:
             wire.raise_error({"error": read.error, "message": read.message})
         if read.jobs is not None:
@@ -132,6 +129,14 @@ class SnapshotReader:
                     self._jobs[job_id] = replace(known, state=state)
         jobs = self._jobs
         return JobsSnapshot(tuple([jobs[job_id] for job_id in sorted(jobs)]), read.supervisor_pid, read.queue)
+
+
+def _read(line: bytes) -> _Line:
+    try:
+        return _decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        # A ValidationError is a ValueError.
+        return msgspec.convert(wire.decode_odd(line), _Line)
 
 
 def _told(job: Job) -> _JobLine:

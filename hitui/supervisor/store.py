@@ -198,7 +198,8 @@ class Store(StoreReading):
             (
                 end.ending.value,
                 end.at or time.time(),
-                end.reason,
+                # It may name a file whose name is no text, which no database takes.
+                end.reason.encode("utf-8", "replace").decode(),
                 end.exit_status,
                 end.signal,
                 end.peak_memory,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,10 +10,13 @@ from pathlib import Path
 import pytest
 
 from hitui.domain.jobs import Ended, JobsSnapshot
+from hitui.errors import LaunchError
 from hitui.supervisor import wire
 from hitui.supervisor.client import socket_address
 from hitui.supervisor.snapshots import read_whole
+from tests.tools.commands import hitui
 from tests.tools.control import Control, control
+from tests.tools.eventually import eventually
 
 
 @pytest.fixture
@@ -84,3 +88,24 @@ def test_a_listing_asks_for_one_job_of_each_config(here: Control) -> None:
     assert [job.id for job in here.service.foremost_once()["g/hang"]] == [waiting]
     here.client.shut_down()
     assert [job.id for job in here.service.foremost_once()["g/hang"]] == [waiting]
+
+
+def test_a_file_whose_name_is_no_text_blinds_nobody(here: Control) -> None:
+    first = here.submit("hang", gpus=("0",))
+    here.running(first)
+    waiting = here.submit("answer", gpus=("0",))
+    broken = here.output("answer") / os.fsdecode(b"results_\xe9.json")
+    broken.parent.mkdir(parents=True, exist_ok=True)
+    broken.write_text("{")
+    here.client.stop([first])
+    eventually(lambda: "results_\udce9.json" in here.waits_for(waiting), "what it waits for names the file")
+    for words in (("queue",), ("jobs",), ("why", str(waiting)), ("jobs", "--json")):
+        done = hitui(here, *words)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "g/answer" in done.stdout
+    here.output("answer2").symlink_to(broken.parent)
+    with pytest.raises(LaunchError, match="results_\udce9\\.json"):
+        here.submit("answer2")
+    watch = here.client.open_watch()
+    assert next(iter(watch)) == here.client.jobs()
+    watch.close()

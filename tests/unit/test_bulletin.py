@@ -13,7 +13,8 @@ from hitui.supervisor.snapshots import SnapshotReader
 
 PID = 4711
 QUEUED = [
-    Job(number, JobRequest(f"g/{number % 2}", ids=(number, 2**70)), 1.0, Queued()) for number in range(1, 6)
+    Job(number, JobRequest(f"g/{number % 2}", ids=(number, 2**70, "\ud800")), 1.0, Queued())
+    for number in range(1, 6)
 ]
 STATES = st.sampled_from([Queued(), Running(("GPU-0",), 12, 2.5), Ended(Ending.FAILED, 3.0, "why")])
 JOBS = st.dictionaries(st.integers(1, 6), STATES).map(
@@ -21,7 +22,9 @@ JOBS = st.dictionaries(st.integers(1, 6), STATES).map(
         Job(number, JobRequest(f"g/{number}"), 1.0, state) for number, state in sorted(states.items())
     )
 )
-WAITS = st.dictionaries(st.integers(1, 7), st.sampled_from(["", "a GPU: GPU 0 is 99% busy", "job 3: to end"]))
+WAITS = st.dictionaries(
+    st.integers(1, 7), st.sampled_from(["", "a GPU: GPU 0 is 99% busy", "results_\udce9.json"])
+)
 QUEUES = st.sampled_from([Queue(), Queue("someone")])
 
 

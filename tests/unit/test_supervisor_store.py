@@ -53,6 +53,14 @@ def test_a_job_goes_through_its_states(store: Store) -> None:
     assert store.environment(job_id) == {"PATH": "/bin"}
 
 
+def test_a_job_ends_for_a_reason_that_is_no_text(store: Store) -> None:
+    [job_id] = queue(store, "a")
+    store.end(job_id, End(Ending.NOT_STARTED, "results_\udce9.json: is empty"))
+    state = store.job(job_id).state
+    assert isinstance(state, Ended)
+    assert state.reason == "results_?.json: is empty"
+
+
 def test_a_gpu_is_never_claimed_twice_and_nothing_of_the_try_remains(store: Store) -> None:
     first, second = queue(store, "a", "b")
     start(store, first, "GPU-1")
