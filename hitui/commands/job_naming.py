@@ -9,6 +9,7 @@ from hitui.commands.saying import warn
 from hitui.domain.jobs import Ended, Ending, Job, JobsSnapshot, Queued, Stopping
 from hitui.domain.queue import Standing, group_wait
 from hitui.domain.schedule import Queue
+from hitui.domain.waiting_words import jobs
 from hitui.errors import LaunchError, NoSuchName, SupervisorError
 from hitui.factory import Services
 
@@ -71,7 +72,21 @@ def current_jobs(services: Services, numbers: Iterable[int], *, joined: bool = F
         if job.id != number:
             print(f"job {number} went on as job {job.id}")
         found[job.id] = job
+    for job in found.values():
+        shard = job.request.shard
+        if shard is None or shard.number > 0:
+            continue
+        others = [other.id for other in snapshot.jobs if other.active and _are_of_one_split(other, job)]
+        others = [number for number in others if number not in found]
+        if others:
+            # Its number is that of the whole launch, to whoever does not know that it was split.
+            print(f"job {job.id} is shard {shard.label} alone; the others stay as they are: {jobs(others)}")
     return tuple(found.values())
+
+
+def _are_of_one_split(one: Job, other: Job) -> bool:
+    own, others = one.request.shard, other.request.shard
+    return own is not None and others is not None and own.split == others.split
 
 
 def wait_for_stops(services: Services, jobs: Collection[Job]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hitui.domain.jobs import JobRequest, Shard
+from hitui.domain.jobs import JobRequest, Running, Shard
 from hitui.errors import LaunchError
 from hitui.supervisor.launches import Launches
 from tests.integration.test_sharded_jobs import (
@@ -17,6 +17,7 @@ from tests.integration.test_sharded_jobs import (
     submit,
     succeeded,
 )
+from tests.integration.test_supervisor_commands import hitui
 from tests.tools.control import HEAD, Control
 from tests.tools.eventually import eventually
 
@@ -83,3 +84,20 @@ def test_a_shard_whose_command_can_no_longer_be_told_its_tasks_does_not_run_all_
     with pytest.raises(LaunchError, match=r"\[runner.own\] command: shards need \{ids\} or \{ids_file\}"):
         launches.command(request, (1, 2), here.root / "ids.json", (), {"PATH": "/usr/bin:/bin"})
     assert jobs_of(here) == []
+
+
+def test_the_number_of_a_launch_is_that_of_its_first_shard_and_the_others_are_named(
+    here: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HITUI_DEMO_SECONDS", "60")
+    here.connect()
+    first = submit(here)
+    eventually(lambda: sum(isinstance(job.state, Running) for job in jobs_of(here)) == 3, "three shards run")
+    stopped = hitui(here, "stop", str(first)).stdout.splitlines()
+    assert stopped == [
+        "job 1 is shard 1/3 alone; the others stay as they are: jobs 2, 3",
+        "job 1: g/text_html 1/3, stopping",
+    ]
+    here.ended(first)
+    # Whoever names another shard knows of it.
+    assert hitui(here, "stop", "2").stdout == "job 2: g/text_html 2/3, stopping\n"
