@@ -76,6 +76,9 @@ class Engine(ABC):
     """What results carry under the key `Engine`."""
     libraries: tuple[str, ...] = ()
     """Whose versions decide what it answers."""
+    at_once: int = 1
+    """How many prompts it is asked at the same time. Above 1, `answer` is called by other threads than the main
+    one, and `close` makes those end that wait in it."""
 
     @classmethod
     @abstractmethod

@@ -1,4 +1,4 @@
-"""The run of one config: every question asked in turn, its result stored and told at once."""
+"""The run of one config: every question asked, its result stored and told as soon as it comes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from hitui_runners.events import EventWriter
 from hitui_runners.output import warn
 from hitui_runners.progress import ProgressBar
 from hitui_runners.realhitbench.asking import Asker, Outcome
+from hitui_runners.realhitbench.at_once import Attempt, ask_at_once, ask_in_turn
 from hitui_runners.realhitbench.questions import Question
 from hitui_runners.realhitbench.results import Result
 from hitui_runners.realhitbench.scoring import metrics_for
@@ -66,43 +67,38 @@ class Evaluation:
         self._events.end(self.done, self.errors, exit_status)
 
     def run(self, after_task: Callable[[], None], strange: int = 0) -> None:
-        """Runs the questions in their order; `after_task` is called when one has ended.
+        """Asks the questions in their order, as many at a time as the engine takes; `after_task` is called when one
+        has ended.
 
         `strange`: how many unexpected failures in a row came before.
 
         Raises RunnerError, EngineLost and Stopped.
         """
+        self.strange = strange
+        before = {question.id: self._store.result(question.id) for question in self.questions}
+
+        def ask(question: Question, keep: Callable[[Outcome], None]) -> Outcome:
+            return self._asker.ask(question, before[question.id], keep)
+
         bar = ProgressBar(self._label, len(self.questions))
         bar.show(0)
         saved = time.monotonic()
-        self.strange = strange
+
+        def take(attempt: Attempt) -> None:
+            nonlocal saved
+            with self._signals.held():
+                self._take(attempt, bar, after_task)
+                if time.monotonic() - saved > SNAPSHOT_SECONDS:
+                    self._save_snapshot()
+                    saved = time.monotonic()
+            if attempt.is_last:
+                self._judge(attempt.outcome)
+
         try:
-            for question in self.questions:
-                started = time.monotonic()
-
-                def keep(attempt: Outcome, question: Question = question, started: float = started) -> None:
-                    with self._signals.held():
-                        self._store.append(self._result(question, attempt, _since(started)))
-
-                outcome = self._asker.ask(question, self._store.result(question.id), keep)
-                seconds = _since(started)
-                result = self._result(question, outcome, seconds)
-                with self._signals.held():
-                    if not outcome.recorded:
-                        self._store.append(result)
-                    self.done += 1
-                    self.errors += outcome.failed
-                    self._tell(bar, result, outcome, seconds)
-                    after_task()
-                    if time.monotonic() - saved > SNAPSHOT_SECONDS:
-                        self._save_snapshot()
-                        saved = time.monotonic()
-                self.strange = self.strange + 1 if outcome.unexpected else 0
-                if self.strange >= STRANGE_FAILURES:
-                    raise RunnerError(
-                        f"the last {self.strange} tasks failed with errors that are not theirs, the last one with: "
-                        f"{outcome.prediction}; mend that and run again with --resume"
-                    )
+            if self._engine.at_once > 1:
+                ask_at_once(self.questions, ask, take, self._engine.at_once, self._signals)
+            else:
+                ask_in_turn(self.questions, ask, take)
         finally:
             bar.close()
 
@@ -119,7 +115,28 @@ class Evaluation:
         finally:
             self._store.close()
 
-    def _result(self, question: Question, outcome: Outcome, seconds: float) -> Result:
+    def _take(self, attempt: Attempt, bar: ProgressBar, after_task: Callable[[], None]) -> None:
+        """Stores what came of a question, and tells of it where nothing follows."""
+        result = self._result(attempt)
+        if not attempt.outcome.recorded:
+            self._store.append(result)
+        if attempt.is_last:
+            self.done += 1
+            self.errors += attempt.outcome.failed
+            self._tell(bar, result, attempt)
+            after_task()
+
+    def _judge(self, outcome: Outcome) -> None:
+        """Raises RunnerError where the fault cannot be in the tasks any more."""
+        self.strange = self.strange + 1 if outcome.unexpected else 0
+        if self.strange >= STRANGE_FAILURES:
+            raise RunnerError(
+                f"the last {self.strange} tasks failed with errors that are not theirs, the last one with: "
+                f"{outcome.prediction}; mend that and run again with --resume"
+            )
+
+    def _result(self, attempt: Attempt) -> Result:
+        question, outcome = attempt.question, attempt.outcome
         result: dict[str, Any] = {
             "id": question.id,
             "FileName": question.file_name,
@@ -129,14 +146,15 @@ class Evaluation:
             "Reference": question.reference,
             "Prediction": outcome.prediction,
             "Metrics": metrics_for(question, outcome.prediction, failed=outcome.failed),
-            "ProcessingTime": seconds,
+            "ProcessingTime": attempt.seconds,
         }
         if outcome.recovery:
             result["Recovery"] = dict(outcome.recovery)
         result["Engine"] = self._engine.name
         return result
 
-    def _tell(self, bar: ProgressBar, result: Result, outcome: Outcome, seconds: float) -> None:
+    def _tell(self, bar: ProgressBar, result: Result, attempt: Attempt) -> None:
+        outcome, seconds = attempt.outcome, attempt.seconds
         changed = " | not tried again" if outcome.recorded else _changes(outcome)
         bar.write(
             f"Query ID: {result['id']} | {result['QuestionType']} | {result['SubQType']}{changed}\n"
@@ -160,10 +178,6 @@ class Evaluation:
         except RunnerError as error:
             # The journal has everything, and the end of the run tries again.
             warn(str(error))
-
-
-def _since(started: float) -> float:
-    return round(time.monotonic() - started, 2)
 
 
 def _changes(outcome: Outcome) -> str:

@@ -1,0 +1,133 @@
+"""Questions put to the engine one after the other, or several at a time, each by a thread of its own.
+
+Signals, results and event lines belong to the main thread. The other threads only ask: what comes of a question
+waits until the main thread takes it, and a stop that comes meanwhile takes what waits before it goes on.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from queue import SimpleQueue
+
+from hitui_runners.realhitbench.asking import Outcome
+from hitui_runners.realhitbench.questions import Question
+from hitui_runners.stopping import StopSignals
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What came of asking a question, and when."""
+
+    question: Question
+    outcome: Outcome
+    seconds: float
+    """Since the question was first asked."""
+    is_last: bool
+    """False: it failed, and a lighter one follows."""
+
+
+Ask = Callable[[Question, Callable[[Outcome], None]], Outcome]
+"""Returns the last outcome, and gives each failed one before it to its second argument."""
+Take = Callable[[Attempt], None]
+
+
+def ask_in_turn(questions: Sequence[Question], ask: Ask, take: Take) -> None:
+    """Asks one question after the other. `take` has taken an attempt before the next one begins."""
+    for question in questions:
+        _ask(question, ask, take)
+
+
+def ask_at_once(
+    questions: Sequence[Question], ask: Ask, take: Take, at_once: int, signals: StopSignals
+) -> None:
+    """Asks up to `at_once` questions at a time, begun in their order; `take` runs in this thread alone.
+
+    Raises what `ask` or `take` raises, and Stopped. Answers that had come by then are taken first, except where
+    `take` itself failed. Questions still with the engine then are not waited for: closing it ends their threads.
+    """
+    crowd = _Crowd(questions, ask)
+    taking = False
+    try:
+        working = crowd.start(min(at_once, len(questions)))
+        while working:
+            crowd.bell.get()
+            with signals.held():
+                arrival = crowd.arrived.popleft()
+                if isinstance(arrival, BaseException):
+                    raise arrival
+                if arrival is None:
+                    working -= 1
+                    continue
+                taking = True
+                take(arrival)
+                taking = False
+    except BaseException:
+        crowd.dismiss()
+        if not taking:
+            with signals.held():
+                for arrival in crowd.drain():
+                    take(arrival)
+        raise
+
+
+class _Crowd:
+    """Threads that ask, and what they have brought."""
+
+    def __init__(self, questions: Sequence[Question], ask: Ask) -> None:
+        self._waiting = deque(questions)
+        self._ask = ask
+        self.arrived: deque[Attempt | BaseException | None] = deque()
+        """Attempts; what ended a thread; None for one that found nothing left to ask."""
+        self.bell: SimpleQueue[None] = SimpleQueue()
+        """Rings once for each arrival, behind it: who was interrupted between the two loses none."""
+
+    def start(self, threads: int) -> int:
+        """Starts so many, and returns their number."""
+        for number in range(threads):
+            # Daemons: one that waits for the engine for ever must not keep the process from its end.
+            threading.Thread(target=self._work, name=f"asking-{number}", daemon=True).start()
+        return threads
+
+    def dismiss(self) -> None:
+        """No further question is begun."""
+        self._waiting.clear()
+
+    def drain(self) -> list[Attempt]:
+        """The attempts that have come and were not taken."""
+        drained = []
+        while self.arrived:
+            arrival = self.arrived.popleft()
+            if isinstance(arrival, Attempt):
+                drained.append(arrival)
+        return drained
+
+    def _work(self) -> None:
+        try:
+            while True:
+                try:
+                    question = self._waiting.popleft()
+                except IndexError:
+                    break
+                _ask(question, self._ask, self._bring)
+        except BaseException as error:  # noqa: BLE001  (raised again in the main thread)
+            self._bring(error)
+        else:
+            self._bring(None)
+
+    def _bring(self, arrival: Attempt | BaseException | None) -> None:
+        self.arrived.append(arrival)
+        self.bell.put(None)
+
+
+def _ask(question: Question, ask: Ask, take: Take) -> None:
+    started = time.monotonic()
+
+    def attempt(outcome: Outcome, is_last: bool) -> Attempt:
+        return Attempt(question, outcome, round(time.monotonic() - started, 2), is_last)
+
+    last = ask(question, lambda outcome: take(attempt(outcome, False)))
+    take(attempt(last, True))
