@@ -159,7 +159,8 @@ class JobsService:
                     heard = True
                     self._revivals = 0
                     self._publish(publish, snapshot)
-            except OSError:
+            except (OSError, ValueError, HituiError):
+                # Nobody answers, or one of a version that speaks another way: it may be replaced.
                 heard = False
             self._watch = None
             if self._closed.is_set():
