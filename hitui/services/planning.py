@@ -100,8 +100,8 @@ class _Planner:
     def _widened(self, request: JobRequest, state: ConfigState) -> JobRequest:
         """With the GPUs that it takes where all that is pending was tried on fewer at every rung."""
         need = need_of(self._settings, state.config)
-        most = recovery_gpus(self._settings, state.config)
-        if request.gpus or not need.memory or request.ids is not None or request.error_class is not None:
+        most = recovery_gpus(self._settings, state.config, request.gpus)
+        if not need.memory or request.ids is not None or request.error_class is not None:
             return request
         tried = [gpus for gpus, count in state.exhausted for _ in range(count)]
         gpus = gpus_for([*tried, *[None] * (state.pending - len(tried))], need.gpus, most)

@@ -340,8 +340,8 @@ def _runner(settings: Settings, config: Config) -> RunnerSettings:
 def _gpu_count(settings: Settings, request: JobRequest, reading: Reading) -> int | None:
     """More GPUs than its config takes, where nothing is left for any of its tasks on fewer."""
     config = reading.state.config
-    most, need = recovery_gpus(settings, config), need_of(settings, config)
-    if request.gpu_count is not None or request.gpus or not need.memory or most <= need.gpus:
+    most, need = recovery_gpus(settings, config, request.gpus), need_of(settings, config)
+    if request.gpu_count is not None or not need.memory or most <= need.gpus:
         return request.gpu_count
     ids = set(select_pending(reading.tasks, request.error_class))
     if request.ids is not None:

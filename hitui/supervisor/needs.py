@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from msgspec.structs import replace
 
 from hitui.adapters.gpus import chosen_kind
@@ -43,10 +45,13 @@ def need_of_request(need: Need, request: JobRequest) -> Need:
     return need if request.gpu_count is None or not need.memory else replace(need, gpus=request.gpu_count)
 
 
-def recovery_gpus(settings: Settings, config: Config) -> int:
-    """On how many GPUs tasks are tried for which nothing is left on fewer; 0: on no more than ever."""
+def recovery_gpus(settings: Settings, config: Config, named: Collection[str] | None) -> int:
+    """On how many GPUs tasks are tried for which nothing is left on fewer; 0: on no more than ever.
+
+    Of those that were `named` for them, on all of them at most.
+    """
     runner = settings.runners.get(config.runner or "")
     own = settings.declared(config.name).recovery_gpus
     if own is None:
         own = None if runner is None else runner.recovery_gpus
-    return own or 0
+    return min(own or 0, len(named)) if named else own or 0

@@ -11,7 +11,7 @@ import pytest
 
 from hitui.domain.jobs import Job, JobRequest
 from tests.integration.test_supervisor_commands import hitui
-from tests.tools.benchmark import harbours
+from tests.tools.benchmark import Benchmark, harbours
 from tests.tools.control import HEAD, Control, control
 
 MANY_ROWS = tuple((f"Harbour {number}", number, number / 4) for number in range(400))
@@ -86,3 +86,18 @@ def test_the_plan_tells_of_the_gpus_that_it_takes(here: Control) -> None:
     snapshot = services.workspace.scan_once()
     plan = here.service.plan([JobRequest("g/text_html")], snapshot, services.gpus.read_once(5))
     assert plan.launches[0].where == "GPU 0, 1, 2, 3 now"
+
+
+def test_named_gpus_are_not_shared_out_among_tasks_that_need_them_together(here: Control) -> None:
+    questions = here.root / "questions.json"
+    listed = json.loads(questions.read_text())
+    tables = Benchmark(here.root, listed["queries"])
+    tables.add_table("also", MANY_ROWS)
+    tables.ask(LARGE + 1, "also", "How many boats lie in Harbour 4?", "4")
+    run(here)
+    run(here)
+    (job,) = here.service.submit([JobRequest("g/text_html", gpus=("0", "1"), shards=4)])
+    here.ended(job.id)
+    done = [known for known in here.client.last_known(None).jobs if known.id >= job.id]
+    assert [len(known.gpus) for known in done] == [2]
+    assert results(here)[-1]["Prediction"] == "3"
