@@ -137,8 +137,7 @@ class WorkspaceService:
 
     def _follow(self, changed: frozenset[Path] | None) -> None:
         now = time.monotonic()
-        if self._followed.look():
-            self._take_settings()
+        if self._followed.look() and self._take_settings():
             return
         if self.catalogue.roots_changed():
             # inotify says nothing of a folder above whose place is taken by another, and nothing is sure now.
@@ -163,14 +162,16 @@ class WorkspaceService:
                 if any(str(folder) in config.folders for folder in changed)
             )
 
-    def _take_settings(self) -> None:
-        """Goes on by what `hitui.toml` says now, and says what is wrong with it."""
-        if self._followed.latest != self._settings:
+    def _take_settings(self) -> bool:
+        """Goes on by what `hitui.toml` says now, and says what is wrong with it; whether all was looked at anew."""
+        others = self._followed.latest != self._settings
+        if others:
             self._settings = self._followed.latest
             self._relevant = relevant_names(self._settings)
             self.catalogue = Catalogue(self._settings, self._keep_readings_in)
             self._rediscover()
         self._announce(at_once=True)
+        return others
 
     def _wait_for_changes(self) -> frozenset[Path] | None:
         """The folders that changed (maybe none), or None when everything is to be looked at."""

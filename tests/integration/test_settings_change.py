@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,22 @@ def test_a_file_that_is_broken_or_gone_changes_nothing_and_is_said(services: Ser
     (line,) = eventually(lambda: latest.latest.problems)
     assert line.startswith("hitui.toml: is not there any more")
     assert len(names(latest.latest)) == 2
+
+
+def test_results_that_come_with_a_broken_file_are_not_forgotten(services: Services, file: Path) -> None:
+    latest = services.workspace
+    latest.start(lambda snapshot: None)
+    eventually(lambda: names(latest.latest) == ["a/text_html"] and not latest.latest.scanning)
+    results = file.parent / "result" / "a" / "text_html" / "results.json"
+
+    def done(count: int) -> bool:
+        return bool(latest.latest.problems) and latest.latest.configs[0].done == count
+
+    for number in range(3, 6):
+        write_results(results, [answer(task) for task in range(1, number + 1)])
+        file.write_text(HEAD + OLD + f"\n[gpus]\nexlude = [{number}]\n")
+        # Long before everything is looked at again.
+        eventually(partial(done, number), deadline=10)
 
 
 def test_a_file_that_is_written_later_counts_from_then_on(services: Services, file: Path) -> None:
