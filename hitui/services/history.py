@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Collection
 
@@ -53,12 +54,14 @@ class HistoryService:
 
     def job(self, job_id: int) -> HistoryEntry:
         """Raises NoSuchName, or SupervisorError when the store cannot be read."""
-        for job in self._client.last_known(None).jobs:
-            if job.id == job_id:
-                return HistoryEntry(job, self._record(job_id))
-        raise NoSuchName(
-            f"no job {job_id}; `hitui history` lists them, old ones are taken away ([history] keep)"
-        )
+        job = None
+        with contextlib.suppress(NoSuchName):
+            job = self._client.last_known_job(job_id)
+        if job is None:
+            raise NoSuchName(
+                f"no job {job_id}; `hitui history` lists them, old ones are taken away ([history] keep)"
+            )
+        return HistoryEntry(job, self._record(job_id))
 
     def gpus(self, now: float | None = None) -> tuple[GpuBin, ...]:
         """The last day of all GPUs, the oldest bins first: what was not read has none.

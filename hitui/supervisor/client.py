@@ -157,6 +157,11 @@ class SupervisorClient:
         known = self._read_store(lambda store: JobsSnapshot(store.jobs(ended), queue=store.queue()))
         return JobsSnapshot() if known is None else known
 
+    def last_known_job(self, job_id: int) -> Job | None:
+        """One job as the store holds it; None: there is no store. Raises NoSuchName, or SupervisorError when that
+        cannot be read."""
+        return self._read_store(lambda store: store.job(job_id))
+
     def last_known_foremost(self) -> dict[str, tuple[Job, ...]]:
         """What `foremost` says, as the store holds it. Raises SupervisorError when that cannot be read."""
         return foremost(self._read_store(lambda store: store.foremost()) or ())

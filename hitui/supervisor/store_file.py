@@ -19,6 +19,10 @@ from hitui.supervisor.schema import VERSION, migrate, transaction, version_of
 from hitui.supervisor.trouble import disk_trouble, note_error
 
 
+_NO_JOB = 2**63
+"""No number of a job is as large."""
+
+
 class StoreFile:
     """Used from one thread; a read-only one beside it sees what is committed."""
 
@@ -132,9 +136,10 @@ class StoreFile:
                 note_error()
 
     def _row(self, job_id: int, columns: str = COLUMNS) -> sqlite3.Row:
-        row: sqlite3.Row | None = self._database.execute(
-            f"SELECT {columns} FROM jobs WHERE id = ?", (job_id,)
-        ).fetchone()
+        row: sqlite3.Row | None = None
+        # SQLite refuses to compare with a longer number.
+        if job_id < _NO_JOB:
+            row = self._database.execute(f"SELECT {columns} FROM jobs WHERE id = ?", (job_id,)).fetchone()
         if row is None:
             raise NoSuchName(f"no job {job_id}; `hitui jobs --all` lists them")
         return row

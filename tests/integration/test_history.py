@@ -182,6 +182,7 @@ def test_the_list_can_be_narrowed_and_what_is_not_there_is_said(here: Control) -
     for words, status, line in (
         (("nothing",), 3, "hitui: nothing: no job was on a config of that name; known are g/answer, g/fail"),
         (("99",), 3, "hitui: no job 99; `hitui history` lists them"),
+        (("9" * 30,), 3, f"hitui: no job {'9' * 30}; `hitui history` lists them"),
         (("--since", "7"), 2, "a time with its unit is expected"),
     ):
         run = history(here, *words)
