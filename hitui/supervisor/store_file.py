@@ -18,7 +18,6 @@ from hitui.supervisor.rows import COLUMNS, job_of
 from hitui.supervisor.schema import VERSION, migrate, transaction, version_of
 from hitui.supervisor.trouble import disk_trouble, note_error
 
-
 _NO_JOB = 2**63
 """No number of a job is as large."""
 
