@@ -24,7 +24,7 @@ EXHAUSTED = "; recovery ladder exhausted"
 again or has more GPUs; of several ` on N GPUs` follows."""
 
 _EXHAUSTED = re.compile(re.escape(EXHAUSTED) + r"(?: on (\d{1,4}) GPUs)?$")
-_OUT_OF_MEMORY = (ErrorClass.TEXT_TOO_LARGE, ErrorClass.IMAGE_TOO_LARGE)
+OUT_OF_MEMORY = (ErrorClass.TEXT_TOO_LARGE, ErrorClass.IMAGE_TOO_LARGE)
 
 
 def exhausted_on(task: Task) -> int | None:
@@ -38,7 +38,7 @@ def exhausted_on(task: Task) -> int | None:
 
 def error_exhausted_on(error: ErrorClass | None, text: str, rung: int) -> int | None:
     """The same by the error's class, its text and the rung that its result's `Recovery` names."""
-    if error not in _OUT_OF_MEMORY:
+    if error not in OUT_OF_MEMORY:
         return None
     said = _EXHAUSTED.search(text)
     if said is not None:

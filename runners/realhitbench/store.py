@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from hitui_runners.errors import RunnerError
+from hitui_runners.realhitbench.recovery import asked_rung
 from hitui_runners.realhitbench.results import (
     MARK,
     Result,
@@ -57,7 +58,11 @@ class ResultStore:
         self._journal = self._open_journal()
         self._read_everything()
         others = dict.fromkeys(other for other in earlier if other.resolve() != folder.resolve())
-        merge(self._elsewhere, newest_results(others, warn))
+        for result in newest_results(others, warn):
+            before = self._elsewhere.get(result["id"])
+            # The file of a shard changes with the other tasks of it: the later one may hold the earlier try.
+            if before is None or not _went_further(before, result):
+                merge(self._elsewhere, [result])
 
     def result(self, task_id: TaskId) -> Result | None:
         """The result that counts; None: there is none. Of failed ones, that which tried most."""
@@ -209,6 +214,12 @@ class ResultStore:
             if _same_content(copy, path):
                 return True
             number += 1
+
+
+def _went_further(before: Result, result: Result) -> bool:
+    """Whether both failed, the second one for lack of memory on a lower rung of the recovery ladder."""
+    failed_again = is_error(before) and is_error(result) and asked_rung(result["Prediction"]) is not None
+    return failed_again and rungs_tried(before) > rungs_tried(result)
 
 
 def _replace(path: Path, partial: Path, content: bytes) -> None:

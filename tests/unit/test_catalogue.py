@@ -113,7 +113,7 @@ def test_the_rung_is_that_of_the_failed_result_that_counts(
     write_results(folder / "results_2.json", [tried(1, 2), failure(2), answer(3)], at=2000)
     write_results(folder / "results_3.json", [tried("4", 3), failure(6)], at=3000)
     rungs = {str(task.id): task.rung for task in read(workspace).tasks if task.status is TaskStatus.ERROR}
-    assert rungs == {"1": 2, "2": 0, "4": 3, "5": 2, "6": 0}
+    assert rungs == {"1": 2, "2": 4, "4": 3, "5": 2, "6": 0}
 
 
 def test_nothing_unchanged_is_parsed_twice(

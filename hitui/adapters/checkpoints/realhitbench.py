@@ -1,7 +1,7 @@
 """Reads a config of the RealHiTBench programs: all result files of its folders together.
 
 Which result counts: a task that any file answers is answered; of failed results the latest counts, files
-being ordered by modification time, then name. Where there is no result at all but a `skip_ids.json`, that is
+being ordered by modification time, then name; of out-of-memories that of the try that went furthest. Where there is no result at all but a `skip_ids.json`, that is
 read instead. A file that cannot be read any more counts with what was read of it before.
 """
 
@@ -28,7 +28,7 @@ from hitui.adapters.checkpoints.reading import (
 from hitui.adapters.checkpoints.result_listing import Listing, is_result_file, later, list_files
 from hitui.adapters.checkpoints.results_file import LONGEST_SECONDS, twin_of
 from hitui.domain.configs import Config, ConfigState
-from hitui.domain.recovery import error_exhausted_on
+from hitui.domain.recovery import OUT_OF_MEMORY, error_exhausted_on
 from hitui.domain.tasks import (
     ErrorClass,
     Outcome,
@@ -127,7 +127,7 @@ class RealHiTBenchReader:
                 self._context.shown(path): reading.repeated for path, _, reading in usable if reading.repeated
             },
             unread_files=unread_files,
-            rungs=_rungs([reading for _, _, reading in usable]),
+            rungs=_choose_furthest([reading for _, _, reading in usable], failed),
         )
 
     def _reading_of(self, path: str, signature: Signature) -> tuple[FileReading | None, tuple[str, ...]]:
@@ -337,15 +337,24 @@ def _note_other_total(source: str, total: int, questions: QuestionList) -> tuple
     )
 
 
-def _rungs(readings: Sequence[FileReading]) -> dict[TaskId, int]:
-    """The rungs of the failed results that count, those of several files together: older ones first."""
-    found: dict[TaskId, int] = {}
+def _choose_furthest(readings: Sequence[FileReading], failed: dict[TaskId, str]) -> dict[TaskId, int]:
+    """The rungs of the failed results that count, the readings of older files first; `failed` are their texts.
+
+    The file of a shard changes with the other tasks of it: of a task that ran out of memory the one that was
+    tried furthest counts, in whichever file, and is put into `failed`.
+    """
+    rungs: dict[TaskId, int] = {}
+    tried: dict[TaskId, tuple[int, int]] = {}
     for reading in readings:
-        if found:
-            for task in reading.errors:
-                found.pop(task, None)
-        found.update(reading.rungs)
-    return found
+        for task, rung in reading.rungs.items():
+            text = failed.get(task)
+            if text is None or (_class_of(text) not in OUT_OF_MEMORY and text != reading.errors[task]):
+                continue
+            own = reading.errors[task]
+            so_far = error_exhausted_on(_class_of(own), own, rung) or 0, rung
+            if so_far >= tried.get(task, (0, 0)):
+                tried[task], failed[task], rungs[task] = so_far, own, rung
+    return rungs
 
 
 def _rung(task: TaskId, rungs: Mapping[TaskId, int]) -> int:
