@@ -106,12 +106,12 @@ class Round:
                 yield other
 
     def rivals(self, job: Job) -> Iterator[Job]:
-        """Those of them that are as urgent and need a GPU too."""
+        """Those of them that are as urgent, need a GPU too, and could run beside the job."""
         for other in self.behind(job):
             if other.schedule.priority < job.schedule.priority:
                 return
             need = self._needs[other.request.config]
-            if isinstance(need, Need) and need.memory:
+            if isinstance(need, Need) and need.memory and not other.request.keeps_off(job.request):
                 yield other
 
     def _waits(self, job: Job) -> bool:
