@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -53,6 +54,11 @@ def counting(known: Mapping[TaskId, Result], task: TaskId) -> Result | None:
     return found
 
 
+def plain_id(task: TaskId) -> TaskId:
+    """The id as the question list has it: the number where a program wrote that as text."""
+    return _number(task) if isinstance(task, str) else task
+
+
 def _number(text: str) -> TaskId:
     """The number that a text is; itself where it is none. Python makes no number of thousands of digits."""
     if len(text) > 100 or not (text.isascii() and text.isdecimal()) or str(int(text)) != text:
@@ -92,11 +98,31 @@ def _age(path: Path) -> tuple[int, str]:
         return 0, path.name
 
 
+@dataclass(frozen=True)
+class Content:
+    """Whatever stands in a file or journal of results."""
+
+    entries: list[Any]
+    """Those that are no results too."""
+    beside: dict[str, Any]
+    """What stands beside the list of them; empty for a journal and for a bare list."""
+    torn: bool
+    """Whether the last line of a journal was torn; it is not among the entries."""
+
+
 def load_results(path: Path, warn: Callable[[str], None]) -> tuple[list[Result], bool]:
     """The results in a file or journal, and whether it is a checkpoint with our mark. Raises Unreadable."""
+    content = load_content(path, warn)
+    return [entry for entry in content.entries if is_result(entry)], MARK.items() <= content.beside.items()
+
+
+def load_content(path: Path, warn: Callable[[str], None]) -> Content:
+    """All that stands in a file or journal; broken lines of a journal are named. Raises Unreadable."""
     try:
         if path.suffix == ".jsonl":
-            return parse_journal(path.read_bytes(), lambda line: warn(f"{path}: {line}"))[0], False
+            data = path.read_bytes()
+            entries, whole = _journal_entries(data, lambda line: warn(f"{path}: {line}"))
+            return Content(entries, {}, torn=whole < len(data))
         size = path.stat().st_size
         if size > MAX_BYTES:
             raise Unreadable(f"is {size // 1024**2} MiB, too large for a result file")
@@ -110,8 +136,8 @@ def load_results(path: Path, warn: Callable[[str], None]) -> tuple[list[Result],
     results = data.get("results") if isinstance(data, dict) else data
     if not isinstance(results, list):
         raise Unreadable("holds no list of results")
-    ours = isinstance(data, dict) and MARK.items() <= data.items()
-    return [result for result in results if is_result(result)], ours
+    beside = {key: value for key, value in data.items() if key != "results"} if isinstance(data, dict) else {}
+    return Content(results, beside, torn=False)
 
 
 def is_result(value: object) -> TypeGuard[Result]:
@@ -133,21 +159,24 @@ def parse_journal(data: bytes, warn: Callable[[str], None]) -> tuple[list[Result
     A last line without its end was torn by a kill and is not counted, unless it is complete JSON. A broken
     line further up is named and passed over.
     """
-    results: list[Result] = []
+    entries, end = _journal_entries(data, warn)
+    return [entry for entry in entries if is_result(entry)], end
+
+
+def _journal_entries(data: bytes, warn: Callable[[str], None]) -> tuple[list[Any], int]:
+    entries: list[Any] = []
     end = 0
     for number, line in enumerate(data.splitlines(keepends=True), start=1):
         is_last = end + len(line) == len(data)
         try:
-            result = json.loads(line) if line.strip() else None
+            if line.strip():
+                entries.append(json.loads(line))
         except (ValueError, RecursionError):
             if is_last and not line.endswith(b"\n"):
-                return results, end
+                return entries, end
             warn(f"line {number} is no JSON and is passed over")
-            result = None
-        if is_result(result):
-            results.append(result)
         end += len(line)
-    return results, end
+    return entries, end
 
 
 def encode(value: object, indent: int | None = None) -> bytes:

@@ -45,7 +45,7 @@ def metrics_for(question: Question, prediction: str, *, failed: bool) -> dict[st
     if question.sub_type in JUDGED:
         return dict(UNJUDGED)
     if failed:
-        return dict.fromkeys(("F1", "EM", *_libraries()), 0.0)
+        return dict.fromkeys(text_score_names(), 0.0)
     return text_scores(question.reference, prediction)
 
 
@@ -55,6 +55,11 @@ def text_scores(reference: str, prediction: str) -> dict[str, float]:
     scores = {"F1": 100 * _f1(wanted, given), "EM": 100.0 * (wanted == given)}
     scores.update({name: score(wanted, given) for name, score in _libraries().items()})
     return {name: round(value, 2) for name, value in scores.items()}
+
+
+def text_score_names() -> tuple[str, ...]:
+    """The names of the scores of a text that can be made here."""
+    return ("F1", "EM", *_libraries())
 
 
 def missing_scores() -> tuple[str, ...]:

@@ -1,0 +1,180 @@
+"""Scores results again, or compares the scores that are stored in them with what is right.
+
+    python -m hitui_runners score RESULTS.json FOLDER … [--check] [--json]
+
+Without `--check` the scores are written beside the results, as `scores.json`, and the means printed. No file of
+results is ever changed. With it nothing is written at all.
+
+Exit status: 0 done; 1 something could not be read, scored or written, or, with `--check`, a stored score is
+another than the one made now, or a stored mean is wrong in a way that no known mistake explains; 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hitui_runners.errors import RunnerError
+from hitui_runners.output import complain, warn
+from hitui_runners.realhitbench.aggregates import aggregate
+from hitui_runners.realhitbench.check import REPORT, Check, check_file, check_report, torn_line
+from hitui_runners.realhitbench.rescoring import Notes, Sample, Scorer, sample_of, usable
+from hitui_runners.realhitbench.results import Result, TaskId, Unreadable, load_content, merge
+from hitui_runners.realhitbench.score_words import (
+    check_as_object,
+    check_lines,
+    one_line,
+    print_json,
+    print_lines,
+    total_line,
+    unit_lines,
+)
+from hitui_runners.realhitbench.scores_file import report_of, write_scores
+from hitui_runners.realhitbench.scoring import missing_scores
+from hitui_runners.realhitbench.units import Unit, read_units, units_of
+
+
+def main(words: Sequence[str]) -> int:
+    """The program; returns its exit status."""
+    arguments = _arguments(words)
+    run = ScoreRun(as_json=arguments.json)
+    try:
+        units = [unit for path in arguments.path for unit in units_of(path, run.refuse)]
+        if arguments.plan is not None:
+            units += read_units(arguments.plan, run.refuse)
+        units = list(dict.fromkeys(units))
+        if units:
+            run.say_what_is_missing()
+        if arguments.check:
+            run.check(units)
+        else:
+            run.score(units)
+    except RunnerError as error:
+        run.refuse(str(error))
+    except KeyboardInterrupt:
+        return 130
+    return int(run.failed)
+
+
+def _arguments(words: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="hitui_runners score", description=__doc__.partition("\n")[0])
+    parser.add_argument("path", nargs="*", type=Path, metavar="PATH", help="a file of results, or a folder")
+    parser.add_argument("--plan", metavar="FILE", help="more of them, as JSON; -: from standard input")
+    parser.add_argument("--check", action="store_true", help="compare with the stored scores; write nothing")
+    parser.add_argument("--json", action="store_true", help="print one list of objects")
+    arguments = parser.parse_args(words)
+    if not arguments.path and arguments.plan is None:
+        parser.error("name a PATH, or a --plan")
+    return arguments
+
+
+class ScoreRun:
+    """One call of the program: what it has scored, and whether all of it could be."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.failed = False
+        self._json = as_json
+        self._scorer = Scorer()
+        self._incomplete = False
+
+    def refuse(self, line: str) -> None:
+        """Says what cannot be done; the rest is."""
+        self.failed = True
+        complain(one_line(f"error: {line}"))
+
+    def say_what_is_missing(self) -> None:
+        """One line about the libraries of scores that this Python does not have."""
+        if absent := missing_scores():
+            self._incomplete = True
+            self.refuse(
+                f"{sys.executable}: cannot compute {' and '.join(absent)}; install what is missing there with "
+                f"`{sys.executable} -m pip install rouge-score sacrebleu`; the rest is shown, nothing is written"
+            )
+
+    def check(self, units: Sequence[Unit]) -> None:
+        """Compares every file of the units by itself."""
+        checks: dict[Path, Check] = {}
+        for folder, files in _by_folder(units).items():
+            found = [check for path in files if path not in checks and (check := self._checked(path))]
+            report = folder / REPORT
+            made_of = next((check for check in reversed(found) if check.means), None)
+            made_of = made_of or (found[-1] if found else None)
+            if made_of is not None and report.is_file():
+                check_report(made_of, report, self._scorer)
+            for check in found:
+                checks[check.path] = check
+                self.failed |= not check.passed
+                if not self._json:
+                    print_lines(check_lines(check))
+        if self._json:
+            print_json([check_as_object(check) for check in checks.values()])
+        elif checks:
+            print_lines([total_line(list(checks.values()))])
+
+    def score(self, units: Sequence[Unit]) -> None:
+        """Scores each unit and writes its scores beside it."""
+        reports = []
+        for unit in units:
+            report = self._scored(unit)
+            if report is not None:
+                reports.append(report)
+        if self._json:
+            print_json(reports)
+
+    def _checked(self, path: Path) -> Check | None:
+        try:
+            return check_file(path, self._scorer, self._warn)
+        except Unreadable as error:
+            self.refuse(f"{path}: {error}; it is not checked")
+            return None
+
+    def _scored(self, unit: Unit) -> dict[str, Any] | None:
+        notes = Notes()
+        lines: list[str] = []
+        known: dict[TaskId, Result] = {}
+        read = False
+        for path in unit.files:
+            try:
+                content = load_content(path, self._warn)
+            except Unreadable as error:
+                self.refuse(f"{path}: {error}; it is not scored")
+                continue
+            read = True
+            lines += [f"{path.name}: {line}" for line in torn_line(content)]
+            merge(known, usable(content.entries, notes))
+        if not read:
+            return None
+        samples: list[Sample] = [sample_of(result, self._scorer, notes) for result in known.values()]
+        rows = aggregate(samples)
+        lines += notes.lines()
+        report = report_of(unit, rows, lines)
+        written = self._write(unit, report, samples)
+        if not self._json:
+            print_lines(unit_lines(unit, rows, lines, written))
+        return {"name": unit.name, "scores_file": str(unit.scores), "written": written, **report}
+
+    def _write(self, unit: Unit, report: dict[str, Any], samples: Sequence[Sample]) -> bool | None:
+        """As `write_scores`; None: they could not be written, or are not all there."""
+        if self._incomplete:
+            return None
+        try:
+            return write_scores(unit.scores, report, samples)
+        except RunnerError as error:
+            self.refuse(str(error))
+            return None
+
+    def _warn(self, line: str) -> None:
+        warn(one_line(line))
+
+
+def _by_folder(units: Sequence[Unit]) -> dict[Path, list[Path]]:
+    folders: dict[Path, list[Path]] = {}
+    for unit in units:
+        for path in unit.files:
+            files = folders.setdefault(path.parent, [])
+            if path not in files:
+                files.append(path)
+    return folders

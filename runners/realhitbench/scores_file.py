@@ -1,0 +1,89 @@
+"""The scores of a unit on disk: `scores.json` beside the results, which stay as they are.
+
+    {"written_by": "hitui", "sources": [paths as seen from here], "libraries": {name: version},
+     "aggregate_metrics": {"by_question_type": {type: {metric: mean}}, "overall": {metric: mean}},
+     "counts": {row: {"results", "failed", "unjudged", "unscored", "charts", "charts_unscored"}},
+     "notes": [lines], "metrics": {id: {metric: score}}}
+
+The same results give the same file, byte for byte. Its name is none of a file of results.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from hitui_runners.errors import RunnerError
+from hitui_runners.realhitbench.aggregates import OVERALL, Row
+from hitui_runners.realhitbench.rescoring import Sample
+from hitui_runners.realhitbench.results import MARK, encode
+from hitui_runners.realhitbench.units import Unit
+
+LIBRARIES = ("rouge-score", "sacrebleu")
+"""Of which the versions are written down: their scores may change with them."""
+_COUNTS = ("results", "failed", "unjudged", "unscored", "charts", "charts_unscored")
+
+
+def report_of(unit: Unit, rows: Mapping[str, Row], notes: Sequence[str]) -> dict[str, Any]:
+    """All of a unit's scores but those of each result."""
+    return {
+        "sources": [os.path.relpath(path, unit.scores.parent) for path in unit.files],
+        "libraries": _versions(),
+        "aggregate_metrics": {
+            "by_question_type": {name: row.rounded() for name, row in rows.items() if name != OVERALL},
+            "overall": rows[OVERALL].rounded() if rows else {},
+        },
+        "counts": {name: {key: getattr(row, key) for key in _COUNTS} for name, row in rows.items()},
+        "notes": list(notes),
+    }
+
+
+def write_scores(path: Path, report: Mapping[str, Any], samples: Sequence[Sample]) -> bool:
+    """Writes the scores, whole or not at all; False: they stood there already. Raises RunnerError."""
+    metrics = {str(sample.task): dict(sample.metrics) for sample in samples}
+    content = encode({**MARK, **report, "metrics": metrics}, indent=1)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.hitui-part")
+    try:
+        if os.path.lexists(path):
+            before = path.read_bytes()
+            if before == content:
+                return False
+            if not _is_ours(before):
+                raise RunnerError(
+                    f"{path}: was not written by hitui and is left as it is; move it away, then score again"
+                )
+        try:
+            with partial.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        finally:
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise RunnerError(
+            f"{path}: cannot be written: {error.strerror}; nothing was changed, make room or make the folder writable"
+        ) from error
+    return True
+
+
+def _is_ours(content: bytes) -> bool:
+    try:
+        data = json.loads(content)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(data, dict) and data.get("written_by") == MARK["written_by"]
+
+
+def _versions() -> dict[str, str]:
+    versions = {}
+    for library in LIBRARIES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[library] = metadata.version(library)
+    return versions

@@ -1,0 +1,105 @@
+"""What is scored together: the results in one file, one folder, or all folders of a config.
+
+A path that is a file is a unit of its own; a folder makes one unit of itself and of each folder below it that
+holds results. Of the files of a unit the newer one counts, and an answer is never replaced by an error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hitui_runners.errors import RunnerError
+from hitui_runners.look import is_dir, is_file
+from hitui_runners.realhitbench.results import RESULT_NAME, result_files
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Files that are read together, and where their scores are put."""
+
+    name: str
+    files: tuple[Path, ...]
+    """Those that count less first."""
+    scores: Path
+
+
+def units_of(path: Path, refuse: Callable[[str], None]) -> list[Unit]:
+    """The units at or below a path; what cannot be one is told in a line."""
+    if is_file(path):
+        return [Unit(str(path), (path,), path.with_name(f"scores_{path.stem}.json"))]
+    if not is_dir(path):
+        what = "is no regular file" if os.path.lexists(path) else "is not there"
+        refuse(f"{path}: {what}; give a file of results, or a folder that holds some")
+        return []
+    units = []
+    for folder in _folders(path, refuse):
+        files = _regular(result_files([folder]), refuse)
+        if files:
+            units.append(Unit(str(folder), files, folder / "scores.json"))
+    if not units:
+        refuse(f"{path}: holds no results (checkpoint.json, results.jsonl, results*.json)")
+    return units
+
+
+def read_units(plan: str, refuse: Callable[[str], None]) -> list[Unit]:
+    """The units that a plan names; `-` is standard input. Raises RunnerError where it is of no use.
+
+    {"units": [{"path": …} | {"name": …, "folders": [those that count less first, …], "output": folder}, …]}
+    """
+    try:
+        text = sys.stdin.buffer.read() if plan == "-" else Path(plan).read_bytes()
+        entries = json.loads(text)["units"]
+        return [unit for entry in entries for unit in _planned(entry, refuse)]
+    except OSError as error:
+        raise RunnerError(f"{plan}: the plan cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunnerError(f"{plan}: is no plan of what to score: {error}") from error
+
+
+def _planned(entry: dict[str, Any], refuse: Callable[[str], None]) -> list[Unit]:
+    if "path" in entry:
+        return units_of(Path(entry["path"]), refuse)
+    name, output = str(entry["name"]), Path(entry["output"])
+    files = _regular(result_files([Path(folder) for folder in entry["folders"]]), refuse)
+    if not files:
+        refuse(f"{name}: there are no results in {output}")
+        return []
+    return [Unit(name, files, output / "scores.json")]
+
+
+def _regular(files: Sequence[Path], refuse: Callable[[str], None]) -> tuple[Path, ...]:
+    """Without pipes, which would be waited for without end, and whatever else only has the name of results."""
+    for path in files:
+        if not is_file(path):
+            refuse(f"{path}: has the name of a file of results and is none, or out of reach; it is not read")
+    return tuple(path for path in files if is_file(path))
+
+
+def _folders(top: Path, refuse: Callable[[str], None]) -> Iterator[Path]:
+    """The folder and those below it, by name; links are followed, hidden folders are not. Each comes once."""
+    seen: set[tuple[int, int]] = set()
+    stack = [top]
+    while stack:
+        folder = stack.pop()
+        try:
+            status = folder.stat()
+            if (status.st_dev, status.st_ino) in seen:
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            with os.scandir(folder) as entries:
+                names = sorted(
+                    (entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")),
+                    reverse=True,
+                )
+        except OSError as error:
+            refuse(f"{folder}: cannot be listed: {error.strerror}; what lies below it is not scored")
+            continue
+        yield folder
+        # A folder with the name of a results file is refused where its own folder is read.
+        stack += [folder / name for name in names if not RESULT_NAME.fullmatch(name)]
