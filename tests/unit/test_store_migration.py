@@ -115,7 +115,8 @@ def test_the_history_in_a_file_of_the_second_version_is_read_before_it_is_brough
         HistoryTables(database).put_record(1, JobRecord(("true",)), complete=True)
         HistoryTables(database).add_bins([GpuBin("GPU-1", 100, 1)], 101.0)
     assert read_history(path, HistoryTables.records, {}) == {1: JobRecord(("true",))}
-    assert [one.uuid for one in read_history(path, HistoryTables.bins, ())] == ["GPU-1"]
+    nothing: tuple[GpuBin, ...] = ()
+    assert [one.uuid for one in read_history(path, HistoryTables.bins, nothing)] == ["GPU-1"]
 
 
 def test_who_only_looks_reads_an_old_file_and_leaves_it_as_it_is(first_version: Path) -> None:
