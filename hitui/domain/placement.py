@@ -293,7 +293,7 @@ def never_enough(
         whole = [gpu for gpu in allowed if gpu.mig_index is None]
         enough = [gpu for gpu in whole if gpu.memory_total is None or gpu.memory_total >= needed]
         if len(enough) < need.gpus:
-            return f"{need.gpus} GPUs with {gibibytes(needed)} in all are needed (gpus, min_free); there {_are(len(enough))}"
+            return f"{need.gpus} GPUs with {gibibytes(needed)} in all are needed (gpus or recovery_gpus, min_free); there {_are(len(enough))}"
     return ""
 
 

@@ -124,7 +124,7 @@ def test_a_plan_gives_as_many_gpus_as_the_runner_says_and_keeps_them(tmp_path: P
         "waits for 20 GiB free on one GPU: GPU 0, 1, 2 are taken by the request before",
     ]
     refused = plan(service, machine(30), state("a", "two")).launches[0].refused
-    assert refused == "2 GPUs with 20 GiB in all are needed (gpus, min_free); there is 1"
+    assert refused == "2 GPUs with 20 GiB in all are needed (gpus or recovery_gpus, min_free); there is 1"
 
 
 def test_a_plan_shares_a_gpu_where_the_settings_say_so(tmp_path: Path) -> None:

@@ -156,7 +156,7 @@ def test_more_gpus_than_there_are_is_refused() -> None:
     machine = Queue(2).machine
     assert never_enough(machine, Need(20, 2), GpuRules()) == ""
     assert never_enough(machine, Need(20, 3), GpuRules()) == (
-        "3 GPUs with 0 GiB in all are needed (gpus, min_free); there are 2"
+        "3 GPUs with 0 GiB in all are needed (gpus or recovery_gpus, min_free); there are 2"
     )
     one_left = never_enough(machine, Need(20, 2), GpuRules(exclude=frozenset({1})))
     assert one_left.endswith("there is 1")
