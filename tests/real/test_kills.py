@@ -33,6 +33,9 @@ questions = "data/QA_final_sc_filled.json"
 data = "data"
 [gpus]
 hold = "0s"
+[queue]
+retry_pause = "50ms"
+quick = "0s"
 [runner.demo]
 engine = "demo"
 """
