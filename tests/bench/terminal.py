@@ -11,7 +11,7 @@ import signal
 import struct
 import termios
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import psutil
 
@@ -38,24 +38,46 @@ class TerminalProgram:
 
     def seconds_until(self, marker: bytes, limit: float = 30.0) -> float:
         """Seconds from the start until `marker` is on the terminal. Raises TimeoutError after `limit`."""
+        self.painted(marker, limit=limit)
+        return time.perf_counter() - self.started
+
+    def painted(self, *markers: bytes, limit: float = 30.0) -> bytes:
+        """Reads until one of the markers is painted, and says which. Raises TimeoutError after `limit` seconds."""
         seen = b""
-        while time.perf_counter() - self.started < limit:
-            if select.select([self._fd], [], [], 0.5)[0]:
-                try:
-                    seen += os.read(self._fd, 65536)
-                except OSError as error:
-                    raise TimeoutError(f"ended without showing {marker!r}: {seen[-500:]!r}") from error
+        end = time.perf_counter() + limit
+        while time.perf_counter() < end:
+            seen += self._read(0.5)
+            for marker in markers:
                 if marker in seen:
-                    return time.perf_counter() - self.started
-        raise TimeoutError(f"{marker!r} did not appear within {limit} s: {seen[-500:]!r}")
+                    return marker
+        raise TimeoutError(f"{markers} did not appear within {limit} s: {seen[-500:]!r}")
+
+    def press(self, keys: bytes) -> None:
+        os.write(self._fd, keys)
+
+    def read_until(self, condition: Callable[[], object], limit: float = 30.0) -> None:
+        """Takes what is painted until the condition holds. Raises TimeoutError after `limit` seconds."""
+        end = time.perf_counter() + limit
+        while not condition():
+            if time.perf_counter() > end:
+                raise TimeoutError(f"did not come about within {limit} s: {condition}")
+            self._read(0.002)
+
+    def _read(self, seconds: float) -> bytes:
+        """What is painted next, empty when that is nothing for so long."""
+        if not select.select([self._fd], [], [], seconds)[0]:
+            return b""
+        try:
+            return os.read(self._fd, 65536)
+        except OSError as error:
+            raise TimeoutError("the program has ended") from error
 
     def drain(self, seconds: float) -> int:
         """Reads what the program paints for so long; returns how many bytes that were."""
         end = time.perf_counter() + seconds
         count = 0
         while (left := end - time.perf_counter()) > 0:
-            if select.select([self._fd], [], [], left)[0]:
-                count += len(os.read(self._fd, 65536))
+            count += len(self._read(left))
         return count
 
     def cpu_percent(self, settle: float, seconds: float) -> tuple[float, float, int]:
