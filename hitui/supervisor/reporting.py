@@ -59,7 +59,7 @@ class Reporter:
                 self._notifier.tell(notice)
 
         self._historian.ended(job, tell)
-        if ending is Ending.FAILED:
+        if ending in (Ending.FAILED, Ending.NOT_STARTED):
             self._mind_group(job.schedule.group)
 
     def _mind_stall(self, job: Job) -> None:

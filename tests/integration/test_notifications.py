@@ -158,6 +158,23 @@ def test_only_what_was_asked_for_is_sent(here: Control, receiver: Receiver) -> N
     assert len(receiver.lines) == 1
 
 
+def test_a_group_that_is_stopped_because_its_programs_cannot_be_executed(
+    here: Control, receiver: Receiver
+) -> None:
+    write_programs(here, dict.fromkeys(("one", "two", "three"), ""))
+    for path in (here.root.parent / "programs").iterdir():
+        path.write_text("#!/no/such/interpreter\n")
+        path.chmod(0o755)
+    settings = here.root / "hitui.toml"
+    settings.write_text(settings.read_text().replace(f'["{sys.executable}", ', "["))
+    add_notify(here, receiver)
+    here.client.start(here.root)
+    here.client.change_queue("limit", group="default", limit=1)
+    jobs = [here.submit(name) for name in ("one", "two", "three")]
+    told = line(receiver, "group default starts no more jobs")
+    assert f"#{jobs[0]} and #{jobs[1]} died within" in told
+
+
 def test_a_group_that_is_stopped_because_its_jobs_die_at_once(here: Control, receiver: Receiver) -> None:
     notify(here, receiver, 'on = ["group_stopped"]')
     here.service.change_queue("pause", reason="not yet")
