@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Collection, Mapping
 
 from hitui.adapters.executors.locks import locked_gpus
@@ -54,12 +55,12 @@ class Freeing:
         while True:
             try:
                 await self._look()
-                await asyncio.wait_for(self._news.wait(), LOOK_SECONDS)
-            except asyncio.TimeoutError:
-                continue
             except Exception:  # noqa: BLE001 - one bad look must not be the last
                 note_error()
                 await asyncio.sleep(LOOK_SECONDS)
+                continue
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._news.wait(), LOOK_SECONDS)
 
     async def _look(self) -> None:
         self._news.clear()

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import pytest
 from msgspec.structs import replace
 
 from hitui.domain.claims import Claim, Claims
@@ -11,6 +17,8 @@ from hitui.domain.freeing import SETTLE_SECONDS, Spell, observe
 from hitui.domain.gpus import Gpu, GpuSnapshot
 from hitui.domain.notices import of_free_gpu
 from hitui.domain.placement import GpuRules, Need
+from hitui.settings import Settings
+from hitui.supervisor import freeing
 
 GIB = 1 << 30
 GPU = Gpu(3, "GPU-3", "H100", 80 * GIB, 0, 80 * GIB, 0)
@@ -116,3 +124,21 @@ def test_it_is_said_how_much_of_it_is_free() -> None:
     assert of_free_gpu(GPU).text == "GPU 3 is free: 80 GiB of 80 GiB (H100)"
     device = Gpu(0, "MIG-1", "", memory_free=9 * GIB, mig_index=1)
     assert of_free_gpu(device).text == "GPU 0:1 is free: 9 GiB"
+
+
+async def test_a_disk_that_times_out_is_asked_again_later(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Python calls that error as asyncio calls the end of a wait."""
+    noted = asyncio.Event()
+    monkeypatch.setattr(freeing, "note_error", noted.set)
+
+    def wants(kind: object) -> bool:
+        raise OSError(errno.ETIMEDOUT, "Connection timed out")
+
+    store: Any = SimpleNamespace(claims=dict)
+    notifier: Any = SimpleNamespace(wants=wants)
+    watching = freeing.Freeing(store, lambda: Settings(tmp_path), notifier, lambda: None)
+    running = asyncio.create_task(watching.run())
+    await asyncio.wait_for(noted.wait(), 20)
+    running.cancel()
