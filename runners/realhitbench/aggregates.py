@@ -73,7 +73,7 @@ def aggregate(samples: Iterable[Sample]) -> dict[str, Row]:
     rows: defaultdict[str, Row] = defaultdict(Row)
     values: defaultdict[str, defaultdict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for sample in samples:
-        for name in (sample.question_type or _WITHOUT_TYPE, OVERALL):
+        for name in {sample.question_type or _WITHOUT_TYPE, OVERALL}:
             _count(rows[name], sample)
             for metric, value in _values(sample):
                 values[name][metric].append(value)
@@ -102,7 +102,8 @@ def _count(row: Row, sample: Sample) -> None:
 def _values(sample: Sample) -> Iterable[tuple[str, float]]:
     for metric, value in sample.metrics.items():
         if sample.kind is Kind.CHART:
-            yield metric, 100.0 * (value is True)
+            # Some stored a truth value as its word.
+            yield metric, 100.0 * (value is True or value == "True")
         elif (given := number(value)) is not None:
             yield metric, given
 

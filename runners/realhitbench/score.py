@@ -18,17 +18,19 @@ from pathlib import Path
 from typing import Any
 
 from hitui_runners.errors import RunnerError
+from hitui_runners.look import is_file
 from hitui_runners.output import complain, warn
 from hitui_runners.realhitbench.aggregates import aggregate
 from hitui_runners.realhitbench.check import REPORT, Check, check_file, check_report, torn_line
 from hitui_runners.realhitbench.rescoring import Notes, Sample, Scorer, sample_of, usable
 from hitui_runners.realhitbench.results import Result, TaskId, Unreadable, load_content, merge
 from hitui_runners.realhitbench.score_words import (
+    as_json,
+    as_lines,
     check_as_object,
     check_lines,
     one_line,
-    print_json,
-    print_lines,
+    put_out,
     total_line,
     unit_lines,
 )
@@ -40,6 +42,13 @@ from hitui_runners.realhitbench.units import Unit, read_units, units_of
 def main(words: Sequence[str]) -> int:
     """The program; returns its exit status."""
     arguments = _arguments(words)
+    try:
+        return _run(arguments)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _run(arguments: argparse.Namespace) -> int:
     run = ScoreRun(as_json=arguments.json)
     try:
         units = [unit for path in arguments.path for unit in units_of(path, run.refuse)]
@@ -54,8 +63,6 @@ def main(words: Sequence[str]) -> int:
             run.score(units)
     except RunnerError as error:
         run.refuse(str(error))
-    except KeyboardInterrupt:
-        return 130
     return int(run.failed)
 
 
@@ -79,6 +86,7 @@ class ScoreRun:
         self._json = as_json
         self._scorer = Scorer()
         self._incomplete = False
+        self._full = False
 
     def refuse(self, line: str) -> None:
         """Says what cannot be done; the rest is."""
@@ -102,17 +110,17 @@ class ScoreRun:
             report = folder / REPORT
             made_of = next((check for check in reversed(found) if check.means), None)
             made_of = made_of or (found[-1] if found else None)
-            if made_of is not None and report.is_file():
+            if made_of is not None and is_file(report):
                 check_report(made_of, report, self._scorer)
             for check in found:
                 checks[check.path] = check
                 self.failed |= not check.passed
                 if not self._json:
-                    print_lines(check_lines(check))
+                    self._put_out(as_lines(check_lines(check)))
         if self._json:
-            print_json([check_as_object(check) for check in checks.values()])
+            self._put_out(as_json([check_as_object(check) for check in checks.values()]))
         elif checks:
-            print_lines([total_line(list(checks.values()))])
+            self._put_out(as_lines([total_line(list(checks.values()))]))
 
     def score(self, units: Sequence[Unit]) -> None:
         """Scores each unit and writes its scores beside it."""
@@ -122,7 +130,7 @@ class ScoreRun:
             if report is not None:
                 reports.append(report)
         if self._json:
-            print_json(reports)
+            self._put_out(as_json(reports))
 
     def _checked(self, path: Path) -> Check | None:
         try:
@@ -153,7 +161,7 @@ class ScoreRun:
         report = report_of(unit, rows, lines)
         written = self._write(unit, report, samples)
         if not self._json:
-            print_lines(unit_lines(unit, rows, lines, written))
+            self._put_out(as_lines(unit_lines(unit, rows, lines, written)))
         return {"name": unit.name, "scores_file": str(unit.scores), "written": written, **report}
 
     def _write(self, unit: Unit, report: dict[str, Any], samples: Sequence[Sample]) -> bool | None:
@@ -165,6 +173,16 @@ class ScoreRun:
         except RunnerError as error:
             self.refuse(str(error))
             return None
+
+    def _put_out(self, content: bytes) -> None:
+        """What was asked for; without room for it the call has failed, which is said once."""
+        if self._full:
+            return
+        try:
+            put_out(content)
+        except OSError as error:
+            self._full = True
+            self.refuse(f"cannot write: {error.strerror}; make room where the output goes")
 
     def _warn(self, line: str) -> None:
         warn(one_line(line))

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from hitui_runners.output import named, say
+from hitui_runners.output import named
 from hitui_runners.realhitbench.aggregates import METRICS, OVERALL, Difference, Row
 from hitui_runners.realhitbench.check import Check
 from hitui_runners.realhitbench.rescoring import JUDGE_METRIC
@@ -22,7 +22,7 @@ _MOST_SHOWN = 5
 def unit_lines(unit: Unit, rows: Mapping[str, Row], notes: Sequence[str], written: bool | None) -> list[str]:
     """Head, means by question type, and what is to be said of them."""
     overall = rows.get(OVERALL, Row())
-    lines = [f"{unit.name}: {overall.results} results, {overall.failed} failed (each counts as 0)"]
+    lines = [f"{unit.name}: {_some(overall.results, 'result')}, {overall.failed} failed (each counts as 0)"]
     lines += [f"  {line}" for line in _table(rows)] if rows else []
     lines += [f"  {line}" for line in _without_scores(overall)]
     lines += [f"  {note}" for note in notes]
@@ -47,11 +47,15 @@ def _table(rows: Mapping[str, Row]) -> list[str]:
     ]
 
 
+def _some(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
 def _without_scores(overall: Row) -> list[str]:
     lines = []
     if overall.unjudged:
         lines.append(
-            f"{overall.unjudged} results are unjudged: they wait for a judge model, and are in no mean"
+            f"unjudged: {_some(overall.unjudged, 'result')}, for which no judge was asked, in no mean"
         )
     if overall.charts_unscored:
         lines.append(
@@ -59,9 +63,7 @@ def _without_scores(overall: Row) -> list[str]:
             " Pass: both are left out"
         )
     elif overall.charts:
-        lines.append(
-            f"charts are not run here: ECR and Pass of the {overall.charts} are means of what is stored"
-        )
+        lines.append(f"charts are not run here: ECR and Pass are what is stored of {overall.charts}")
     return lines
 
 
@@ -71,7 +73,7 @@ def check_lines(check: Check) -> list[str]:
         f"{count} {words}"
         for count, words in (
             (check.failed, "failed"),
-            (check.charts, "charts not run"),
+            (check.charts, "for charts, not run"),
             (check.unjudged, "not judged"),
             (check.not_stored, "without stored scores"),
         )
@@ -79,7 +81,8 @@ def check_lines(check: Check) -> list[str]:
     ]
     told = f" ({', '.join(besides)})" if besides else ""
     lines = [
-        f"{check.path}: {check.results} results{told}; {check.equal} of {check.compared} stored scores equal"
+        f"{check.path}: {_some(check.results, 'result')}{told}; "
+        f"{check.equal} of {check.compared} stored scores equal"
     ]
     lines += [
         f"  task {found.task}: {found.metric} is stored as {found.stored!r}, right is {found.right:.2f}"
@@ -108,7 +111,7 @@ def total_line(checks: Sequence[Check]) -> str:
     means = sum(check.means for check in checks)
     charts = sum(check.charts for check in checks)
     unexplained = sum(not difference.why for difference in wrong)
-    line = f"{len(checks)} files: {equal} of {compared} stored scores equal"
+    line = f"{_some(len(checks), 'file')}: {equal} of {compared} stored scores equal"
     if means:
         line += f"; {len(wrong)} of {means} stored means wrong"
         if wrong:
@@ -116,7 +119,7 @@ def total_line(checks: Sequence[Check]) -> str:
                 f", {unexplained} of them without an explanation" if unexplained else ", each explained above"
             )
     if charts:
-        line += f"; {charts} charts unscored: ECR and Pass are taken as stored"
+        line += f"; {_some(charts, 'chart')} unscored: ECR and Pass are taken as stored"
     return line
 
 
@@ -152,20 +155,23 @@ def check_as_object(check: Check) -> dict[str, Any]:
     }
 
 
-def print_lines(lines: Iterable[str]) -> None:
-    for line in lines:
-        say(one_line(line))
+def as_lines(lines: Iterable[str]) -> bytes:
+    """As a terminal may see them, in the encoding of stdout."""
+    text = "".join(f"{one_line(line)}\n" for line in lines)
+    return text.encode(sys.stdout.encoding if sys.stdout else "utf-8", errors="backslashreplace")
 
 
-def print_json(value: object) -> None:
+def as_json(value: object) -> bytes:
     """UTF-8 in any locale, and JSON for every reader."""
-    if sys.stdout is None:
-        return
-    with contextlib.suppress(OSError):
-        # Whoever reads it may have gone away.
-        sys.stdout.flush()
-        sys.stdout.buffer.write(encode(_plain(value), indent=2) + b"\n")
-        sys.stdout.buffer.flush()
+    return encode(_plain(value), indent=2) + b"\n"
+
+
+def put_out(content: bytes) -> None:
+    """Raises OSError where stdout takes no more; that whoever read it went away is no error."""
+    if sys.stdout is not None:
+        with contextlib.suppress(BrokenPipeError):
+            sys.stdout.buffer.write(content)
+            sys.stdout.buffer.flush()
 
 
 def one_line(text: str) -> str:

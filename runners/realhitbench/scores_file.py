@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from hitui_runners.errors import RunnerError
+from hitui_runners.look import is_file
 from hitui_runners.realhitbench.aggregates import OVERALL, Row
 from hitui_runners.realhitbench.rescoring import Sample
 from hitui_runners.realhitbench.results import MARK, encode
@@ -50,7 +51,8 @@ def write_scores(path: Path, report: Mapping[str, Any], samples: Sequence[Sample
     partial = path.with_name(f".{path.name}.{os.getpid()}.hitui-part")
     try:
         if os.path.lexists(path):
-            before = path.read_bytes()
+            # A pipe would be waited for without an end.
+            before = path.read_bytes() if is_file(path) else b""
             if before == content:
                 return False
             if not _is_ours(before):

@@ -118,8 +118,8 @@ class TestOddResults:
             "results whose Prediction is a number, compared as text: 1 (6)",
             "results whose Prediction is null, scored as empty answers: 1 (7)",
             "results whose Prediction is neither text nor number, not scored: 1 (8)",
-            "1 results are unjudged: they wait for a judge model, and are in no mean",
-            "charts are not run here: ECR and Pass of the 1 are means of what is stored",
+            "unjudged: 1 result, for which no judge was asked, in no mean",
+            "charts are not run here: ECR and Pass are what is stored of 1",
             f"written to {tmp_path / 'scores.json'}",
         ):
             assert line in lines
@@ -212,14 +212,17 @@ def test_scored_again_the_file_is_the_same_and_is_not_written(tmp_path: Path) ->
 
 def test_what_someone_else_wrote_is_left_as_it_is(tmp_path: Path) -> None:
     write(tmp_path / "results.json", [result(1)])
+    write(tmp_path / "piped" / "results.json", [result(1)])
     (tmp_path / "scores.json").write_text('{"mine": 1}')
+    os.mkfifo(tmp_path / "piped" / "scores.json")
     before = content(tmp_path)
     run = score(tmp_path)
     assert run.returncode == 1
-    assert run.stderr == (
-        f"error: {tmp_path}/scores.json: was not written by hitui and is left as it is; "
-        "move it away, then score again\n"
-    )
+    said = "was not written by hitui and is left as it is; move it away, then score again"
+    assert run.stderr.splitlines() == [
+        f"error: {tmp_path}/scores.json: {said}",
+        f"error: {tmp_path}/piped/scores.json: {said}",
+    ]
     assert "Overall" in run.stdout
     assert content(tmp_path) == before
 
@@ -255,7 +258,7 @@ def test_names_are_harmless_to_a_terminal(tmp_path: Path) -> None:
     assert run.returncode == 1
     assert "\x1b" not in run.stdout
     assert "\x07" not in run.stdout
-    assert "a\\x1b[2J\\nb/results.json: 1 results" in run.stdout
+    assert "a\\x1b[2J\\nb/results.json: 1 result; " in run.stdout
 
 
 def test_a_plan_names_configs_of_several_folders(tmp_path: Path) -> None:
@@ -284,6 +287,16 @@ def test_wrong_usage(tmp_path: Path) -> None:
     assert run.stderr == (
         f"error: {tmp_path}: holds no results (checkpoint.json, results.jsonl, results*.json)\n"
     )
+
+
+@pytest.mark.parametrize("options", [(), ("--check",), ("--json",)])
+def test_output_that_finds_no_room_is_one_line(options: tuple[str, ...], tmp_path: Path) -> None:
+    write(tmp_path / "results.json", [result(1)])
+    command = [sys.executable, str(RUNNERS), "score", str(tmp_path), *options]
+    with Path("/dev/full").open("w") as full:
+        run = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment())
+    assert run.returncode == 1
+    assert run.stderr == "error: cannot write: No space left on device; make room where the output goes\n"
 
 
 class TestCheck:
@@ -366,11 +379,11 @@ class TestCheck:
         run = score("--check", ".", cwd=tmp_path)
         assert run.returncode == 1
         assert run.stdout.splitlines() == [
-            "results.json: 2 results (1 charts not run); 1 of 1 stored scores equal",
+            "results.json: 2 results (1 for charts, not run); 1 of 1 stored scores equal",
             "  aggregate_metrics.csv: Overall, EM: stored 99.00, right 100.00: no known mistake gives that",
             "  aggregate_metrics.csv: Overall, Pass: stored 50.00, right 100.00: it divides by all 2 results"
             " instead of by the 1 charts",
-            "checkpoint.json: 2 results (1 charts not run); 1 of 1 stored scores equal",
+            "checkpoint.json: 2 results (1 for charts, not run); 1 of 1 stored scores equal",
             "2 files: 2 of 2 stored scores equal; 2 of 6 stored means wrong, 1 of them without an explanation;"
             " 2 charts unscored: ECR and Pass are taken as stored",
         ]
@@ -382,10 +395,10 @@ def samples(results: Sequence[Mapping[str, Any]]) -> list[Sample]:
 
 
 def test_rows_stand_in_the_order_of_the_benchmark_and_all_comes_last() -> None:
-    kinds = ["Visualization", "Zoo", "Data Analysis", "Fact Checking", ""]
+    kinds = ["Visualization", "Zoo", "Data Analysis", "Fact Checking", "", OVERALL]
     rows = aggregate(samples([result(number, QuestionType=kind) for number, kind in enumerate(kinds)]))
     assert list(rows) == ["Fact Checking", "Data Analysis", "Visualization", "(no type)", "Zoo", OVERALL]
-    assert rows[OVERALL].results == 5
+    assert rows[OVERALL].results == 6
 
 
 def test_means_of_a_type_that_no_result_has_are_named() -> None:
