@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from hitui.domain.jobs import Ended, JobRequest
+from hitui.domain.jobs import Ended, Ending, JobRequest
+from hitui.domain.schedule import Schedule
 from hitui.paths import RuntimePaths
 from hitui.supervisor.keeper import Keeper
 from hitui.supervisor.launches import Launches
+from hitui.supervisor.rows import End
 from hitui.supervisor.scheduler import Scheduler
 from hitui.supervisor.store import Store
 
@@ -21,7 +23,11 @@ def test_an_error_of_whoever_is_told_of_a_change_does_not_stop_the_queue(
     paths = RuntimePaths(tmp_path / "state", tmp_path / "runtime")
     paths.state.mkdir()
     store = Store(paths.database)
-    first, second = store.submit([JobRequest("no/config"), JobRequest("none/either")], {})
+    [before] = store.submit([JobRequest("stopped")], {})
+    # Neither can ever start.
+    never = Schedule(after_success=(before.id,))
+    first, second = store.submit([JobRequest("one"), JobRequest("other")], {}, never)
+    store.end(before.id, End(Ending.STOPPED))
 
     async def scene() -> None:
         told = asyncio.Event()
