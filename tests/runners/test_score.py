@@ -401,6 +401,12 @@ def test_rows_stand_in_the_order_of_the_benchmark_and_all_comes_last() -> None:
     assert rows[OVERALL].results == 6
 
 
+def test_a_chart_passes_where_true_is_stored_as_value_or_word() -> None:
+    passes = (True, "True", False, "False", "None")
+    rows = aggregate(samples([chart(number, True, passed) for number, passed in enumerate(passes)]))
+    assert rows["Visualization"].rounded() == {"Pass": 40.0, "ECR": 100.0}
+
+
 def test_means_of_a_type_that_no_result_has_are_named() -> None:
     found = differences(
         {"Zoo": {"EM": 3.0, "Seconds": 4}}, samples([result(1)]), samples([result(1)]), ["EM"]
