@@ -24,6 +24,7 @@ from hitui_runners.output import complain, say, warn
 from hitui_runners.realhitbench.arguments import parse_arguments
 from hitui_runners.realhitbench.asking import Asker, RecoveryRules
 from hitui_runners.realhitbench.evaluation import Evaluation
+from hitui_runners.realhitbench.order import by_beginning
 from hitui_runners.realhitbench.plan import PlannedConfig, config_of_options, read_plan
 from hitui_runners.realhitbench.prompts import BenchmarkPrompts, OwnPrompts
 from hitui_runners.realhitbench.questions import InputFiles, Question, load_questions
@@ -83,6 +84,7 @@ def prepare(
             resume=arguments.resume,
             at_most=arguments.max_queries,
         )
+        chosen = by_beginning(chosen, prompts, inputs)
     except RunnerError:
         store.close()
         raise
