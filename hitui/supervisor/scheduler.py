@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
-from pathlib import Path
 
-from hitui.adapters.executors.base import Launch
 from hitui.adapters.executors.locks import lock_gpus, release
-from hitui.adapters.processes import JOB_VARIABLE, Process, alive, boot_id
+from hitui.adapters.processes import Process, alive, boot_id
 from hitui.domain.claims import Claim
 from hitui.domain.gpus import GpuSnapshot
 from hitui.domain.jobs import Ending, Job, JobRequest
@@ -31,8 +28,9 @@ from hitui.errors import HituiError, LaunchError, NoSuchName, SettingsError
 from hitui.paths import RuntimePaths, gpu_lock_home
 from hitui.supervisor.gpu_news import GpuNews
 from hitui.supervisor.joining import Joined, Part, can_join
-from hitui.supervisor.keeper import STOP_GRACE, Keeper
+from hitui.supervisor.keeper import Keeper
 from hitui.supervisor.launches import Launches, NoRunner, UnreadableResults
+from hitui.supervisor.preparing import EVENTS, prepare
 from hitui.supervisor.round import Round
 from hitui.supervisor.rows import End
 from hitui.supervisor.store import Store
@@ -332,34 +330,15 @@ class Scheduler:
         locks: list[int],
     ) -> bool:
         """False: it, or one that was to join it, was stopped, paused or changed meanwhile."""
-        folder = self._paths.job(job.id)
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        first = together.parts[0]
-        ids, ids_file, plan_file = first.ids, folder / "ids.json", None
-        if len(together.parts) > 1 or job.request.also:
-            plan_file = folder / "plan.json"
-            _write_json(plan_file, await asyncio.to_thread(self._launches.plan, together.parts))
-        elif ids is not None:
-            _write_json(ids_file, {"ids": list(ids)})
-        command = await asyncio.to_thread(
-            self._launches.command,
-            first.request,
-            ids,
-            ids_file,
+        launch = await asyncio.to_thread(
+            prepare,
+            self._launches,
+            job,
+            together.parts,
             gpus,
             self._store.environment(job.id),
-            plan_file,
-        )
-        log, events = folder / "log", folder / "events.jsonl"
-        marker = self._keeper.marker(job.id)
-        launch = Launch(
-            folder=folder,
-            marker=marker,
-            argv=command.argv,
-            environment=command.environment | {JOB_VARIABLE: marker, "HITUI_EVENTS": str(events)},
-            cwd=command.cwd,
-            log=log,
-            grace=STOP_GRACE,
+            self._paths.job(job.id),
+            self._keeper.marker(job.id),
         )
         paused = group_wait(job.schedule.group, Standing(time.time(), self._store.queue()))
         unchanged = all(self._store.job(one.id) == one for one in (job, *joining))
@@ -370,8 +349,8 @@ class Scheduler:
             job.id,
             gpus,
             boot_id(),
-            log=log,
-            events=events,
+            log=launch.log,
+            events=launch.folder / EVENTS,
             task_count=None if None in counts else sum(count or 0 for count in counts),
             joined=together.jobs,
             memory=need.memory,
@@ -395,9 +374,3 @@ class Scheduler:
 def sharers(paths: RuntimePaths) -> str:
     """Whose jobs may share a GPU: this user's of this workspace."""
     return f"{os.getuid()}-{paths.runtime.name}"
-
-
-def _write_json(path: Path, value: Mapping[str, object]) -> None:
-    beside = path.with_name(f"{path.name}.{os.getpid()}")
-    beside.write_text(json.dumps(value), encoding="utf-8")
-    beside.replace(path)
