@@ -1,7 +1,9 @@
 """Questions put to the engine one after the other, or several at a time, each by a thread of its own.
 
 Signals, results and event lines belong to the main thread. The other threads only ask: what comes of a question
-waits until the main thread takes it, and a stop that comes meanwhile takes what waits before it goes on.
+waits until the main thread takes it, and a stop that comes meanwhile takes what waits before it goes on. No thread
+begins another question before its last one was taken: however fast the engine is and however slow the disk, a kill
+costs no more than the questions that were being asked.
 """
 
 from __future__ import annotations
@@ -11,11 +13,15 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 from hitui_runners.realhitbench.asking import Outcome
 from hitui_runners.realhitbench.questions import Question
 from hitui_runners.stopping import StopSignals
+
+LOOK_SECONDS = 0.5
+"""After so long the main thread wakes by itself: a system may hand a signal to another thread, which does not wake
+the one that Python lets answer it."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +55,15 @@ def ask_at_once(
     Raises what `ask` or `take` raises, and Stopped. Answers that had come by then are taken first, except where
     `take` itself failed. Questions still with the engine then are not waited for: closing it ends their threads.
     """
-    crowd = _Crowd(questions, ask)
+    crowd = _Crowd(questions, ask, min(at_once, len(questions)))
     taking = False
     try:
-        working = crowd.start(min(at_once, len(questions)))
+        working = crowd.start()
         while working:
-            crowd.bell.get()
+            try:
+                crowd.bell.get(timeout=LOOK_SECONDS)
+            except Empty:
+                continue
             with signals.held():
                 arrival = crowd.arrived.popleft()
                 if isinstance(arrival, BaseException):
@@ -65,6 +74,8 @@ def ask_at_once(
                 taking = True
                 take(arrival)
                 taking = False
+                if arrival.is_last:
+                    crowd.go_on()
     except BaseException:
         crowd.dismiss()
         if not taking:
@@ -77,24 +88,32 @@ def ask_at_once(
 class _Crowd:
     """Threads that ask, and what they have brought."""
 
-    def __init__(self, questions: Sequence[Question], ask: Ask) -> None:
+    def __init__(self, questions: Sequence[Question], ask: Ask, size: int) -> None:
         self._waiting = deque(questions)
         self._ask = ask
+        self._size = size
+        self._free = threading.Semaphore(size)
+        """How many more questions may be begun before the outcome of one is taken."""
         self.arrived: deque[Attempt | BaseException | None] = deque()
         """Attempts; what ended a thread; None for one that found nothing left to ask."""
         self.bell: SimpleQueue[None] = SimpleQueue()
         """Rings once for each arrival, behind it: who was interrupted between the two loses none."""
 
-    def start(self, threads: int) -> int:
-        """Starts so many, and returns their number."""
-        for number in range(threads):
+    def start(self) -> int:
+        """Starts the threads, and returns their number."""
+        for number in range(self._size):
             # Daemons: one that waits for the engine for ever must not keep the process from its end.
             threading.Thread(target=self._work, name=f"asking-{number}", daemon=True).start()
-        return threads
+        return self._size
+
+    def go_on(self) -> None:
+        """The outcome of a question was taken: another may be begun."""
+        self._free.release()
 
     def dismiss(self) -> None:
-        """No further question is begun."""
+        """No further question is begun; threads that wait for one end."""
         self._waiting.clear()
+        self._free.release(self._size)
 
     def drain(self) -> list[Attempt]:
         """The attempts that have come and were not taken."""
@@ -108,6 +127,7 @@ class _Crowd:
     def _work(self) -> None:
         try:
             while True:
+                self._free.acquire()
                 try:
                     question = self._waiting.popleft()
                 except IndexError:
