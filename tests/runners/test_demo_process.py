@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.runners.conftest import PLAIN_PYTHON, RUNNERS, Runner, environment
-from tests.tools.benchmark import png_head
+from tests.tools.benchmark import harbours, png_head
 from tests.tools.eventually import eventually
 
 KEYS = ["id", "FileName", "QuestionType", "SubQType", "Question", "Reference", "Prediction", "Metrics"]
@@ -168,7 +168,8 @@ def test_failures_are_those_of_real_runs(runner: Runner) -> None:
     ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR1, 75)]
 )
 def test_a_signal_stops_it_at_once_and_nothing_is_lost(runner: Runner, number: int, status: int) -> None:
-    process = runner.start("--demo-seconds", "1")
+    runner.benchmark = harbours(runner.benchmark.folder, 24)
+    process = runner.start("--demo-seconds", "0.2")
     runner.wait_for_tasks(1)
     process.send_signal(number)
     process.communicate(timeout=60)
@@ -177,11 +178,11 @@ def test_a_signal_stops_it_at_once_and_nothing_is_lost(runner: Runner, number: i
     done = [event["id"] for event in runner.events if event["event"] == "task"]
     assert [result["id"] for result in runner.journal] == done
     assert runner.snapshot["processed_ids"] == done
-    assert len(done) < 6
+    assert len(done) < 24
     assert runner.events[-1]["exit"] == status
 
     runner.run("--resume")
-    assert [result["id"] for result in runner.journal] == [1, 2, 3, 4, 5, 6]
+    assert [result["id"] for result in runner.journal] == list(range(1, 25))
 
 
 def test_a_signal_while_loading_stops_it(runner: Runner) -> None:
@@ -231,7 +232,8 @@ def test_memory_is_claimed_on_the_gpu_that_was_given_and_given_back(runner: Runn
     every = [{"index": n, "uuid": f"GPU-{n}", "memory_total": 80 * 2**30} for n in range(2)]
     (gpus / "gpus.json").write_text(json.dumps({"driver": "simulated", "gpus": every}))
     runner.env = {"HITUI_SIMULATED_GPUS": str(gpus), "CUDA_VISIBLE_DEVICES": "GPU-1"}
-    process = runner.start("--demo-seconds", "1")
+    runner.benchmark = harbours(runner.benchmark.folder, 24)
+    process = runner.start("--demo-seconds", "0.2")
     runner.wait_for_tasks(1)
 
     claim: dict[str, Any] = json.loads((gpus / "claims" / f"{process.pid}.json").read_text())
