@@ -107,7 +107,7 @@ def _examine_runner(settings: Settings, name: str, runner: RunnerSettings) -> It
         cwd = settings.path(runner.cwd) if runner.cwd is not None else settings.root
         yield _program(name, runner.command[0], cwd)
         return
-    if runner.model is not None:
+    if runner.model is not None and runner.model_is_a_folder:
         yield _model(name, settings.path(runner.model))
     python = sys.executable
     if runner.python is not None:

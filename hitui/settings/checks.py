@@ -14,6 +14,7 @@ from hitui.errors import SettingsError
 from hitui.settings.values import (
     CONFIG_KINDS,
     ENGINES,
+    OF_A_SERVER,
     PLACEHOLDERS,
     RECOVERIES,
     ConfigSettings,
@@ -94,7 +95,8 @@ class _Checks:
             if not any(runner.command[:1]):
                 self._refuse(where, "command is empty; name the program and its arguments")
             self._paths(f"{where} command", runner.command[0])
-        for key in ("python", "model", "prompts", "cwd"):
+        paths = ("python", "prompts", "cwd", *(("model",) if runner.model_is_a_folder else ()))
+        for key in paths:
             self._paths(f"{where} {key}", getattr(runner, key))
         for variable in runner.env:
             if not variable or "=" in variable:
@@ -102,8 +104,9 @@ class _Checks:
         self._one_of(f"{where} engine", runner.engine, ENGINES)
         if runner.engine == "transformers" and runner.model is None:
             self._refuse(where, "engine 'transformers' needs model, the folder of the model")
+        self._check_server(where, runner)
         self._size(f"{where} min_free", runner.min_free)
-        for key in ("gpus", "shards", "max_input_tokens", "max_new_tokens"):
+        for key in ("gpus", "shards", "concurrency", "max_input_tokens", "max_new_tokens"):
             self._from_one_on(f"{where} {key}", getattr(runner, key))
         self._check_ladder(where, runner)
         for key in ("recovery", "max_rungs", "recovery_gpus"):
@@ -118,6 +121,33 @@ class _Checks:
                     self._refuse(
                         f"{where} command", f"{{{name}}} is not known; {nearest(name, PLACEHOLDERS)}"
                     )
+
+    def _check_server(self, where: str, runner: RunnerSettings) -> None:
+        if runner.engine != "openai":
+            for key in OF_A_SERVER:
+                if getattr(runner, key) is not None:
+                    self._refuse(f"{where} {key}", "only the engine 'openai' asks a server")
+            return
+        if runner.base_url is None:
+            self._refuse(where, "engine 'openai' needs base_url, such as \"http://localhost:8000/v1\"")
+        if not re.match("https?://[^/]", runner.base_url):
+            self._refuse(
+                f"{where} base_url",
+                f"an address such as http://localhost:8000/v1 is expected, not {runner.base_url!r}",
+            )
+        if runner.model is not None and not runner.model.strip():
+            self._refuse(f"{where} model", "the name is empty; leave the key out if the server has only one")
+        if runner.api_key_env is not None and not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", runner.api_key_env):
+            # It may be the key itself, which belongs on no screen.
+            self._refuse(
+                f"{where} api_key_env", "the name of the variable that holds the key is expected, not the key"
+            )
+        for key in ("timeout", "patience"):
+            text = getattr(runner, key)
+            if text is not None:
+                self._duration(f"{where} {key}", text)
+                if not parse_duration(text):
+                    self._refuse(f"{where} {key}", f"more than no time is expected, not {text}")
 
     def _check_ladder(self, where: str, keys: RunnerSettings | ConfigSettings) -> None:
         self._one_of(f"{where} recovery", keys.recovery, RECOVERIES)

@@ -12,7 +12,9 @@ import msgspec
 from hitui.domain.notices import USUAL_KINDS
 from hitui.domain.units import parse_duration, parse_size
 
-ENGINES = ("transformers", "demo")
+ENGINES = ("transformers", "openai", "demo")
+OF_A_SERVER = ("base_url", "api_key_env", "concurrency", "timeout", "patience")
+"""Keys of a runner whose engine is `openai`."""
 PLACEHOLDERS = (
     "name", "modality", "format", "ids", "ids_file", "output", "questions", "data", "model", "gpus"
 )  # fmt: skip
@@ -121,6 +123,17 @@ class RunnerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     engine: str | None = None
     python: str | None = None
     model: str | None = None
+    """The folder of the model; for `openai` its name on the server, None: the only one there is."""
+    base_url: str | None = None
+    """Of the server, such as `http://localhost:8000/v1`; this and the next four are of the engine `openai`."""
+    api_key_env: str | None = None
+    """The variable that holds the server's key, never the key; None: it needs none."""
+    concurrency: int | None = None
+    """How many prompts the server is asked at once; None: 8."""
+    timeout: str | None = None
+    """How long one answer may take; None: 10 minutes."""
+    patience: str | None = None
+    """How long a server is asked again that is busy or not there; None: 5 minutes."""
     prompts: str | None = None
     """Folder or file of the benchmark's own prompts, read as literals; None: our wording."""
     max_input_tokens: int | None = None
@@ -129,7 +142,7 @@ class RunnerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cwd: str | None = None
     env: dict[str, str] = {}
     min_free: str | None = None
-    """Free memory that a GPU needs for it; None: `[gpus] min_free`. `0B`: it needs no GPU."""
+    """Free memory that a GPU needs for it; None: `[gpus] min_free`, and nothing for `openai`. `0B`: it needs no GPU."""
     gpus: int = 1
     """How many GPUs one job of it takes."""
     shards: int = 1
@@ -142,6 +155,19 @@ class RunnerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How many GPUs tasks get that ran out of memory in each of them on fewer; None: no more than ever."""
     share: bool = False
     """Whether it may share a GPU with other jobs of this workspace that say so too."""
+
+    @property
+    def model_is_a_folder(self) -> bool:
+        """Whether `model` is a path, and not a server's name for it."""
+        return self.engine != "openai"
+
+    @property
+    def timeout_seconds(self) -> float | None:
+        return None if self.timeout is None else parse_duration(self.timeout)
+
+    @property
+    def patience_seconds(self) -> float | None:
+        return None if self.patience is None else parse_duration(self.patience)
 
     @property
     def takes_shards(self) -> bool:

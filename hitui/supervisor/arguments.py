@@ -80,6 +80,7 @@ def own_runner(
     options = {
         "engine": runner.engine,
         "model": values["model"],
+        **server_options(runner),
         "questions": values["questions"],
         "data": values["data"],
         **(single if plan_file is None else {"plan": str(plan_file)}),
@@ -97,6 +98,17 @@ def own_runner(
         for folder in elsewhere(config, values["output"]):
             argv += ["--earlier", folder]
     return (*argv, "--resume")
+
+
+def server_options(runner: RunnerSettings) -> dict[str, str | None]:
+    """What is said of the server that a runner asks, as options of our own runner."""
+    return {
+        "base-url": runner.base_url,
+        "api-key-env": runner.api_key_env,
+        "concurrency": text_or_none(runner.concurrency),
+        "timeout": text_or_none(runner.timeout_seconds),
+        "patience": text_or_none(runner.patience_seconds),
+    }
 
 
 def ladder_options(settings: Settings, config: Config) -> dict[str, str | None]:
@@ -138,6 +150,13 @@ def located(
 def program_of(settings: Settings, text: str) -> str:
     """A path of `hitui.toml` made absolute; a bare name as it is, to be looked up."""
     return str(settings.path(text)) if "/" in text or text.startswith("~") else text
+
+
+def model_of(settings: Settings, runner: RunnerSettings) -> str | None:
+    """What the runner is told of its model: a folder, or a server's name for it."""
+    if runner.model is None or not runner.model_is_a_folder:
+        return runner.model
+    return str(settings.path(runner.model))
 
 
 def text_or_none(value: object) -> str | None:

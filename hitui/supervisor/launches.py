@@ -36,6 +36,7 @@ from hitui.supervisor.arguments import (
     insists,
     ladder_options,
     located,
+    model_of,
     own_runner,
     program_of,
     text_or_none,
@@ -307,7 +308,7 @@ class Launches:
             else shard_folder(config.output, request.shard.number),
             "questions": text_or_none(catalogue.questions_file),
             "data": text_or_none(catalogue.data_folder),
-            "model": None if runner.model is None else str(settings.path(runner.model)),
+            "model": model_of(settings, runner),
             "gpus": ",".join(gpus),
         }
         if runner.command is not None:
@@ -366,7 +367,12 @@ def _check_runner(
                 f"{where} env: {name} decides which GPUs a runner sees, so hitui alone sets it;"
                 " remove it, and choose GPUs with --gpus or [gpus] exclude"
             )
-    for key in ("model", "prompts", "cwd"):
+    if runner.api_key_env is not None and not environment.get(runner.api_key_env, "").strip():
+        raise LaunchError(
+            f"{where} api_key_env: the variable {runner.api_key_env} is not set where this was asked for;"
+            " export it there"
+        )
+    for key in ("model", "prompts", "cwd") if runner.model_is_a_folder else ("prompts", "cwd"):
         text = getattr(runner, key)
         if text is not None and not settings.path(text).exists():
             raise LaunchError(f"{where} {key}: {settings.path(text)} does not exist; correct the path")

@@ -10,7 +10,7 @@ from hitui.adapters.gpus import chosen_kind
 from hitui.domain.configs import Config
 from hitui.domain.jobs import JobRequest
 from hitui.domain.placement import GpuRules, Need
-from hitui.settings import Settings
+from hitui.settings import RunnerSettings, Settings
 
 
 def gpu_rules(settings: Settings) -> GpuRules:
@@ -25,8 +25,8 @@ def gpu_rules(settings: Settings) -> GpuRules:
 def need_of(settings: Settings, config: Config, request: JobRequest | None = None) -> Need:
     """What a job of this config asks of the GPUs; with a request, this one.
 
-    The demo engine computes nothing: unless the settings say what it needs, it asks for a GPU only where
-    GPUs are simulated.
+    Unless the settings say what they need, two engines ask for no GPU: a server's client, and the demo engine,
+    which computes nothing, except where GPUs are simulated.
     """
     runner = settings.runners.get(config.runner or "")
     declared = settings.declared(config.name)
@@ -34,10 +34,14 @@ def need_of(settings: Settings, config: Config, request: JobRequest | None = Non
     gpus = gpus if declared.gpus is None else declared.gpus
     share = share if declared.share is None else declared.share
     says = declared.min_free is not None or (runner is not None and runner.min_free is not None)
-    if runner is not None and runner.engine == "demo" and not says and chosen_kind() != "simulated":
+    if runner is not None and not says and _computes_elsewhere(runner):
         return Need(0)
     need = Need(settings.min_free_bytes(config.name, config.runner), gpus, share)
     return need if request is None else need_of_request(need, request)
+
+
+def _computes_elsewhere(runner: RunnerSettings) -> bool:
+    return runner.engine == "openai" or (runner.engine == "demo" and chosen_kind() != "simulated")
 
 
 def need_of_request(need: Need, request: JobRequest) -> Need:

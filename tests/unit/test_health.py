@@ -139,6 +139,11 @@ def test_a_runner_with_everything_in_place_is_well(tmp_path: Path) -> None:
     assert levels(runner_findings(tmp_path, runner)) == [("runner mine", Level.OK)] * 2
 
 
+def test_a_model_behind_a_server_is_no_folder(tmp_path: Path) -> None:
+    runner = RunnerSettings(engine="openai", base_url="http://localhost:1/v1", model="harbours/7b")
+    assert levels(runner_findings(tmp_path, runner)) == [("runner mine", Level.OK)]
+
+
 @pytest.mark.parametrize(
     ("runner", "words"),
     [

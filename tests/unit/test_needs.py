@@ -24,6 +24,13 @@ share = true
 min_free = "10GiB"
 [runner.shown]
 engine = "demo"
+[runner.asked]
+engine = "openai"
+base_url = "http://localhost:8000/v1"
+[runner.beside]
+engine = "openai"
+base_url = "http://localhost:8000/v1"
+min_free = "10GiB"
 [[config]]
 name = "g/one"
 runner = "large"
@@ -50,6 +57,8 @@ share = true
         ("m/image", "large", Need(20 * GIB, 4, True)),
         ("found", None, Need(20 * GIB)),
         ("found", "shown", Need(0)),
+        ("found", "asked", Need(0)),
+        ("found", "beside", Need(10 * GIB)),
     ],
 )
 def test_the_nearest_word_holds(

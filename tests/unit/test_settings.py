@@ -13,6 +13,8 @@ from hitui.paths import find_workspace
 from hitui.settings import CONFIG_KINDS, ENGINES, load_settings
 from hitui.supervisor.rules import retry_rules, watch_rules
 
+OF_A_SERVER = "[runner.a]\nengine = 'openai'\nbase_url = 'http://localhost:8000/v1'\n"
+
 
 def write(folder: Path, text: str) -> Path:
     file = folder / "hitui.toml"
@@ -146,6 +148,23 @@ def test_the_outline_of_the_interfaces_is_accepted(tmp_path: Path) -> None:
         ("[[config]]\nname = 'a'\nresume = 1\n", "resume: true or false is expected, not a whole number"),
         ("[runner.a]\nengine = 'transfomers'\nmodel = 'm'\n", "did you mean 'transformers'?"),
         ("[runner.a]\nengine = 'transformers'\n", "needs model"),
+        ("[runner.a]\nengine = 'openai'\n", "[runner.a]: engine 'openai' needs base_url"),
+        (
+            "[runner.a]\nengine = 'openai'\nbase_url = 'localhost:8000'\n",
+            "[runner.a] base_url: an address such",
+        ),
+        (OF_A_SERVER + "concurrency = 0\n", "[runner.a] concurrency: a number from 1 on is expected"),
+        (OF_A_SERVER + "timeout = '90'\n", "[runner.a] timeout: a time with its unit"),
+        (OF_A_SERVER + "patience = '0s'\n", "[runner.a] patience: more than no time is expected, not 0s"),
+        (OF_A_SERVER + "model = ' '\n", "[runner.a] model: the name is empty; leave the key out"),
+        (
+            OF_A_SERVER + "api_key_env = 'sk-123'\n",
+            "[runner.a] api_key_env: the name of the variable that holds the key is expected, not the key",
+        ),
+        (
+            "[runner.a]\nengine = 'demo'\ntimeout = '5s'\n",
+            "[runner.a] timeout: only the engine 'openai' asks a server",
+        ),
         ("[runner.a]\n", "either engine (ours) or command"),
         ("[runner.a]\ncommand = []\n", "command is empty"),
         ("[[config]]\nname = 'a'\nrunner = 'b'\n", "[[config]] 'a' runner: 'b' is not known"),

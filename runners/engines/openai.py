@@ -1,0 +1,388 @@
+"""Any server that speaks OpenAI's chat completions (vLLM, SGLang, llama.cpp, …), asked several prompts at once.
+
+Nothing but the standard library is needed; pictures are scaled where Pillow is installed. The server has the
+tokenizer, so prompts are counted by what it has said of others: where a table must be cut, the result is within
+the budget by estimate only, and its `Recovery` says `estimated`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import io
+import math
+import os
+import re
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hitui_runners.engines.base import Engine, Prompt, Reply, TaskFailed, image_too_large, text_too_large
+from hitui_runners.engines.demo import PIXELS_PER_TOKEN, png_size
+from hitui_runners.engines.json_server import JsonServer, Refused, TooSlow
+from hitui_runners.engines.truncation import TokenizedTable, note
+from hitui_runners.errors import EngineLost, RunnerError
+from hitui_runners.output import say
+
+CHARACTERS_PER_TOKEN = 2.0
+"""Of a prompt with a table, until the server has said it; tables are full of digits and marks."""
+MOST_SECONDS = 7 * 24 * 3600.0
+TOO_LONG = re.compile(
+    r"context[ _](?:length|window|size)|max(?:imum)?[ _](?:model|prompt|input)[ _]len|prompt is too long"
+    r"|input is too long|too many tokens|reduce the length|exceed_context|max_tokens must be at least 1, got -",
+    re.IGNORECASE,
+)
+"""How servers say that a prompt has more tokens than they take."""
+PROMPT_TOKENS = tuple(
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        r"\b(\d{1,12}) in (?:the messages|your prompt)",
+        r"\b(\d{1,12}) tokens from the input",
+        r"\b(\d{1,12})\W{1,2}(?:inputs|input tokens|prompt tokens)",
+        r"\b(?:input|prompt|request) \((?:length )?(\d{1,12})\b",
+        r"\b(?:resulted in|contains|too long:) (\d{1,12}) tokens",
+        r"\brequested (\d{1,12}) tokens",
+    )
+)
+"""Where they say how many; the first that fits counts."""
+OUT_OF_MEMORY = re.compile(r"out of memory", re.IGNORECASE)
+_MARK = re.compile(r"<(\|\w+\|>)")
+
+
+class OpenAIEngine(Engine):
+    """A model behind a server."""
+
+    name = "openai"
+
+    def __init__(
+        self,
+        server: JsonServer,
+        model: str | None,
+        at_once: int,
+        max_input_tokens: int,
+        max_new_tokens: int,
+        max_pixels: int | None,
+    ) -> None:
+        self.at_once = at_once
+        self._server = server
+        self._model = model
+        self._max_input_tokens = max_input_tokens
+        self._max_new_tokens = max_new_tokens
+        self._max_pixels = max_pixels
+        self._counts = _TokenCounts()
+
+    @classmethod
+    def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument(
+            "--base-url",
+            metavar="URL",
+            help="of the server, such as http://localhost:8000/v1; --model is its name there",
+        )
+        parser.add_argument(
+            "--api-key-env",
+            metavar="NAME",
+            help="the variable of the environment that holds the server's key",
+        )
+        parser.add_argument(
+            "--concurrency",
+            type=int,
+            default=8,
+            metavar="N",
+            help="prompts that are asked at once (default 8)",
+        )
+        parser.add_argument(
+            "--timeout", type=float, default=600.0, metavar="S", help="seconds for one answer (default 600)"
+        )
+        parser.add_argument(
+            "--patience",
+            type=float,
+            default=300.0,
+            metavar="S",
+            help="seconds for which a server is asked again that is busy or not there (default 300)",
+        )
+        parser.add_argument(
+            "--max-pixels", type=int, metavar="N", help="scale images down to this many pixels; needs Pillow"
+        )
+
+    @classmethod
+    def from_arguments(cls, arguments: argparse.Namespace) -> OpenAIEngine:
+        if arguments.base_url is None:
+            raise RunnerError("--engine openai needs --base-url, such as http://localhost:8000/v1")
+        for option in ("concurrency", "max_pixels"):
+            number = getattr(arguments, option)
+            if number is not None and number < 1:
+                raise RunnerError(
+                    f"--{option.replace('_', '-')}: a number from 1 on is expected, not {number}"
+                )
+        for option in ("timeout", "patience"):
+            if not 0 < getattr(arguments, option) <= MOST_SECONDS:
+                raise RunnerError(
+                    f"--{option}: seconds above 0 are expected, at most {MOST_SECONDS:.0f},"
+                    f" not {getattr(arguments, option)}"
+                )
+        if arguments.max_pixels is not None and not _has_pillow():
+            raise RunnerError(f"--max-pixels: images cannot be scaled: install pillow in {sys.executable}")
+        key = _key(arguments.api_key_env)
+        return cls(
+            JsonServer(arguments.base_url, key, arguments.timeout, arguments.patience),
+            arguments.model,
+            arguments.concurrency,
+            arguments.max_input_tokens,
+            arguments.max_new_tokens,
+            arguments.max_pixels,
+        )
+
+    def load(self) -> None:
+        """Waits for the server, and asks for its models. Raises RunnerError and EngineLost."""
+        names: list[str] = []
+        try:
+            names = _names(self._server.get("/models"))
+        except TooSlow as error:
+            raise EngineLost(f"{self._server.url}: {error}") from error
+        except Refused as refused:
+            if refused.status in (401, 403):
+                raise self._lost(refused) from refused
+            # Not every server lists its models; whether it has this one shows at the first prompt.
+        if self._model is None:
+            if len(names) != 1:
+                listed = f"it lists {', '.join(names[:10])}" if names else "it lists none"
+                raise RunnerError(f"{self._server.url}: name the model by --model; {listed}")
+            self._model = names[0]
+        say(f"Asking {self._model} at {self._server.url}, up to {self.at_once} prompts at once")
+
+    def answer(self, prompt: Prompt) -> Reply:
+        recovery: dict[str, object] = {}
+        picture = None if prompt.image is None else _Picture(prompt.image)
+        content: str | list[dict[str, object]]
+        before_text = 0
+        if picture is not None:
+            picture.scale(self._most_pixels(picture, prompt.pixel_share), recovery)
+            before_text = picture.pixels // PIXELS_PER_TOKEN
+        text = self._text(prompt, before_text, recovery)
+        content = text if picture is None else [picture.part(), {"type": "text", "text": text}]
+        try:
+            value = self._server.post(
+                "/chat/completions",
+                {
+                    "model": self._model,
+                    "messages": [{"role": "user", "content": content}],
+                    "temperature": 0,
+                    "max_tokens": self._max_new_tokens,
+                },
+            )
+            reply = self._reply(value, recovery)
+        except (Refused, TooSlow) as error:
+            failure = self._failure(error, prompt, text, picture)
+            failure.recovery = recovery
+            raise failure from error
+        self._counts.learn(prompt, text, None if picture is not None else reply.input_tokens)
+        return reply
+
+    def close(self) -> None:
+        self._server.close()
+
+    def _text(self, prompt: Prompt, before_text: int, recovery: dict[str, object]) -> str:
+        """The words of the prompt, the table cut where they have more tokens than allowed, by estimate.
+
+        `before_text`: about how many tokens its picture takes.
+        """
+        before, table, after = map(_harmless, (prompt.before, prompt.table, prompt.after))
+        limit = min(self._max_input_tokens, prompt.max_input_tokens or self._max_input_tokens)
+        ratio = self._counts.characters_per_token(prompt)
+        around = before_text + math.ceil((len(before) + len(after)) / ratio)
+        uncut = around + math.ceil(len(table) / ratio)
+        if uncut <= limit or not table:
+            return before + table + after
+        if around > limit:
+            raise TaskFailed(
+                f"Input has about {around} tokens without its table, more than the {limit} allowed",
+                input_tokens=around,
+            )
+        cut = TokenizedTable(table, lambda texts: _even_starts(texts, ratio)).cut(
+            limit - around, math.ceil(len(note(len(table))) / ratio)
+        )
+        if cut.left_out:
+            recovery.update(max_input_tokens=limit, uncut_tokens=uncut, estimated=True)
+        return before + cut.text + after
+
+    def _most_pixels(self, picture: _Picture, share: float) -> int | None:
+        """How many the picture may have; None: as it is."""
+        most = self._max_pixels
+        if share != 1:
+            most = max(1, int(min(picture.pixels, most or picture.pixels) * share))
+        return most
+
+    def _reply(self, value: Any, recovery: Mapping[str, object]) -> Reply:
+        """Raises Refused where the answer holds none."""
+        if isinstance(value, dict) and value.get("error"):
+            # Gateways hand on in this form what the server behind them says.
+            message, details = self._server.error_in(value)
+            code = details.get("code")
+            raise Refused(code if isinstance(code, int) else None, message, details)
+        try:
+            text = value["choices"][0]["message"]["content"]
+        except (KeyError, IndexError, TypeError):
+            raise Refused(None, "its answer holds no choices with a message") from None
+        if isinstance(text, list):
+            text = "".join(str(part.get("text", "")) for part in text if isinstance(part, dict))
+        usage = value.get("usage")
+        usage = usage if isinstance(usage, dict) else {}
+        return Reply(
+            # None: it said something else than an answer, such as its reasoning until the tokens ran out.
+            text if isinstance(text, str) else "",
+            _count(usage.get("prompt_tokens")),
+            _count(usage.get("completion_tokens")),
+            recovery,
+        )
+
+    def _failure(
+        self, error: Refused | TooSlow, prompt: Prompt, text: str, picture: _Picture | None
+    ) -> TaskFailed:
+        """What is said of the task. Raises EngineLost where the others would fare no better."""
+        if isinstance(error, TooSlow):
+            return TaskFailed(f"Server: {error}", unexpected=True)
+        if error.status in (401, 403, 404) or (error.status is not None and error.status < 400):
+            raise self._lost(error)
+        if error.status == 413 or TOO_LONG.search(error.message) or OUT_OF_MEMORY.search(error.message):
+            tokens = _tokens_said(error)
+            if picture is not None:
+                return image_too_large(picture.size, tokens)
+            self._counts.learn(prompt, text, tokens)
+            return text_too_large(tokens or math.ceil(len(text) / self._counts.characters_per_token(prompt)))
+        status = "" if error.status is None else f"{error.status}: "
+        return TaskFailed(f"Server: {status}{error.message}", unexpected=True)
+
+    def _lost(self, refused: Refused) -> EngineLost:
+        mend = (
+            "name the variable that holds the key by --api-key-env"
+            if refused.status in (401, 403)
+            else "see --base-url, such as http://localhost:8000/v1, and --model"
+        )
+        return EngineLost(f"{self._server.url}: {refused.status}: {refused.message}; {mend}")
+
+
+class _TokenCounts:
+    """How many characters a token has, by what the server has said; for any number of threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._characters = 0
+        self._tokens = 0
+        self._of_task: dict[int | str, float] = {}
+        """Of those that did not fit: they are asked again, cut."""
+
+    def learn(self, prompt: Prompt, text: str, tokens: int | None) -> None:
+        """Takes in that this text, with nothing beside it, had so many tokens; None: it is not known."""
+        if not tokens or not prompt.table:
+            return
+        with self._lock:
+            self._characters += len(text)
+            self._tokens += tokens
+            self._of_task[prompt.task_id] = len(text) / tokens
+
+    def characters_per_token(self, prompt: Prompt) -> float:
+        """Of this prompt, as far as can be told: of the same one cut otherwise, of all, or none."""
+        with self._lock:
+            own = self._of_task.get(prompt.task_id)
+            if own is not None:
+                return own
+            return self._characters / self._tokens if self._tokens else CHARACTERS_PER_TOKEN
+
+
+class _Picture:
+    """A PNG file for one prompt. Raises TaskFailed where it is none, OSError where the disk does not give it."""
+
+    def __init__(self, path: Path) -> None:
+        self._name = path.name
+        self._content = path.read_bytes()
+        size = png_size(path)
+        if size is None:
+            raise TaskFailed(f"Image cannot be read: {path.name} is no PNG image")
+        self.size = self._sent = size
+        """(width, height) in pixels, of the file."""
+
+    @property
+    def pixels(self) -> int:
+        """Of what is sent."""
+        return self._sent[0] * self._sent[1]
+
+    def scale(self, most: int | None, recovery: dict[str, object]) -> None:
+        """Makes it have no more than `most` pixels. Raises TaskFailed where it cannot be decoded, or scaled here."""
+        if most is None or self.pixels <= most:
+            return
+        if not _has_pillow():
+            raise TaskFailed(f"Image cannot be scaled: install pillow in {sys.executable}", unexpected=True)
+        from PIL import Image
+
+        factor = math.sqrt(most / self.pixels)
+        self._sent = (max(1, int(self.size[0] * factor)), max(1, int(self.size[1] * factor)))
+        scaled = io.BytesIO()
+        try:
+            with Image.open(io.BytesIO(self._content)) as image:
+                image.convert("RGB").resize(self._sent, Image.Resampling.BICUBIC).save(scaled, "PNG")
+        except (Image.DecompressionBombError, MemoryError) as error:
+            raise TaskFailed(str(error) or f"Image too large to be scaled here: {self._name}") from error
+        except (OSError, SyntaxError, ValueError) as error:
+            raise TaskFailed(f"Image cannot be read: {self._name}: {error}") from error
+        self._content = scaled.getvalue()
+        recovery["max_pixels"] = most
+
+    def part(self) -> dict[str, object]:
+        """It as a part of a message."""
+        data = base64.b64encode(self._content).decode()
+        return {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}}
+
+
+def _key(variable: str | None) -> str | None:
+    """What the variable holds; None where none is named. Raises RunnerError where it is not there."""
+    if variable is None:
+        return None
+    key = os.environ.get(variable, "").strip()
+    if not key:
+        raise RunnerError(
+            f"--api-key-env: the variable {variable} is not set, or empty; set it to the server's key"
+        )
+    return key
+
+
+def _has_pillow() -> bool:
+    try:
+        import PIL.Image  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def _harmless(text: str) -> str:
+    """The text with marks such as `<|im_end|>` broken up, which a server would take for its own."""
+    return _MARK.sub(r"< \1", text)
+
+
+def _even_starts(texts: Sequence[str], ratio: float) -> list[list[int]]:
+    """Where tokens would begin if all were equally long."""
+    return [[int(number * ratio) for number in range(math.ceil(len(text) / ratio))] for text in texts]
+
+
+def _names(value: Any) -> list[str]:
+    """Of the models in a list of them; empty where it is none."""
+    entries = value.get("data") if isinstance(value, dict) else None
+    if not isinstance(entries, list):
+        return []
+    return [entry["id"] for entry in entries if isinstance(entry, dict) and isinstance(entry.get("id"), str)]
+
+
+def _tokens_said(refused: Refused) -> int | None:
+    """How many tokens the prompt has, where the server says it."""
+    own = _count(refused.details.get("n_prompt_tokens"))
+    if own is not None:
+        return own
+    for pattern in PROMPT_TOKENS:
+        if found := pattern.search(refused.message):
+            return int(found[1]) or None
+    return None
+
+
+def _count(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
