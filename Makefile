@@ -40,7 +40,7 @@ $(DEMO_VENV)/installed: pyproject.toml
 
 $(TEST_VENV)/installed: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(TEST_VENV)
-	$(TEST_VENV)/bin/pip install --quiet --constraint $(CONSTRAINTS) --editable '.[runners,dev]'
+	$(TEST_VENV)/bin/pip install --quiet --constraint $(CONSTRAINTS) --editable '.[runners,charts,dev]'
 	touch $@
 
 .venv-transformers-%/installed: pyproject.toml $(CONSTRAINTS)

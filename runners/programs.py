@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from hitui_runners.output import close, complain, prepare
 
 PROGRAMS: dict[str, str] = {
+    "charts": "hitui_runners.realhitbench.charts.check",
     "realhitbench": "hitui_runners.realhitbench.evaluate",
     "score": "hitui_runners.realhitbench.score",
 }
