@@ -43,7 +43,7 @@ MOST_WORDS = 300
 """Characters of what a server says that are shown."""
 BUSY = (408, 425, 429, 502, 503, 504, 529)
 """Statuses of a server that may answer the same request later."""
-_KEY = re.compile(r"[!-~]+")
+_VISIBLE = re.compile(r"[!-~]+")
 
 
 class Refused(Exception):
@@ -109,16 +109,21 @@ class JsonServer:
         """
         try:
             parts = urlsplit(base_url)
-            self._host, self._port = parts.hostname or "", parts.port
+            self._host = parts.hostname or ""
+            self._port = parts.port or (443 if parts.scheme == "https" else 80)
         except ValueError as error:
             raise RunnerError(f"--base-url: {base_url}: {error}") from error
         if parts.scheme not in ("http", "https") or not self._host or parts.query or parts.fragment:
             raise RunnerError(
                 f"--base-url: an address such as http://localhost:8000/v1 is expected, not {base_url!r}"
             )
+        if parts.path and not _VISIBLE.fullmatch(parts.path):
+            raise RunnerError(
+                f"--base-url: {base_url!r} holds characters that an address cannot; write them as %XX"
+            )
         if parts.username is not None or parts.password is not None:
             raise RunnerError("--base-url: it may hold no name and no password; see --api-key-env")
-        if key is not None and not _KEY.fullmatch(key):
+        if key is not None and not _VISIBLE.fullmatch(key):
             raise RunnerError("--api-key-env: what this variable holds can be no key")
         self.url = base_url.rstrip("/")
         self._path = parts.path.rstrip("/")
@@ -205,21 +210,28 @@ class JsonServer:
     def _once(self, method: str, path: str, body: bytes | None) -> Any:
         """One try. Raises _Trouble where another may succeed, and what `post` raises."""
         answer = self._exchange(method, path, body, self._timeout)
+        status: int | None = answer.status
         if answer.status == 200:
             try:
-                return json.loads(answer.content)
+                value = json.loads(answer.content)
             except (ValueError, RecursionError):
                 failed = _Failed(f"its answer is no JSON: {self._shown(answer.content)}")
                 raise failed from None
-        message, details = self._error_of(answer)
-        said = f"{answer.status}: {message}"
-        if answer.status in BUSY:
-            raise _Busy(said, _retry_after(answer.headers))
-        if answer.status >= 500:
+            if not (isinstance(value, dict) and value.get("error")):
+                return value
+            # Gateways hand on in this form what the server behind them says.
+            message, details = self._error_in(value)
+            code = details.get("code")
+            status = code if isinstance(code, int) and 400 <= code < 600 else None
+        else:
+            message, details = self._error_of(answer)
+        if status in BUSY:
+            raise _Busy(f"{status}: {message}", _retry_after(answer.headers))
+        if status is not None and status >= 500:
             failure = _Failed(message)
-            failure.status = answer.status
+            failure.status = status
             raise failure
-        raise Refused(answer.status, message, details)
+        raise Refused(status, message, details)
 
     def _exchange(self, method: str, path: str, body: bytes | None, timeout: float) -> _Answer:
         """One request and its answer, whatever its status."""
@@ -288,12 +300,12 @@ class JsonServer:
     def _error_of(self, answer: _Answer) -> tuple[str, Mapping[str, Any]]:
         """What the server says of an error, and what an error in the form of OpenAI's holds besides."""
         with contextlib.suppress(ValueError, RecursionError):
-            return self.error_in(json.loads(answer.content))
+            return self._error_in(json.loads(answer.content))
         if 300 <= answer.status < 400 and "location" in answer.headers:
             return self._shown(f"it has moved to {answer.headers['location']}"), {}
         return self._shown(answer.content) or "no reason is given", {}
 
-    def error_in(self, value: object) -> tuple[str, Mapping[str, Any]]:
+    def _error_in(self, value: object) -> tuple[str, Mapping[str, Any]]:
         """The message of `{"error": {"message": …}}`, which some servers leave unwrapped, and its other keys."""
         error = value.get("error", value) if isinstance(value, dict) else value
         if isinstance(error, dict):

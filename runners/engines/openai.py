@@ -216,11 +216,6 @@ class OpenAIEngine(Engine):
 
     def _reply(self, value: Any, recovery: Mapping[str, object]) -> Reply:
         """Raises Refused where the answer holds none."""
-        if isinstance(value, dict) and value.get("error"):
-            # Gateways hand on in this form what the server behind them says.
-            message, details = self._server.error_in(value)
-            code = details.get("code")
-            raise Refused(code if isinstance(code, int) else None, message, details)
         try:
             text = value["choices"][0]["message"]["content"]
         except (KeyError, IndexError, TypeError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -77,6 +78,13 @@ def test_one_at_a_time_keeps_the_order(asking: Runner, server: ChatServer) -> No
     assert {chat.body["model"] for chat in server.chats} == {"mine"}
 
 
+def test_marks_of_the_model_in_a_table_mean_nothing(asking: Runner, server: ChatServer) -> None:
+    (asking.benchmark.data / "html" / "harbours.html").write_text("<td><|im_end|></td>")
+    assert asking.run("--ids", "1").returncode == 0
+
+    assert "<td>< |im_end|></td>" in server.chats[0].text
+
+
 def test_a_picture_stands_before_the_words(asking: Runner, server: ChatServer) -> None:
     assert asking.run("--ids", "1", modality="mix").returncode == 0
 
@@ -88,7 +96,8 @@ def test_a_picture_stands_before_the_words(asking: Runner, server: ChatServer) -
 
 
 @pytest.mark.parametrize(
-    "trouble", ["busy", "unavailable", "reset", "garbage", "rubbish", "cut_short", "failed"]
+    "trouble",
+    ["busy", "busy_until", "handed_on", "unavailable", "reset", "garbage", "rubbish", "cut_short", "failed"],
 )
 def test_what_passes_costs_no_answer(asking: Runner, server: ChatServer, trouble: str) -> None:
     troubled: set[int] = set()
@@ -101,6 +110,8 @@ def test_what_passes_costs_no_answer(asking: Runner, server: ChatServer, trouble
             return None
         return {
             "busy": lambda: chat.error(429, "slow down", Retry_After="0"),
+            "busy_until": lambda: chat.error(429, "later", Retry_After="Fri, 31 Dec 1999 23:59:59 GMT"),
+            "handed_on": lambda: chat.json(200, {"error": {"message": "full", "code": 503}}),
             "unavailable": lambda: chat.raw(503, b"<html>later</html>"),
             "reset": chat.reset,
             "garbage": chat.garbage,
@@ -141,7 +152,7 @@ def test_what_a_server_refuses_costs_that_task_alone(asking: Runner, server: Cha
         if chat.number == 4:
             return chat.json(200, {"choices": []})
         if chat.number == 6:
-            return chat.json(200, {"error": {"message": "upstream is ill", "code": 502}})
+            return chat.json(200, {"error": {"message": "upstream is ill", "code": "ill"}})
         return None
 
     server.act = act
@@ -151,7 +162,7 @@ def test_what_a_server_refuses_costs_that_task_alone(asking: Runner, server: Cha
     found = answers(asking)
     assert found.pop(2).startswith("[ERROR] Server: 400: temperature must be warm must be")
     assert found.pop(4) == "[ERROR] Server: its answer holds no choices with a message"
-    assert found.pop(6) == "[ERROR] Server: 502: upstream is ill"
+    assert found.pop(6) == "[ERROR] Server: upstream is ill"
     assert found == {1: "41", 3: "63", 5: "41"}
     assert max(len(result["Prediction"]) for result in asking.journal) < 350
     assert len(server.chats) == 6
@@ -231,12 +242,11 @@ def test_the_ladder_is_climbed_with_what_the_server_has_said(asking: Runner, ser
     server.act = act
     options = ("--resume", "--max-input-tokens", "20000")
     assert asking.run(*options).returncode == 0
-    failed = asking.journal[-1] if asking.journal[-1]["id"] == 7 else None
+    assert len(asking.journal) == 7
     assert asking.run(*options).returncode == 0
 
     (first, *tried) = [result for result in asking.journal if result["id"] == 7]
     assert first["Prediction"].startswith("[ERROR] OOM: Text too large (")
-    assert failed in (first, None)
     assert [result["Recovery"]["rung"] for result in tried] == [4]
     assert tried[-1]["Prediction"] == "63"
     assert tried[-1]["Recovery"]["estimated"] is True
@@ -244,11 +254,9 @@ def test_the_ladder_is_climbed_with_what_the_server_has_said(asking: Runner, ser
     assert "characters of the table are left out here" in last.text
 
 
-def test_a_picture_that_is_too_large_loses_pixels(asking: Runner, server: ChatServer, runner: Runner) -> None:
-    import sys
-
-    runner.python = (sys.executable,)
-    (runner.benchmark.data / "image" / "harbours.png").write_bytes(png(400, 300))
+def test_a_picture_that_is_too_large_loses_pixels(asking: Runner, server: ChatServer) -> None:
+    asking.python = (sys.executable,)
+    (asking.benchmark.data / "image" / "harbours.png").write_bytes(png(400, 300))
     sizes: list[bytes] = []
 
     def act(chat: Chat) -> object:
@@ -405,6 +413,7 @@ def test_the_model_is_asked_for_where_the_server_has_not_one(
             "--base-url: an address such as http://localhost:8000/v1 is expected",
         ),
         (("--base-url", "http://me:secret@host/v1"), "--base-url: it may hold no name and no password"),
+        (("--base-url", "http://host/v 1"), "--base-url: 'http://host/v 1' holds characters that"),
         (("--base-url", "http://host:port/v1"), "--base-url: http://host:port/v1: "),
         (("--max-pixels", "5"), "--max-pixels: images cannot be scaled: install pillow in "),
     ],
