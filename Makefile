@@ -45,9 +45,9 @@ $(TEST_VENV)/installed: pyproject.toml $(CONSTRAINTS)
 
 .venv-transformers-%/installed: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(@D)
-	grep -E '^(torch|accelerate|pillow|pytest.*)==' $(CONSTRAINTS) > $(@D)/constraints.txt
+	grep -E '^(torch|accelerate|pillow|pytest.*|hypothesis)==' $(CONSTRAINTS) > $(@D)/constraints.txt
 	$(@D)/bin/pip install --quiet --constraint $(@D)/constraints.txt torch transformers==$* accelerate pillow \
-	  pytest pytest-asyncio pytest-timeout
+	  pytest pytest-asyncio pytest-timeout hypothesis
 	$(@D)/bin/pip install --quiet --no-deps --editable .
 	touch $@
 

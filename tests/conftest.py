@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from hypothesis import HealthCheck, settings
 from tests.tools.nvml_sim.build import build
 from tests.tools.nvml_sim.driver import FILE_VARIABLE, NvmlDriver
 
+ROOT = Path(__file__).resolve().parents[1]
 pytest_plugins = ["tests.tools.skips"]
 
 # How long an example takes says something of the machine that runs it, and nothing of what is tested.
@@ -25,6 +27,22 @@ settings.load_profile("hitui")
 def cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> None:
     """No test reads or leaves anything in the cache of whoever runs them."""
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def bytecode() -> None:
+    """Where the environment forbids Python to write it, each process of the tests would compile hitui anew."""
+    for folder in ("hitui", "runners"):
+        compileall.compile_dir(ROOT / folder, quiet=2)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread_for_each_model() -> None:
+    """A tiny model gains nothing by more; beside the other tests its threads would only wait for each other.
+
+    Set before any test imports torch, which reads it then; the runners that tests start inherit it.
+    """
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 
 @pytest.fixture(scope="session")
@@ -48,14 +66,25 @@ def nvml_driver(nvml_library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a Qwen3-VL with random weights, made by a process of its own: torch stays out of this one."""
-    folder = tmp_path_factory.mktemp("tiny-qwen3vl")
+    """Folder of a Qwen3-VL with random weights."""
+    return _model(tmp_path_factory.mktemp("tiny-qwen3vl"), "TINY")
+
+
+@pytest.fixture(scope="session")
+def middle_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a larger one, whose answers depend on the question."""
+    return _model(tmp_path_factory.mktemp("middle-qwen3vl"), "MIDDLE")
+
+
+def _model(folder: Path, size: str) -> Path:
+    """Made by a process of its own: torch stays out of this one."""
     program = (
-        f"from pathlib import Path; from tests.tools.tiny_model import build; build(Path({str(folder)!r}))"
+        "from pathlib import Path; from tests.tools import tiny_model; "
+        f"tiny_model.build(Path({str(folder)!r}), size=tiny_model.{size})"
     )
     made = subprocess.run(
         [sys.executable, "-c", program],
-        cwd=Path(__file__).resolve().parents[1],
+        cwd=ROOT,
         env={**os.environ, "HF_HUB_OFFLINE": "1"},
         capture_output=True,
         text=True,

@@ -1,4 +1,5 @@
-"""Vision-language models through `transformers`, one prompt at a time, greedily.
+"""Vision-language models through `transformers`, one prompt at a time, greedily; what a prompt shares with the one
+before is not computed again.
 
 On GPUs the weights are bfloat16 and spread by accelerate (`device_map="auto"`), else float32. An out-of-memory
 costs its task only: the memory is freed and the next one runs. Nothing is fetched: the model is a folder.
@@ -7,13 +8,15 @@ costs its task only: the memory is freed and the next one runs. Nothing is fetch
 from __future__ import annotations
 
 import argparse
-import gc
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hitui_runners.engines.base import Engine, Prompt, Reply, TaskFailed, image_too_large, text_too_large
+from hitui_runners.engines.memory import free_memory, out_of_memory
+from hitui_runners.engines.pictures import Pictures, RememberingImageProcessor
+from hitui_runners.engines.prefix_cache import PrefixCache
 from hitui_runners.engines.processors import hide_broken_torchvision, load_processor
 from hitui_runners.engines.truncation import TokenizedTable, note
 from hitui_runners.errors import EngineLost, RunnerError
@@ -22,9 +25,9 @@ from hitui_runners.output import say
 
 SEAM_TOKENS = 8
 """Taken off beside the excess when a prompt came out above its budget."""
-
-OUT_OF_MEMORY = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
-"""How libraries below torch say it, beside what accelerate knows."""
+CUT_STEPS = 256
+"""A table is cut to so many parts of the token limit and no size between, so that questions of about one length get the
+same beginning."""
 
 
 class TransformersEngine(Engine):
@@ -34,14 +37,23 @@ class TransformersEngine(Engine):
     libraries = ("torch", "transformers")
 
     def __init__(
-        self, folder: Path, max_input_tokens: int, max_new_tokens: int, max_pixels: int | None
+        self,
+        folder: Path,
+        max_input_tokens: int,
+        max_new_tokens: int,
+        max_pixels: int | None,
+        *,
+        share_prefixes: bool = True,
     ) -> None:
         self._folder = folder
         self._max_input_tokens = max_input_tokens
         self._max_new_tokens = max_new_tokens
         self._max_pixels = max_pixels
+        self._share_prefixes = share_prefixes
         self._model: Any = None
         self._processor: Any = None
+        self._prefixes: Any = None
+        self._pictures = Pictures()
         self._tokenized: TokenizedTable | None = None
 
     @classmethod
@@ -51,6 +63,11 @@ class TransformersEngine(Engine):
             type=int,
             metavar="N",
             help="scale images down to this many pixels (default: the model's)",
+        )
+        parser.add_argument(
+            "--no-shared-prefixes",
+            action="store_true",
+            help="compute every prompt from its start, also where it begins like the one before",
         )
 
     @classmethod
@@ -66,7 +83,13 @@ class TransformersEngine(Engine):
             raise RunnerError(f"{folder}: is no model folder, it has no config.json; see --model")
         if arguments.max_pixels is not None and arguments.max_pixels < 1:
             raise RunnerError(f"--max-pixels: a number from 1 on is expected, not {arguments.max_pixels}")
-        return cls(folder, arguments.max_input_tokens, arguments.max_new_tokens, arguments.max_pixels)
+        return cls(
+            folder,
+            arguments.max_input_tokens,
+            arguments.max_new_tokens,
+            arguments.max_pixels,
+            share_prefixes=not arguments.no_shared_prefixes,
+        )
 
     def load(self) -> None:
         try:
@@ -85,6 +108,7 @@ class TransformersEngine(Engine):
         say(f"Loading {self._folder} on {_devices(torch)}")
         try:
             self._processor = load_processor(self._folder)
+            self._processor.image_processor = RememberingImageProcessor(self._processor.image_processor)
             self._model = AutoModelForImageTextToText.from_pretrained(
                 self._folder,
                 dtype=torch.bfloat16 if on_gpu else torch.float32,
@@ -95,7 +119,7 @@ class TransformersEngine(Engine):
         except Exception as error:
             what = (
                 "not enough memory to load the model"
-                if _out_of_memory(error)
+                if out_of_memory(error)
                 else "the model cannot be loaded"
             )
             raise RunnerError(f"{self._folder}: {what}: {_one_line(error)}") from error
@@ -108,14 +132,15 @@ class TransformersEngine(Engine):
             pad_token_id=own.pad_token_id if own.pad_token_id is not None else self._tokenizer.pad_token_id,
             repetition_penalty=own.repetition_penalty,
         )
+        self._prefixes = PrefixCache(self._model, enabled=self._share_prefixes)
 
     def answer(self, prompt: Prompt) -> Reply:
-        image = _open_image(prompt.image) if prompt.image is not None else None
+        image = self._pictures.open(prompt.image) if prompt.image is not None else None
         recovery: dict[str, object] = {}
         inputs = None
         try:
             inputs = self._inputs(prompt, image, recovery)
-            text, new_tokens = self._generate(inputs)
+            text, new_tokens = self._generate(inputs, image)
         except TaskFailed:
             raise
         except Exception as error:  # noqa: BLE001  (raised again below, when the handler has let go of its tensors)
@@ -123,39 +148,45 @@ class TransformersEngine(Engine):
         else:
             return Reply(text, _length(inputs), new_tokens, recovery)
         inputs = None
-        self._free_memory()
+        self._forget()
         failure.recovery = recovery
         raise failure
 
     def close(self) -> None:
-        self._model = self._processor = self._tokenized = None
+        if self._prefixes is not None and self._prefixes.shared_tokens:
+            say(
+                f"{self._prefixes.shared_tokens} of {self._prefixes.tokens} prompt tokens were shared with the prompt "
+                "before, and not computed again"
+            )
+        self._pictures.drop()
+        self._model = self._processor = self._prefixes = self._tokenized = None
 
     @property
     def _tokenizer(self) -> Any:
         return self._processor.tokenizer
 
-    def _generate(self, inputs: Any) -> tuple[str, int]:
+    def _generate(self, inputs: Any, image: Any) -> tuple[str, int]:
         import torch
 
         with torch.inference_mode():
-            output = self._model.generate(**inputs.to(self._model.device))
+            output = self._prefixes.generate(inputs, image)
         new = output[0, inputs["input_ids"].shape[1] :]
         return self._tokenizer.decode(new, skip_special_tokens=True), int(new.shape[0])
 
     def _failure(self, error: Exception, tokens: int | None, image: Any) -> TaskFailed:
         """What is said of a task at which `error` came. Raises EngineLost when no other task can run either."""
-        if isinstance(error, MemoryError) or _out_of_memory(error):
+        if out_of_memory(error):
             return image_too_large(image.size, tokens) if image is not None else text_too_large(tokens or 0)
         if "CUDA" in str(error) or "NCCL" in str(error):
             raise EngineLost(f"the GPU can no longer be used: {_one_line(error)}") from error
         return TaskFailed(f"{type(error).__name__}: {_one_line(error)}", input_tokens=tokens, unexpected=True)
 
-    def _free_memory(self) -> None:
-        import torch
-
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+    def _forget(self) -> None:
+        """Lets go of all that is kept of earlier prompts, so that a failure for want of memory is no one else's."""
+        self._pictures.drop()
+        self._processor.image_processor.drop()
+        self._prefixes.drop()
+        free_memory()
 
     def _inputs(self, prompt: Prompt, image: Any, recovery: dict[str, object]) -> Any:
         """What the model gets, within the budget; what was changed for that is put into `recovery`."""
@@ -182,9 +213,10 @@ class TransformersEngine(Engine):
             self._tokenized = TokenizedTable(prompt.table, self._token_starts)
         table = self._tokenized
         note_tokens = len(self._tokenizer(note(len(prompt.table)), add_special_tokens=False)["input_ids"])
+        step = max(1, limit // CUT_STEPS)
         budget = limit - without_table
         while True:
-            cut = table.cut(budget, note_tokens)
+            cut = table.cut(budget - budget % step, note_tokens)
             inputs = self._process(prompt, cut.text, image, size)
             excess = _length(inputs) - limit
             if excess <= 0 or not cut.text:
@@ -246,27 +278,6 @@ class TransformersEngine(Engine):
         return starts
 
 
-def _open_image(path: Path) -> Any:
-    """The picture in RGB. Raises TaskFailed where it cannot be decoded, OSError where the disk does not give it."""
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as image:
-            try:
-                return image.convert("RGB")
-            except MemoryError as error:
-                raise image_too_large(image.size) from error
-    except Image.DecompressionBombError as error:
-        raise TaskFailed(str(error)) from error
-    except UnidentifiedImageError as error:
-        raise TaskFailed(f"Image cannot be read: {path.name} is no image") from error
-    except (OSError, SyntaxError, ValueError) as error:
-        # Decoders raise OSError too, without a number.
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
-        raise TaskFailed(f"Image cannot be read: {path.name}: {_one_line(error)}") from error
-
-
 def _length(inputs: Any) -> int:
     """Tokens of a prompt, those of its image included."""
     return int(inputs["input_ids"].shape[1])
@@ -276,12 +287,6 @@ def _devices(torch: Any) -> str:
     if not torch.cuda.is_available():
         return f"the CPU ({torch.get_num_threads()} threads)"
     return ", ".join(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count()))
-
-
-def _out_of_memory(error: Exception) -> bool:
-    from accelerate.utils.memory import should_reduce_batch_size
-
-    return bool(should_reduce_batch_size(error)) or any(said in str(error) for said in OUT_OF_MEMORY)
 
 
 def _one_line(error: BaseException) -> str:

@@ -159,8 +159,10 @@ def test_an_answer_that_looks_like_an_error_stays_an_answer(model: Model, evalua
 
 def test_its_own_words_are_greedy_and_repeat(model: Model, evaluate: Evaluate) -> None:
     evaluate(1)
-    first = model.engine._model.generate(**model.inputs[0])
-    again = model.engine._model.generate(**model.inputs[0])
+    # Without what it keeps for the next prompt, which holds the answer by now.
+    inputs = {name: value for name, value in model.inputs[0].items() if name != "past_key_values"}
+    first = model.engine._model.generate(**inputs)
+    again = model.engine._model.generate(**inputs)
 
     assert not model.engine._model.generation_config.do_sample
     assert first.tolist() == again.tolist()

@@ -92,9 +92,9 @@ def harbours(folder: Path, questions: int = 6) -> Benchmark:
     return benchmark
 
 
-def png(width: int, height: int) -> bytes:
-    """A picture in grey (PNG specification, colour type 0)."""
-    rows = b"".join(b"\0" + bytes((x * 7 + y * 3) % 256 for x in range(width)) for y in range(height))
+def png(width: int, height: int, slope: int = 7) -> bytes:
+    """A picture in grey (PNG specification, colour type 0); another for another `slope`."""
+    rows = b"".join(b"\0" + bytes((x * slope + y * 3) % 256 for x in range(width)) for y in range(height))
     return png_head(width, height) + _chunk(b"IDAT", zlib.compress(rows)) + _chunk(b"IEND", b"")
 
 

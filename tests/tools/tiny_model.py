@@ -37,16 +37,35 @@ CHAT_TEMPLATE = """{%- for message in messages -%}
 {%- if add_generation_prompt %}<|im_start|>assistant
 {% endif %}"""
 PROCESSOR = "Qwen3VLProcessor"
+TINY = {
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+}
+MIDDLE = {
+    "hidden_size": 512,
+    "intermediate_size": 1536,
+    "num_hidden_layers": 8,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 2,
+    "head_dim": 64,
+}
 
 
-def build(folder: Path, seed: int = 0) -> Path:
-    """Saves the model into `folder`; about 250 thousand parameters, a second. Needs transformers from 4.57 on."""
+def build(folder: Path, seed: int = 0, size: dict[str, int] = TINY) -> Path:
+    """Saves the model into `folder`, in a second or two. Needs transformers from 4.57 on.
+
+    TINY has 250 thousand parameters; MIDDLE 25 million, and its answers depend on the question.
+    """
     import torch
     from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
     tokenizer = _trained_tokenizer()
     config = _config(
-        tokenizer.get_vocab_size(), {name: tokenizer.token_to_id(name) for name in SPECIAL_TOKENS}
+        tokenizer.get_vocab_size(), {name: tokenizer.token_to_id(name) for name in SPECIAL_TOKENS}, size
     )
     torch.manual_seed(seed)
     # A copy: the class changes the names of what it is given.
@@ -55,6 +74,9 @@ def build(folder: Path, seed: int = 0) -> Path:
         for name, weight in model.named_parameters():
             if weight.dim() >= 2:
                 weight.mul_(8 if "embed_tokens" in name or "lm_head" in name else 4)
+            elif size is MIDDLE and name.endswith(("q_norm.weight", "k_norm.weight")):
+                # So that it attends to a few tokens, and not to all of them alike.
+                weight.mul_(3)
     model.save_pretrained(folder)
     _write(folder / "config.json", {"architectures": ["Qwen3VLForConditionalGeneration"], **config})
     # As the real model's generation settings: a runner that wants greedy answers must override them.
@@ -84,21 +106,22 @@ def build(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
-def _config(vocabulary: int, ids: dict[str, int]) -> dict[str, Any]:
+def _config(vocabulary: int, ids: dict[str, int], size: dict[str, int]) -> dict[str, Any]:
+    # A quarter of a head's pairs of dimensions each for height and width, the rest for time.
+    quarter = size["head_dim"] // 8
     return {
         "model_type": "qwen3_vl",
         "text_config": {
             "model_type": "qwen3_vl_text",
             "vocab_size": vocabulary,
-            "hidden_size": 64,
-            "intermediate_size": 128,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 2,
-            "head_dim": 16,
+            **size,
             "max_position_embeddings": 262144,
             "rope_theta": 5000000,
-            "rope_scaling": {"rope_type": "default", "mrope_section": [4, 2, 2], "mrope_interleaved": True},
+            "rope_scaling": {
+                "rope_type": "default",
+                "mrope_section": [2 * quarter, quarter, quarter],
+                "mrope_interleaved": True,
+            },
             "eos_token_id": ids["<|im_end|>"],
             "bos_token_id": ids["<|endoftext|>"],
             "pad_token_id": ids["<|endoftext|>"],
@@ -112,7 +135,7 @@ def _config(vocabulary: int, ids: dict[str, int]) -> dict[str, Any]:
             "patch_size": 16,
             "spatial_merge_size": 2,
             "temporal_patch_size": 2,
-            "out_hidden_size": 64,
+            "out_hidden_size": size["hidden_size"],
             "num_position_embeddings": 256,
             "deepstack_visual_indexes": [0],
         },

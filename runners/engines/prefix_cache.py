@@ -1,0 +1,138 @@
+"""The keys and values of the last prompt, kept for the next one: what both begin with is not computed again.
+
+Generation from a kept beginning says what generation from the start says, token by token in float32; in bfloat16
+the last bits of the scores may differ, as they do between two GPUs.
+
+What is kept is bound to the picture as well as to the token ids, which are the same for every picture. A picture
+lies wholly inside of what is shared, or nothing is. Where text positions stand apart from token counts, as they do
+behind a picture, the model itself holds by how much (`rope_deltas`, of its last prompt): that is kept beside the
+keys and values and put back before every generation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from hitui_runners.engines.memory import free_memory, out_of_memory
+
+MODEL_TYPES = ("qwen3_vl",)
+"""Models of which it is known how positions and pictures go on from a kept beginning. Others start afresh."""
+LEAST_SHARE = 0.5
+"""Of a prompt's tokens that must be shared: attention to kept keys needs a mask, which makes it slower than the
+attention of a prompt from its start."""
+MASK_ENTRIES = 2**27
+"""The largest such mask, (tokens to compute) × (tokens in all); each entry takes up to 5 bytes. Larger ones could
+need more memory than the prompt from its start."""
+
+
+@dataclass
+class _Kept:
+    """A prompt that was answered."""
+
+    ids: Any
+    """Its token ids, on the CPU, shape (tokens,)."""
+    picture: object
+    grid: object
+    """Patches of the picture, (pictures, 3) as a list: with it, what became of the picture is known to the pixel."""
+    keys_and_values: Any
+    """A DynamicCache of the prompt and its answer."""
+    rope_deltas: Any = None
+
+
+class PrefixCache:
+    """Generates answers, each from what its prompt shares with the one before."""
+
+    def __init__(self, model: Any, *, enabled: bool = True) -> None:
+        """`model`: a model of transformers, from 4.57 on. Not `enabled`: every prompt is computed from its start."""
+        self._model = model
+        self._enabled = enabled and model.config.model_type in MODEL_TYPES
+        self._kept: _Kept | None = None
+        self.tokens = 0
+        """Of all prompts until now."""
+        self.shared_tokens = 0
+        """Of those, how many were not computed again."""
+
+    def generate(self, inputs: Any, picture: object) -> Any:
+        """Token ids of the prompt and its answer, shape (1, tokens), on the model's device.
+
+        `inputs`: of one prompt, as its processor makes them. `picture`: the same object for the same picture; None
+        where the prompt has none. Raises what the model's `generate` raises; nothing is kept then.
+        """
+        if not self._enabled:
+            return self._model.generate(**inputs.to(self._model.device))
+        ids = inputs["input_ids"][0]
+        grid = inputs["image_grid_thw"].tolist() if "image_grid_thw" in inputs else None
+        # Whatever is raised below, what may be half changed by then is not used again.
+        kept, self._kept = self._kept, None
+        is_same = kept is not None and kept.picture is picture and kept.grid == grid
+        shared = self._shared(kept.ids, ids) if kept is not None and is_same else 0
+        output = None
+        if kept is not None and shared:
+            output = self._from_kept(kept, shared, inputs)
+        if kept is None or output is None:
+            # First what is kept goes, then the new prompt takes memory.
+            shared, kept = 0, None
+            kept = _Kept(ids, picture, grid, _empty())
+            output = self._from_start(kept, inputs)
+        kept.ids = ids
+        if kept.keys_and_values.get_seq_length() >= len(ids):
+            self._kept = kept
+        self.tokens += len(ids)
+        self.shared_tokens += shared
+        return output
+
+    def drop(self) -> None:
+        """Lets go of what is kept, and of its memory."""
+        self._kept = None
+
+    def _shared(self, before: Any, ids: Any) -> int:
+        """How many tokens of the prompt `ids` need not be computed after `before`; 0: it starts afresh."""
+        # The last one is computed in any case: its scores say how the answer begins.
+        length = min(len(before), len(ids) - 1)
+        different = (before[:length] != ids[:length]).nonzero()
+        shared = int(different[0]) if len(different) else length
+        rest = len(ids) - shared
+        if shared < LEAST_SHARE * len(ids) or rest * len(ids) > MASK_ENTRIES:
+            return 0
+        if bool((ids[shared:] == self._model.config.image_token_id).any()):
+            return 0
+        return shared
+
+    def _from_kept(self, kept: _Kept, shared: int, inputs: Any) -> Any:
+        """The output; None where there was no memory for it. That may be due to the mask: a prompt fails only when it
+        fails from its start."""
+        surplus = kept.keys_and_values.get_seq_length() - shared
+        if surplus:
+            kept.keys_and_values.crop(-surplus)
+        self._positions.rope_deltas = kept.rope_deltas
+        device = self._model.device
+        try:
+            return self._model.generate(
+                input_ids=inputs["input_ids"].to(device),
+                attention_mask=inputs["attention_mask"].to(device),
+                past_key_values=kept.keys_and_values,
+            )
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+        kept.keys_and_values = None
+        free_memory()
+        return None
+
+    def _from_start(self, kept: _Kept, inputs: Any) -> Any:
+        self._positions.rope_deltas = None
+        output = self._model.generate(**inputs.to(self._model.device), past_key_values=kept.keys_and_values)
+        kept.rope_deltas = self._positions.rope_deltas
+        return output
+
+    @property
+    def _positions(self) -> Any:
+        """The part of the model that holds `rope_deltas`."""
+        return self._model.model
+
+
+def _empty() -> Any:
+    from transformers import DynamicCache
+
+    return DynamicCache()
