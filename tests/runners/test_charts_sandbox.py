@@ -254,6 +254,23 @@ def test_a_program_cannot_say_its_own_result(sandbox: Sandbox, workbook: Path) -
     assert (ran.ran, ran.values) == (False, None)
 
 
+@pytest.mark.parametrize("said", ["[" * 100_000, "7", '{"ran": 1}'])
+def test_rubbish_with_the_secret_is_no_answer(said: str, chart_sandbox: Sandbox, workbook: Path) -> None:
+    code = f"""
+    import os, sys
+    frame = sys._getframe()
+    while "secret" not in frame.f_locals:
+        frame = frame.f_back
+    for descriptor in range(3, 64):
+        try:
+            os.write(descriptor, (frame.f_locals["secret"] + {said!r} + "\\n").encode())
+        except OSError:
+            pass
+    os._exit(0)
+    """
+    assert not run(chart_sandbox, code, workbook).ran
+
+
 def test_only_the_first_process_of_a_program_answers(sandbox: Sandbox, workbook: Path) -> None:
     code = """
     import os
@@ -439,6 +456,17 @@ def test_libraries_that_are_absent_are_named(tmp_path: Path) -> None:
         NoSandbox, match=r"bare/bin/python lacks numpy, pandas, matplotlib, openpyxl; install"
     ):
         find_sandbox(str(tmp_path / "bare/bin/python"), SMALL)
+
+
+def test_a_python_is_found_by_its_name_and_from_here(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, workbook: Path
+) -> None:
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "bare")], check=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bare/bin:{os.environ['PATH']}")
+    for python in ("bare/bin/python", "python"):
+        found = find_sandbox(python, SMALL, needed=())
+        assert run(found, "import sys; print(sys.prefix)", workbook).printed == f"{tmp_path}/bare\n"
 
 
 def test_a_python_that_is_none_is_named(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ CLASSES = {
     NOTHING_READ: "no chart of that file could be read when it was scored: every Pass there is false",
     NO_WORKBOOK: "its workbook is absent, or a Git LFS pointer",
     NOT_SCORED: "no ECR and Pass are stored",
-    UNEXPLAINED: "another score, without a known reason",
+    UNEXPLAINED: "another score; other versions of the libraries than those that were used then may be why",
 }
 """What can come out for one answer."""
 _EARLIER = (1, 2, 3, 5, 8, 16, 32, 64, 128)
@@ -85,6 +85,13 @@ def main(words: Sequence[str]) -> int:
     )
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     arguments = parser.parse_args(words)
+    try:
+        return _run(arguments)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _run(arguments: argparse.Namespace) -> int:
     try:
         sandbox = find_sandbox(arguments.python, without_walls=arguments.without_walls)
         explaining = find_sandbox(arguments.python, _EXPLAINING, without_walls=arguments.without_walls)
@@ -142,8 +149,12 @@ class Checker:
         ]
         answers = [self._answer(result) for result in charts]
         wanted = [answer for answer in dict.fromkeys(answers) if answer not in self._known]
-        with ThreadPoolExecutor(self._jobs) as pool:
+        pool = ThreadPoolExecutor(self._jobs)
+        try:
             self._known.update(zip(wanted, pool.map(self._score, wanted), strict=True))
+        finally:
+            # After an error or Ctrl-C what has not begun does not begin.
+            pool.shutdown(cancel_futures=True)
         nothing_read = not any(_passed(result) for result in charts)
         checked = Checked(path)
         for number, (result, answer) in enumerate(zip(charts, answers, strict=True)):

@@ -27,7 +27,7 @@ from typing import Any
 MAX_ANSWER = 2 * 2**20
 
 _DENIED = {
-    # name: (x86_64, aarch64); None: this machine's kernel has no such call.
+    # The numbers of x86_64 and of aarch64.
     "socket": (41, 198),
     "ptrace": (101, 117),
     "mount": (165, 40),

@@ -122,7 +122,7 @@ class Sandbox:
         printed = ended.printed.decode(errors="replace")
         if answer is None:
             return Ran(False, printed=printed, why=_ending(ended))
-        return Ran(answer["ran"], answer.get("values"), printed, answer.get("why", ""))
+        return Ran(answer.get("ran") is True, answer.get("values"), printed, str(answer.get("why", "")))
 
     def _answer(
         self, limits: Limits, programs: Sequence[Program], kind: str = ""
@@ -157,8 +157,12 @@ class Sandbox:
             raise SandboxBroke(said or _ending(ended))
         if len(lines) != 2 or ended.overrun is not None:
             return ended, None
-        answer: dict[str, Any] = json.loads(lines[1][len(secret) :])
-        return ended, answer
+        try:
+            answer = json.loads(lines[1][len(secret) :])
+        except (ValueError, RecursionError):
+            # A program that has found the secret can say anything.
+            return ended, None
+        return ended, answer if isinstance(answer, dict) else None
 
     def _run(self, limits: Limits, job: bytes, workbooks: Mapping[str, Path], folder: str) -> Ended:
         files: dict[str, int] = {}
@@ -166,12 +170,13 @@ class Sandbox:
             for place, path in {walls.GUEST: _GUEST_FILE, **workbooks}.items():
                 files[place] = os.open(path, os.O_RDONLY)
             read_end, write_end = os.pipe()
+            words = walls.command(self.kind, self._inside, Opened(files, write_end), folder)
         except OSError:
             for descriptor in files.values():
                 os.close(descriptor)
             raise
         return mind(
-            walls.command(self.kind, self._inside, Opened(files, write_end), folder),
+            words,
             job=job,
             environment=walls.environment(self.kind, folder),
             folder=folder,
@@ -197,6 +202,8 @@ def find_sandbox(
     `kinds`: what is tried, in this order. `without_walls`: where none of these is to be had, limits alone do.
     Raises NoSandbox.
     """
+    # Inside it has the same path, but not the same folder to start from.
+    python = os.path.abspath(shutil.which(python) or python)  # noqa: PTH100 - a link of an environment stays one
     reasons: list[str] = []
     for kind in (*kinds, *([NONE] if without_walls else [])):
         why = walls.absent(kind)
