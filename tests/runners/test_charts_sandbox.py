@@ -304,7 +304,7 @@ def test_nothing_outlives_the_program(sandbox: Sandbox, workbook: Path) -> None:
     assert running(word) == []
 
 
-def test_a_program_ends_with_who_started_it(sandbox: Sandbox, workbook: Path) -> None:
+def test_a_program_ends_with_who_started_it(sandbox: Sandbox, workbook: Path, tmp_path: Path) -> None:
     word = f"1000.{uuid.uuid4().int}"
     starter = subprocess.Popen(
         [
@@ -317,7 +317,8 @@ def test_a_program_ends_with_who_started_it(sandbox: Sandbox, workbook: Path) ->
             sandbox.kind,
             f"import os\nos.execv('/usr/bin/sleep', ['sleep', '{word}'])",
             str(workbook),
-        ]
+        ],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
     )
     try:
         eventually(lambda: running(word))

@@ -137,16 +137,16 @@ class Sandbox:
                 for path, program in zip(inside, programs, strict=True):
                     shutil.copyfile(program.workbook, path)
                     os.chmod(path, 0o444)  # noqa: PTH101
-            *before, code = [
+            codes = [
                 program.code.replace(WORKBOOK, path) for path, program in zip(inside, programs, strict=True)
-            ] or [None]
+            ]
             job = {
                 "secret": secret,
                 "limits": asdict(limits),
                 "user": _ordinary_user(),
-                "code": code,
+                "code": codes[-1] if codes else None,
                 "kind": kind,
-                "before": before,
+                "before": codes[:-1],
                 "fonts": self._fonts,
             }
             shown = dict(zip(inside, (program.workbook for program in programs), strict=True))
