@@ -22,13 +22,13 @@ from pathlib import Path
 
 from hitui_runners.realhitbench.order import by_beginning
 from hitui_runners.realhitbench.prompts import BenchmarkPrompts, OwnPrompts
-from hitui_runners.realhitbench.questions import InputFiles, Question, load_questions, read_table
+from hitui_runners.realhitbench.questions import InputFiles, load_questions, read_table
 
 from tests.tools.benchmark import Benchmark, png
 
-TABLES, ROWS = 8, 40
+TABLES, ROWS = 5, 30
 KINDS = ("Fact Checking",) * 3 + ("Numerical Reasoning",) * 2 + ("Structure Comprehending",)
-FORMS = (("text", "html"), ("text", "csv"), ("mix", "html"))
+FORMS = (("text", "html"), ("mix", "csv"))
 INSTRUCTIONS_FIRST = '''
 User_Prompt = """{Table}
 Question: {Question}"""
@@ -78,7 +78,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--questions", type=Path)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--at-most", type=int, default=300)
-    parser.add_argument("--new-tokens", type=int, default=16)
+    parser.add_argument("--new-tokens", type=int, default=8)
     for hidden in ("way", "order", "modality", "format", "prompts"):
         parser.add_argument(f"--{hidden}", help=argparse.SUPPRESS)
     return parser.parse_args(sys.argv[1:] if sys.argv[0].endswith("bench_prefixes.py") else [])
@@ -110,6 +110,8 @@ def measured(options: argparse.Namespace) -> dict:
     engine = TransformersEngine(
         options.model, 100_000, options.new_tokens, None, share_prefixes=options.way == "shared"
     )
+    if not torch.cuda.is_available():
+        torch.set_num_threads(1)
     engine.load()
     # Every answer of one length: how long a model talks is not what is measured.
     engine._model.generation_config.eos_token_id = None
@@ -125,9 +127,11 @@ def measured(options: argparse.Namespace) -> dict:
         return generate(**inputs)
 
     engine._model.generate = counted
-    started = time.perf_counter()
+    # One thread's own time, which other work on the machine does not change.
+    clock = time.perf_counter if torch.cuda.is_available() else time.process_time
+    started = clock()
     replies = [engine.answer(prompt) for prompt in prompts]
-    seconds = time.perf_counter() - started
+    seconds = clock() - started
     if torch.cuda.is_available():
         peak = torch.cuda.max_memory_allocated()
     else:
@@ -183,10 +187,10 @@ def made_up(folder: Path) -> Benchmark:
         benchmark.add_table(
             name, tuple((f"Harbour {number}-{row}", row * 37 % 101, row * 11.5) for row in range(ROWS))
         )
-        (benchmark.data / "image" / f"{name}.png").write_bytes(png(448, 320, number + 1))
+        (benchmark.data / "image" / f"{name}.png").write_bytes(png(320, 256, number + 1))
     for number, kind in enumerate(KINDS):
         for table in range(TABLES):
-            question = f"How many boats lie in Harbour {table}-{number * 5}?"
+            question = f"How many boats lie in Harbour {table}-{number * 4}?"
             benchmark.ask(number * TABLES + table, f"table{table}", question, "41", kind)
     return benchmark
 
