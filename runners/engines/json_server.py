@@ -180,6 +180,9 @@ class JsonServer:
                 raise Refused(None, trouble.words + asked)
             self._tell(trouble)
             self._closing.wait(wait)
+            if tries == 1:
+                # What was under way elsewhere when this went wrong says nothing of the server afterwards.
+                answered_before = self._answered
             pause = min(pause * 2, LONGEST_PAUSE)
 
     def _gone(self, words: str, tries: int, began: float) -> EngineLost:
