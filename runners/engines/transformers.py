@@ -9,25 +9,18 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hitui_runners.engines.base import Engine, Prompt, Reply, TaskFailed, image_too_large, text_too_large
+from hitui_runners.engines.inputs import PromptInputs, length
 from hitui_runners.engines.memory import free_memory, out_of_memory
-from hitui_runners.engines.pictures import Pictures, RememberingImageProcessor
+from hitui_runners.engines.pictures import Pictures
 from hitui_runners.engines.prefix_cache import PrefixCache
 from hitui_runners.engines.processors import hide_broken_torchvision, load_processor
-from hitui_runners.engines.truncation import TokenizedTable, note
 from hitui_runners.errors import EngineLost, RunnerError
 from hitui_runners.look import is_dir, is_file
 from hitui_runners.output import say
-
-SEAM_TOKENS = 8
-"""Taken off beside the excess when a prompt came out above its budget."""
-CUT_STEPS = 256
-"""A table is cut to so many parts of the token limit and no size between, so that questions of about one length get the
-same beginning."""
 
 
 class TransformersEngine(Engine):
@@ -54,7 +47,7 @@ class TransformersEngine(Engine):
         self._processor: Any = None
         self._prefixes: Any = None
         self._pictures = Pictures()
-        self._tokenized: TokenizedTable | None = None
+        self._inputs: Any = None
 
     @classmethod
     def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
@@ -108,7 +101,7 @@ class TransformersEngine(Engine):
         say(f"Loading {self._folder} on {_devices(torch)}")
         try:
             self._processor = load_processor(self._folder)
-            self._processor.image_processor = RememberingImageProcessor(self._processor.image_processor)
+            self._inputs = PromptInputs(self._processor, self._max_input_tokens, self._max_pixels)
             self._model = AutoModelForImageTextToText.from_pretrained(
                 self._folder,
                 dtype=torch.bfloat16 if on_gpu else torch.float32,
@@ -139,14 +132,14 @@ class TransformersEngine(Engine):
         recovery: dict[str, object] = {}
         inputs = None
         try:
-            inputs = self._inputs(prompt, image, recovery)
+            inputs = self._inputs.of(prompt, image, recovery)
             text, new_tokens = self._generate(inputs, image)
         except TaskFailed:
             raise
         except Exception as error:  # noqa: BLE001  (raised again below, when the handler has let go of its tensors)
-            failure = self._failure(error, None if inputs is None else _length(inputs), image)
+            failure = self._failure(error, None if inputs is None else length(inputs), image)
         else:
-            return Reply(text, _length(inputs), new_tokens, recovery)
+            return Reply(text, length(inputs), new_tokens, recovery)
         inputs = None
         self._forget()
         failure.recovery = recovery
@@ -159,7 +152,7 @@ class TransformersEngine(Engine):
                 "before, and not computed again"
             )
         self._pictures.drop()
-        self._model = self._processor = self._prefixes = self._tokenized = None
+        self._model = self._processor = self._prefixes = self._inputs = None
 
     @property
     def _tokenizer(self) -> Any:
@@ -184,103 +177,9 @@ class TransformersEngine(Engine):
     def _forget(self) -> None:
         """Lets go of all that is kept of earlier prompts, so that a failure for want of memory is no one else's."""
         self._pictures.drop()
-        self._processor.image_processor.drop()
+        self._inputs.drop()
         self._prefixes.drop()
         free_memory()
-
-    def _inputs(self, prompt: Prompt, image: Any, recovery: dict[str, object]) -> Any:
-        """What the model gets, within the budget; what was changed for that is put into `recovery`."""
-        size = self._image_size(image, prompt.pixel_share, recovery)
-        limit = self._limit(prompt)
-        inputs = None
-        if not prompt.table or len(prompt.table.encode()) <= limit:
-            inputs = self._process(prompt, prompt.table, image, size)
-            if _length(inputs) <= limit:
-                return inputs
-        return self._cut(prompt, image, size, inputs, recovery)
-
-    def _cut(self, prompt: Prompt, image: Any, size: Any, whole: Any, recovery: dict[str, object]) -> Any:
-        """The inputs with as much of the table as fits. Raises TaskFailed when even without it they do not."""
-        limit = self._limit(prompt)
-        inputs = self._process(prompt, "", image, size)
-        without_table = _length(inputs)
-        if without_table > limit:
-            raise TaskFailed(
-                f"Input has {without_table} tokens without its table, more than the {limit} allowed",
-                input_tokens=without_table,
-            )
-        if self._tokenized is None or self._tokenized.table != prompt.table:
-            self._tokenized = TokenizedTable(prompt.table, self._token_starts)
-        table = self._tokenized
-        note_tokens = len(self._tokenizer(note(len(prompt.table)), add_special_tokens=False)["input_ids"])
-        step = max(1, limit // CUT_STEPS)
-        budget = limit - without_table
-        while True:
-            cut = table.cut(budget - budget % step, note_tokens)
-            inputs = self._process(prompt, cut.text, image, size)
-            excess = _length(inputs) - limit
-            if excess <= 0 or not cut.text:
-                break
-            budget -= excess + SEAM_TOKENS
-        if cut.left_out:
-            recovery["max_input_tokens"] = limit
-            recovery["uncut_tokens"] = _length(whole) if whole is not None else without_table + table.tokens
-        return inputs
-
-    def _process(self, prompt: Prompt, table: str, image: Any, size: Any) -> Any:
-        words = "".join(self._harmless(part) for part in (prompt.before, table, prompt.after))
-        content = [{"type": "text", "text": words}]
-        if image is not None:
-            content.insert(0, {"type": "image"})
-        text = self._processor.apply_chat_template(
-            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
-        )
-        if image is None:
-            return self._processor(text=[text], return_tensors="pt")
-        options = {} if size is None else {"size": size}
-        return self._processor(text=[text], images=[image], return_tensors="pt", **options)
-
-    def _harmless(self, text: str) -> str:
-        """The text with the tokenizer's own marks (`<|im_end|>`) broken up, which must mean nothing in a table."""
-        for token in self._tokenizer.added_tokens_decoder.values():
-            if token.special:
-                text = text.replace(token.content, f"{token.content[:1]} {token.content[1:]}")
-        return text
-
-    def _limit(self, prompt: Prompt) -> int:
-        """How many tokens the prompt may have."""
-        return min(self._max_input_tokens, prompt.max_input_tokens or self._max_input_tokens)
-
-    def _image_size(self, image: Any, share: float, recovery: dict[str, object]) -> dict[str, int] | None:
-        """The image processor's limits, in pixels, where they are not the model's own."""
-        if image is None or (self._max_pixels is None and share == 1):
-            return None
-        own = self._processor.image_processor.size
-        pixels = image.width * image.height
-        most = own["longest_edge"] if self._max_pixels is None else self._max_pixels
-        if share != 1:
-            most = max(1, int(min(most, pixels) * share))
-        if pixels > most:
-            recovery["max_pixels"] = most
-        return {"shortest_edge": min(own["shortest_edge"], most), "longest_edge": most}
-
-    def _token_starts(self, texts: Sequence[str]) -> list[list[int]]:
-        """Where the tokens of each text begin; a tokenizer in Python cannot say, there they are spread evenly."""
-        if self._tokenizer.is_fast:
-            encoded = self._tokenizer(
-                list(texts), add_special_tokens=False, return_offsets_mapping=True, verbose=False
-            )
-            return [[start for start, _ in offsets] for offsets in encoded["offset_mapping"]]
-        starts = []
-        for text in texts:
-            count = len(self._tokenizer(text, add_special_tokens=False)["input_ids"])
-            starts.append([len(text) * token // count for token in range(count)])
-        return starts
-
-
-def _length(inputs: Any) -> int:
-    """Tokens of a prompt, those of its image included."""
-    return int(inputs["input_ids"].shape[1])
 
 
 def _devices(torch: Any) -> str:

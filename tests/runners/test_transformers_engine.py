@@ -86,7 +86,7 @@ def evaluate(
         **limits: int,
     ) -> list[dict[str, Any]]:
         for name, value in limits.items():
-            monkeypatch.setattr(model.engine, f"_{name}", value)
+            monkeypatch.setattr(model.engine._inputs, f"_{name}", value)
         # One engine serves many runs here; the program's own ends with its run.
         monkeypatch.setattr(model.engine, "load", lambda: None)
         monkeypatch.setattr(model.engine, "close", lambda: None)
@@ -94,7 +94,7 @@ def evaluate(
         inputs = InputFiles(benchmark_data.data, modality, table)
         store = ResultStore(tmp_path / "output", pytest.fail)
         signals, events = StopSignals(), EventWriter("")
-        rules = RecoveryRules(model.engine._max_input_tokens, when=recovery, max_rungs=max_rungs)
+        rules = RecoveryRules(model.engine._inputs._max_input_tokens, when=recovery, max_rungs=max_rungs)
         asker = Asker(model.engine, inputs, OwnPrompts(), rules, signals.check)
         chosen = [question for question in questions if question.id in ids]
         launch = Launch(model.engine, signals, events)

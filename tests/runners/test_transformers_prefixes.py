@@ -195,7 +195,7 @@ def test_what_the_model_did_in_between_changes_nothing(
     """It holds how far positions are from token counts, of its last prompt, whoever asked it."""
     first, second = asked(1, "", pictures[0]), asked(2, "", pictures[0])
     sharing.ask(first)
-    inputs = sharing.engine._inputs(asked(1), None, {})
+    inputs = sharing.engine._inputs.of(asked(1), None, {})
     sharing.engine._model.generate(**inputs)
 
     assert sharing.ask(second) == from_start.ask(second)
@@ -277,7 +277,7 @@ def test_questions_over_a_table_that_is_cut_share_what_is_left_of_it(
         return torch.cat([inputs["input_ids"], torch.tensor([[0]])], dim=1)
 
     monkeypatch.setattr(sharing.engine._model, "generate", noted)
-    monkeypatch.setattr(sharing.engine, "_max_input_tokens", 16_000)
+    monkeypatch.setattr(sharing.engine._inputs, "_max_input_tokens", 16_000)
     for number in range(12):
         prompt = asked(number, TABLE * 80)
         sharing.ask(replace(prompt, after=prompt.after + " Now." * 3 * number))
