@@ -7,8 +7,6 @@ is ever a shell string: arguments are a list, and placeholders are replaced with
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -18,7 +16,6 @@ from hitui.adapters.checkpoints.catalogue import Catalogue, Reading
 from hitui.adapters.checkpoints.reading import signature_of
 from hitui.adapters.executors import open_executor
 from hitui.adapters.processes import JOB_VARIABLE
-from hitui.domain.configs import Config
 from hitui.domain.jobs import Job, JobRequest
 from hitui.domain.placement import GpuRules, Need
 from hitui.domain.recovery import exhausted_on, gpus_for
@@ -26,9 +23,9 @@ from hitui.domain.shards import shard_folder, worth_splitting
 from hitui.domain.succession import RetryRules
 from hitui.domain.tasks import TaskId, select_pending
 from hitui.domain.watching import WatchRules
-from hitui.errors import HituiError, LaunchError, NoSuchName, SettingsError
+from hitui.errors import HituiError, NoSuchName, SettingsError
 from hitui.paths import SETTINGS_NAME, is_absent, kept_readings_home
-from hitui.settings import RunnerSettings, Settings, load_settings
+from hitui.settings import Settings, load_settings
 from hitui.supervisor.arguments import (
     Command,
     elsewhere,
@@ -38,21 +35,19 @@ from hitui.supervisor.arguments import (
     located,
     model_of,
     own_runner,
-    program_of,
     text_or_none,
 )
 from hitui.supervisor.joining import UNKNOWN_SECONDS, Joined, Part, join
 from hitui.supervisor.needs import gpu_rules, need_of, recovery_gpus
+from hitui.supervisor.request_checks import (
+    check_listed,
+    check_readable,
+    check_runner,
+    known_ids,
+    runner_of,
+)
 from hitui.supervisor.rules import retry_rules, watch_rules
 from hitui.supervisor.sharding import check_shards, check_told, most_shards, shard_requests
-
-
-class UnreadableResults(LaunchError):
-    """The results of a config cannot be read, so a run could answer what is answered already."""
-
-
-class NoRunner(LaunchError):
-    """`hitui.toml` names no runner for a config, or one of which it says nothing."""
 
 
 class Launches:
@@ -147,21 +142,12 @@ class Launches:
             # It may have come since the last look.
             catalogue.refresh()
             config = catalogue.find(request.config)
-        runner = _runner(settings, config)
+        runner = runner_of(settings, config)
         reading = catalogue.read(config)
-        _check_readable(reading)
-        if reading.state.total is None and _needs_ids(runner):
-            listed = catalogue.questions_file
-            raise LaunchError(
-                f"{config.name}: there is no question list to say what is pending; "
-                + (
-                    f"{listed} gives none, mend it"
-                    if listed
-                    else "name it as [workspace] questions in hitui.toml"
-                )
-            )
+        check_readable(reading)
+        check_listed(reading, runner, catalogue.questions_file)
         check_shards(settings, reading.state, request)
-        resolved = replace(request, config=config.name, ids=_known_ids(request, reading))
+        resolved = replace(request, config=config.name, ids=known_ids(request, reading))
         resolved = replace(resolved, gpu_count=_gpu_count(settings, resolved, reading))
         # What is wrong with the command is said now and not after hours in the queue.
         self.command(resolved, (), Path(), (), environment)
@@ -179,7 +165,7 @@ class Launches:
     def _part(self, request: JobRequest) -> Part:
         catalogue = self.catalogue()
         reading = catalogue.read(catalogue.find(request.config))
-        _check_readable(reading)
+        check_readable(reading)
         if not reading.state.lists_tasks:
             return Part(request, None, 0.0)
         pending = select_pending(reading.tasks, request.error_class)
@@ -289,13 +275,13 @@ class Launches:
         """
         settings, catalogue = self.settings(), self.catalogue()
         config = catalogue.find(request.config)
-        runner = _runner(settings, config)
+        runner = runner_of(settings, config)
         if request.shard is not None:
             # It would run what all shards are to run, and so would each of them.
             check_told(config, runner)
         variables = {name: value for name, value in environment.items() if name != JOB_VARIABLE}
         variables |= {"PYTHONUNBUFFERED": "1", **runner.env}
-        _check_runner(settings, config, runner, variables)
+        check_runner(settings, config, runner, variables)
         variables |= {"CUDA_VISIBLE_DEVICES": ",".join(gpus), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
         values = {
             "name": config.name,
@@ -325,19 +311,6 @@ def _gone(root: Path) -> str:
     return f"{root / SETTINGS_NAME}: is not there any more; bring it back"
 
 
-def _runner(settings: Settings, config: Config) -> RunnerSettings:
-    """Raises NoRunner."""
-    if config.runner is None:
-        raise NoRunner(
-            f"{config.name}: no runner is named for it; add a [runner.NAME] to hitui.toml"
-            " and name it as [workspace] runner, or as the config's own"
-        )
-    runner = settings.runners.get(config.runner)
-    if runner is None:
-        raise NoRunner(f"{config.name}: there is no [runner.{config.runner}] in hitui.toml")
-    return runner
-
-
 def _gpu_count(settings: Settings, request: JobRequest, reading: Reading) -> int | None:
     """More GPUs than its config takes, where nothing is left for any of its tasks on fewer."""
     config = reading.state.config
@@ -349,55 +322,3 @@ def _gpu_count(settings: Settings, request: JobRequest, reading: Reading) -> int
         ids &= set(request.ids)
     count = gpus_for([exhausted_on(task) for task in reading.tasks if task.id in ids], need.gpus, most)
     return count if count != need.gpus else None
-
-
-def _check_readable(reading: Reading) -> None:
-    if reading.state.hides_answers:
-        raise UnreadableResults(f"{reading.state.name}: {reading.state.problems[0]}")
-
-
-def _check_runner(
-    settings: Settings, config: Config, runner: RunnerSettings, environment: Mapping[str, str]
-) -> None:
-    """Raises LaunchError, before anything starts, for what is named and not there or not the runner's to say."""
-    where = f"hitui.toml: [runner.{config.runner}]"
-    for name in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"):
-        if name in runner.env:
-            raise LaunchError(
-                f"{where} env: {name} decides which GPUs a runner sees, so hitui alone sets it;"
-                " remove it, and choose GPUs with --gpus or [gpus] exclude"
-            )
-    if runner.api_key_env is not None and not environment.get(runner.api_key_env, "").strip():
-        raise LaunchError(
-            f"{where} api_key_env: the variable {runner.api_key_env} is not set where this was asked for;"
-            " export it there"
-        )
-    for key in ("model", "prompts", "cwd") if runner.model_is_a_folder else ("prompts", "cwd"):
-        text = getattr(runner, key)
-        if text is not None and not settings.path(text).exists():
-            raise LaunchError(f"{where} {key}: {settings.path(text)} does not exist; correct the path")
-    if runner.python is not None:
-        program = program_of(settings, runner.python)
-        if shutil.which(program, path=environment.get("PATH", os.defpath)) is None:
-            raise LaunchError(f"{where} python: {runner.python} is not there or no program; correct the path")
-
-
-def _needs_ids(runner: RunnerSettings) -> bool:
-    if runner.command is None:
-        return True
-    return any(f"{{{name}}}" in argument for argument in runner.command for name in ("ids", "ids_file"))
-
-
-def _known_ids(request: JobRequest, reading: Reading) -> tuple[TaskId, ...] | None:
-    """The ids as the question list writes them: `1` and `"1"` are told apart there, not by who asks."""
-    if request.ids is None or not reading.tasks:
-        return request.ids
-    known = {str(task.id): task.id for task in reading.tasks}
-    unknown = [str(asked) for asked in request.ids if str(asked) not in known]
-    if unknown:
-        more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
-        raise LaunchError(
-            f"{reading.state.name}: no task {', '.join(unknown[:5])}{more} in the question list;"
-            f" `hitui ids {reading.state.name}` lists them"
-        )
-    return tuple(known[str(asked)] for asked in request.ids)

@@ -29,8 +29,9 @@ from hitui.paths import RuntimePaths, gpu_lock_home
 from hitui.supervisor.gpu_news import GpuNews
 from hitui.supervisor.joining import Joined, Part, can_join
 from hitui.supervisor.keeper import Keeper
-from hitui.supervisor.launches import Launches, NoRunner, UnreadableResults
+from hitui.supervisor.launches import Launches
 from hitui.supervisor.preparing import EVENTS, prepare
+from hitui.supervisor.request_checks import NoRunner, UnreadableResults
 from hitui.supervisor.round import Round
 from hitui.supervisor.rows import End
 from hitui.supervisor.store import Store

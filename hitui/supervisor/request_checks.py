@@ -1,0 +1,103 @@
+"""Whether what is asked for can be run at all, by the settings and by what was read; each refusal names its mend."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from hitui.adapters.checkpoints.catalogue import Reading
+from hitui.domain.configs import Config
+from hitui.domain.jobs import JobRequest
+from hitui.domain.tasks import TaskId
+from hitui.errors import LaunchError
+from hitui.settings import RunnerSettings, Settings
+from hitui.supervisor.arguments import program_of
+
+
+class UnreadableResults(LaunchError):
+    """The results of a config cannot be read, so a run could answer what is answered already."""
+
+
+class NoRunner(LaunchError):
+    """`hitui.toml` names no runner for a config, or one of which it says nothing."""
+
+
+def runner_of(settings: Settings, config: Config) -> RunnerSettings:
+    """What `hitui.toml` says of the config's runner. Raises NoRunner."""
+    if config.runner is None:
+        raise NoRunner(
+            f"{config.name}: no runner is named for it; add a [runner.NAME] to hitui.toml"
+            " and name it as [workspace] runner, or as the config's own"
+        )
+    runner = settings.runners.get(config.runner)
+    if runner is None:
+        raise NoRunner(f"{config.name}: there is no [runner.{config.runner}] in hitui.toml")
+    return runner
+
+
+def check_readable(reading: Reading) -> None:
+    """Raises UnreadableResults."""
+    if reading.state.hides_answers:
+        raise UnreadableResults(f"{reading.state.name}: {reading.state.problems[0]}")
+
+
+def check_listed(reading: Reading, runner: RunnerSettings, questions: Path | None) -> None:
+    """Raises LaunchError where the runner must be told what is pending and nothing lists it."""
+    if reading.state.total is None and _needs_ids(runner):
+        raise LaunchError(
+            f"{reading.state.name}: there is no question list to say what is pending; "
+            + (
+                f"{questions} gives none, mend it"
+                if questions
+                else "name it as [workspace] questions in hitui.toml"
+            )
+        )
+
+
+def check_runner(
+    settings: Settings, config: Config, runner: RunnerSettings, environment: Mapping[str, str]
+) -> None:
+    """Raises LaunchError, before anything starts, for what is named and not there or not the runner's to say."""
+    where = f"hitui.toml: [runner.{config.runner}]"
+    for name in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"):
+        if name in runner.env:
+            raise LaunchError(
+                f"{where} env: {name} decides which GPUs a runner sees, so hitui alone sets it;"
+                " remove it, and choose GPUs with --gpus or [gpus] exclude"
+            )
+    if runner.api_key_env is not None and not environment.get(runner.api_key_env, "").strip():
+        raise LaunchError(
+            f"{where} api_key_env: the variable {runner.api_key_env} is not set where this was asked for;"
+            " export it there"
+        )
+    for key in ("model", "prompts", "cwd") if runner.model_is_a_folder else ("prompts", "cwd"):
+        text = getattr(runner, key)
+        if text is not None and not settings.path(text).exists():
+            raise LaunchError(f"{where} {key}: {settings.path(text)} does not exist; correct the path")
+    if runner.python is not None:
+        program = program_of(settings, runner.python)
+        if shutil.which(program, path=environment.get("PATH", os.defpath)) is None:
+            raise LaunchError(f"{where} python: {runner.python} is not there or no program; correct the path")
+
+
+def known_ids(request: JobRequest, reading: Reading) -> tuple[TaskId, ...] | None:
+    """The ids as the question list writes them: `1` and `"1"` are told apart there, not by who asks."""
+    if request.ids is None or not reading.tasks:
+        return request.ids
+    known = {str(task.id): task.id for task in reading.tasks}
+    unknown = [str(asked) for asked in request.ids if str(asked) not in known]
+    if unknown:
+        more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+        raise LaunchError(
+            f"{reading.state.name}: no task {', '.join(unknown[:5])}{more} in the question list;"
+            f" `hitui ids {reading.state.name}` lists them"
+        )
+    return tuple(known[str(asked)] for asked in request.ids)
+
+
+def _needs_ids(runner: RunnerSettings) -> bool:
+    if runner.command is None:
+        return True
+    return any(f"{{{name}}}" in argument for argument in runner.command for name in ("ids", "ids_file"))
