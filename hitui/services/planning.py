@@ -78,7 +78,8 @@ class _Planner:
             hold = self._settings.gpus.hold_seconds
             where = f"GPU {', '.join(labels)} {f'once free for {hold:g} s' if hold else 'now'}"
         if shards > 1:
-            where += f", in {shards} shards"
+            # First, for where there is little room the end is cut.
+            where = f"{shards} shards {'on' if uuids else 'with'} {where}"
             seconds = None if seconds is None else seconds / shards
         group = group_wait(DEFAULT_GROUP, self._standing)
         if group:

@@ -158,21 +158,21 @@ def test_what_may_be_split_takes_its_share_of_the_free_gpus(tmp_path: Path) -> N
     split = JobsService(settings, RuntimePaths(tmp_path / "state", tmp_path / "run"))
     four = machine(60, 60, 60, 60)
     launch = plan(split, four, state("a", missing=594)).launches[0]
-    assert (launch.where, launch.seconds) == ("GPU 0, 1, 2 once free for 10 s, in 3 shards", 2400.0)
+    assert (launch.where, launch.seconds) == ("3 shards on GPU 0, 1, 2 once free for 10 s", 2400.0)
     # So little is not worth a load of the model.
     assert plan(split, four, state("a")).launches[0].where == "GPU 0 once free for 10 s"
     both = plan(split, four, state("a", missing=594), state("b", missing=594))
     assert [launch.where for launch in both.launches] == [
-        "GPU 0, 1 once free for 10 s, in 2 shards",
-        "GPU 2, 3 once free for 10 s, in 2 shards",
+        "2 shards on GPU 0, 1 once free for 10 s",
+        "2 shards on GPU 2, 3 once free for 10 s",
     ]
     named = plan(split, four, state("a"), gpus=("1", "3"), shards=2).launches[0]
-    assert named.where == "GPU 1, 3 once free for 10 s, in 2 shards"
+    assert named.where == "2 shards on GPU 1, 3 once free for 10 s"
     without = plan(split, machine(60), state("a", missing=594)).launches[0]
     assert without.where == "GPU 0 once free for 10 s"
     split._latest = JobsSnapshot((), 1, Queue("", (Group("default", 2),)))
     limited = plan(split, four, state("a", missing=594)).launches[0]
-    assert limited.where == "GPU 0, 1 once free for 10 s, in 2 shards"
+    assert limited.where == "2 shards on GPU 0, 1 once free for 10 s"
 
 
 def test_named_gpus_are_enough_for_as_many_shards_as_take_their_number_each(tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_named_gpus_are_enough_for_as_many_shards_as_take_their_number_each(tmp_
     three = plan(service, four, long, gpus=("0", "1", "3")).launches[0]
     assert three.where == "GPU 0, 1, 3 once free for 10 s"
     every = plan(service, four, long, gpus=("0", "1", "2", "3")).launches[0]
-    assert every.where == "GPU 0, 1, 2, 3 once free for 10 s, in 2 shards"
+    assert every.where == "2 shards on GPU 0, 1, 2, 3 once free for 10 s"
 
 
 def test_a_plan_says_what_new_jobs_wait_for_besides_gpus(service: JobsService) -> None:

@@ -17,6 +17,8 @@ MOST_FOLDERS = 4
 
 
 class LaunchDialog(Dialog):
+    most_width = 150
+
     def __init__(self, title: str, plan: LaunchPlan, pause: str = "") -> None:
         """`pause`: what keeps a job that is queued now from its start; empty: nothing."""
         super().__init__()
