@@ -178,17 +178,10 @@ class RunnerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return "{output}" in text and ("{ids}" in text or "{ids_file}" in text)
 
 
-class ConfigSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    name: str
-    kind: str = "realhitbench"
+class _RunKeys(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What may be said of one config as of all of a matrix."""
+
     runner: str | None = None
-    modality: str | None = None
-    format: str | None = None
-    output: str | None = None
-    """Folder that runs write into; None: the discovered folder of that name, else below the first
-    results folder."""
-    folders: list[str] = []
-    """More folders that are read together with `output`."""
     min_free: str | None = None
     gpus: int | None = None
     """None: as its runner says, as for the next five."""
@@ -197,36 +190,37 @@ class ConfigSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     recovery: str | None = None
     max_rungs: int | None = None
     recovery_gpus: int | None = None
-    total: int | None = None
-    """How many lines or files there should be (`line_count`, `file_set`)."""
-    pattern: str | None = None
-    """Which files are counted, as a glob below `output` (`line_count`, `file_set`)."""
     stall: str | None = None
     """None: as `[queue]` says, as for `restart_stalled` and `resume`."""
     restart_stalled: bool | None = None
     resume: bool | None = None
+
+
+class ConfigSettings(_RunKeys, frozen=True, forbid_unknown_fields=True):
+    name: str
+    kind: str = "realhitbench"
+    modality: str | None = None
+    format: str | None = None
+    output: str | None = None
+    """Folder that runs write into; None: the discovered folder of that name, else below the first
+    results folder."""
+    folders: list[str] = []
+    """More folders that are read together with `output`."""
+    total: int | None = None
+    """How many lines or files there should be (`line_count`, `file_set`)."""
+    pattern: str | None = None
+    """Which files are counted, as a glob below `output` (`line_count`, `file_set`)."""
 
     @property
     def stall_seconds(self) -> float | None:
         return None if self.stall is None else _duration_or_never(self.stall)
 
 
-class MatrixSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class MatrixSettings(_RunKeys, frozen=True, forbid_unknown_fields=True):
     """`[matrix.GROUP]`: one config for each modality times format, named GROUP/MODALITY_FORMAT."""
 
     modality: list[str]
-    runner: str | None = None
     format: list[str] = []
-    min_free: str | None = None
-    gpus: int | None = None
-    shards: int | None = None
-    share: bool | None = None
-    recovery: str | None = None
-    max_rungs: int | None = None
-    recovery_gpus: int | None = None
-    stall: str | None = None
-    restart_stalled: bool | None = None
-    resume: bool | None = None
 
 
 class SettingsFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -245,26 +239,13 @@ class SettingsFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """All configs, matrices unfolded, each with its name in messages."""
         named = [(f"[[config]] {config.name!r}", config) for config in self.config]
         for group, matrix in self.matrix.items():
+            shared = {key: getattr(matrix, key) for key in _RunKeys.__struct_fields__}
             for modality in matrix.modality:
                 formats: list[str | None] = [None] if modality == "image" else list(matrix.format)
                 for table_format in formats:
-                    config = ConfigSettings(
-                        name=f"{group}/{modality}" + (f"_{table_format}" if table_format else ""),
-                        runner=matrix.runner,
-                        modality=modality,
-                        format=table_format,
-                        min_free=matrix.min_free,
-                        gpus=matrix.gpus,
-                        shards=matrix.shards,
-                        share=matrix.share,
-                        recovery=matrix.recovery,
-                        max_rungs=matrix.max_rungs,
-                        recovery_gpus=matrix.recovery_gpus,
-                        stall=matrix.stall,
-                        restart_stalled=matrix.restart_stalled,
-                        resume=matrix.resume,
-                    )
-                    named.append((f"[matrix.{group}] {config.name!r}", config))
+                    name = f"{group}/{modality}" + (f"_{table_format}" if table_format else "")
+                    config = ConfigSettings(name, modality=modality, format=table_format, **shared)
+                    named.append((f"[matrix.{group}] {name!r}", config))
         return named
 
 
