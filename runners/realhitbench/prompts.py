@@ -93,7 +93,7 @@ class BenchmarkPrompts:
     def __init__(self, path: Path, modality: str) -> None:
         """Reads `path`, or the modality's file in the folder `path`. Raises RunnerError."""
         self._path = path / FILE_OF_MODALITY[modality] if is_dir(path) else path
-        self._strings, self._prompts = _literals(self._path)
+        self._strings, self._prompts = literals(self._path, "Answer_Prompt")
         self._user = self._strings.get("User_Prompt")
         if self._user is None or "{Question}" not in self._user:
             raise RunnerError(f"{self._path}: no string User_Prompt with the field {{Question}}")
@@ -105,7 +105,7 @@ class BenchmarkPrompts:
             raise RunnerError(f"{self._path}: Answer_Prompt has nothing for {kind!r} (task {question.id})")
         fields = {"Question": question.text, "Answer_format": _answer_format(question)}
         before, _, after = f"{task}\n{self._user}".partition("{Table}")
-        return Wording(_fill(before, fields), _fill(after, fields))
+        return Wording(fill(before, fields), fill(after, fields))
 
 
 def _kind(question: Question) -> str:
@@ -120,13 +120,17 @@ def _answer_format(question: Question) -> str:
     return "AnswerName1, AnswerName2..."
 
 
-def _fill(template: str, fields: Mapping[str, str]) -> str:
+def fill(template: str, fields: Mapping[str, str]) -> str:
+    """The template with its `{Field}`s put in; what was put in is not looked at again."""
     # Not str.format: a brace elsewhere in the prompt is a brace.
     return re.sub(r"\{(\w+)\}", lambda match: fields.get(match[1], match[0]), template)
 
 
-def _literals(path: Path) -> tuple[dict[str, str], dict[str, str]]:
-    """The strings by name, and `Answer_Prompt` with its names replaced by their strings."""
+def literals(path: Path, table: str) -> tuple[dict[str, str], dict[str, str]]:
+    """The strings of a Python file by name, and its dictionary `table` with names replaced by their strings.
+
+    Raises RunnerError where the file cannot be read.
+    """
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
     except OSError as error:
@@ -141,7 +145,7 @@ def _literals(path: Path) -> tuple[dict[str, str], dict[str, str]]:
         for target in statement.targets:
             if not isinstance(target, ast.Name):
                 continue
-            if isinstance(statement.value, ast.Dict) and target.id == "Answer_Prompt":
+            if isinstance(statement.value, ast.Dict) and target.id == table:
                 prompts = _entries(statement.value, strings)
             elif (text := _text(statement.value, strings)) is not None:
                 strings[target.id] = text
