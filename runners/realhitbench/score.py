@@ -21,9 +21,9 @@ from hitui_runners.errors import RunnerError
 from hitui_runners.look import is_file
 from hitui_runners.output import complain, warn
 from hitui_runners.realhitbench.aggregates import aggregate
-from hitui_runners.realhitbench.check import REPORT, Check, check_file, check_report, torn_line
-from hitui_runners.realhitbench.rescoring import Notes, Sample, Scorer, sample_of, usable
-from hitui_runners.realhitbench.results import Result, TaskId, Unreadable, load_content, merge
+from hitui_runners.realhitbench.check import REPORT, Check, check_file, check_report
+from hitui_runners.realhitbench.rescoring import Notes, Sample, Scorer, sample_of
+from hitui_runners.realhitbench.results import Unreadable
 from hitui_runners.realhitbench.score_words import (
     as_json,
     as_lines,
@@ -36,7 +36,7 @@ from hitui_runners.realhitbench.score_words import (
 )
 from hitui_runners.realhitbench.scores_file import report_of, write_scores
 from hitui_runners.realhitbench.scoring import missing_scores
-from hitui_runners.realhitbench.units import Unit, read_units, units_of
+from hitui_runners.realhitbench.units import Unit, read_units, results_of, units_of
 
 
 def main(words: Sequence[str]) -> int:
@@ -141,21 +141,11 @@ class ScoreRun:
 
     def _scored(self, unit: Unit) -> dict[str, Any] | None:
         notes = Notes()
-        lines: list[str] = []
-        known: dict[TaskId, Result] = {}
-        read = False
-        for path in unit.files:
-            try:
-                content = load_content(path, self._warn)
-            except Unreadable as error:
-                self.refuse(f"{path}: {error}; it is not scored")
-                continue
-            read = True
-            lines += [f"{path.name}: {line}" for line in torn_line(content)]
-            merge(known, usable(content.entries, notes))
-        if not read:
+        read = results_of(unit, notes, self._warn, self.refuse)
+        if read is None:
             return None
-        samples: list[Sample] = [sample_of(result, self._scorer, notes) for result in known.values()]
+        results, lines = read
+        samples: list[Sample] = [sample_of(result, self._scorer, notes) for result in results]
         rows = aggregate(samples)
         lines += notes.lines()
         report = report_of(unit, rows, lines)

@@ -16,7 +16,17 @@ from typing import Any
 
 from hitui_runners.errors import RunnerError
 from hitui_runners.look import is_dir, is_file
-from hitui_runners.realhitbench.results import RESULT_NAME, result_files
+from hitui_runners.realhitbench.check import torn_line
+from hitui_runners.realhitbench.rescoring import Notes, usable
+from hitui_runners.realhitbench.results import (
+    RESULT_NAME,
+    Result,
+    TaskId,
+    Unreadable,
+    load_content,
+    merge,
+    result_files,
+)
 
 
 @dataclass(frozen=True)
@@ -45,6 +55,28 @@ def units_of(path: Path, refuse: Callable[[str], None]) -> list[Unit]:
     if not units:
         refuse(f"{path}: holds no results (checkpoint.json, results.jsonl, results*.json)")
     return units
+
+
+def results_of(
+    unit: Unit, notes: Notes, warn: Callable[[str], None], refuse: Callable[[str], None]
+) -> tuple[list[Result], list[str]] | None:
+    """The results of a unit that count, and lines about its files; None where no file of it can be read.
+
+    What is odd in results goes to `notes`, files that cannot be read to `refuse`.
+    """
+    lines: list[str] = []
+    known: dict[TaskId, Result] = {}
+    read = False
+    for path in unit.files:
+        try:
+            content = load_content(path, warn)
+        except Unreadable as error:
+            refuse(f"{path}: {error}; it is left out")
+            continue
+        read = True
+        lines += [f"{path.name}: {line}" for line in torn_line(content)]
+        merge(known, usable(content.entries, notes))
+    return (list(known.values()), lines) if read else None
 
 
 def read_units(plan: str, refuse: Callable[[str], None]) -> list[Unit]:
