@@ -14,7 +14,14 @@ from typing import Any
 from hitui_runners.output import named
 from hitui_runners.realhitbench.questions import VISUALIZATION
 from hitui_runners.realhitbench.results import Result, TaskId, is_error, is_result, plain_id, task_id
-from hitui_runners.realhitbench.scoring import JUDGED, NO_CHART, UNJUDGED, text_score_names, text_scores
+from hitui_runners.realhitbench.scoring import (
+    JUDGED,
+    NO_CHART,
+    UNJUDGED,
+    judged_score,
+    text_score_names,
+    text_scores,
+)
 
 TEXT_METRICS = ("EM", "F1", "ROUGE-L", "SacreBLEU")
 CHART_METRICS = ("Pass", "ECR")
@@ -132,7 +139,7 @@ def _scored(
             return Kind.CHART, NO_CHART
         return Kind.CHART, {name: stored[name] for name in CHART_METRICS if name in stored}
     if result.get("SubQType") in JUDGED:
-        given = number(stored.get(JUDGE_METRIC))
+        given = judged_score(stored.get(JUDGE_METRIC))
         return Kind.JUDGED, UNJUDGED if given is None else {JUDGE_METRIC: given}
     if failed:
         return Kind.TEXT, dict.fromkeys(scorer.names, 0.0)

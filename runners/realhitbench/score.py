@@ -22,6 +22,7 @@ from hitui_runners.look import is_file
 from hitui_runners.output import complain, warn
 from hitui_runners.realhitbench.aggregates import aggregate
 from hitui_runners.realhitbench.check import REPORT, Check, check_file, check_report
+from hitui_runners.realhitbench.judge_verdicts import Verdicts, with_verdicts
 from hitui_runners.realhitbench.rescoring import Notes, Sample, Scorer, sample_of
 from hitui_runners.realhitbench.results import Unreadable
 from hitui_runners.realhitbench.score_words import (
@@ -146,6 +147,13 @@ class ScoreRun:
             return None
         results, lines = read
         samples: list[Sample] = [sample_of(result, self._scorer, notes) for result in results]
+        try:
+            verdicts = Verdicts.read(unit.folders, self._warn)
+        except RunnerError as error:
+            self.refuse(str(error))
+            return None
+        samples, judges = with_verdicts(samples, results, verdicts)
+        lines += judges
         rows = aggregate(samples)
         lines += notes.lines()
         report = report_of(unit, rows, lines)

@@ -55,7 +55,7 @@ def _without_scores(overall: Row) -> list[str]:
     lines = []
     if overall.unjudged:
         lines.append(
-            f"unjudged: {_some(overall.unjudged, 'result')}, for which no judge was asked, in no mean"
+            f"unjudged: {_some(overall.unjudged, 'result')}, in no mean; `hitui judge` asks a judge about them"
         )
     if overall.charts_unscored:
         lines.append(

@@ -21,6 +21,7 @@ from hitui_runners.realhitbench.questions import VISUALIZATION, Question
 
 _DECIMALS = re.compile(r"\b\d+\.\d+\b")
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
+_STORED_VERDICT = re.compile(r"\s*(\d{1,3}(?:\.\d{1,6})?)\s*")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 Score = Callable[[str, str], float]
@@ -30,6 +31,8 @@ JUDGED = ("Summary Analysis", "Anomaly Analysis")
 """Sub types that a judge model scores."""
 UNJUDGED = {"GPT_EVAL": "N/A (no eval_api_key)"}
 """What is stored for them where no judge was at hand."""
+MOST_JUDGED = 100.0
+"""A judge gives from 0 to this; see `judge_prompts`."""
 NO_CHART = {"ECR": False, "Pass": "None"}
 """What is stored for a chart of which there is no code."""
 
@@ -47,6 +50,16 @@ def metrics_for(question: Question, prediction: str, *, failed: bool) -> dict[st
     if failed:
         return dict.fromkeys(text_score_names(), 0.0)
     return text_scores(question.reference, prediction)
+
+
+def judged_score(value: object) -> float | None:
+    """What stands under `GPT_EVAL` as a score; None where it is none. The benchmark's programs store it as text."""
+    if isinstance(value, str):
+        match = _STORED_VERDICT.fullmatch(value)
+        value = None if match is None else float(match[1])
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= MOST_JUDGED:
+        return None
+    return float(value)
 
 
 def text_scores(reference: str, prediction: str) -> dict[str, float]:

@@ -38,6 +38,11 @@ class Unit:
     """Those that count less first."""
     scores: Path
 
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Where its results lie, and at the end where its scores are put."""
+        return tuple(dict.fromkeys([*(path.parent for path in self.files), self.scores.parent]))
+
 
 def units_of(path: Path, refuse: Callable[[str], None]) -> list[Unit]:
     """The units at or below a path; what cannot be one is told in a line."""

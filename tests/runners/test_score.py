@@ -118,7 +118,7 @@ class TestOddResults:
             "results whose Prediction is a number, compared as text: 1 (6)",
             "results whose Prediction is null, scored as empty answers: 1 (7)",
             "results whose Prediction is neither text nor number, not scored: 1 (8)",
-            "unjudged: 1 result, for which no judge was asked, in no mean",
+            "unjudged: 1 result, in no mean; `hitui judge` asks a judge about them",
             "charts are not run here: ECR and Pass are what is stored of 1",
             f"written to {tmp_path / 'scores.json'}",
         ):

@@ -1,0 +1,293 @@
+"""Has answers judged by a model behind an OpenAI-compatible server: those that no formula can score.
+
+    python -m hitui_runners judge RESULTS.json FOLDER … --base-url URL --model NAME --data DIR [--again] [--json]
+
+The summaries and the anomalies that a model found are put to the judge with the table, the question and the reference.
+Each verdict is on disk, in `verdicts.jsonl` beside the results, before its thread asks for the next one: what ends this
+program costs those that were being asked. No file of results is changed, and the model that answered is not run.
+`score` takes the verdicts in.
+
+What has a verdict of this judge and these prompts is not asked again. What another judge, or other prompts, scored is
+only asked again with `--again`, since scores of two judges make no mean; until then nothing there is asked at all.
+
+Exit status: 0 every answer that is to be judged has a verdict; 1 some have none, or something could not be read or
+written, or another judge's verdicts are in the way; 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hitui_runners.engines.openai import OpenAIEngine
+from hitui_runners.errors import RunnerError
+from hitui_runners.output import complain, named, warn
+from hitui_runners.progress import ProgressBar
+from hitui_runners.realhitbench.judge_asking import Item, JudgeAsker, ask_all, item_of
+from hitui_runners.realhitbench.judge_prompts import judge_prompts
+from hitui_runners.realhitbench.judge_verdicts import JOURNAL, Judge, Verdict, VerdictJournal, Verdicts
+from hitui_runners.realhitbench.questions import VISUALIZATION
+from hitui_runners.realhitbench.rescoring import JUDGE_METRIC, Notes
+from hitui_runners.realhitbench.results import Result, TaskId, is_error
+from hitui_runners.realhitbench.score_words import as_json, as_lines, one_line, put_out
+from hitui_runners.realhitbench.scoring import JUDGED, judged_score
+from hitui_runners.realhitbench.units import Unit, read_units, results_of, units_of
+
+UNCUT = 10**9
+"""Tokens: no table is cut."""
+
+
+def main(words: Sequence[str]) -> int:
+    """The program; returns its exit status."""
+    arguments = _arguments(words)
+    run = JudgeRun(arguments)
+    stopped = False
+    try:
+        units = [unit for path in arguments.path for unit in units_of(path, run.refuse)]
+        if arguments.plan is not None:
+            units += read_units(arguments.plan, run.refuse)
+        run.judge(list(dict.fromkeys(units)))
+    except RunnerError as error:
+        run.refuse(str(error))
+    except KeyboardInterrupt:
+        stopped = True
+    run.tell_all()
+    return 130 if stopped else int(run.failed)
+
+
+def _arguments(words: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="hitui_runners judge", description=(__doc__ or "").partition("\n")[0], allow_abbrev=False
+    )
+    parser.add_argument("path", nargs="*", type=Path, metavar="PATH", help="a file of results, or a folder")
+    parser.add_argument("--plan", metavar="FILE", help="more of them, as JSON; -: from standard input")
+    parser.add_argument("--model", required=True, metavar="NAME", help="of the judge, on its server")
+    parser.add_argument(
+        "--data", type=Path, metavar="DIR", help="the dataset; the judge reads its tables in latex/"
+    )
+    parser.add_argument(
+        "--prompts", type=Path, metavar="PATH", help="the benchmark's own gpt_eval_prompt.py, or its folder"
+    )
+    parser.add_argument(
+        "--max-input-tokens",
+        type=int,
+        default=UNCUT,
+        metavar="N",
+        help="cut a table until its prompt has about as many tokens (default: not at all)",
+    )
+    parser.add_argument("--max-new-tokens", type=int, default=2048, metavar="N", help="default 2048")
+    parser.add_argument("--again", action="store_true", help="ask again what another judge has scored")
+    parser.add_argument("--json", action="store_true", help="print one list of objects")
+    OpenAIEngine.add_arguments(parser)
+    arguments = parser.parse_args(words)
+    if not arguments.path and arguments.plan is None:
+        parser.error("name a PATH, or a --plan")
+    return arguments
+
+
+@dataclass
+class Tally:
+    """What became of the answers of one unit."""
+
+    unit: Unit
+    journal: Path
+    judge: Judge
+    failed: list[TaskId] = field(default_factory=list)
+    """Questions without an answer, which nobody is asked about."""
+    before: int = 0
+    """Answers that had a verdict of this judge already."""
+    now: int = 0
+    scores: dict[str, list[float]] = field(default_factory=dict)
+    """Of the answers judged by now, by sub type."""
+    unjudged: dict[TaskId, str] = field(default_factory=dict)
+    """Answers without a verdict, each with why."""
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, sub_type: str, score: float) -> None:
+        self.scores.setdefault(sub_type, []).append(score)
+
+    @property
+    def means(self) -> dict[str, float]:
+        """By sub type, and over all, of the judged ones alone."""
+        every = {**self.scores, "Overall": [score for found in self.scores.values() for score in found]}
+        return {name: round(sum(found) / len(found), 2) for name, found in every.items() if found}
+
+    def lines(self) -> list[str]:
+        """What there is to say of it, for people."""
+        judged = self.before + self.now
+        head = f"{self.unit.name}: {judged} of {judged + len(self.unjudged)} answers judged by {self.judge.model}"
+        lines = [head + (f", {self.now} of them now" if self.before else "")]
+        lines += [
+            f"  {name}: {JUDGE_METRIC} {mean:.2f}"
+            + (f" over {len(self.scores[name])}" if name in self.scores else "")
+            for name, mean in self.means.items()
+        ]
+        if self.failed:
+            lines.append(
+                f"  without an answer: {len(self.failed)} ({named(self.failed)}), for which no judge is asked"
+            )
+        for reason, count in Counter(self.unjudged.values()).most_common():
+            tasks = [task for task, why in self.unjudged.items() if why == reason]
+            lines.append(f"  unjudged: {count} ({named(tasks)}): {reason}")
+        lines += [f"  {note}" for note in self.notes]
+        if judged:
+            lines.append(f"  verdicts in {self.journal}; `hitui score` takes them in")
+        return lines
+
+    def as_object(self) -> dict[str, Any]:
+        return {
+            "name": self.unit.name,
+            "verdicts_file": str(self.journal),
+            "model": self.judge.model,
+            "prompts": self.judge.prompts,
+            "judged_before": self.before,
+            "judged_now": self.now,
+            "failed": self.failed,
+            "unjudged": [{"id": task, "reason": reason} for task, reason in self.unjudged.items()],
+            "means": self.means,
+            "notes": self.notes,
+        }
+
+
+class JudgeRun:
+    """One call of the program: what was judged, and whether all of it could be."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.failed = False
+        self._arguments = arguments
+        self._tallies: list[Tally] = []
+
+    def refuse(self, line: str) -> None:
+        """Says what cannot be done; the rest is."""
+        self.failed = True
+        complain(one_line(f"error: {line}"))
+
+    def judge(self, units: Sequence[Unit]) -> None:
+        """Has the answers of each unit judged. Raises RunnerError where no further one can be."""
+        if not units:
+            return
+        for option in ("max_input_tokens", "max_new_tokens"):
+            if getattr(self._arguments, option) < 1:
+                raise RunnerError(f"--{option.replace('_', '-')}: a number from 1 on is expected")
+        prompts = judge_prompts(self._arguments.prompts)
+        engine = OpenAIEngine.from_arguments(self._arguments)
+        asker = JudgeAsker(
+            engine, prompts, self._arguments.data, Judge(self._arguments.model, prompts.digest)
+        )
+        loaded = False
+        try:
+            for unit in units:
+                prepared = self._prepared(unit, asker)
+                if prepared is None:
+                    continue
+                tally, items = prepared
+                self._tallies.append(tally)
+                if items and not loaded:
+                    # What an engine says of itself belongs to the story, not to the JSON.
+                    with contextlib.redirect_stdout(sys.stderr):
+                        engine.load()
+                    loaded = True
+                self._judge(tally, items, asker)
+        finally:
+            engine.close()
+
+    def tell_all(self) -> None:
+        """Prints what was asked for."""
+        try:
+            if self._arguments.json:
+                put_out(as_json([tally.as_object() for tally in self._tallies]))
+            else:
+                put_out(as_lines([line for tally in self._tallies for line in tally.lines()]))
+        except OSError as error:
+            self.refuse(f"cannot write: {error.strerror}; make room where the output goes")
+
+    def _prepared(self, unit: Unit, asker: JudgeAsker) -> tuple[Tally, list[Item]] | None:
+        """What is to be asked of a unit; None where nothing can be, or may be."""
+        notes = Notes()
+        read = results_of(unit, notes, self._warn, self.refuse)
+        if read is None:
+            return None
+        folder = unit.scores.parent
+        verdicts = Verdicts.read(unit.folders, self._warn)
+        tally = Tally(unit, folder / JOURNAL, asker.judge, notes=[*read[1], *notes.lines()])
+        others: Counter[str] = Counter()
+        items: list[Item] = []
+        for result in read[0]:
+            if result.get("SubQType") not in JUDGED or result.get("QuestionType") == VISUALIZATION:
+                continue
+            if is_error(result):
+                tally.failed.append(result["id"])
+                continue
+            verdict = verdicts.of(result)
+            if verdict is not None and verdict.judge == asker.judge and verdict.score is not None:
+                tally.before += 1
+                tally.add(result["SubQType"], verdict.score)
+                continue
+            if verdict is not None:
+                others[str(verdict.judge)] += 1
+            elif _has_score(result):
+                others["the program that made them"] += 1
+            item = item_of(result)
+            if isinstance(item, str):
+                tally.unjudged[result["id"]] = item
+            else:
+                items.append(item)
+        if others and not self._arguments.again:
+            told = ", ".join(f"{count} by {other}" for other, count in others.items())
+            self.refuse(
+                f"{unit.name}: answers are judged already, {told}, and this judge is {asker.judge}; scores of two "
+                "judges make no mean: --again asks this one about all of them"
+            )
+            return None
+        # One table after the other: servers keep what they computed of it.
+        return tally, sorted(items, key=lambda item: item.file_name)
+
+    def _judge(self, tally: Tally, items: Sequence[Item], asker: JudgeAsker) -> None:
+        """Asks, and stores each verdict as it comes. Raises RunnerError."""
+        if not items:
+            self.failed |= bool(tally.unjudged)
+            return
+        asker.require_tables(items)
+        of_task: Mapping[TaskId, Item] = {item.task: item for item in items}
+        tally.unjudged.update(dict.fromkeys(of_task, "not asked yet"))
+        journal = VerdictJournal(tally.journal.parent, self._warn)
+        bar = ProgressBar(f"judging {tally.unit.name}", len(items))
+        done = 0
+
+        def take(verdict: Verdict) -> None:
+            nonlocal done
+            journal.append(verdict)
+            done += 1
+            if verdict.score is None:
+                tally.unjudged[verdict.task] = verdict.reason
+                # The bar stands at the end of its line.
+                complain("")
+                self._warn(f"{tally.unit.name}: task {verdict.task} is not judged: {verdict.reason}")
+            else:
+                del tally.unjudged[verdict.task]
+                tally.now += 1
+                tally.add(of_task[verdict.task].sub_type, verdict.score)
+            bar.show(done)
+
+        bar.show(0)
+        try:
+            ask_all(items, asker, take)
+        finally:
+            bar.close()
+            journal.close()
+            self.failed |= bool(tally.unjudged)
+
+    def _warn(self, line: str) -> None:
+        warn(one_line(line))
+
+
+def _has_score(result: Result) -> bool:
+    """Whether the result itself says what a judge gave."""
+    metrics = result.get("Metrics")
+    return isinstance(metrics, dict) and judged_score(metrics.get(JUDGE_METRIC)) is not None
