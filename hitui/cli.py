@@ -28,6 +28,7 @@ COMMANDS: dict[str, str] = {
     "verify": "say whether configs are whole",
     "merge": "write the results of a config that lie in several files into one",
     "score": "score results again, or check the scores that are stored",
+    "judge": "have summaries and anomalies judged by a model behind a server",
     "rollback": "put a config back as it was before the first rerun",
     "queue": "list what waits and for what; change order, groups, limits and pauses",
     "jobs": "list the jobs",

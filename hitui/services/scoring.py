@@ -55,7 +55,17 @@ def plan_scoring(
     return tuple(Scoring(python, key, tuple(found)) for (python, key), found in units.items())
 
 
-def run_scoring(scoring: Scoring, options: Sequence[str], *, capture: bool) -> tuple[int, bytes]:
+def unit_of(catalogue: Catalogue, name: str) -> dict[str, Any]:
+    """What a name stands for, as the program's plan has it: a path that exists, else a config.
+
+    Raises NoSuchName, and WorkspaceError for a config without answers.
+    """
+    return {"path": name} if os.path.lexists(name) else _unit(_config(catalogue, name))
+
+
+def run_scoring(
+    scoring: Scoring, options: Sequence[str], *, capture: bool, program: str = "score"
+) -> tuple[int, bytes]:
     """Runs the program to its end; its exit status, and with `capture` what it printed on stdout.
 
     Without `capture` that goes where this process's own goes. Raises LaunchError when it cannot be started, or
@@ -64,7 +74,7 @@ def run_scoring(scoring: Scoring, options: Sequence[str], *, capture: bool) -> t
     spec = importlib.util.find_spec("hitui_runners")
     if spec is None or spec.origin is None:
         raise LaunchError("hitui's own runners are not installed; install hitui again")
-    command = [scoring.python, str(Path(spec.origin).parent), "score", "--plan", "-", *options]
+    command = [scoring.python, str(Path(spec.origin).parent), program, "--plan", "-", *options]
     where = f"hitui.toml: {scoring.named_by}" if scoring.named_by else "hitui's own Python"
     if scoring.named_by:
         _require_python(scoring.python, where)
@@ -80,7 +90,7 @@ def run_scoring(scoring: Scoring, options: Sequence[str], *, capture: bool) -> t
     if done.returncode not in (0, 1, 130):
         how = f"signal {-done.returncode}" if done.returncode < 0 else f"status {done.returncode}"
         raise LaunchError(
-            f"{where}: {scoring.python}: the program that scores ended with {how}; run it again"
+            f"{where}: {scoring.python}: the program {program!r} ended with {how}; run it again"
         )
     return done.returncode, done.stdout or b""
 

@@ -18,6 +18,7 @@ from hitui.settings.values import (
     PLACEHOLDERS,
     RECOVERIES,
     ConfigSettings,
+    JudgeSettings,
     MatrixSettings,
     RunnerSettings,
     Settings,
@@ -71,6 +72,7 @@ class _Checks:
             )
         if settings.queue.retries < 0:
             self._refuse("[queue] retries", f"a number from 0 on is expected, not {settings.queue.retries}")
+        self._check_judge("[judge]", settings.judge)
         self._duration("[history] keep", settings.history.keep)
         for kind in settings.notify.on:
             self._one_of("[notify] on", kind, NOTICE_KINDS)
@@ -130,20 +132,35 @@ class _Checks:
             return
         if runner.base_url is None:
             self._refuse(where, "engine 'openai' needs base_url, such as \"http://localhost:8000/v1\"")
-        if not re.match("https?://[^/]", runner.base_url):
-            self._refuse(
-                f"{where} base_url",
-                f"an address such as http://localhost:8000/v1 is expected, not {runner.base_url!r}",
-            )
         if runner.model is not None and not runner.model.strip():
             self._refuse(f"{where} model", "the name is empty; leave the key out if the server has only one")
-        if runner.api_key_env is not None and not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", runner.api_key_env):
+        self._check_address(where, runner.base_url, runner)
+
+    def _check_judge(self, where: str, judge: JudgeSettings) -> None:
+        if judge == JudgeSettings():
+            return
+        for key in ("base_url", "model"):
+            if not (getattr(judge, key) or "").strip():
+                self._refuse(where, f"{key} is needed; without [judge] nothing is judged")
+        self._paths(f"{where} prompts", judge.prompts)
+        for key in ("concurrency", "max_input_tokens", "max_new_tokens"):
+            self._from_one_on(f"{where} {key}", getattr(judge, key))
+        self._check_address(where, judge.base_url or "", judge)
+
+    def _check_address(self, where: str, base_url: str, keys: RunnerSettings | JudgeSettings) -> None:
+        """Where a server is, what it asks for, and how long it may take."""
+        if not re.match("https?://[^/]", base_url):
+            self._refuse(
+                f"{where} base_url",
+                f"an address such as http://localhost:8000/v1 is expected, not {base_url!r}",
+            )
+        if keys.api_key_env is not None and not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", keys.api_key_env):
             # It may be the key itself, which belongs on no screen.
             self._refuse(
                 f"{where} api_key_env", "the name of the variable that holds the key is expected, not the key"
             )
         for key in ("timeout", "patience"):
-            text = getattr(runner, key)
+            text = getattr(keys, key)
             if text is not None:
                 self._duration(f"{where} {key}", text)
                 if not parse_duration(text):

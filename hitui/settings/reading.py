@@ -15,6 +15,7 @@ from hitui.settings.values import (
     ConfigSettings,
     GpuSettings,
     HistorySettings,
+    JudgeSettings,
     MatrixSettings,
     NotifySettings,
     QueueSettings,
@@ -59,6 +60,7 @@ def load_settings(root: Path, file: Path | None) -> Settings:
         queue=parsed.queue,
         history=parsed.history,
         notify=parsed.notify,
+        judge=parsed.judge,
         runners=parsed.runner,
         configs=tuple(config for _, config in parsed.named_configs()),
     )
@@ -92,6 +94,7 @@ def _tables(data: dict[str, Any]) -> list[tuple[str, Any, Any, str]]:
             ("queue", QueueSettings),
             ("history", HistorySettings),
             ("notify", NotifySettings),
+            ("judge", JudgeSettings),
         )
         if section in data
     ]

@@ -117,6 +117,37 @@ class NotifySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Of what, of NOTICE_KINDS. With `gpu_free` among them the supervisor always reads the GPUs."""
 
 
+class JudgeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The model that `hitui judge` asks about summaries and anomalies; nothing is asked without `base_url`."""
+
+    base_url: str | None = None
+    """Of an OpenAI-compatible server, such as `https://api.openai.com/v1`."""
+    model: str | None = None
+    """Its name there, such as `gpt-4o`; needed, since verdicts name it."""
+    api_key_env: str | None = None
+    """The variable that holds the server's key, never the key; None: it needs none."""
+    prompts: str | None = None
+    """The benchmark's own `gpt_eval_prompt.py`, or its folder, read as literals; None: our wording."""
+    concurrency: int | None = None
+    """How many answers it is asked about at once; None: 8."""
+    timeout: str | None = None
+    """How long one reply may take; None: 10 minutes."""
+    patience: str | None = None
+    """How long a server is asked again that is busy or not there; None: 5 minutes."""
+    max_input_tokens: int | None = None
+    """To about so many a prompt is cut, in its table; None: never."""
+    max_new_tokens: int | None = None
+    """Of its reply; None: 2048."""
+
+    @property
+    def timeout_seconds(self) -> float | None:
+        return None if self.timeout is None else parse_duration(self.timeout)
+
+    @property
+    def patience_seconds(self) -> float | None:
+        return None if self.patience is None else parse_duration(self.patience)
+
+
 class RunnerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One `[runner.NAME]`: ours (`engine`) or anyone's (`command`), never both."""
 
@@ -231,6 +262,7 @@ class SettingsFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     queue: QueueSettings = QueueSettings()
     history: HistorySettings = HistorySettings()
     notify: NotifySettings = NotifySettings()
+    judge: JudgeSettings = JudgeSettings()
     runner: dict[str, RunnerSettings] = {}
     config: list[ConfigSettings] = []
     matrix: dict[str, MatrixSettings] = {}
@@ -261,6 +293,7 @@ class Settings(msgspec.Struct, frozen=True):
     queue: QueueSettings = QueueSettings()
     history: HistorySettings = HistorySettings()
     notify: NotifySettings = NotifySettings()
+    judge: JudgeSettings = JudgeSettings()
     runners: dict[str, RunnerSettings] = {}
     configs: tuple[ConfigSettings, ...] = ()
     """Declared ones, matrices unfolded."""

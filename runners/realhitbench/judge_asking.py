@@ -72,11 +72,13 @@ class JudgeAsker:
         if not any(self._prompts.reads_table(item.sub_type) for item in items):
             return
         if self._tables is None:
-            raise RunnerError("the judge reads the tables, and no dataset is named; name it by --data")
+            raise RunnerError(
+                "the judge reads the tables, and no dataset is named; name it by --data ([workspace] data of hitui.toml)"
+            )
         if not can_be_entered(self._tables):
             raise RunnerError(
                 f"{self._tables}: the folder of tables that the judge reads is not there, or may not be entered; "
-                "bring it back, or name another dataset by --data"
+                "bring it back, or name another dataset by --data ([workspace] data of hitui.toml)"
             )
 
     def ask(self, item: Item) -> tuple[Verdict, bool]:

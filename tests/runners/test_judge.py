@@ -303,7 +303,7 @@ def test_the_key_comes_from_the_environment_and_is_never_shown(
 def test_without_the_tables_nothing_is_asked(judging: Judging) -> None:
     judging.run(data=False, status=1)
     assert judging.error_lines == [
-        "error: the judge reads the tables, and no dataset is named; name it by --data"
+        "error: the judge reads the tables, and no dataset is named; name it by --data ([workspace] data of hitui.toml)"
     ]
     (judging.benchmark.data / "latex").rename(judging.benchmark.data / "tex")
     judging.run(status=1)

@@ -13,6 +13,7 @@ from hitui.paths import find_workspace
 from hitui.settings import CONFIG_KINDS, ENGINES, load_settings
 from hitui.supervisor.rules import retry_rules, watch_rules
 
+JUDGE = "[judge]\nbase_url = 'http://localhost:8000/v1'\nmodel = 'gpt-4o'\n"
 OF_A_SERVER = "[runner.a]\nengine = 'openai'\nbase_url = 'http://localhost:8000/v1'\n"
 
 
@@ -149,6 +150,13 @@ def test_the_outline_of_the_interfaces_is_accepted(tmp_path: Path) -> None:
         ("[runner.a]\nengine = 'transfomers'\nmodel = 'm'\n", "did you mean 'transformers'?"),
         ("[runner.a]\nengine = 'transformers'\n", "needs model"),
         ("[runner.a]\nengine = 'openai'\n", "[runner.a]: engine 'openai' needs base_url"),
+        ("[judge]\nmodel = 'gpt-4o'\n", "[judge]: base_url is needed; without [judge] nothing is judged"),
+        (JUDGE.replace("gpt-4o", " "), "[judge]: model is needed"),
+        (JUDGE.replace("http://", ""), "[judge] base_url: an address such"),
+        (JUDGE + "api_key_env = 'sk-123'\n", "[judge] api_key_env: the name of the variable"),
+        (JUDGE + "timeout = '0s'\n", "[judge] timeout: more than no time is expected, not 0s"),
+        (JUDGE + "concurrency = 0\n", "[judge] concurrency: a number from 1 on is expected, not 0"),
+        (JUDGE + "promts = 'x'\n", "[judge] unknown key 'promts'; did you mean 'prompts'?"),
         (
             "[runner.a]\nengine = 'openai'\nbase_url = 'localhost:8000'\n",
             "[runner.a] base_url: an address such",
