@@ -127,6 +127,8 @@ class Task(msgspec.Struct, frozen=True):
 
 
 NEVER_ANSWERED = "no result, inputs present"
+INPUT_ABSENT = "missing file: "
+"""How the reason of a blocked task starts; the absent files follow."""
 
 
 def task_states(
@@ -148,7 +150,7 @@ def task_states(
         error = outcome.error if outcome is not None else None
         absent = absent_files(question)
         if absent:
-            tasks.append(Task(question.id, TaskStatus.BLOCKED, error, "missing file: " + ", ".join(absent)))
+            tasks.append(Task(question.id, TaskStatus.BLOCKED, error, INPUT_ABSENT + ", ".join(absent)))
         elif outcome is not None:
             tasks.append(Task(question.id, TaskStatus.ERROR, error, outcome.message, outcome.rung))
         else:

@@ -11,8 +11,11 @@ import statistics
 import threading
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from hitui.adapters.checkpoints import skip_ids
 from hitui.adapters.checkpoints.journal import Journal
@@ -275,23 +278,14 @@ class RealHiTBenchReader:
                 return self._reading(
                     config, answered, failed, updated, source, problems, {}, unread_files, notes
                 )
-            absent = set(report.categorized.file_dependency_issues)
-            missing = sum(task not in absent for task in report.skip_ids)
-            state = ConfigState(
-                config,
-                scanned=True,
-                total=report.statistics.total_tasks,
-                done=report.statistics.success,
-                errors=len(report.error_ids),
-                missing=missing,
-                blocked=len(report.skip_ids) - missing,
-                error_classes=((ErrorClass.OTHER, len(report.error_ids)),) if report.error_ids else (),
+            state = replace(
+                skip_ids.state_of(report, config),
                 updated=updated,
                 source=source,
                 problems=problems,
                 unread_files=unread_files,
             )
-            return Reading(state, _tasks_of_report(report))
+            return Reading(state, partial(skip_ids.tasks_of, report))
         if problems:
             # Nothing could be read though something is there: no count is true, and nothing may be rerun.
             return Reading(ConfigState(config, scanned=True, problems=problems, unread_files=unread_files))
@@ -372,31 +366,3 @@ def _tasks_without_list(
         for task, prediction in failed.items()
     ]
     return tuple(sorted([*done, *errors], key=lambda task: (isinstance(task.id, str), task.id)))
-
-
-def _tasks_of_report(report: skip_ids.SkipReport) -> Callable[[], tuple[Task, ...]]:
-    """The tasks that a report names: those without an answer. The answered ones are only counted in it."""
-
-    def make_tasks() -> tuple[Task, ...]:
-        absent = set(report.categorized.file_dependency_issues)
-        tasks = []
-        for task in report.skip_ids:
-            reason = report.skip_reasons.get(str(task), "")
-            if task in absent:
-                tasks.append(
-                    Task(
-                        task,
-                        TaskStatus.BLOCKED,
-                        None,
-                        "missing file: " + reason.removeprefix(skip_ids.ABSENT),
-                    )
-                )
-            else:
-                tasks.append(Task(task, TaskStatus.MISSING, None, reason))
-        tasks += [
-            Task(task, TaskStatus.ERROR, ErrorClass.OTHER, "listed in skip_ids.json")
-            for task in report.error_ids
-        ]
-        return tuple(tasks)
-
-    return make_tasks

@@ -17,13 +17,13 @@ import msgspec
 from hitui.adapters.checkpoints.reading import UnreadableFile
 from hitui.adapters.files.atomic import keep_copy_once, write_atomically
 from hitui.adapters.files.look import identity_of, is_file
-from hitui.domain.tasks import Task, TaskId, TaskStatus
+from hitui.domain.configs import Config, ConfigState
+from hitui.domain.tasks import INPUT_ABSENT, ErrorClass, Task, TaskId, TaskStatus
 from hitui.errors import WorkspaceError
 
 NAME = "skip_ids.json"
 INCOMPLETE = "Incomplete run or processing error (files exist but task not processed)"
 ABSENT = "Missing source file(s): "
-_STATUS_PREFIX = "missing file: "
 
 
 class Statistics(msgspec.Struct):
@@ -114,8 +114,40 @@ def make_report(tasks: Sequence[Task], metadata: Metadata) -> SkipReport:
 
 def _reason(task: Task) -> str:
     if task.status is TaskStatus.BLOCKED:
-        return ABSENT + task.reason.removeprefix(_STATUS_PREFIX)
+        return ABSENT + task.reason.removeprefix(INPUT_ABSENT)
     return INCOMPLETE
+
+
+def tasks_of(report: SkipReport) -> tuple[Task, ...]:
+    """The tasks that a report names: those without an answer. The answered ones are only counted in it."""
+    absent = set(report.categorized.file_dependency_issues)
+    tasks = []
+    for task in report.skip_ids:
+        reason = report.skip_reasons.get(str(task), "")
+        if task in absent:
+            blocked = INPUT_ABSENT + reason.removeprefix(ABSENT)
+            tasks.append(Task(task, TaskStatus.BLOCKED, None, blocked))
+        else:
+            tasks.append(Task(task, TaskStatus.MISSING, None, reason))
+    listed = "listed in skip_ids.json"
+    tasks += [Task(task, TaskStatus.ERROR, ErrorClass.OTHER, listed) for task in report.error_ids]
+    return tuple(tasks)
+
+
+def state_of(report: SkipReport, config: Config) -> ConfigState:
+    """The config by a report alone, where no question list says which tasks there are."""
+    absent = set(report.categorized.file_dependency_issues)
+    missing = sum(task not in absent for task in report.skip_ids)
+    return ConfigState(
+        config,
+        scanned=True,
+        total=report.statistics.total_tasks,
+        done=report.statistics.success,
+        errors=len(report.error_ids),
+        missing=missing,
+        blocked=len(report.skip_ids) - missing,
+        error_classes=((ErrorClass.OTHER, len(report.error_ids)),) if report.error_ids else (),
+    )
 
 
 def write_report(path: Path, report: SkipReport) -> Path | None:
