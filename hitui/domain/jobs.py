@@ -202,12 +202,6 @@ class JobsSnapshot(msgspec.Struct, frozen=True):
             (job for job in active if not isinstance(job.state, Queued)), active[0] if active else None
         )
 
-    def successor_of(self, job_id: int) -> Job | None:
-        """The job that took its place in the queue."""
-        known = {job.id: job for job in self.jobs}
-        job = known.get(job_id)
-        return known.get(job.successor) if job is not None and job.successor is not None else None
-
     def holder_of(self, gpu_uuid: str) -> Job | None:
         """The first of its jobs."""
         return next((job for job in self.jobs if job.active and gpu_uuid in job.gpus), None)

@@ -134,7 +134,7 @@ def test_a_stalled_job_is_restarted_where_its_config_says_so_and_as_often_as_a_c
         r"stalled: no output, no event and no use of a GPU for \d s; tried again in 0 s, attempt 2 of 2",
         state.reason,
     )
-    again = here.client.last_known().successor_of(first)
+    again = here.successor(first)
     assert again is not None
     assert again.attempt == 2
     eventually(lambda: here.running(again.id).stalled_since, "the second is only marked")
@@ -172,7 +172,7 @@ def test_a_job_whose_tasks_only_fail_is_paused_and_says_why(here: Control) -> No
     state = here.ended(fails)
     assert state.ending is Ending.STOPPED
     assert state.reason.startswith("paused: 5 tasks failed one after the other")
-    held = here.client.last_known().successor_of(fails)
+    held = here.successor(fails)
     assert held is not None
     assert here.waits_for(held.id).startswith("someone to resume it: 5 tasks failed")
     assert isinstance(here.job(some).state, Running)
@@ -220,7 +220,7 @@ def test_a_job_whose_gpu_is_lost_goes_on_elsewhere(here: Control, how: str) -> N
     state = here.ended(first)
     assert state.ending is Ending.REQUEUED
     assert state.reason == f"GPU {lost[-1]} does not answer: lost: it fell off the bus; it goes on elsewhere"
-    again = here.client.last_known().successor_of(first)
+    again = here.successor(first)
     assert again is not None
     assert again.attempt == 1
     assert here.running(again.id).gpus != (lost,)
@@ -262,7 +262,7 @@ def test_a_job_goes_on_elsewhere_when_nvml_says_that_its_gpu_is_lost(
     assert state.ending is Ending.REQUEUED
     assert state.reason.startswith("GPU 0 does not answer: lost: the driver no longer answers for it; ")
     assert state.reason.endswith("; it goes on elsewhere")
-    again = here.client.last_known().successor_of(first)
+    again = here.successor(first)
     assert again is not None
     assert here.running(again.id).gpus == ("GPU-nvml-1",)
     given = here.output("moves") / "gpus"
@@ -305,6 +305,6 @@ def test_a_job_that_is_moved_is_moved_on_by_the_next_supervisor(here: Control) -
     state = here.ended(first)
     assert isinstance(state, Ended)
     assert state.ending is Ending.REQUEUED
-    again = here.client.last_known().successor_of(first)
+    again = here.successor(first)
     assert again is not None
     assert here.running(again.id).gpus != (lost,)

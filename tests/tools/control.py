@@ -81,6 +81,11 @@ class Control:
     def job(self, job_id: int) -> Job:
         return next(job for job in self.client.last_known(None).jobs if job.id == job_id)
 
+    def successor(self, job_id: int) -> Job | None:
+        """The job that took the place of another in the queue."""
+        successor = self.job(job_id).successor
+        return None if successor is None else self.job(successor)
+
     def running(self, job_id: int) -> Running:
         """The state of a job once it runs."""
 

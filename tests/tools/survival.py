@@ -16,7 +16,7 @@ CRASH_ONCE = STARTED + "if len((output / 'starts').read_text().split()) == 1:\n 
 def follower(here: Control, job_id: int) -> Job:
     """The job that took the place of one that has ended."""
     here.ended(job_id)
-    found = here.client.last_known(None).successor_of(job_id)
+    found = here.successor(job_id)
     assert found is not None, here.job(job_id)
     return found
 
