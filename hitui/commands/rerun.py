@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from hitui.commands.launching import add_launch_arguments, launch
+from hitui.commands.saying import warn
 from hitui.commands.scheduling import schedule_of
 from hitui.domain.jobs import JobRequest
 from hitui.domain.tasks import ErrorClass
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     if bool(arguments.configs) == arguments.all:
-        print("hitui: rerun: name configs, or give --all", file=sys.stderr)
+        warn("rerun: name configs, or give --all")
         return 2
     services = build_services(arguments.workspace)
     catalogue = services.workspace.catalogue

@@ -7,7 +7,7 @@ import os
 import sys
 
 from hitui.commands.opening import open_for_jobs
-from hitui.commands.saying import harmless
+from hitui.commands.saying import harmless, warn
 from hitui.factory import Services
 
 
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     if arguments.print and arguments.action != "install":
-        print("hitui supervisor: --print goes with install", file=sys.stderr)
+        warn("supervisor: --print goes with install")
         return 2
     services = open_for_jobs(arguments.workspace)
     if arguments.action == "install":
@@ -35,8 +35,11 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"the supervisor runs, pid {services.jobs.ensure_supervisor()}")
         return 0
     if not client.answers():
-        print("no supervisor runs", file=sys.stderr if arguments.action == "status" else sys.stdout)
-        return 1 if arguments.action == "status" else 0
+        if arguments.action == "status":
+            warn("no supervisor runs")
+            return 1
+        print("no supervisor runs")
+        return 0
     status = client.status()
     if arguments.action == "stop":
         client.shut_down()

@@ -282,7 +282,7 @@ def test_doctor_looks_at_the_store_of_jobs(here: Control) -> None:
 
 def test_supervisor_start_status_stop(here: Control) -> None:
     status = hitui(here, "supervisor", "status")
-    assert (status.returncode, status.stderr) == (1, "no supervisor runs\n")
+    assert (status.returncode, status.stderr) == (1, "hitui: no supervisor runs\n")
     assert hitui(here, "supervisor", "start").stdout == hitui(here, "supervisor", "start").stdout
     assert f"pid {here.supervisor().pid}" in hitui(here, "supervisor", "status").stdout
     here.running(here.submit("hang"))
