@@ -1,4 +1,4 @@
-"""The scan of a workspace's result files, against `json.load` of the same files (aim: 8 times faster).
+"""The scan of a workspace's result files, against `json.load` of the same files (parsing alone: 4 to 5 times as fast).
 
 A scan that lists nothing anew is what the screen does when a file changed; the whole of `hitui ls` besides
 the interpreter's start is discovery, question list, parsing and counting. Files are in the page cache.
