@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -59,6 +59,10 @@ class TaskFailed(Exception):
         """What had been changed for this attempt, as in `Reply`."""
 
 
+Answer = Reply | TaskFailed | OSError
+"""What comes of a prompt: an OSError where the disk does not give its picture."""
+
+
 def text_too_large(tokens: int) -> TaskFailed:
     """Out of memory at a prompt of text; worded as in the stored results of RealHiTBench runs."""
     return TaskFailed(f"OOM: Text too large ({tokens} tokens)", input_tokens=tokens)
@@ -70,7 +74,7 @@ def image_too_large(size: tuple[int, int], tokens: int | None = None) -> TaskFai
 
 
 class Engine(ABC):
-    """`load` may raise RunnerError, `answer` TaskFailed, or EngineLost, which ends the run."""
+    """`load` may raise RunnerError, `answer` TaskFailed, OSError, or EngineLost, which ends the run."""
 
     name: str
     """What results carry under the key `Engine`."""
@@ -79,6 +83,9 @@ class Engine(ABC):
     at_once: int = 1
     """How many prompts it is asked at the same time. Above 1, `answer` is called by other threads than the main
     one, and `close` makes those end that wait in it."""
+    looks_ahead: int = 1
+    """How many prompts it is shown at a time, to say which of them it answers together. Above 1, `answer_all` is called
+    for them, and `at_once` is 1."""
 
     @classmethod
     @abstractmethod
@@ -97,6 +104,23 @@ class Engine(ABC):
     @abstractmethod
     def answer(self, prompt: Prompt) -> Reply:
         """The reply to one prompt."""
+
+    def together(self, prompts: Sequence[Prompt]) -> int:
+        """How many of the first of these prompts, at least one, `answer_all` is to be given next."""
+        return 1
+
+    def answer_all(self, prompts: Sequence[Prompt]) -> Iterator[Mapping[int, Answer]]:
+        """What comes of prompts of which it said that it answers them together: by their places, whatever comes at a
+        time as soon as it comes. May raise EngineLost on the way."""
+        for place, prompt in enumerate(prompts):
+            yield {place: self.answer_of(prompt)}
+
+    def answer_of(self, prompt: Prompt) -> Answer:
+        """What comes of one prompt. Raises EngineLost."""
+        try:
+            return self.answer(prompt)
+        except (TaskFailed, OSError) as failure:
+            return failure
 
     @abstractmethod
     def close(self) -> None:

@@ -1,4 +1,5 @@
-"""One question to the engine: the prompt, the attempts, and what comes of it.
+"""One question: its prompts, the attempts, and what comes of it. Who puts the prompts to an engine, and how many of
+them at a time, is not known here.
 
 What ran out of memory before is tried in a lighter form, a rung of the recovery ladder at a time. Every attempt
 that fails on the way is stored, so that a run that is stopped or killed there goes on above it.
@@ -7,11 +8,11 @@ that fails on the way is stored, so that a run that is stopped or killed there g
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from hitui_runners.engines.base import Engine, Prompt, Reply, TaskFailed, visible_gpus
+from hitui_runners.engines.base import Answer, Prompt, Reply, TaskFailed, visible_gpus
 from hitui_runners.output import say
 from hitui_runners.realhitbench.answers import ERROR_PREFIX, NO_FINAL_ANSWER, final_answer
 from hitui_runners.realhitbench.prompts import REMINDER, BenchmarkPrompts, OwnPrompts
@@ -65,28 +66,30 @@ class Outcome:
     """It was not tried: the error that stands in the results already still holds."""
 
 
+Steps = Generator[Prompt, Answer, Outcome]
+"""What is done for one question: yields prompts, is sent what came of each, and returns what comes of the question."""
+
+
 class Asker:
     """Asks the questions of one config."""
 
     def __init__(
         self,
-        engine: Engine,
         inputs: InputFiles,
         prompts: OwnPrompts | BenchmarkPrompts,
         rules: RecoveryRules,
         check: Callable[[], None],
     ) -> None:
         """`check` raises `Stopped` where a signal came: libraries can swallow the exception."""
-        self._engine = engine
         self._inputs = inputs
         self._prompts = prompts
         self._rules = rules
         self._check = check
 
-    def ask(self, question: Question, before: Result | None, keep: Callable[[Outcome], None]) -> Outcome:
-        """What comes of a question whose newest result is `before`.
+    def ask(self, question: Question, before: Result | None, keep: Callable[[Outcome], None]) -> Steps:
+        """What is done for a question whose newest result is `before`.
 
-        `keep` takes each failed attempt after which a lighter one follows. Raises RunnerError and EngineLost.
+        `keep` takes each failed attempt after which a lighter one follows. Raises RunnerError.
         """
         ladder = self._ladder()
         failed_before = before is not None and is_error(before)
@@ -98,7 +101,7 @@ class Asker:
         rung = rung or Rung(gpus=ladder.gpus)
         climbs = failed_before or self._rules.when == "at-once"
         while True:
-            outcome = self._attempt(question, rung, failed_before)
+            outcome = yield from self._attempt(question, rung, failed_before)
             if not climbs or not outcome.failed:
                 return outcome
             higher = ladder.above(rung, outcome.prediction, outcome.reply.input_tokens)
@@ -117,23 +120,21 @@ class Asker:
             gpus=self._rules.gpus,
         )
 
-    def _attempt(self, question: Question, rung: Rung, failed_before: bool) -> Outcome:
-        outcome = self._answer(question, rung, failed_before)
+    def _attempt(self, question: Question, rung: Rung, failed_before: bool) -> Steps:
+        outcome = yield from self._answer(question, rung, failed_before)
         said = {**rung.recovery, **outcome.reply.recovery} if rung.is_changed or outcome.failed else {}
         return replace(outcome, recovery=said or outcome.reply.recovery)
 
-    def _answer(self, question: Question, rung: Rung, failed_before: bool) -> Outcome:
+    def _answer(self, question: Question, rung: Rung, failed_before: bool) -> Steps:
         if absent := self._inputs.absent(question):
             return self._not_found(", ".join(absent))
         try:
             prompt = self._prompt(question, rung, failed_before)
-            reply = self._engine.answer(prompt)
-            self._check()
+            reply = yield from self._asked(prompt)
             answer = final_answer(reply.text, is_code=prompt.writes_code)
             if answer is None:
                 say("\nNo final answer in the reply; asking once more")
-                reply = self._engine.answer(replace(prompt, after=prompt.after + REMINDER))
-                self._check()
+                reply = yield from self._asked(replace(prompt, after=prompt.after + REMINDER))
                 answer = final_answer(reply.text, is_code=prompt.writes_code)
         except TaskFailed as failure:
             return Outcome(
@@ -152,6 +153,14 @@ class Asker:
             # An answer may not look like a failure: readers of results tell them apart by this beginning.
             answer = " " + answer
         return Outcome(answer, False, reply)
+
+    def _asked(self, prompt: Prompt) -> Generator[Prompt, Answer, Reply]:
+        """Raises TaskFailed and OSError where they come in place of the reply."""
+        answer = yield prompt
+        self._check()
+        if isinstance(answer, Reply):
+            return answer
+        raise answer
 
     def _not_found(self, names: str) -> Outcome:
         """Of a question whose input files are absent. Raises RunnerError when those of all questions are."""

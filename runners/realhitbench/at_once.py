@@ -15,7 +15,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
-from hitui_runners.realhitbench.asking import Outcome
+from hitui_runners.engines.base import Answer, Prompt
+from hitui_runners.realhitbench.asking import Outcome, Steps
 from hitui_runners.realhitbench.questions import Question
 from hitui_runners.stopping import StopSignals
 
@@ -31,31 +32,38 @@ class Attempt:
     question: Question
     outcome: Outcome
     seconds: float
-    """Since the question was first asked."""
+    """Since the question was first asked; of prompts that were answered together, its share."""
     is_last: bool
     """False: it failed, and a lighter one follows."""
 
 
-Ask = Callable[[Question, Callable[[Outcome], None]], Outcome]
-"""Returns the last outcome, and gives each failed one before it to its second argument."""
+Ask = Callable[[Question, Callable[[Outcome], None]], Steps]
+"""What is done for a question; its steps give each failed outcome before the last one to its second argument."""
 Take = Callable[[Attempt], None]
 
 
-def ask_in_turn(questions: Sequence[Question], ask: Ask, take: Take) -> None:
+def ask_in_turn(
+    questions: Sequence[Question], ask: Ask, answer: Callable[[Prompt], Answer], take: Take
+) -> None:
     """Asks one question after the other. `take` has taken an attempt before the next one begins."""
     for question in questions:
-        _ask(question, ask, take)
+        _ask(question, ask, answer, take)
 
 
 def ask_at_once(
-    questions: Sequence[Question], ask: Ask, take: Take, at_once: int, signals: StopSignals
+    questions: Sequence[Question],
+    ask: Ask,
+    answer: Callable[[Prompt], Answer],
+    take: Take,
+    at_once: int,
+    signals: StopSignals,
 ) -> None:
     """Asks up to `at_once` questions at a time, begun in their order; `take` runs in this thread alone.
 
-    Raises what `ask` or `take` raises, and Stopped. Answers that had come by then are taken first, except where
+    Raises what `answer` or `take` raises, and Stopped. Answers that had come by then are taken first, except where
     `take` itself failed. Questions still with the engine then are not waited for: closing it ends their threads.
     """
-    crowd = _Crowd(questions, ask, min(at_once, len(questions)))
+    crowd = _Crowd(questions, ask, answer, min(at_once, len(questions)))
     taking = False
     try:
         working = crowd.start()
@@ -88,9 +96,12 @@ def ask_at_once(
 class _Crowd:
     """Threads that ask, and what they have brought."""
 
-    def __init__(self, questions: Sequence[Question], ask: Ask, size: int) -> None:
+    def __init__(
+        self, questions: Sequence[Question], ask: Ask, answer: Callable[[Prompt], Answer], size: int
+    ) -> None:
         self._waiting = deque(questions)
         self._ask = ask
+        self._answer = answer
         self._size = size
         self._free = threading.Semaphore(size)
         """How many more questions may be begun before the outcome of one is taken."""
@@ -132,7 +143,7 @@ class _Crowd:
                     question = self._waiting.popleft()
                 except IndexError:
                     break
-                _ask(question, self._ask, self._bring)
+                _ask(question, self._ask, self._answer, self._bring)
         except BaseException as error:  # noqa: BLE001  (raised again in the main thread)
             self._bring(error)
         else:
@@ -143,11 +154,19 @@ class _Crowd:
         self.bell.put(None)
 
 
-def _ask(question: Question, ask: Ask, take: Take) -> None:
+def _ask(question: Question, ask: Ask, answer: Callable[[Prompt], Answer], take: Take) -> None:
     started = time.monotonic()
 
     def attempt(outcome: Outcome, is_last: bool) -> Attempt:
         return Attempt(question, outcome, round(time.monotonic() - started, 2), is_last)
 
-    last = ask(question, lambda outcome: take(attempt(outcome, False)))
-    take(attempt(last, True))
+    steps = ask(question, lambda outcome: take(attempt(outcome, False)))
+    came: Answer | None = None
+    while True:
+        try:
+            prompt = next(steps) if came is None else steps.send(came)
+        except StopIteration as end:
+            outcome: Outcome = end.value
+            break
+        came = answer(prompt)
+    take(attempt(outcome, True))

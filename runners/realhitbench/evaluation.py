@@ -11,7 +11,8 @@ from hitui_runners.errors import RunnerError
 from hitui_runners.events import EventWriter
 from hitui_runners.output import warn
 from hitui_runners.progress import ProgressBar
-from hitui_runners.realhitbench.asking import Asker, Outcome
+from hitui_runners.realhitbench.asking import Asker, Outcome, Steps
+from hitui_runners.realhitbench.in_batches import ask_in_batches
 from hitui_runners.realhitbench.at_once import Attempt, ask_at_once, ask_in_turn
 from hitui_runners.realhitbench.questions import Question
 from hitui_runners.realhitbench.results import Result
@@ -77,7 +78,7 @@ class Evaluation:
         self.strange = strange
         before = {question.id: self._store.result(question.id) for question in self.questions}
 
-        def ask(question: Question, keep: Callable[[Outcome], None]) -> Outcome:
+        def ask(question: Question, keep: Callable[[Outcome], None]) -> Steps:
             return self._asker.ask(question, before[question.id], keep)
 
         bar = ProgressBar(self._label, len(self.questions))
@@ -95,10 +96,13 @@ class Evaluation:
                 self._judge(attempt.outcome)
 
         try:
-            if self._engine.at_once > 1:
-                ask_at_once(self.questions, ask, take, self._engine.at_once, self._signals)
+            engine = self._engine
+            if engine.at_once > 1:
+                ask_at_once(self.questions, ask, engine.answer_of, take, engine.at_once, self._signals)
+            elif engine.looks_ahead > 1:
+                ask_in_batches(self.questions, ask, engine, take, self._signals)
             else:
-                ask_in_turn(self.questions, ask, take)
+                ask_in_turn(self.questions, ask, engine.answer_of, take)
         finally:
             bar.close()
 

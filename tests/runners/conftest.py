@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hitui_runners.stopping import EXIT_STATUSES, StopSignals
 
 from tests.tools.benchmark import Benchmark, harbours
 from tests.tools.eventually import eventually
@@ -120,3 +122,12 @@ def runner(benchmark_data: Benchmark, tmp_path: Path) -> Iterator[Runner]:
         if process.poll() is None:
             process.kill()
         process.communicate()
+
+
+@pytest.fixture
+def signals() -> Iterator[StopSignals]:
+    """Whoever installs them need not put things back."""
+    before = {number: signal.getsignal(number) for number in EXIT_STATUSES}
+    yield StopSignals()
+    for number, handler in before.items():
+        signal.signal(number, handler)

@@ -305,13 +305,8 @@ def test_what_breaks_one_config_after_the_other_fails_few_tasks_of_each(
 ) -> None:
     engine, signals = Broken(*answered), StopSignals()
     questions = load_questions(plan.benchmark.questions_file, pytest.fail)
-    asker = Asker(
-        engine,
-        InputFiles(plan.benchmark.data, "text", "html"),
-        OwnPrompts(),
-        RecoveryRules(100_000),
-        signals.check,
-    )
+    inputs = InputFiles(plan.benchmark.data, "text", "html")
+    asker = Asker(inputs, OwnPrompts(), RecoveryRules(100_000), signals.check)
     launch = Launch(engine, signals, EventWriter(""))
     names = ("g/a", "g/b", "g/c")
     for name in names:

@@ -95,7 +95,7 @@ def evaluate(
         store = ResultStore(tmp_path / "output", pytest.fail)
         signals, events = StopSignals(), EventWriter("")
         rules = RecoveryRules(model.engine._inputs._max_input_tokens, when=recovery, max_rungs=max_rungs)
-        asker = Asker(model.engine, inputs, OwnPrompts(), rules, signals.check)
+        asker = Asker(inputs, OwnPrompts(), rules, signals.check)
         chosen = [question for question in questions if question.id in ids]
         launch = Launch(model.engine, signals, events)
         launch.add(Evaluation(None, chosen, asker, model.engine, store, signals, events, "Processing"))

@@ -1,0 +1,165 @@
+"""Several questions answered together: which ones follows from the questions alone, and nothing answered is lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import pytest
+from hitui_runners.engines.base import Answer, Prompt, Reply, TaskFailed, text_too_large
+from hitui_runners.errors import EngineLost
+from hitui_runners.stopping import Stopped, StopSignals
+
+from tests.runners.conftest import Runner
+from tests.runners.scripted import SEVEN, Scripted, launch
+
+Act = Callable[[Prompt], Reply]
+
+
+class Batching(Scripted):
+    """Answers `together` prompts at a time, two of them before the others."""
+
+    at_once = 1
+    looks_ahead = 4
+
+    def __init__(self, act: Act, together: int = 3) -> None:
+        super().__init__(act)
+        self._together = together
+        self.shown: list[int] = []
+        self.batches: list[list[int | str]] = []
+
+    def together(self, prompts: Sequence[Prompt]) -> int:
+        self.shown.append(len(prompts))
+        return min(self._together, len(prompts))
+
+    def answer_all(self, prompts: Sequence[Prompt]) -> Iterator[Mapping[int, Answer]]:
+        self.batches.append([prompt.task_id for prompt in prompts])
+        places = range(len(prompts))
+        for group in (places[1:3], (*places[3:], 0)):
+            yield {place: self.answer_of(prompts[place]) for place in group}
+
+
+def test_the_engine_says_how_many_and_each_is_stored_once(runner: Runner, signals: StopSignals) -> None:
+    engine = Batching(lambda prompt: SEVEN)
+    assert launch(runner, engine, signals).run() == 0
+
+    assert engine.batches == [[1, 2, 3], [4, 5, 6]]
+    assert engine.shown == [4, 3]
+    # As they come: two of a batch before its first.
+    assert [result["id"] for result in runner.journal] == [2, 3, 1, 5, 6, 4]
+    assert [line["done"] for line in runner.events if line["event"] == "progress"] == [0, 1, 2, 3, 4, 5, 6]
+
+
+def test_an_engine_that_says_nothing_is_asked_one_after_the_other(
+    runner: Runner, signals: StopSignals
+) -> None:
+    class Silent(Scripted):
+        at_once = 1
+        looks_ahead = 4
+
+    assert launch(runner, Silent(lambda prompt: SEVEN), signals).run() == 0
+    assert [result["id"] for result in runner.journal] == [1, 2, 3, 4, 5, 6]
+
+
+def test_what_is_asked_once_more_is_next_and_together(runner: Runner, signals: StopSignals) -> None:
+    def act(prompt: Prompt) -> Reply:
+        if prompt.task_id in (1, 3) and "Give it now." not in prompt.after:
+            return Reply("Seven, I think.")
+        if prompt.task_id == 4 and prompt.max_input_tokens is None:
+            raise text_too_large(9000)
+        return SEVEN
+
+    engine = Batching(act)
+    assert launch(runner, engine, signals, "at-once").run() == 0
+
+    assert engine.batches == [[1, 2, 3], [1, 3, 4], [4, 5, 6]]
+    assert [(result["id"], result.get("Recovery", {}).get("rung")) for result in runner.journal] == [
+        (2, None), (3, None), (4, None), (1, None), (5, None), (6, None), (4, 2),
+    ]  # fmt: skip
+    assert runner.events[-1]["errors"] == 0
+
+
+def test_what_has_no_prompt_takes_no_place(runner: Runner, signals: StopSignals) -> None:
+    runner.benchmark.ask(7, "gone", "How many boats?", "1")
+    runner.benchmark.ask(8, "harbours", "How many boats lie in Saltby?", "63")
+    engine = Batching(lambda prompt: SEVEN, 4)
+    assert launch(runner, engine, signals).run() == 0
+
+    assert engine.batches == [[1, 2, 3, 4], [5, 6, 8]]
+    assert runner.journal[4]["Prediction"].startswith("[ERROR] Input file not found: ")
+    assert runner.events[-1]["errors"] == 1
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR1, 75)]
+)
+def test_a_signal_keeps_what_was_answered_together(
+    runner: Runner, signals: StopSignals, monkeypatch: pytest.MonkeyPatch, number: int, status: int
+) -> None:
+    signals.install()
+    real = os.write
+
+    def write(handle: int, data: bytes) -> int:
+        if data.startswith(b'{"id": 2,') or data.startswith(b'{"id":2,'):
+            os.kill(os.getpid(), number)
+        return real(handle, data)
+
+    monkeypatch.setattr(os, "write", write)
+    engine = Batching(lambda prompt: SEVEN)
+    with pytest.raises(Stopped) as stopped:
+        launch(runner, engine, signals).run()
+
+    assert stopped.value.exit_status == status
+    assert [result["id"] for result in runner.journal] == [2, 3]
+    assert runner.snapshot["processed_ids"] == [2, 3]
+    assert runner.events[-1]["exit"] == status
+
+
+def test_a_signal_in_a_batch_costs_what_was_not_yet_answered(runner: Runner, signals: StopSignals) -> None:
+    signals.install()
+
+    def act(prompt: Prompt) -> Reply:
+        if prompt.task_id == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return SEVEN
+
+    with pytest.raises(Stopped):
+        launch(runner, Batching(act), signals).run()
+
+    assert [result["id"] for result in runner.journal] == [2, 3, 1, 5, 6]
+
+
+def test_an_engine_that_is_lost_in_a_batch_blames_no_task(runner: Runner, signals: StopSignals) -> None:
+    def act(prompt: Prompt) -> Reply:
+        if prompt.task_id == 1:
+            raise EngineLost("the GPU is gone")
+        return SEVEN
+
+    with pytest.raises(EngineLost, match="the GPU is gone"):
+        launch(runner, Batching(act), signals).run()
+
+    assert [result["id"] for result in runner.journal] == [2, 3]
+
+
+def test_strange_failures_end_the_run_within_a_batch(
+    runner: Runner, signals: StopSignals, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def act(prompt: Prompt) -> Reply:
+        raise TaskFailed("RuntimeError: no kernel image", unexpected=True)
+
+    assert launch(runner, Batching(act, 6), signals).run() == 1
+
+    assert len(runner.journal) == 5
+    assert "the last 5 tasks failed with errors that are not theirs" in capsys.readouterr().err
+
+
+def test_what_took_a_batch_its_time_is_shared(
+    runner: Runner, signals: StopSignals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever sums it up knows how long the run took."""
+    now = iter(range(0, 1000, 6))
+    monkeypatch.setattr("hitui_runners.realhitbench.in_batches.monotonic", lambda: float(next(now)))
+    assert launch(runner, Batching(lambda prompt: SEVEN), signals).run() == 0
+
+    assert [result["ProcessingTime"] for result in runner.journal] == [3.0, 3.0, 6.0] * 2
