@@ -115,7 +115,8 @@ class Tally:
     @property
     def means(self) -> dict[str, float]:
         """By sub type, and over all, of the judged ones alone."""
-        every = {**self.scores, "Overall": [score for found in self.scores.values() for score in found]}
+        every = {name: self.scores.get(name, []) for name in JUDGED}
+        every["Overall"] = [score for found in self.scores.values() for score in found]
         return {name: round(sum(found) / len(found), 2) for name, found in every.items() if found}
 
     def lines(self) -> list[str]:
@@ -257,7 +258,9 @@ class JudgeRun:
         of_task: Mapping[TaskId, Item] = {item.task: item for item in items}
         tally.unjudged.update(dict.fromkeys(of_task, "not asked yet"))
         journal = VerdictJournal(tally.journal.parent, self._warn)
-        bar = ProgressBar(f"judging {tally.unit.name}", len(items))
+        # A log would get a line of hundreds of bars.
+        is_seen = sys.stderr is not None and sys.stderr.isatty()
+        bar = ProgressBar(f"judging {tally.unit.name}", len(items)) if is_seen else None
         done = 0
 
         def take(verdict: Verdict) -> None:
@@ -266,20 +269,24 @@ class JudgeRun:
             done += 1
             if verdict.score is None:
                 tally.unjudged[verdict.task] = verdict.reason
-                # The bar stands at the end of its line.
-                complain("")
+                if bar is not None:
+                    # It stands at the end of its line.
+                    complain("")
                 self._warn(f"{tally.unit.name}: task {verdict.task} is not judged: {verdict.reason}")
             else:
                 del tally.unjudged[verdict.task]
                 tally.now += 1
                 tally.add(of_task[verdict.task].sub_type, verdict.score)
-            bar.show(done)
+            if bar is not None:
+                bar.show(done)
 
-        bar.show(0)
+        if bar is not None:
+            bar.show(0)
         try:
             ask_all(items, asker, take)
         finally:
-            bar.close()
+            if bar is not None:
+                bar.close()
             journal.close()
             self.failed |= bool(tally.unjudged)
 

@@ -99,7 +99,9 @@ class JudgeAsker:
         except TaskFailed as failure:
             reason, strange = failure.message, failure.unexpected
             if failure.input_tokens is not None:
-                reason += "; set max_input_tokens to what the judge takes"
+                reason = (
+                    "its prompt has more tokens than the judge takes; set max_input_tokens to what it takes"
+                )
         except OSError as error:
             reason = f"its table cannot be read: {error.filename}: {error.strerror}"
         verdict = Verdict(

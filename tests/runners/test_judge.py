@@ -124,6 +124,8 @@ def test_summaries_and_anomalies_are_judged_and_scored_and_no_result_is_changed(
     assert (report["judged_now"], report["failed"], report["unjudged"]) == (3, [5], [])
     assert report["means"] == {"Summary Analysis": 85.5, "Anomaly Analysis": 55.0, "Overall": 75.33}
     assert (judging.folder / "results.json").read_bytes() == before
+    # No bar where nobody watches it.
+    assert judging.errors.splitlines() == [f"Asking gpt-4o at {judging.server.url}, up to 8 prompts at once"]
 
     asked = {chat.number - 1: chat for chat in judging.server.chats}
     assert sorted(asked) == [1, 3, 4]
@@ -257,7 +259,7 @@ def test_what_cannot_be_asked_costs_itself_alone(judging: Judging) -> None:
     reasons = {entry["id"]: entry["reason"] for entry in report["unjudged"]}
     gone = judging.benchmark.data / "latex" / "gone.txt"
     assert reasons == {
-        3: "OOM: Text too large (1234 tokens); set max_input_tokens to what the judge takes",
+        3: "its prompt has more tokens than the judge takes; set max_input_tokens to what it takes",
         4: "its FileName is no name of a table",
         6: f"its table cannot be read: {gone}: No such file or directory",
         7: "its Prediction is no text",
