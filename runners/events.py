@@ -15,15 +15,13 @@ and then for all.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import platform
 import time
 from collections.abc import Sequence
-from importlib import metadata
 
 from hitui_runners.output import warn
+from hitui_runners.versions import versions
 
 EVENTS_VARIABLE = "HITUI_EVENTS"
 
@@ -43,11 +41,7 @@ class EventWriter:
         """Says with what it runs: Python, and those of the libraries that are installed."""
         if not self._path:
             return
-        versions = {"python": platform.python_version()}
-        for library in libraries:
-            with contextlib.suppress(metadata.PackageNotFoundError):
-                versions[library] = metadata.version(library)
-        self._write("start", versions=versions)
+        self._write("start", versions=versions(libraries))
 
     def phase(self, name: str) -> None:
         self._write("phase", phase=name)

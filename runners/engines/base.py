@@ -46,6 +46,17 @@ class Reply:
     """What was changed to get this reply (`max_input_tokens` and `uncut_tokens`, `max_pixels`); empty when nothing was."""
 
 
+@dataclass(frozen=True)
+class EngineFacts:
+    """What an engine says of itself beside its options, as values of JSON; before `load` what it knows by then."""
+
+    settings: Mapping[str, object] = field(default_factory=dict)
+    """What decides its answers: which model, how tokens are chosen, in which numbers it computes. Answers that were
+    made with others are not mixed with them unasked."""
+    beside: Mapping[str, object] = field(default_factory=dict)
+    """What is good to know: on which devices, what the hub or the server calls the model."""
+
+
 class TaskFailed(Exception):
     """This prompt has no reply, the next one may: the text behind `[ERROR] ` in its result."""
 
@@ -80,6 +91,9 @@ class Engine(ABC):
     """What results carry under the key `Engine`."""
     libraries: tuple[str, ...] = ()
     """Whose versions decide what it answers."""
+    speed_options: tuple[str, ...] = ()
+    """Those of its own options (as attributes of the arguments) that no answer depends on, but how fast it comes, or
+    for how long it is tried. All others count as deciding the answers."""
     at_once: int = 1
     """How many prompts it is asked at the same time. Above 1, `answer` is called by other threads than the main
     one, and `close` makes those end that wait in it."""
@@ -121,6 +135,10 @@ class Engine(ABC):
             return self.answer(prompt)
         except (TaskFailed, OSError) as failure:
             return failure
+
+    def facts(self) -> EngineFacts:
+        """What is written down beside its answers; more after `load` than before."""
+        return EngineFacts()
 
     @abstractmethod
     def close(self) -> None:

@@ -12,9 +12,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from hitui_runners.engines.base import Engine, Prompt, Reply, TaskFailed, image_too_large, text_too_large
+from hitui_runners.engines.base import (
+    Engine,
+    EngineFacts,
+    Prompt,
+    Reply,
+    TaskFailed,
+    image_too_large,
+    text_too_large,
+)
 from hitui_runners.engines.inputs import PromptInputs, length
 from hitui_runners.engines.memory import free_memory, out_of_memory
+from hitui_runners.engines.model_folder import hub_commit, model_digest
 from hitui_runners.engines.pictures import Pictures
 from hitui_runners.engines.prefix_cache import PrefixCache
 from hitui_runners.engines.processors import hide_broken_torchvision, load_processor
@@ -22,12 +31,16 @@ from hitui_runners.errors import EngineLost, RunnerError
 from hitui_runners.look import is_dir, is_file
 from hitui_runners.output import say
 
+SEED = 0
+"""Greedy answers need none, but weights that a model folder lacks are made up at random."""
+
 
 class TransformersEngine(Engine):
     """A model folder, loaded once."""
 
     name = "transformers"
-    libraries = ("torch", "transformers")
+    libraries = ("torch", "transformers", "tokenizers", "accelerate", "torchvision", "pillow")
+    speed_options = ("no_shared_prefixes",)
 
     def __init__(
         self,
@@ -98,6 +111,7 @@ class TransformersEngine(Engine):
                 "install torch, transformers, accelerate and pillow there"
             ) from error
         on_gpu = torch.cuda.is_available()
+        torch.manual_seed(SEED)
         say(f"Loading {self._folder} on {_devices(torch)}")
         try:
             self._processor = load_processor(self._folder)
@@ -144,6 +158,26 @@ class TransformersEngine(Engine):
         self._forget()
         failure.recovery = recovery
         raise failure
+
+    def facts(self) -> EngineFacts:
+        settings: dict[str, object] = {
+            "model": model_digest(self._folder),
+            "sampling": "greedy",
+            "seed": SEED,
+        }
+        beside: dict[str, object] = {
+            "model_folder": self._folder.resolve().name,
+            "model_commit": hub_commit(self._folder),
+        }
+        if self._model is not None:
+            import torch
+
+            settings["numbers"] = str(self._model.dtype).removeprefix("torch.")
+            settings["repetition_penalty"] = self._model.generation_config.repetition_penalty or 1.0
+            beside["devices"] = _devices(torch)
+            beside["cuda"] = torch.version.cuda
+            beside["attention"] = getattr(self._model.config, "_attn_implementation", None)
+        return EngineFacts(settings, beside)
 
     def close(self) -> None:
         if self._prefixes is not None and self._prefixes.shared_tokens:

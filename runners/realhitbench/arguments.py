@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hitui_runners.engines import ENGINES, engine_class
+from hitui_runners.engines.base import Engine
 from hitui_runners.realhitbench.questions import MODALITIES, TABLE_FORMATS
 from hitui_runners.realhitbench.recovery import LAST_RUNG
+from hitui_runners.realhitbench.store import SYNC_SECONDS
 
 OF_ONE_CONFIG = ("modality", "format", "output", "ids", "ids_file", "earlier")
 """Options that a plan says for each of its configs."""
@@ -17,6 +19,15 @@ RECOVERIES = ("rerun", "at-once", "off")
 
 def parse_arguments(words: Sequence[str]) -> argparse.Namespace:
     """The arguments; ends the process with status 2 when they cannot be meant."""
+    named, _ = _engine_parser().parse_known_args(words)
+    parser = evaluation_parser(engine_class(named.engine) if named.engine in ENGINES else None)
+    arguments = parser.parse_args(words)
+    _check_config(parser, arguments)
+    return arguments
+
+
+def evaluation_parser(engine: type[Engine] | None) -> argparse.ArgumentParser:
+    """What is understood, with the options of an engine."""
     parser = argparse.ArgumentParser(
         prog="hitui_runners realhitbench",
         description="Runs RealHiTBench questions through an engine and stores every result as it comes.",
@@ -56,6 +67,11 @@ def parse_arguments(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--resume", action="store_true", help="leave out what has an answer; errors run again"
     )
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="resume also where the answers there were made with other settings; they are mixed then",
+    )
     parser.add_argument("--max-queries", type=_at_least_one, metavar="N", help="run at most N tasks")
     parser.add_argument(
         "--prompts", type=Path, metavar="PATH", help="the benchmark's own prompt file, or the folder of them"
@@ -91,12 +107,16 @@ def parse_arguments(words: Sequence[str]) -> argparse.Namespace:
         action="store_true",
         help="try tasks again from the start that ran out of memory in every form",
     )
-    named, _ = _engine_parser().parse_known_args(words)
-    if named.engine in ENGINES:
-        engine_class(named.engine).add_arguments(parser)
-    arguments = parser.parse_args(words)
-    _check_config(parser, arguments)
-    return arguments
+    parser.add_argument(
+        "--sync-seconds",
+        type=_seconds,
+        default=SYNC_SECONDS,
+        metavar="S",
+        help="put results on the disk when the last time is so long ago; 0: each of them (default 1)",
+    )
+    if engine is not None:
+        engine.add_arguments(parser)
+    return parser
 
 
 def _check_config(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
@@ -119,6 +139,16 @@ def _engine_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--engine")
     return parser
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= 3600:
+        raise argparse.ArgumentTypeError(f"seconds from 0 to 3600 are expected, not {text!r}")
+    return seconds
 
 
 def _at_least_one(text: str) -> int:

@@ -6,13 +6,14 @@
 With `--plan FILE` several configs, one after the other, with one load of the model.
 
 Exit status: 0 every given task has a result (errors included), 1 the run cannot go on, or a config of the plan
-could not be run (one line says why), 2 wrong usage; stopped by SIGTERM 143, SIGINT 130, SIGUSR1 75 ("put me back
-in the queue").
+could not be run (one line says why), 2 wrong usage, or `--resume` was refused because the answers there were made with
+other settings, and nothing else failed; stopped by SIGTERM 143, SIGINT 130, SIGUSR1 75 ("put me back in the queue").
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 from collections.abc import Sequence
 
 from hitui_runners.engines import engine_class
@@ -28,10 +29,14 @@ from hitui_runners.realhitbench.order import by_beginning
 from hitui_runners.realhitbench.plan import PlannedConfig, config_of_options, read_plan
 from hitui_runners.realhitbench.prompts import BenchmarkPrompts, OwnPrompts
 from hitui_runners.realhitbench.questions import InputFiles, Question, load_questions
+from hitui_runners.realhitbench.run_record import ResumeRefused, RunRecord
+from hitui_runners.realhitbench.run_settings import gather
 from hitui_runners.realhitbench.scoring import missing_scores
 from hitui_runners.realhitbench.selection import select
 from hitui_runners.realhitbench.store import ResultStore
 from hitui_runners.stopping import Stopped, StopSignals
+
+REFUSED = 2
 
 
 def main(words: Sequence[str]) -> int:
@@ -48,17 +53,17 @@ def main(words: Sequence[str]) -> int:
             )
         launch = Launch(engine, signals, EventWriter())
         if arguments.plan is None:
-            launch.add(prepare(arguments, config_of_options(arguments), engine, questions, signals))
+            launch.add(*prepare(arguments, config_of_options(arguments), engine, questions, signals))
         else:
             for config in read_plan(arguments.plan, launch.refuse):
                 try:
-                    launch.add(prepare(arguments, config, engine, questions, signals))
+                    launch.add(*prepare(arguments, config, engine, questions, signals))
                 except RunnerError as error:
-                    launch.refuse(config.name, str(error))
+                    launch.refuse(config.name, error)
         return launch.run()
     except RunnerError as error:
         complain(f"error: {error}")
-        return 1
+        return REFUSED if isinstance(error, ResumeRefused) else 1
     except Stopped as stopped:
         return stopped.exit_status
 
@@ -69,11 +74,18 @@ def prepare(
     engine: Engine,
     questions: Sequence[Question],
     signals: StopSignals,
-) -> Evaluation:
-    """One config, ready to run: its folder locked, its tasks chosen. Raises RunnerError."""
+) -> tuple[Evaluation, RunRecord]:
+    """One config, ready to run: its folder locked, its tasks chosen, its settings compared. Raises RunnerError."""
     inputs = InputFiles(arguments.data, config.modality, config.table_format)
     prompts = BenchmarkPrompts(arguments.prompts, config.modality) if arguments.prompts else OwnPrompts()
-    store = ResultStore(config.output, warn, config.earlier)
+    store = ResultStore(config.output, warn, config.earlier, arguments.sync_seconds)
+    record = RunRecord(
+        store,
+        (config.output, *config.earlier),
+        functools.partial(gather, arguments, config, engine, prompts, questions),
+        resume=arguments.resume,
+        force=arguments.force,
+    )
     try:
         chosen = select(
             config,
@@ -85,13 +97,15 @@ def prepare(
             at_most=arguments.max_queries,
         )
         chosen = by_beginning(chosen, prompts, inputs)
+        if chosen:
+            record.check()
     except RunnerError:
         store.close()
         raise
     asker = Asker(inputs, prompts, RecoveryRules.of_options(arguments), signals.check)
     events = EventWriter() if config.name is None else EventWriter().of(config.name)
     label = f"Processing {config.name or config.modality}"
-    return Evaluation(config.name, chosen, asker, engine, store, signals, events, label)
+    return Evaluation(config.name, chosen, asker, engine, store, signals, events, label), record
 
 
 class Launch:
@@ -102,20 +116,30 @@ class Launch:
         self._signals = signals
         self._events = events
         self._evaluations: list[Evaluation] = []
-        self._failed = False
+        self._records: dict[Evaluation, RunRecord] = {}
+        self._exit_status = 0
+        """As far as it is decided by configs that could not be run."""
         self._strange = 0
         """Unexpected failures in a row, over all configs."""
 
-    def add(self, evaluation: Evaluation) -> None:
-        """One more config, behind the others."""
+    def add(self, evaluation: Evaluation, record: RunRecord | None = None) -> None:
+        """One more config, behind the others; `record` of the runs in its folder, None: nothing is written down."""
         self._evaluations.append(evaluation)
+        if record is not None:
+            self._records[evaluation] = record
 
-    def refuse(self, name: str | None, line: str) -> None:
+    def refuse(self, name: str | None, why: str | RunnerError) -> None:
         """Says why a config of the plan cannot be run; the others are."""
-        self._failed = True
-        complain(f"error: {name}: {line}" if name else f"error: {line}")
+        status = self._fail(name, why)
         if name:
-            self._events.of(name).end(0, 0, 1)
+            self._events.of(name).end(0, 0, status)
+
+    def _fail(self, name: str | None, why: str | RunnerError) -> int:
+        """Says why a config failed, and returns its exit status. Of several, that of a plain failure counts."""
+        complain(f"error: {name}: {why}" if name else f"error: {why}")
+        status = REFUSED if isinstance(why, ResumeRefused) else 1
+        self._exit_status = status if self._exit_status == 0 else min(self._exit_status, status)
+        return status
 
     def run(self) -> int:
         """Runs the configs in their order; returns the exit status. Raises RunnerError and Stopped."""
@@ -127,7 +151,7 @@ class Launch:
                 for evaluation in pending:
                     self._signals.check()
                     self._run_one(evaluation)
-            exit_status = int(self._failed)
+            exit_status = self._exit_status
         except Stopped as stopped:
             exit_status = stopped.exit_status
             say(f"\nStopped by a signal after {self._done} tasks")
@@ -169,6 +193,8 @@ class Launch:
             evaluation.tell_running()
         failure: RunnerError | None = None
         try:
+            if evaluation in self._records:
+                self._records[evaluation].begin()
             evaluation.run(self._tell_progress if planned else _nothing, self._strange)
         except EngineLost:
             raise
@@ -188,13 +214,9 @@ class Launch:
                         failure = error
                     else:
                         warn(str(error))
-                if failure is not None:
-                    self._failed = True
-                    complain(
-                        f"error: {evaluation.name}: {failure}" if evaluation.name else f"error: {failure}"
-                    )
+                status = 0 if failure is None else self._fail(evaluation.name, failure)
                 if evaluation.name is not None:
-                    evaluation.tell_end(int(failure is not None))
+                    evaluation.tell_end(status)
         except Stopped:
             # Everything of this config is written; it is noticed before the next one.
             return

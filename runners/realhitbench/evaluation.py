@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,15 +11,14 @@ from hitui_runners.events import EventWriter
 from hitui_runners.output import warn
 from hitui_runners.progress import ProgressBar
 from hitui_runners.realhitbench.asking import Asker, Outcome, Steps
-from hitui_runners.realhitbench.in_batches import ask_in_batches
 from hitui_runners.realhitbench.at_once import Attempt, ask_at_once, ask_in_turn
+from hitui_runners.realhitbench.in_batches import ask_in_batches
 from hitui_runners.realhitbench.questions import Question
 from hitui_runners.realhitbench.results import Result
 from hitui_runners.realhitbench.scoring import metrics_for
 from hitui_runners.realhitbench.store import ResultStore
 from hitui_runners.stopping import StopSignals
 
-SNAPSHOT_SECONDS = 60.0
 STRANGE_FAILURES = 5
 """After so many unexpected failures in a row the run ends, rather than mark thousands of tasks as failed. Those of
 the config before count: what is broken for one config may be broken for all."""
@@ -83,15 +81,12 @@ class Evaluation:
 
         bar = ProgressBar(self._label, len(self.questions))
         bar.show(0)
-        saved = time.monotonic()
 
         def take(attempt: Attempt) -> None:
-            nonlocal saved
             with self._signals.held():
                 self._take(attempt, bar, after_task)
-                if time.monotonic() - saved > SNAPSHOT_SECONDS:
+                if self._store.snapshot_is_due:
                     self._save_snapshot()
-                    saved = time.monotonic()
             if attempt.is_last:
                 self._judge(attempt.outcome)
 

@@ -1,9 +1,11 @@
 """The results of one config on disk: a journal that is never rewritten, and a snapshot made from it.
 
-`results.jsonl` gets one line a task, flushed to the disk before the next task starts; whatever kills the run,
-at most the task at hand is lost. `checkpoint.json` is a snapshot in the format of the benchmark's own runs, of
-everything known in the folder, replaced atomically; a `checkpoint.json` of someone else's is copied first.
-One process at a time writes into a folder, held by a lock on the journal.
+`results.jsonl` gets one line a task, handed to the system before the next task starts; whatever kills the run, at most
+the task at hand is lost. The system is made to put it on the disk once in a set time, so that slow disks hold up no
+fast run: what a power failure may cost beside that is what came since, and the next run asks it again.
+`checkpoint.json` is a snapshot in the format of the benchmark's own runs, of everything known in the folder, replaced
+atomically; a `checkpoint.json` of someone else's is copied first. It is made anew so seldom that it takes no more than a
+small share of the time, however many results there are. One process at a time writes into a folder, held by a lock on the journal.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import errno
 import fcntl
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -37,6 +40,13 @@ from hitui_runners.realhitbench.results import (
 JOURNAL = "results.jsonl"
 SNAPSHOT = "checkpoint.json"
 COPY_SUFFIX = ".before-hitui"
+SYNC_SECONDS = 1.0
+SNAPSHOT_SECONDS = 60.0
+"""Between two snapshots, at least."""
+SNAPSHOT_SHARE = 0.02
+"""Of the time, at most; a snapshot takes as long as there are results."""
+RUN = "Settings"
+"""Key of a result: the id of the run that made it, of those beside the results."""
 _PARTIAL_SNAPSHOT = ".checkpoint.json.hitui-part"
 _PARTIAL_COPY = ".checkpoint.json.before-hitui-part"
 
@@ -44,10 +54,17 @@ _PARTIAL_COPY = ".checkpoint.json.before-hitui-part"
 class ResultStore:
     """What is known of one output folder, and the way to add to it."""
 
-    def __init__(self, folder: Path, warn: Callable[[str], None], earlier: Iterable[Path] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        warn: Callable[[str], None],
+        earlier: Iterable[Path] = (),
+        sync_seconds: float = SYNC_SECONDS,
+    ) -> None:
         """Makes and locks the folder and reads what is there. Raises RunnerError with the mend.
 
-        `earlier`: more folders with results of the same tasks, which are only read.
+        `earlier`: more folders with results of the same tasks, which are only read. `sync_seconds`: results are put on
+        the disk when the last time is so long ago; 0: each of them.
         """
         self._folder = folder
         self._warn = warn
@@ -55,6 +72,12 @@ class ResultStore:
         self._elsewhere: dict[TaskId, Result] = {}
         self._own_snapshot: tuple[int, int, int] | None = None
         self._unsaved = False
+        self._run: str | None = None
+        self._record: Callable[[], None] | None = None
+        self._sync_seconds = sync_seconds
+        self._synced_at = -sync_seconds
+        self._is_synced = True
+        self._snapshot_at = time.monotonic() + SNAPSHOT_SECONDS
         self._journal = self._open_journal()
         self._read_everything()
         others = dict.fromkeys(other for other in earlier if other.resolve() != folder.resolve())
@@ -77,15 +100,37 @@ class ResultStore:
         result = self.result(task_id)
         return result is not None and not is_error(result)
 
+    def runs_of_answers(self) -> frozenset[str | None]:
+        """The ids of the runs that made the answers known here; with None where some name none."""
+        answers = (
+            result
+            for known in (self._known, self._elsewhere)
+            for result in known.values()
+            if not is_error(result)
+        )
+        marks = (result.get(RUN) for result in answers)
+        return frozenset(mark if isinstance(mark, str) else None for mark in marks)
+
+    def mark(self, run: str, record: Callable[[], None]) -> None:
+        """From now on results carry the id of this run; `record`, called before the first, writes down what it is."""
+        self._run, self._record = run, record
+
     def append(self, result: Result) -> None:
         """Adds one result for good. Raises RunnerError when the disk does not take it; then it is not added."""
+        if self._record is not None:
+            self._record()
+            self._record = None
+        if self._run is not None:
+            result = {**result, RUN: self._run}
         line = encode(result) + b"\n"
         start = os.fstat(self._journal).st_size
         try:
             written = 0
             while written < len(line):
                 written += os.write(self._journal, line[written:])
-            os.fdatasync(self._journal)
+            self._is_synced = False
+            if time.monotonic() - self._synced_at >= self._sync_seconds:
+                self._sync()
         except OSError as error:
             # Half a line would be dropped at the next start anyway; the space may matter now.
             with contextlib.suppress(OSError):
@@ -98,17 +143,48 @@ class ResultStore:
         merge(self._known, [result])
         self._unsaved = True
 
+    @property
+    def snapshot_is_due(self) -> bool:
+        """Whether `checkpoint.json` has been left behind for long enough."""
+        return self._unsaved and time.monotonic() >= self._snapshot_at
+
     def save_snapshot(self) -> None:
         """Brings `checkpoint.json` up to date; does nothing when it is. Raises RunnerError."""
         if not self._unsaved:
             return
+        began = time.monotonic()
+        try:
+            self._save_snapshot()
+        finally:
+            ended = time.monotonic()
+            self._snapshot_at = ended + max(SNAPSHOT_SECONDS, (ended - began) / SNAPSHOT_SHARE)
+
+    def close(self) -> None:
+        """Gives the lock back, with everything on the disk as far as that takes it."""
+        try:
+            if not self._is_synced:
+                self._sync()
+        except OSError as error:
+            self._warn(
+                f"{self._folder / JOURNAL}: the last results may not be on the disk: {error.strerror}; run again with "
+                "--resume once that is mended"
+            )
+        finally:
+            os.close(self._journal)
+
+    def _sync(self) -> None:
+        os.fdatasync(self._journal)
+        self._is_synced = True
+        self._synced_at = time.monotonic()
+
+    def _save_snapshot(self) -> None:
         path = self._folder / SNAPSHOT
         try:
             if not self._keep_foreign_snapshot(path):
                 return
             results = list(self._known.values())
             answered = [result["id"] for result in results if not is_error(result)]
-            _replace(
+            replace_file(
                 path,
                 self._folder / _PARTIAL_SNAPSHOT,
                 encode({"results": results, "processed_ids": answered, **MARK}, indent=2),
@@ -121,15 +197,12 @@ class ResultStore:
             ) from error
         self._unsaved = False
 
-    def close(self) -> None:
-        """Gives the lock back."""
-        os.close(self._journal)
-
     def _open_journal(self) -> int:
         path = self._folder / JOURNAL
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            _sync_folder(self._folder)
         except OSError as error:
             raise RunnerError(
                 f"{path}: cannot be written: {error.strerror}; give a folder that can be by --output"
@@ -222,7 +295,8 @@ def _went_further(before: Result, result: Result) -> bool:
     return failed_again and rungs_tried(before) > rungs_tried(result)
 
 
-def _replace(path: Path, partial: Path, content: bytes) -> None:
+def replace_file(path: Path, partial: Path, content: bytes) -> None:
+    """Puts `content` in the place of a file, whole or not at all; `partial` beside it is written meanwhile."""
     try:
         with partial.open("wb") as file:
             file.write(content)
@@ -232,6 +306,17 @@ def _replace(path: Path, partial: Path, content: bytes) -> None:
     except OSError:
         partial.unlink(missing_ok=True)
         raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Puts the names in it on the disk too. Some file systems cannot, and need not."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _identity(path: Path) -> tuple[int, int, int]:

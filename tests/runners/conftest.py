@@ -88,6 +88,14 @@ class Runner:
         return json_lines(self.output / "results.jsonl")
 
     @property
+    def runs(self) -> list[dict[str, Any]]:
+        """With which settings the results were made, as is written beside them."""
+        data = json.loads((self.output / "run_settings.json").read_bytes())
+        assert data["written_by"] == "hitui"
+        found: list[dict[str, Any]] = data["runs"]
+        return found
+
+    @property
     def snapshot(self) -> dict[str, Any]:
         data: dict[str, Any] = json.loads((self.output / "checkpoint.json").read_text(encoding="utf-8"))
         return data

@@ -358,6 +358,7 @@ def test_a_foreign_checkpoint_is_copied_once_and_taken_in(runner: Runner, benchm
         "checkpoint.json.before-hitui",
         "results.json",
         "results.jsonl",
+        "run_settings.json",
     ]
 
     torn = b'{"results": [{"id": 1, "Pre'

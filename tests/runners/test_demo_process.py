@@ -16,7 +16,7 @@ from tests.tools.benchmark import harbours, png_head
 from tests.tools.eventually import eventually
 
 KEYS = ["id", "FileName", "QuestionType", "SubQType", "Question", "Reference", "Prediction", "Metrics"]
-KEYS += ["ProcessingTime", "Engine"]
+KEYS += ["ProcessingTime", "Engine", "Settings"]
 
 
 def test_every_task_gets_a_result_in_the_real_format(runner: Runner) -> None:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from hitui_runners.engines.model_folder import model_digest
 from hitui_runners.engines.transformers import TransformersEngine
 from hitui_runners.errors import RunnerError
 
@@ -25,7 +26,14 @@ def test_a_process_of_its_own_answers_in_its_own_words(runner: Runner, tiny_mode
     assert [result["id"] for result in runner.journal] == [1, 2]
     tasks = [event for event in runner.events if event["event"] == "task"]
     assert all(0 < task["output_tokens"] <= 8 < task["input_tokens"] for task in tasks)
-    assert set(runner.events[0]["versions"]) == {"python", "torch", "transformers"}
+    assert {"python", "torch", "transformers"} <= runner.events[0]["versions"].keys()
+    [run] = runner.runs
+    assert run["settings"].items() >= {
+        "model": model_digest(tiny_model), "sampling": "greedy", "seed": 0, "numbers": "float32",
+        "repetition_penalty": 1.0, "max_new_tokens": 8, "max_pixels": None,
+    }.items()  # fmt: skip
+    assert run["versions"].items() >= runner.events[0]["versions"].items()
+    assert run["beside"]["devices"].startswith("the CPU")
     assert [event.get("phase") for event in runner.events[1:3]] == ["loading", "running"]
 
 

@@ -1,0 +1,91 @@
+"""Which model lies in a folder, told without reading all of its weights.
+
+A digest says it: of every small file that a model is set up from (configuration, tokenizer, chat template,
+processor), and of the sizes and some samples of its weights. Equal folders have equal digests wherever they lie, and
+other weights of the same shapes have others unless they differ between the samples alone. The commit of the hub, where
+the folder still knows it, is for people: files may have been changed since.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import re
+from pathlib import Path
+
+SAMPLES = 16
+SAMPLE_BYTES = 4096
+"""So many bytes at so many places of each weight file, evenly spread."""
+MOST_BYTES = 64 * 1024 * 1024
+"""Of a small file; tokenizers have some 10 MB."""
+_SETUP = re.compile(r".*\.(json|jinja|txt|model)")
+_WEIGHTS = re.compile(r".*\.safetensors|pytorch_model.*\.bin|adapter_model.*\.bin")
+_NOT_SET_UP_FROM = re.compile(
+    r"trainer_state\.json|README.*|LICENSE.*|.*\.index\.json|all_results\.json|requirements.*"
+)
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+@functools.cache
+def model_digest(folder: Path) -> str:
+    """`sha256:` and twelve digits. What cannot be read is left out: loading the model says what is wrong with it."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if _WEIGHTS.fullmatch(path.name):
+            content = _samples
+        elif _SETUP.fullmatch(path.name) and not _NOT_SET_UP_FROM.fullmatch(path.name):
+            content = _whole
+        else:
+            continue
+        try:
+            part = content(path)
+        except OSError:
+            continue
+        digest.update(f"{path.name}\0".encode("utf-8", "surrogateescape") + hashlib.sha256(part).digest())
+    return f"sha256:{digest.hexdigest()[:12]}"
+
+
+def hub_commit(folder: Path) -> str | None:
+    """The commit that was downloaded, by the cache that it lies in, by its configuration, or by the hub's own notes
+    beside it; None: the folder does not say, or its files come from several."""
+    for name in (folder.name, folder.resolve().name):
+        if _COMMIT.fullmatch(name):
+            return name
+    return _commit_in_config(folder / "config.json") or _commit_in_notes(
+        folder / ".cache/huggingface/download"
+    )
+
+
+def _commit_in_config(path: Path) -> str | None:
+    try:
+        config = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    found = config.get("_commit_hash") if isinstance(config, dict) else None
+    return found if isinstance(found, str) and _COMMIT.fullmatch(found) else None
+
+
+def _commit_in_notes(folder: Path) -> str | None:
+    """Each downloaded file has one, whose first line is the commit."""
+    try:
+        commits = {
+            path.read_text(encoding="utf-8").partition("\n")[0].strip() for path in folder.glob("*.metadata")
+        }
+    except (OSError, UnicodeDecodeError):
+        return None
+    return commits.pop() if len(commits) == 1 and _COMMIT.fullmatch(min(commits)) else None
+
+
+def _whole(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(MOST_BYTES)
+
+
+def _samples(path: Path) -> bytes:
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        places = sorted({(size - SAMPLE_BYTES) * number // (SAMPLES - 1) for number in range(SAMPLES)})
+        found = [os.pread(file.fileno(), SAMPLE_BYTES, max(0, place)) for place in places]
+    return b"".join([str(size).encode(), *found])

@@ -1,0 +1,330 @@
+"""With which settings answers were made: written beside them, and no others mixed with them unasked."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hitui_runners.engines import ENGINES, engine_class
+from hitui_runners.engines.model_folder import hub_commit, model_digest
+from hitui_runners.realhitbench import run_record, run_settings
+from hitui_runners.realhitbench.arguments import evaluation_parser
+from hitui_runners.realhitbench.plan import PlannedConfig
+from hitui_runners.realhitbench.prompts import OwnPrompts
+from hitui_runners.realhitbench.questions import Question
+from hitui_runners.realhitbench.run_record import ResumeRefused, RunRecord, differences, recorded_runs
+from hitui_runners.realhitbench.run_settings import RunSettings
+from hitui_runners.realhitbench.store import ResultStore
+from hitui_runners.versions import VERSION, own_version
+
+from tests.runners.conftest import Runner
+from tests.runners.test_plan import Plan, of_three
+
+ROOT = Path(__file__).resolve().parents[2]
+OF_ALL = {"engine", "max_input_tokens", "max_new_tokens"}
+DECIDING: dict[str, set[str]] = {
+    "demo": set(),
+    "openai": {"max_pixels"},
+    "transformers": {"max_pixels"},
+    "vllm": {"max_pixels"},
+}
+"""Options that change what a model answers. One that is new belongs here, or into `speed_options` of its engine, or among
+those of the run in run_settings.py: else nobody has thought of whether answers made with and without it may be mixed."""
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_every_option_decides_answers_or_does_not(name: str) -> None:
+    engine = engine_class(name)
+    parser = evaluation_parser(engine)
+    found = {action.dest for action in parser._actions if action.dest != "help"}
+
+    deciding, of_speed = run_settings.options(dict.fromkeys(found), engine)
+    assert set(deciding) | {"engine"} == OF_ALL | DECIDING[name]
+    assert set(of_speed) == set(engine.speed_options)
+    assert found >= run_settings.OF_THE_RUN
+
+
+def test_a_run_is_written_down_once_and_its_results_name_it(runner: Runner) -> None:
+    assert runner.run("--ids", "1,2").returncode == 0
+    # Other tasks, another speed, another place of the files: nothing that decides an answer.
+    runner.benchmark.data.rename(runner.benchmark.data.with_name("moved"))
+    words = ["--data", runner.benchmark.data.with_name("moved"), "--max-rungs", "2"]
+    ended = runner.run("--resume", "--max-queries", "1", *words)
+
+    assert (ended.returncode, ended.stderr.count("warning")) == (0, 0), ended.stderr
+    [run] = runner.runs
+    assert [result["Settings"] for result in runner.journal] == [run["id"]] * 3
+    assert run["settings"].items() >= {
+        "engine": "demo", "modality": "text", "format": "html", "max_input_tokens": 100_000, "max_new_tokens": 1024
+    }.items()  # fmt: skip
+    assert re.fullmatch("[0-9a-f]{12}", run["settings"]["prompts"]["Fact Checking"])
+    assert {"python", "hitui_runners", "question list"} <= run["versions"].keys()
+    assert run["beside"]["demo_seconds"] == 0
+    assert [path.name for path in runner.output.glob(".*")] == []
+
+
+def test_a_resume_with_other_settings_is_refused_in_one_line_before_anything_is_loaded(
+    runner: Runner,
+) -> None:
+    runner.run("--ids", "1,2")
+    before = {path.name: path.read_bytes() for path in runner.output.iterdir()}
+    ended = runner.run("--resume", "--max-new-tokens", "64", "--max-input-tokens", "5000")
+
+    assert ended.returncode == 2
+    assert ended.stderr == (
+        "error: resume refused: max_input_tokens was 100000, now 5000; max_new_tokens was 1024, now 64; set it back, or "
+        f"mix these answers with those there by --force ({runner.output}/run_settings.json)\n"
+    )
+    assert "no model is loaded" not in ended.stdout
+    assert {path.name: path.read_bytes() for path in runner.output.iterdir()} == before
+
+    forced = runner.run("--resume", "--max-new-tokens", "64", "--force", "--ids", "3")
+    assert forced.returncode == 0
+    assert f"warning: {runner.output}: answers are mixed, as forced: max_new_tokens was 1024" in forced.stderr
+    assert [run["settings"]["max_new_tokens"] for run in runner.runs] == [1024, 64]
+    assert [result["Settings"] for result in runner.journal] == [
+        runner.runs[number]["id"] for number in (0, 0, 1)
+    ]
+    # What was forced last is what counts from now on.
+    assert runner.run("--resume", "--max-new-tokens", "64", "--ids", "4").returncode == 0
+    assert runner.run("--resume", "--ids", "5").returncode == 2
+
+
+def test_what_runs_anew_or_is_whole_or_has_no_answer_is_not_refused(runner: Runner) -> None:
+    runner.run("--ids", "1,2", "--demo-failure-rate", "1")
+    assert runner.run("--resume", "--ids", "1", "--max-new-tokens", "64").returncode == 0
+    assert runner.run("--ids", "1", "--max-new-tokens", "65").returncode == 0
+    assert runner.run("--resume", "--ids", "1", "--max-new-tokens", "66").returncode == 0
+    assert runner.run("--resume", "--ids", "1,2", "--max-new-tokens", "66").returncode == 2
+
+
+def test_a_refused_config_of_a_plan_is_refused_alone(plan: Plan) -> None:
+    of_three(plan)
+    plan.configs[1]["ids"] = [1]
+    plan.run()
+    csv = plan.output / "g/text_csv"
+    told = json.loads((csv / "run_settings.json").read_bytes())
+    told["runs"][0]["settings"]["prompts"]["Fact Checking"] = "as it was"
+    (csv / "run_settings.json").write_text(json.dumps(told))
+    for config, ids in zip(plan.configs, ([1, 2, 3, 4], [1, 2], [1, 2, 3, 4, 5, 6]), strict=True):
+        config["ids"] = ids
+    ended = plan.run("--resume")
+
+    assert ended.returncode == 2
+    (error,) = [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
+    assert error.startswith("error: g/text_csv: resume refused: prompts (Fact Checking) was as it was, now ")
+    assert plan.ids("g/text_html") == [1, 2, 3, 4]
+    assert plan.ids("g/text_csv") == [1]
+    assert [line["exit"] for line in plan.told("end", "g/text_csv")] == [0, 2]
+    assert plan.events[-1]["exit"] == 2
+    assert plan.run("--resume", "--force").returncode == 0
+    assert plan.ids("g/text_csv") == [1, 2]
+
+
+@pytest.fixture
+def plan(runner: Runner) -> Plan:
+    plan = Plan(runner.benchmark, runner.output, processes=runner.processes)
+    plan.configs = []
+    return plan
+
+
+def runs(folder: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads((folder / "run_settings.json").read_bytes())["runs"]
+    return found
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "results"
+
+
+def answer(
+    folder: Path, run: RunSettings, *ids: int, resume: bool = True, force: bool = False, **more: Any
+) -> None:
+    """What a run does: compares, and stores an answer each."""
+    store = ResultStore(folder, pytest.fail, more.get("earlier", ()))
+    try:
+        record = RunRecord(store, (folder, *more.get("earlier", ())), lambda: run, resume=resume, force=force)
+        record.check()
+        record.begin()
+        for identifier in ids:
+            store.append({"id": identifier, "Prediction": "41"})
+    finally:
+        store.close()
+
+
+def test_results_without_settings_are_gone_on_with_and_that_is_said(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder.mkdir()
+    (folder / "results.jsonl").write_text('{"id": 1, "Prediction": "41"}\n')
+    answer(folder, RunSettings({"engine": "demo"}), 2)
+    said = f"{folder}: nothing says with which settings the answers there were made\n"
+    assert capsys.readouterr() == (said, "")
+    answer(folder, RunSettings({"engine": "demo"}), 3)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_other_versions_are_told_and_no_reason_to_refuse(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer(folder, RunSettings({"engine": "demo"}, {"torch": "2.6.0", "python": "3.10.1"}), 1)
+    answer(folder, RunSettings({"engine": "demo"}, {"torch": "2.13.0", "python": "3.10.1"}, {"batch": 3}), 2)
+    assert capsys.readouterr().err == (
+        f"warning: {folder}: other versions than those of the answers there: torch was 2.6.0, now 2.13.0\n"
+    )
+    answer(folder, RunSettings({"engine": "demo"}, {"torch": "2.13.0", "python": "3.10.1"}, {"batch": 4}), 3)
+    assert capsys.readouterr().err == ""
+    assert [run["beside"] for run in runs(folder)] == [{}, {"batch": 3}, {"batch": 4}]
+
+
+def test_what_is_known_only_when_the_engine_is_loaded_is_compared_then(folder: Path) -> None:
+    answer(folder, RunSettings({"engine": "openai", "model": "a"}), 1)
+    now = RunSettings({"engine": "openai"})
+    store = ResultStore(folder, pytest.fail)
+    record = RunRecord(store, (folder,), lambda: now, resume=True, force=False)
+    record.check()
+    now = RunSettings({"engine": "openai", "model": "b"})
+    with pytest.raises(ResumeRefused, match="resume refused: model was a, now b; "):
+        record.begin()
+    store.close()
+
+
+def test_the_other_folders_of_a_config_count_too(folder: Path, tmp_path: Path) -> None:
+    shard = tmp_path / "results_shard1"
+    answer(shard, RunSettings({"max_new_tokens": 8}), 1)
+    with pytest.raises(ResumeRefused, match=re.escape(f"({shard}/run_settings.json)")):
+        answer(folder, RunSettings({"max_new_tokens": 9}), 2, earlier=(shard,))
+    answer(folder, RunSettings({"max_new_tokens": 8}), 2, earlier=(shard,))
+    assert recorded_runs(shard) == recorded_runs(folder)
+
+
+def test_the_run_used_last_is_the_one_that_is_compared(folder: Path) -> None:
+    first, second = RunSettings({"max_new_tokens": 8}), RunSettings({"max_new_tokens": 9})
+    answer(folder, first, 1)
+    answer(folder, second, 2, force=True)
+    answer(folder, first, 3, force=True)
+    assert [run["id"] for run in runs(folder)] == [second.id, first.id]
+    answer(folder, first, 4)
+    # One that stored nothing leaves nothing to be mixed with.
+    answer(folder, second, resume=False)
+    answer(folder, first, 5)
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b"\xff", b'{"runs": 3}'])
+def test_a_file_that_says_nothing_is_refused_kept_and_replaced_when_forced(
+    folder: Path, content: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer(folder, RunSettings(), 1)
+    (folder / "run_settings.json").write_bytes(content)
+    with pytest.raises(ResumeRefused, match=r"run_settings\.json: (is|holds) no .*; mend it, or"):
+        answer(folder, RunSettings(), 2)
+    assert (folder / "run_settings.json").read_bytes() == content
+    answer(folder, RunSettings(), 2, force=True)
+    assert (folder / "run_settings.json.unreadable").read_bytes() == content
+    assert [run["id"] for run in runs(folder)] == [RunSettings().id]
+    assert "it is kept as run_settings.json.unreadable" in capsys.readouterr().err
+
+
+def test_entries_of_others_in_the_file_stay(folder: Path) -> None:
+    answer(folder, RunSettings({"a": 1}), 1)
+    odd: list[object] = [7, {"id": 3}, {"id": "x", "settings": [], "note": "mine"}]
+    known = runs(folder)
+    (folder / "run_settings.json").write_text(json.dumps({"runs": [*odd, *known]}))
+    answer(folder, RunSettings({"a": 1}, {"python": "4"}), 2)
+    assert runs(folder)[:4] == [*odd, *known]
+
+
+def test_nothing_is_stored_whose_settings_cannot_be_written(folder: Path) -> None:
+    folder.mkdir()
+    (folder / run_record._PARTIAL).mkdir()
+    with pytest.raises(
+        run_record.RunnerError, match=r"run_settings\.json: the settings of this run cannot be written"
+    ):
+        answer(folder, RunSettings(), 1)
+    assert (folder / "results.jsonl").read_bytes() == b""
+
+
+def test_differences_are_of_what_both_know() -> None:
+    recorded = {"a": 1, "gone": 2, "parts": {"x": "1", "y": "2"}}
+    now = {"a": 1, "new": 3, "parts": {"x": "1", "y": "3", "z": "4"}}
+    assert differences(recorded, now) == [("parts (y)", "2", "3")]
+    found = [(str(number), None, "long " * 20) for number in range(5)]
+    line = run_record.shown(found)
+    assert line.startswith("0 was null, now long long")
+    assert line.endswith("…; and 2 more")
+    assert len(line) < 200
+
+
+def test_the_prompts_are_told_by_kind_whichever_questions_are_run() -> None:
+    config = PlannedConfig(None, "text", "html", Path())
+    asked = [
+        Question(1, "t", "How many?", "Fact Checking", "Value-Matching", ""),
+        Question(2, "t", "Why?", "Data Analysis", "Summary Analysis", ""),
+    ]
+    found = run_settings.prompt_digests(asked, OwnPrompts(), config)
+    more = [*asked, Question(3, "u", "Who?", "Fact Checking", "Multi-hop", "")]
+    assert run_settings.prompt_digests(more, OwnPrompts(), config) == found
+    assert len({*found.values()}) == len(found) == 2
+    other = run_settings.prompt_digests(asked, OwnPrompts(), PlannedConfig(None, "mix", "html", Path()))
+    assert not set(other.values()) & set(found.values())
+
+
+def model_folder(folder: Path) -> Path:
+    folder.mkdir()
+    (folder / "config.json").write_text('{"model_type": "x"}')
+    (folder / "generation_config.json").write_text("{}")
+    (folder / "tokenizer.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(bytes(range(256)) * 4000)
+    (folder / "README.md").write_text("a model")
+    return folder
+
+
+def test_a_model_is_told_by_what_its_answers_depend_on(tmp_path: Path) -> None:
+    digest = model_digest(model_folder(tmp_path / "one"))
+    assert re.fullmatch("sha256:[0-9a-f]{12}", digest)
+    assert model_digest(model_folder(tmp_path / "another place")) == digest
+    same = model_folder(tmp_path / "same")
+    (same / "README.md").write_text("what it says")
+    (same / "optimizer.pt").write_bytes(b"state")
+    assert model_digest(same) == digest
+
+    changes: list[tuple[str, bytes]] = [
+        ("generation_config.json", b'{"repetition_penalty": 1.1}'),
+        ("tokenizer.json", b"[]"),
+        ("chat_template.jinja", b"{{ x }}"),
+        ("model.safetensors", bytes(range(256)) * 4001),
+        ("model.safetensors", bytes(reversed(range(256))) * 4000),
+        ("adapter_model.safetensors", b"more"),
+    ]
+    found = {digest}
+    for number, (name, content) in enumerate(changes):
+        changed = model_folder(tmp_path / str(number))
+        (changed / name).write_bytes(content)
+        found.add(model_digest(changed))
+    assert len(found) == len(changes) + 1
+
+
+def test_the_hubs_commit_is_found_where_the_folder_tells_it(tmp_path: Path) -> None:
+    commit, other = "a1" * 20, "b2" * 20
+    plain = model_folder(tmp_path / "plain")
+    assert hub_commit(plain) is None
+    cached = model_folder(tmp_path / commit)
+    (tmp_path / "link").symlink_to(cached)
+    assert hub_commit(cached) == hub_commit(tmp_path / "link") == commit
+    notes = plain / ".cache/huggingface/download"
+    notes.mkdir(parents=True)
+    (notes / "config.json.metadata").write_text(f"{commit}\n62d1ca\n1726498370.8\n")
+    assert hub_commit(plain) == commit
+    (notes / "model.safetensors.metadata").write_text(f"{other}\n62d1cb\n1726498370.8\n")
+    assert hub_commit(plain) is None
+    (plain / "config.json").write_text(json.dumps({"_commit_hash": other}))
+    assert hub_commit(plain) == other
+
+
+def test_the_version_of_the_programs_is_that_of_the_package() -> None:
+    assert f'version = "{VERSION}"' in (ROOT / "pyproject.toml").read_text()
+    assert re.fullmatch(re.escape(VERSION) + r" \([0-9a-f]{8}\)", own_version())
