@@ -19,7 +19,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hitui_runners.engines.base import Engine, Prompt, Reply, TaskFailed, image_too_large, text_too_large
+from hitui_runners.engines.base import (
+    Engine,
+    EngineFacts,
+    Prompt,
+    Reply,
+    TaskFailed,
+    image_too_large,
+    text_too_large,
+)
 from hitui_runners.engines.demo import PIXELS_PER_TOKEN, png_size
 from hitui_runners.engines.json_server import JsonServer, Refused, TooSlow
 from hitui_runners.engines.truncation import TokenizedTable, note
@@ -55,6 +63,7 @@ class OpenAIEngine(Engine):
     """A model behind a server."""
 
     name = "openai"
+    speed_options = ("base_url", "api_key_env", "concurrency", "timeout", "patience")
 
     def __init__(
         self,
@@ -72,6 +81,8 @@ class OpenAIEngine(Engine):
         self._max_new_tokens = max_new_tokens
         self._max_pixels = max_pixels
         self._counts = _TokenCounts()
+        self._told: Mapping[str, object] = {}
+        """What the server says of the model."""
 
     @classmethod
     def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
@@ -136,9 +147,9 @@ class OpenAIEngine(Engine):
 
     def load(self) -> None:
         """Waits for the server, and asks for its models. Raises RunnerError and EngineLost."""
-        names: list[str] = []
+        models: dict[str, dict[str, object]] = {}
         try:
-            names = _names(self._server.get("/models"))
+            models = _models(self._server.get("/models"))
         except TooSlow as error:
             raise EngineLost(f"{self._server.url}: {error}") from error
         except Refused as refused:
@@ -146,10 +157,11 @@ class OpenAIEngine(Engine):
                 raise self._lost(refused) from refused
             # Not every server lists its models; whether it has this one shows at the first prompt.
         if self._model is None:
-            if len(names) != 1:
-                listed = f"it lists {', '.join(names[:10])}" if names else "it lists none"
+            if len(models) != 1:
+                listed = f"it lists {', '.join(list(models)[:10])}" if models else "it lists none"
                 raise RunnerError(f"{self._server.url}: name the model by --model; {listed}")
-            self._model = names[0]
+            [self._model] = models
+        self._told = models.get(self._model, {})
         say(f"Asking {self._model} at {self._server.url}, up to {self.at_once} prompts at once")
 
     def answer(self, prompt: Prompt) -> Reply:
@@ -179,6 +191,10 @@ class OpenAIEngine(Engine):
             raise failure from error
         self._counts.learn(prompt, text, None if picture is not None else reply.input_tokens)
         return reply
+
+    def facts(self) -> EngineFacts:
+        model = {} if self._model is None else {"model": self._model}
+        return EngineFacts({**model, "sampling": "greedy"}, {"server_says": dict(self._told)})
 
     def close(self) -> None:
         self._server.close()
@@ -360,12 +376,18 @@ def _even_starts(texts: Sequence[str], ratio: float) -> list[list[int]]:
     return [[int(number * ratio) for number in range(math.ceil(len(text) / ratio))] for text in texts]
 
 
-def _names(value: Any) -> list[str]:
-    """Of the models in a list of them; empty where it is none."""
+def _models(value: Any) -> dict[str, dict[str, object]]:
+    """The models in a list of them, by name, with what is said of each and stays; empty where it is no such list."""
     entries = value.get("data") if isinstance(value, dict) else None
-    if not isinstance(entries, list):
-        return []
-    return [entry["id"] for entry in entries if isinstance(entry, dict) and isinstance(entry.get("id"), str)]
+    return {
+        entry["id"]: {
+            key: said
+            for key, said in entry.items()
+            if key not in ("id", "object", "created") and isinstance(said, (str, int, float, bool))
+        }
+        for entry in (entries if isinstance(entries, list) else [])
+        if isinstance(entry, dict) and isinstance(entry.get("id"), str)
+    }
 
 
 def _tokens_said(refused: Refused) -> int | None:
