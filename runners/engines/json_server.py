@@ -188,7 +188,7 @@ class JsonServer:
     def _gone(self, words: str, tries: int, began: float) -> EngineLost:
         times = "once" if tries == 1 else f"{tries} times in {time.monotonic() - began:.0f} s"
         return EngineLost(
-            f"{self.url}: {words}; asked {times}; nothing is lost, run again with --resume when it answers"
+            f"{self.url}: {words}; asked {times}; nothing is lost, run again when it answers (an evaluation with --resume)"
         )
 
     def _is_alive(self, answered_before: int) -> bool:

@@ -55,6 +55,8 @@ PROMPT_TOKENS = tuple(
     )
 )
 """Where they say how many; the first that fits counts."""
+UNSUPPORTED = re.compile(r"Unsupported (?:parameter|value): '(temperature|max_tokens)'")
+"""How OpenAI's newer models refuse what every other server takes."""
 OUT_OF_MEMORY = re.compile(r"out of memory", re.IGNORECASE)
 _MARK = re.compile(r"<(\|\w+\|>)")
 
@@ -78,7 +80,7 @@ class OpenAIEngine(Engine):
         self._server = server
         self._model = model
         self._max_input_tokens = max_input_tokens
-        self._max_new_tokens = max_new_tokens
+        self._options: Mapping[str, object] = {"temperature": 0, "max_tokens": max_new_tokens}
         self._max_pixels = max_pixels
         self._counts = _TokenCounts()
         self._told: Mapping[str, object] = {}
@@ -175,16 +177,7 @@ class OpenAIEngine(Engine):
         text = self._text(prompt, before_text, recovery)
         content = text if picture is None else [picture.part(), {"type": "text", "text": text}]
         try:
-            value = self._server.post(
-                "/chat/completions",
-                {
-                    "model": self._model,
-                    "messages": [{"role": "user", "content": content}],
-                    "temperature": 0,
-                    "max_tokens": self._max_new_tokens,
-                },
-            )
-            reply = self._reply(value, recovery)
+            reply = self._reply(self._ask(content, recovery), recovery)
         except (Refused, TooSlow) as error:
             failure = self._failure(error, prompt, text, picture)
             failure.recovery = recovery
@@ -198,6 +191,29 @@ class OpenAIEngine(Engine):
 
     def close(self) -> None:
         self._server.close()
+
+    def _ask(self, content: str | list[dict[str, object]], recovery: dict[str, object]) -> Any:
+        """The server's answer, with the options that this model takes; raises as `JsonServer.post` does."""
+        while True:
+            options = self._options
+            messages = [{"role": "user", "content": content}]
+            try:
+                value = self._server.post(
+                    "/chat/completions", {"model": self._model, "messages": messages, **options}
+                )
+            except Refused as refused:
+                unsupported = UNSUPPORTED.search(refused.message)
+                if unsupported is None or unsupported[1] not in options:
+                    raise
+                # Several threads may learn the same at once: each makes new options of what it asked with.
+                changed = {key: value for key, value in options.items() if key != unsupported[1]}
+                if unsupported[1] == "max_tokens":
+                    changed["max_completion_tokens"] = options["max_tokens"]
+                self._options = changed
+                continue
+            if "temperature" not in options:
+                recovery["temperature"] = "the server's own"
+            return value
 
     def _text(self, prompt: Prompt, before_text: int, recovery: dict[str, object]) -> str:
         """The words of the prompt, the table cut where they have more tokens than allowed, by estimate.

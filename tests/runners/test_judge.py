@@ -280,6 +280,28 @@ def test_a_judge_that_fails_at_everything_is_not_asked_about_everything(judging:
     assert [entry["reason"] for entry in report["unjudged"]].count("not asked yet") == 24
 
 
+def test_a_model_that_takes_no_temperature_and_counts_tokens_by_another_name_is_asked_as_it_wants(
+    judging: Judging,
+) -> None:
+    def act(chat: Chat) -> object:
+        if "max_tokens" in chat.body:
+            return chat.error(
+                400,
+                "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' "
+                "instead.",
+            )
+        if "temperature" in chat.body:
+            return chat.error(400, "Unsupported value: 'temperature' does not support 0 with this model.")
+        return chat.answer(RIGHT)
+
+    judging.server.act = act
+    (report,) = judging.run("--concurrency", "1", "--max-new-tokens", "99")
+    # Learned once, and said with every verdict: such a one may be another when it is asked for again.
+    assert (report["judged_now"], len(judging.server.chats)) == (3, 5)
+    assert judging.server.chats[-1].body["max_completion_tokens"] == 99
+    assert [verdict["recovery"] for verdict in judging.verdicts] == [{"temperature": "the server's own"}] * 3
+
+
 @pytest.mark.parametrize("status", [401, 404])
 def test_a_judge_that_is_none_ends_it_with_one_line(judging: Judging, status: int) -> None:
     judging.server.act = lambda chat: chat.error(status, "there is no such model")

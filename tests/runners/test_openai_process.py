@@ -305,7 +305,7 @@ def test_a_server_that_is_not_there_is_one_line(asking: Runner, server: ChatServ
     assert ended.returncode == 1
     (line,) = error_lines(ended.stderr)
     assert line.startswith(f"error: {server.url}: it cannot be reached: Connection refused; asked ")
-    assert line.endswith("; nothing is lost, run again with --resume when it answers")
+    assert line.endswith("; nothing is lost, run again when it answers (an evaluation with --resume)")
     assert asking.journal == []
 
 
@@ -359,7 +359,7 @@ def test_a_server_that_asks_for_too_much_patience_is_not_waited_for(
     (line,) = error_lines(ended.stderr)
     assert line == (
         f"error: {server.url}: 429: quota used up (it asks to wait 3600 s); asked once; nothing is lost, run again "
-        "with --resume when it answers"
+        "when it answers (an evaluation with --resume)"
     )
     assert (asking.journal, server.asked) == ([], [1])
 
