@@ -149,7 +149,7 @@ class ChatServer(ThreadingHTTPServer):
         super().__init__(address, Chat)
         self.act: Callable[[Chat], object] = lambda chat: None
         self.act_on_models: Callable[[Chat], object] = lambda chat: chat.json(
-            200, {"object": "list", "data": [{"id": "harbour-7b"}]}
+            200, {"object": "list", "data": [{"id": "harbour-7b", "created": 7, "owned_by": "tests"}]}
         )
         self.chats: list[Chat] = []
         """In the order in which they came."""
