@@ -137,15 +137,14 @@ def test_one_reading_gives_a_hanging_driver_up(nvml_driver: NvmlDriver) -> None:
 
 
 class Faulty:
-    """A source with a fault of its own."""
+    """A source with a fault of its own, until someone mends it."""
 
-    def __init__(self, faults: int) -> None:
-        self.faults = faults
+    def __init__(self) -> None:
+        self.mended = False
         self.closed = False
 
     def read(self) -> GpuSnapshot:
-        self.faults -= 1
-        if self.faults >= 0:
+        if not self.mended:
             raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
         return GpuSnapshot(taken_at=1.0, source="faulty")
 
@@ -154,7 +153,7 @@ class Faulty:
 
 
 def test_a_fault_in_a_source_is_an_error_and_readings_go_on() -> None:
-    source = Faulty(faults=1)
+    source = Faulty()
     heard = Heard()
 
     def opened() -> GpuSource:
@@ -162,9 +161,11 @@ def test_a_fault_in_a_source_is_an_error_and_readings_go_on() -> None:
 
     monitor = GpuMonitor(opened, interval=0.01)
     monitor.start(heard)
-    eventually(lambda: heard.snapshots and heard.snapshots[-1].error is None)
-    monitor.close()
+    eventually(lambda: heard.snapshots)
     assert "UnicodeDecodeError" in (heard.snapshots[0].error or "")
+    source.mended = True
+    eventually(lambda: heard.snapshots[-1].error is None)
+    monitor.close()
     eventually(lambda: source.closed)
 
 
