@@ -1,31 +1,72 @@
-"""What a model of `transformers` gets for a prompt: token ids within the budget, and the pixels of the picture."""
+"""What a model of `transformers` gets for a prompt: token ids within the budget, and the pixels of the picture.
+
+A table is tokenized once for all questions about it. A prompt's ids are those of its table, spliced into what is
+around it; they are what its text has when it is tokenized in one go.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from hitui_runners.engines.base import Prompt, TaskFailed
+from hitui_runners.engines.headers import header_rows
+from hitui_runners.engines.original_truncation import original_cuts
 from hitui_runners.engines.pictures import RememberingImageProcessor
+from hitui_runners.engines.splicing import Gap, Part, Window, gap_between, tokens_from, windows_of
+from hitui_runners.engines.tokens import PIECE_CHARACTERS, Tokens, tokenize_long
 from hitui_runners.engines.truncation import TokenizedTable, note
 
-SEAM_TOKENS = 8
-"""Taken off beside the excess when a prompt came out above its budget."""
+TRUNCATIONS = ("tokens", "original")
 CUT_STEPS = 256
 """A table is cut to so many parts of the token limit and no size between, so that questions of about one length get the
 same beginning."""
+SHORTFALL = 0.01
+"""Of the token limit, how much a prompt may have less than it when its table was cut."""
+CUT_ATTEMPTS = 8
+PER_TOKEN = ("attention_mask", "mm_token_type_ids", "token_type_ids")
+"""What a processor says of every token beside its id; of all tokens of text the same."""
+
+
+@dataclass(frozen=True)
+class _Words:
+    """A prompt's text, its table apart; the tokenizer's own marks broken up."""
+
+    before: str
+    table: str
+    after: str
+
+
+@dataclass(frozen=True)
+class _Table:
+    """A table and its tokens."""
+
+    table: str
+    tokens: Tokens
+    cuts: TokenizedTable
 
 
 class PromptInputs:
     """Makes them; remembers what was made of the last table and the last picture."""
 
-    def __init__(self, processor: Any, max_input_tokens: int, max_pixels: int | None) -> None:
-        """`processor`: of the model; its pictures are prepared once from now on. `max_pixels`: None: the model's."""
+    def __init__(
+        self,
+        processor: Any,
+        max_input_tokens: int,
+        max_pixels: int | None,
+        *,
+        truncation: str = TRUNCATIONS[0],
+    ) -> None:
+        """`processor`: of the model; its pictures are prepared once from now on. `max_pixels`: None: the model's.
+        `truncation`: one of TRUNCATIONS."""
         self._processor = processor
         self._processor.image_processor = RememberingImageProcessor(processor.image_processor)
         self._max_input_tokens = max_input_tokens
         self._max_pixels = max_pixels
-        self._tokenized: TokenizedTable | None = None
+        self._truncation = truncation
+        self._last: _Table | None = None
 
     def drop(self) -> None:
         """Forgets the last picture."""
@@ -39,53 +80,170 @@ class PromptInputs:
         """What the model gets: `input_ids` of shape (1, tokens), within the budget, and what goes with them.
 
         `image`: an opened picture, the same object for the same picture; None where the prompt has none. What was
-        changed to stay within the budget is put into `recovery`. Raises TaskFailed where that cannot be done.
+        changed to stay within the budget is put into `recovery`. Raises TaskFailed where that cannot be done. With
+        the truncation `original` a prompt may be above its budget.
         """
         size = self._image_size(image, prompt.pixel_share, recovery)
-        limit = self._limit(prompt)
-        inputs = None
-        if not prompt.table or len(prompt.table.encode()) <= limit:
-            inputs = self._process(prompt, prompt.table, image, size)
-            if length(inputs) <= limit:
-                return inputs
-        return self._cut(prompt, image, size, inputs, recovery)
+        limit = min(self._max_input_tokens, prompt.max_input_tokens or self._max_input_tokens)
+        words = _Words(*(self._harmless(part) for part in (prompt.before, prompt.table, prompt.after)))
+        table = None
+        if len(words.table) > PIECE_CHARACTERS:
+            table = self._tokenized(words.table, prompt.table_format)
+        if table is None or len(table.tokens.ids) <= limit:
+            # All of it, unless it is known to be too long.
+            inputs = self._with_parts(words, table, ((0, len(words.table)),), image, size)
+            uncut = length(inputs)
+        else:
+            inputs = self._process(words.before + words.after, image, size)
+            uncut = length(inputs) + len(table.tokens.ids)
+        counted = uncut - (self._picture_tokens(inputs) if self._truncation == "original" else 0)
+        if counted <= limit:
+            return inputs
+        table = table or self._tokenized(words.table, prompt.table_format)
+        if self._truncation == "original" and words.table:
+            recovery.update(max_input_tokens=limit, uncut_tokens=uncut, truncation="original")
+            return self._cut_as_before(words, table, limit + uncut - counted, image, size)
+        inputs, is_cut = self._cut(words, table, limit, image, size)
+        if is_cut:
+            recovery.update(max_input_tokens=limit, uncut_tokens=uncut)
+        return inputs
 
-    def _cut(self, prompt: Prompt, image: Any, size: Any, whole: Any, recovery: dict[str, object]) -> Any:
-        """The inputs with as much of the table as fits. Raises TaskFailed when even without it they do not."""
-        limit = self._limit(prompt)
-        inputs = self._process(prompt, "", image, size)
+    def _cut(self, words: _Words, table: _Table, limit: int, image: Any, size: Any) -> tuple[Any, bool]:
+        """The inputs with as much of the table as fits, and whether any is left out. Raises TaskFailed when even
+        without it they do not."""
+        inputs = self._process(words.before + words.after, image, size)
         without_table = length(inputs)
         if without_table > limit:
             raise TaskFailed(
                 f"Input has {without_table} tokens without its table, more than the {limit} allowed",
                 input_tokens=without_table,
             )
-        if self._tokenized is None or self._tokenized.table != prompt.table:
-            self._tokenized = TokenizedTable(prompt.table, self._token_starts)
-        table = self._tokenized
-        note_tokens = len(self._tokenizer(note(len(prompt.table)), add_special_tokens=False)["input_ids"])
-        step = max(1, limit // CUT_STEPS)
+        note_tokens = len(self._tokenizer(note(len(words.table)), add_special_tokens=False)["input_ids"])
         budget = limit - without_table
-        while True:
-            cut = table.cut(budget - budget % step, note_tokens)
-            inputs = self._process(prompt, cut.text, image, size)
-            excess = length(inputs) - limit
-            if excess <= 0 or not cut.text:
+        budget -= budget % max(1, limit // CUT_STEPS)
+        best, is_cut = inputs, True
+        for _ in range(CUT_ATTEMPTS):
+            cut = table.cuts.cut(budget, note_tokens)
+            inputs = self._with_parts(words, table, cut.parts, image, size)
+            spare = limit - length(inputs)
+            if spare >= 0 and length(inputs) >= length(best):
+                best, is_cut = inputs, cut.left_out > 0
+            if 0 <= spare <= limit * SHORTFALL or not cut.left_out or not cut.spans:
                 break
-            budget -= excess + SEAM_TOKENS
-        if cut.left_out:
-            recovery["max_input_tokens"] = limit
-            recovery["uncut_tokens"] = length(whole) if whole is not None else without_table + table.tokens
+            budget += spare
+        return best, is_cut
+
+    def _cut_as_before(self, words: _Words, table: _Table, limit: int, image: Any, size: Any) -> Any:
+        """The inputs with the table cut by the older script's rules; they may have more tokens than `limit`."""
+        inputs = None
+        for parts in original_cuts(words.table):
+            inputs = self._with_parts(words, table, parts, image, size)
+            if length(inputs) <= limit:
+                break
         return inputs
 
-    def _process(self, prompt: Prompt, table: str, image: Any, size: Any) -> Any:
-        words = "".join(self._harmless(part) for part in (prompt.before, table, prompt.after))
+    def _tokenized(self, table: str, table_format: str | None) -> _Table:
+        if self._last is None or self._last.table != table:
+            # A tokenizer in Python cannot say where tokens begin, by which pieces are joined.
+            tokens = (
+                tokenize_long(table, self._tokens) if self._tokenizer.is_fast else self._tokens([table])[0]
+            )
+            cuts = TokenizedTable(table, tokens.starts, header_rows(table, table_format))
+            self._last = _Table(table, tokens, cuts)
+        return self._last
+
+    def _with_parts(
+        self, words: _Words, table: _Table | None, parts: Sequence[Part], image: Any, size: Any
+    ) -> Any:
+        """The inputs of the prompt whose table is made of these parts; `table` None: it is a short one."""
+        windows = windows_of(words.before, words.table, parts, words.after)
+        inputs = None
+        if table is not None and len(windows) > 1 and self._tokenizer.is_fast:
+            inputs = self._spliced(windows, table, image, size)
+        if inputs is None:
+            shown = "".join(
+                part if isinstance(part, str) else words.table[part[0] : part[1]] for part in parts
+            )
+            inputs = self._process(words.before + shown + words.after, image, size)
+        return inputs
+
+    def _spliced(self, windows: Sequence[Window], table: _Table, image: Any, size: Any) -> Any:
+        """The inputs of the prompt with these windows; None where they cannot be put together."""
+        first, *inner, last = windows
+        words = first.text + last.text
+        text = self._prompt_text(words, image)
+        begin = text.find(words)
+        if begin < 0:
+            return None
+        # The first and the last window are one text, which the processor gets; its picture is before the words.
+        outer, *inner_tokens = self._tokens([text, *(window.text for window in inner)])
+        middle = begin + len(first.text)
+        gaps: list[Gap] = []
+        tokens, ends_at = outer, middle
+        for number, (before, after) in enumerate(pairwise(windows)):
+            following = inner_tokens[number] if number < len(inner) else outer
+            begins_at = 0 if number < len(inner) else middle
+            gap = gap_between(
+                table.table,
+                table.tokens,
+                tokens,
+                ends_at,
+                before.end or 0,
+                following,
+                begins_at,
+                after.begin or 0,
+            )
+            if gap is None:
+                return None
+            gaps.append(gap)
+            tokens, ends_at = following, len(after.text)
+        inputs = self._process_text(text, image, size)
+        ids = inputs["input_ids"][0]
+        of_words = tokens_from(outer, begin)
+        if ids[len(ids) - of_words :].tolist() != list(outer.ids[len(outer.ids) - of_words :]):
+            return None
+        return self._joined(inputs, len(outer.ids), gaps, table.tokens, inner_tokens)
+
+    def _joined(
+        self, inputs: Any, outer_tokens: int, gaps: Sequence[Gap], table: Tokens, inner: Sequence[Tokens]
+    ) -> Any:
+        """The inputs of first and last window with all between them put in; None where it is not known how."""
+        import torch
+
+        ids = inputs["input_ids"]
+        # A picture has one mark in the text and many tokens in the ids, all of them before the words.
+        more = ids.shape[1] - outer_tokens
+        head, tail = gaps[0].before + more, gaps[-1].after + more
+        between: list[int] = []
+        for number, gap in enumerate(gaps):
+            between.extend(table.ids[gap.first : gap.last])
+            if number < len(inner):
+                between.extend(inner[number].ids[gap.after : gaps[number + 1].before])
+        for name, value in list(inputs.items()):
+            if name == "input_ids":
+                put_in = torch.tensor([between], dtype=value.dtype)
+            elif name in PER_TOKEN:
+                put_in = value[:, head - 1 : head].expand(1, len(between))
+            elif getattr(value, "shape", None) == ids.shape:
+                return None
+            else:
+                continue
+            inputs[name] = torch.cat([value[:, :head], put_in, value[:, tail:]], dim=1)
+        return inputs
+
+    def _process(self, words: str, image: Any, size: Any) -> Any:
+        return self._process_text(self._prompt_text(words, image), image, size)
+
+    def _prompt_text(self, words: str, image: Any) -> str:
         content = [{"type": "text", "text": words}]
         if image is not None:
             content.insert(0, {"type": "image"})
-        text = self._processor.apply_chat_template(
+        text: str = self._processor.apply_chat_template(
             [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
         )
+        return text
+
+    def _process_text(self, text: str, image: Any, size: Any) -> Any:
         if image is None:
             return self._processor(text=[text], return_tensors="pt")
         options = {} if size is None else {"size": size}
@@ -98,9 +256,10 @@ class PromptInputs:
                 text = text.replace(token.content, f"{token.content[:1]} {token.content[1:]}")
         return text
 
-    def _limit(self, prompt: Prompt) -> int:
-        """How many tokens the prompt may have."""
-        return min(self._max_input_tokens, prompt.max_input_tokens or self._max_input_tokens)
+    def _picture_tokens(self, inputs: Any) -> int:
+        """How many tokens the picture takes."""
+        mark = getattr(self._processor, "image_token_id", None)
+        return 0 if mark is None else int((inputs["input_ids"] == mark).sum())
 
     def _image_size(self, image: Any, share: float, recovery: dict[str, object]) -> dict[str, int] | None:
         """The image processor's limits, in pixels, where they are not the model's own."""
@@ -115,18 +274,25 @@ class PromptInputs:
             recovery["max_pixels"] = most
         return {"shortest_edge": min(own["shortest_edge"], most), "longest_edge": most}
 
-    def _token_starts(self, texts: Sequence[str]) -> list[list[int]]:
-        """Where the tokens of each text begin; a tokenizer in Python cannot say, there they are spread evenly."""
+    def _tokens(self, texts: Sequence[str]) -> list[Tokens]:
+        """The tokens of each text; a tokenizer in Python cannot say where they begin, there they are spread evenly."""
         if self._tokenizer.is_fast:
             encoded = self._tokenizer(
-                list(texts), add_special_tokens=False, return_offsets_mapping=True, verbose=False
+                list(texts),
+                add_special_tokens=False,
+                return_offsets_mapping=True,
+                return_attention_mask=False,
+                verbose=False,
             )
-            return [[start for start, _ in offsets] for offsets in encoded["offset_mapping"]]
-        starts = []
+            return [
+                Tokens(ids, [start for start, _ in offsets])
+                for ids, offsets in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
+            ]
+        spread = []
         for text in texts:
-            count = len(self._tokenizer(text, add_special_tokens=False)["input_ids"])
-            starts.append([len(text) * token // count for token in range(count)])
-        return starts
+            ids = self._tokenizer(text, add_special_tokens=False)["input_ids"]
+            spread.append(Tokens(ids, [len(text) * token // len(ids) for token in range(len(ids))]))
+        return spread
 
 
 def length(inputs: Any) -> int:

@@ -15,7 +15,7 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from hitui_runners.engines.base import (
     text_too_large,
 )
 from hitui_runners.engines.demo import PIXELS_PER_TOKEN, png_size
+from hitui_runners.engines.headers import header_rows
 from hitui_runners.engines.json_server import JsonServer, Refused, TooSlow
 from hitui_runners.engines.truncation import TokenizedTable, note
 from hitui_runners.errors import EngineLost, RunnerError
@@ -232,9 +233,8 @@ class OpenAIEngine(Engine):
                 f"Input has about {around} tokens without its table, more than the {limit} allowed",
                 input_tokens=around,
             )
-        cut = TokenizedTable(table, lambda texts: _even_starts(texts, ratio)).cut(
-            limit - around, math.ceil(len(note(len(table))) / ratio)
-        )
+        cuts = TokenizedTable(table, _even_starts(table, ratio), header_rows(table, prompt.table_format))
+        cut = cuts.cut(limit - around, math.ceil(len(note(len(table))) / ratio))
         if cut.left_out:
             recovery.update(max_input_tokens=limit, uncut_tokens=uncut, estimated=True)
         return before + cut.text + after
@@ -387,9 +387,9 @@ def _harmless(text: str) -> str:
     return _MARK.sub(r"< \1", text)
 
 
-def _even_starts(texts: Sequence[str], ratio: float) -> list[list[int]]:
+def _even_starts(text: str, ratio: float) -> list[int]:
     """Where tokens would begin if all were equally long."""
-    return [[int(number * ratio) for number in range(math.ceil(len(text) / ratio))] for text in texts]
+    return [int(number * ratio) for number in range(math.ceil(len(text) / ratio))]
 
 
 def _models(value: Any) -> dict[str, dict[str, object]]:
