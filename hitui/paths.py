@@ -34,6 +34,11 @@ def kept_readings_home() -> Path:
     return cache_home() / "readings"
 
 
+def chart_scores_file() -> Path:
+    """What is remembered of charts that were scored, of all workspaces."""
+    return cache_home() / "charts.jsonl"
+
+
 def runtime_home() -> Path:
     """`$XDG_RUNTIME_DIR/hitui`; without that variable a folder of this user in the temporary folder."""
     runtime = _named("XDG_RUNTIME_DIR")

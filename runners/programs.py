@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from hitui_runners.output import close, complain, prepare
 
 PROGRAMS: dict[str, str] = {
-    "charts": "hitui_runners.realhitbench.charts.check",
     "judge": "hitui_runners.realhitbench.judge",
     "realhitbench": "hitui_runners.realhitbench.evaluate",
     "score": "hitui_runners.realhitbench.score",

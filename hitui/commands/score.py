@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
+from types import FrameType
+from typing import NoReturn
 
 from hitui.commands.saying import warn
 from hitui.errors import LaunchError
 from hitui.factory import build_services
-from hitui.services.scoring import plan_scoring, run_scoring
+from hitui.services.scoring import chart_options, plan_scoring, run_scoring
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,18 +27,47 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--runner", metavar="NAME", help="score with the Python of this runner (default: of the config's own)"
     )
+    charts = parser.add_argument_group(
+        "charts", "the programs that are the answers to Visualization questions"
+    )
+    charts.add_argument(
+        "--charts",
+        action=argparse.BooleanOptionalAction,
+        help="run them; by default where that is possible, and what cannot be run keeps what is stored of it",
+    )
+    charts.add_argument(
+        "--tables", metavar="DIR", help="folder of the XLSX workbooks (default: tables/ of the dataset)"
+    )
+    charts.add_argument(
+        "--chart-jobs", type=_count, metavar="N", help="so many at once (default: one a core)"
+    )
+    charts.add_argument(
+        "--run-charts-without-a-sandbox",
+        action="store_true",
+        help="where no sandbox can be had, run what a model wrote with limits on time, memory and processes alone: it "
+        "can read your files then, and change them",
+    )
     parser.add_argument("--json", action="store_true", help="print a list of objects")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """0; 1 when something could not be scored, or a stored score is wrong; 3 when there is no such config."""
+    # Without it, what scores would go on when this is ended.
+    signal.signal(signal.SIGTERM, _end)
     catalogue = build_services(arguments.workspace).workspace.catalogue
     calls = plan_scoring(catalogue, arguments.path, arguments.runner)
     options = [f"--{name}" for name in ("check", "json") if getattr(arguments, name)]
+    if arguments.charts is not None:
+        options.append("--charts" if arguments.charts else "--no-charts")
+    if arguments.chart_jobs is not None:
+        options += ["--chart-jobs", str(arguments.chart_jobs)]
+    if arguments.run_charts_without_a_sandbox:
+        options.append("--run-charts-without-a-sandbox")
     status, found = 0, []
     for call in calls:
         try:
-            ended, printed = run_scoring(call, options, capture=arguments.json)
+            of_charts = () if arguments.charts is False else chart_options(catalogue, call, arguments.tables)
+            ended, printed = run_scoring(call, [*options, *of_charts], capture=arguments.json)
         except LaunchError as error:
             warn(error)
             ended, printed = error.exit_status, b""
@@ -44,3 +76,13 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(found, indent=2, ensure_ascii=False))
     return status
+
+
+def _end(number: int, _frame: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + number)
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) < 5 and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"a number from 1 on is expected, not {text!r}")
+    return int(text)

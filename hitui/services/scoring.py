@@ -5,6 +5,7 @@ This only says what is scored together, and which Python does it.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -20,12 +21,15 @@ import msgspec
 from hitui.adapters.checkpoints.catalogue import Catalogue
 from hitui.domain.configs import Config
 from hitui.errors import LaunchError, NoSuchName, WorkspaceError
+from hitui.paths import chart_scores_file
 from hitui.settings import Settings
 
 KIND = "realhitbench"
 """Of the configs whose answers can be scored."""
 _ASK_SECONDS = 30.0
 """How long a runner's Python may take to say which it is."""
+_END_SECONDS = 10.0
+"""How long the program may take to end after Ctrl-C."""
 _OLDEST = (3, 10)
 
 
@@ -55,6 +59,24 @@ def plan_scoring(
     return tuple(Scoring(python, key, tuple(found)) for (python, key), found in units.items())
 
 
+def chart_options(catalogue: Catalogue, scoring: Scoring, tables: str | None = None) -> tuple[str, ...]:
+    """What the program is told of charts: their workbooks, their Pythons, and where scores are remembered.
+
+    `tables`: a folder of workbooks; None: the dataset's.
+    """
+    settings = catalogue.settings
+    folder = Path(tables) if tables is not None else None
+    if folder is None and catalogue.data_folder is not None:
+        folder = catalogue.data_folder / "tables"
+    own = settings.charts.python
+    pythons = [scoring.python, sys.executable] if own is None else [_program(settings, own)]
+    return (
+        *(() if folder is None else ("--tables", str(folder))),
+        *(word for python in dict.fromkeys(pythons) for word in ("--chart-python", python)),
+        *("--remember", str(chart_scores_file())),
+    )
+
+
 def unit_of(catalogue: Catalogue, name: str) -> dict[str, Any]:
     """What a name stands for, as the program's plan has it: a path that exists, else a config.
 
@@ -68,7 +90,7 @@ def run_scoring(
 ) -> tuple[int, bytes]:
     """Runs the program to its end; its exit status, and with `capture` what it printed on stdout.
 
-    Without `capture` that goes where this process's own goes. Raises LaunchError when it cannot be started, or
+    Without `capture` that goes where this process's own goes. Whatever is raised meanwhile ends it. Raises LaunchError when it cannot be started, or
     ends in a way that no program of ours does.
     """
     spec = importlib.util.find_spec("hitui_runners")
@@ -79,20 +101,32 @@ def run_scoring(
     if scoring.named_by:
         _require_python(scoring.python, where)
     try:
-        done = subprocess.run(
-            command,
-            input=json.dumps({"units": scoring.units}).encode(),
-            stdout=subprocess.PIPE if capture else None,
-            check=False,
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE if capture else None
         )
     except OSError as error:
         raise LaunchError(f"{where}: {scoring.python}: {error.strerror}; correct the path") from error
-    if done.returncode not in (0, 1, 130):
-        how = f"signal {-done.returncode}" if done.returncode < 0 else f"status {done.returncode}"
+    try:
+        printed, _ = process.communicate(json.dumps({"units": scoring.units}).encode())
+    except KeyboardInterrupt:
+        # Ctrl-C went to it too, and it ends the charts that it runs.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_END_SECONDS)
+        raise
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_END_SECONDS)
+            process.kill()
+            process.wait()
+    status = process.returncode
+    if status not in (0, 1, 130):
+        how = f"signal {-status}" if status < 0 else f"status {status}"
         raise LaunchError(
             f"{where}: {scoring.python}: the program {program!r} ended with {how}; run it again"
         )
-    return done.returncode, done.stdout or b""
+    return status, printed or b""
 
 
 def _require_python(python: str, where: str) -> None:
@@ -161,5 +195,10 @@ def _named(settings: Settings, runner: str) -> tuple[str, str]:
     text = settings.runners[runner].python
     if text is None:
         return sys.executable, ""
+    return _program(settings, text), f"[runner.{runner}] python"
+
+
+def _program(settings: Settings, text: str) -> str:
+    """A path of `hitui.toml` made absolute; a bare name as it is, to be looked up."""
     path = "/" in text or text.startswith("~")
-    return str(settings.path(text)) if path else text, f"[runner.{runner}] python"
+    return str(settings.path(text)) if path else text

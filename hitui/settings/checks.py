@@ -72,6 +72,7 @@ class _Checks:
             )
         if settings.queue.retries < 0:
             self._refuse("[queue] retries", f"a number from 0 on is expected, not {settings.queue.retries}")
+        self._paths("[charts] python", settings.charts.python)
         self._check_judge("[judge]", settings.judge)
         self._duration("[history] keep", settings.history.keep)
         for kind in settings.notify.on:

@@ -12,6 +12,7 @@ import msgspec
 from hitui.errors import SettingsError
 from hitui.settings.checks import check, nearest
 from hitui.settings.values import (
+    ChartSettings,
     ConfigSettings,
     GpuSettings,
     HistorySettings,
@@ -61,6 +62,7 @@ def load_settings(root: Path, file: Path | None) -> Settings:
         history=parsed.history,
         notify=parsed.notify,
         judge=parsed.judge,
+        charts=parsed.charts,
         runners=parsed.runner,
         configs=tuple(config for _, config in parsed.named_configs()),
     )
@@ -95,6 +97,7 @@ def _tables(data: dict[str, Any]) -> list[tuple[str, Any, Any, str]]:
             ("history", HistorySettings),
             ("notify", NotifySettings),
             ("judge", JudgeSettings),
+            ("charts", ChartSettings),
         )
         if section in data
     ]

@@ -117,6 +117,11 @@ class NotifySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Of what, of NOTICE_KINDS. With `gpu_free` among them the supervisor always reads the GPUs."""
 
 
+class ChartSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    python: str | None = None
+    """The Python on which the programs of Visualization answers run; None: the runner's, or else hitui's own."""
+
+
 class JudgeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The model that `hitui judge` asks about summaries and anomalies; nothing is asked without `base_url`."""
 
@@ -263,6 +268,7 @@ class SettingsFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     history: HistorySettings = HistorySettings()
     notify: NotifySettings = NotifySettings()
     judge: JudgeSettings = JudgeSettings()
+    charts: ChartSettings = ChartSettings()
     runner: dict[str, RunnerSettings] = {}
     config: list[ConfigSettings] = []
     matrix: dict[str, MatrixSettings] = {}
@@ -294,6 +300,7 @@ class Settings(msgspec.Struct, frozen=True):
     history: HistorySettings = HistorySettings()
     notify: NotifySettings = NotifySettings()
     judge: JudgeSettings = JudgeSettings()
+    charts: ChartSettings = ChartSettings()
     runners: dict[str, RunnerSettings] = {}
     configs: tuple[ConfigSettings, ...] = ()
     """Declared ones, matrices unfolded."""

@@ -19,6 +19,7 @@ from hitui_runners.realhitbench.rescoring import (
     TEXT_METRICS,
     Kind,
     Sample,
+    is_true,
     number,
 )
 
@@ -44,8 +45,10 @@ class Row:
     unjudged: int = 0
     unscored: int = 0
     charts: int = 0
+    charts_run: int = 0
+    """Charts whose ECR and Pass were made now; those of the others are as stored, or false where the task failed."""
     charts_unscored: int = 0
-    """Charts without a stored ECR and Pass; the row has then no mean of these."""
+    """Charts without ECR and Pass; the row has then no mean of these."""
     passes_none: int = 0
     """Charts whose `Pass` is the text None: programs that did not run, some of which older means leave out."""
     means: dict[str, float] = field(default_factory=dict)
@@ -95,6 +98,7 @@ def _count(row: Row, sample: Sample) -> None:
     row.unjudged += sample.kind is Kind.JUDGED and number(sample.metrics[JUDGE_METRIC]) is None
     if sample.kind is Kind.CHART:
         row.charts += 1
+        row.charts_run += sample.run
         row.charts_unscored += any(name not in sample.metrics for name in CHART_METRICS)
         row.passes_none += sample.metrics.get("Pass") == "None"
 
@@ -102,8 +106,7 @@ def _count(row: Row, sample: Sample) -> None:
 def _values(sample: Sample) -> Iterable[tuple[str, float]]:
     for metric, value in sample.metrics.items():
         if sample.kind is Kind.CHART:
-            # Some stored a truth value as its word.
-            yield metric, 100.0 * (value is True or value == "True")
+            yield metric, 100.0 * is_true(value)
         elif (given := number(value)) is not None:
             yield metric, given
 

@@ -8,7 +8,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hitui_runners.realhitbench.aggregates import Difference, differences, rows_of_csv, stored_rows
+from hitui_runners.realhitbench.aggregates import (
+    OVERALL,
+    Difference,
+    Row,
+    aggregate,
+    differences,
+    rows_of_csv,
+    stored_rows,
+)
+from hitui_runners.realhitbench.charts.check import ChartCheck, check_charts
+from hitui_runners.realhitbench.charts.scorer import ChartScorer
 from hitui_runners.realhitbench.rescoring import (
     Kind,
     Mismatch,
@@ -29,13 +39,9 @@ class Check:
     """What a comparison of one file came to."""
 
     path: Path
-    results: int = 0
     compared: int = 0
     """Results of which text scores are stored that can be made here."""
     equal: int = 0
-    failed: int = 0
-    charts: int = 0
-    unjudged: int = 0
     not_stored: int = 0
     """Results that have text scores, none of which are stored."""
     mismatches: list[Mismatch] = field(default_factory=list)
@@ -47,15 +53,30 @@ class Check:
     samples: tuple[Sample, ...] = ()
     every: tuple[Sample, ...] = ()
     """Those of `samples`, and those that others with the same id replace."""
+    charts: ChartCheck = field(default_factory=ChartCheck)
+
+    @property
+    def row(self) -> Row:
+        """How many results of which kind there are in `every`."""
+        return aggregate(self.every).get(OVERALL, Row())
 
     @property
     def passed(self) -> bool:
-        """Whether every stored score is right, and every mean that is not is explained."""
-        return not self.mismatches and all(difference.why for _, difference in self.differences)
+        """Whether every stored score is right, and every mean and every chart that is not is explained."""
+        return (
+            not self.mismatches
+            and self.charts.explained
+            and all(difference.why for _, difference in self.differences)
+        )
 
 
-def check_file(path: Path, scorer: Scorer, warn: Callable[[str], None]) -> Check:
-    """Compares the scores in one file, and the means in it. Raises Unreadable."""
+def check_file(
+    path: Path, scorer: Scorer, warn: Callable[[str], None], charts: ChartScorer | None = None
+) -> Check:
+    """Compares the scores in one file, and the means in it with those of the scores that are stored there.
+
+    Without `charts` those of charts are not compared. Raises Unreadable.
+    """
     content = load_content(path, warn)
     notes = Notes()
     check = Check(path)
@@ -63,6 +84,8 @@ def check_file(path: Path, scorer: Scorer, warn: Callable[[str], None]) -> Check
     check.every = tuple(sample_of(result, scorer, notes) for result in results)
     for sample, result in zip(check.every, results, strict=True):
         _compare(check, sample, result, scorer, notes)
+    if charts is not None:
+        check.charts = check_charts(results, charts, path.name)
     check.samples = tuple(_counting(check.every, results))
     check.notes = [*torn_line(content), *notes.lines()]
     _compare_means(check, path, stored_rows(content.beside), scorer)
@@ -86,10 +109,6 @@ def torn_line(content: Content) -> list[str]:
 
 
 def _compare(check: Check, sample: Sample, result: Result, scorer: Scorer, notes: Notes) -> None:
-    check.results += 1
-    check.failed += sample.failed
-    check.charts += sample.kind is Kind.CHART
-    check.unjudged += sample.kind is Kind.JUDGED
     found = mismatches(sample, result, scorer, notes)
     if found is None:
         check.not_stored += sample.kind is Kind.TEXT

@@ -12,6 +12,8 @@ from enum import Enum
 from typing import Any
 
 from hitui_runners.output import named
+from hitui_runners.realhitbench.charts.metrics import Scored
+from hitui_runners.realhitbench.charts.scorer import ChartScorer
 from hitui_runners.realhitbench.questions import VISUALIZATION
 from hitui_runners.realhitbench.results import Result, TaskId, is_error, is_result, plain_id, task_id
 from hitui_runners.realhitbench.scoring import (
@@ -62,8 +64,12 @@ class Sample:
     kind: Kind
     failed: bool
     metrics: Mapping[str, Any]
-    """The text scores as made now; those of charts and judges as they are stored, since neither is asked here."""
+    """The scores as made now; those of judges as they are stored, and so are those of charts that are not run."""
     stored: Mapping[str, Any]
+    run: bool = False
+    """Whether it is a chart that was run."""
+    why: str = ""
+    """Of a chart that was run, why one of its scores is false."""
 
 
 @dataclass(frozen=True)
@@ -112,8 +118,8 @@ def usable(entries: Iterable[object], notes: Notes) -> list[Result]:
     return results
 
 
-def sample_of(result: Result, scorer: Scorer, notes: Notes) -> Sample:
-    """The scores of one result of `usable`."""
+def sample_of(result: Result, scorer: Scorer, notes: Notes, charts: ChartScorer | None = None) -> Sample:
+    """The scores of one result of `usable`; `charts` has run those of charts, without it they are as stored."""
     stored = result.get("Metrics")
     stored = stored if isinstance(stored, dict) else {}
     question_type = result.get("QuestionType")
@@ -121,8 +127,38 @@ def sample_of(result: Result, scorer: Scorer, notes: Notes) -> Sample:
         notes.add("results without QuestionType, in a row of their own", result["id"])
         question_type = ""
     failed = is_error(result)
+    answer = None if charts is None else charts.answer(result)
+    if charts is not None and answer is not None:
+        outcome = charts.outcome(answer)
+        if isinstance(outcome, Scored):
+            return _run_chart(result, question_type, outcome, stored, notes)
+        kept = all(name in stored for name in CHART_METRICS)
+        become = "kept as stored" if kept else "without ECR and Pass, which have no means then"
+        notes.add(f"charts not run ({outcome.why}), {become}", result["id"])
     kind, metrics = _scored(result, question_type, stored, scorer, notes, failed=failed)
     return Sample(result["id"], question_type, kind, failed, metrics, stored)
+
+
+def _run_chart(
+    result: Result, question_type: str, scored: Scored, stored: Mapping[str, Any], notes: Notes
+) -> Sample:
+    if not scored.walls:
+        notes.add("charts run without a sandbox, as allowed", result["id"])
+    if any(name in stored and not _same(stored[name], scored.metrics[name]) for name in CHART_METRICS):
+        notes.add("charts whose stored ECR or Pass is another, which `--check` explains", result["id"])
+    return Sample(
+        result["id"], question_type, Kind.CHART, False, scored.metrics, stored, run=True, why=scored.why
+    )
+
+
+def _same(stored: object, made: object) -> bool:
+    """Whether they count alike: a chart whose Pass is false, or the text None, does not pass."""
+    return is_true(stored) == is_true(made)
+
+
+def is_true(value: object) -> bool:
+    """Whether an ECR or Pass is; some stored a truth value as its word."""
+    return value is True or value == "True"
 
 
 def _scored(

@@ -3,10 +3,14 @@
     python -m hitui_runners score RESULTS.json FOLDER … [--check] [--json]
 
 Without `--check` the scores are written beside the results, as `scores.json`, and the means printed. No file of
-results is ever changed. With it nothing is written at all.
+results is ever changed. With it nothing is written but what `--remember` names.
+
+The answers to Visualization questions are programs that a model wrote; they run in a sandbox, and where they cannot,
+what is stored of them stays.
 
 Exit status: 0 done; 1 something could not be read, scored or written, or, with `--check`, a stored score is
-another than the one made now, or a stored mean is wrong in a way that no known mistake explains; 2 wrong usage.
+another than the one made now, or a stored mean, or ECR and Pass of a chart, are wrong in a way that nothing known
+explains; 2 wrong usage; 130 and 143 ended by SIGINT and SIGTERM.
 """
 
 from __future__ import annotations
@@ -20,7 +24,9 @@ from typing import Any
 from hitui_runners.errors import RunnerError
 from hitui_runners.look import is_file
 from hitui_runners.output import complain, warn
-from hitui_runners.realhitbench.aggregates import aggregate
+from hitui_runners.realhitbench.aggregates import OVERALL, aggregate
+from hitui_runners.realhitbench.charts.options import add_chart_arguments, chart_options
+from hitui_runners.realhitbench.charts.scorer import ChartOptions, ChartScorer
 from hitui_runners.realhitbench.check import REPORT, Check, check_file, check_report
 from hitui_runners.realhitbench.judge_verdicts import Verdicts, with_verdicts
 from hitui_runners.realhitbench.rescoring import Notes, Sample, Scorer, sample_of
@@ -30,6 +36,7 @@ from hitui_runners.realhitbench.score_words import (
     as_lines,
     check_as_object,
     check_lines,
+    class_lines,
     one_line,
     put_out,
     total_line,
@@ -38,19 +45,22 @@ from hitui_runners.realhitbench.score_words import (
 from hitui_runners.realhitbench.scores_file import report_of, write_scores
 from hitui_runners.realhitbench.scoring import missing_scores
 from hitui_runners.realhitbench.units import Unit, read_units, results_of, units_of
+from hitui_runners.stopping import Stopped, StopSignals
 
 
 def main(words: Sequence[str]) -> int:
     """The program; returns its exit status."""
     arguments = _arguments(words)
+    signals = StopSignals()
+    signals.install()
     try:
         return _run(arguments)
-    except KeyboardInterrupt:
-        return 130
+    except Stopped as stopped:
+        return stopped.exit_status
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    run = ScoreRun(as_json=arguments.json)
+    run = ScoreRun(chart_options(arguments), as_json=arguments.json)
     try:
         units = [unit for path in arguments.path for unit in units_of(path, run.refuse)]
         if arguments.plan is not None:
@@ -62,6 +72,7 @@ def _run(arguments: argparse.Namespace) -> int:
             run.check(units)
         else:
             run.score(units)
+        run.say_why_no_charts()
     except RunnerError as error:
         run.refuse(str(error))
     return int(run.failed)
@@ -73,6 +84,7 @@ def _arguments(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--plan", metavar="FILE", help="more of them, as JSON; -: from standard input")
     parser.add_argument("--check", action="store_true", help="compare with the stored scores; write nothing")
     parser.add_argument("--json", action="store_true", help="print one list of objects")
+    add_chart_arguments(parser)
     arguments = parser.parse_args(words)
     if not arguments.path and arguments.plan is None:
         parser.error("name a PATH, or a --plan")
@@ -82,8 +94,10 @@ def _arguments(words: Sequence[str]) -> argparse.Namespace:
 class ScoreRun:
     """One call of the program: what it has scored, and whether all of it could be."""
 
-    def __init__(self, *, as_json: bool) -> None:
+    def __init__(self, charts: ChartOptions, *, as_json: bool) -> None:
         self.failed = False
+        self._must_run_charts = charts.run is True
+        self._charts = ChartScorer(charts, self._warn)
         self._json = as_json
         self._scorer = Scorer()
         self._incomplete = False
@@ -103,6 +117,11 @@ class ScoreRun:
                 f"`{sys.executable} -m pip install rouge-score sacrebleu`; the rest is shown, nothing is written"
             )
 
+    def say_why_no_charts(self) -> None:
+        """One line, where they had to be run and could not."""
+        if self._must_run_charts and self._charts.refusal:
+            self.refuse(f"charts are not run: {self._charts.refusal}")
+
     def check(self, units: Sequence[Unit]) -> None:
         """Compares every file of the units by itself."""
         checks: dict[Path, Check] = {}
@@ -121,7 +140,8 @@ class ScoreRun:
         if self._json:
             self._put_out(as_json([check_as_object(check) for check in checks.values()]))
         elif checks:
-            self._put_out(as_lines([total_line(list(checks.values()))]))
+            found = list(checks.values())
+            self._put_out(as_lines([*class_lines(found), total_line(found)]))
 
     def score(self, units: Sequence[Unit]) -> None:
         """Scores each unit and writes its scores beside it."""
@@ -135,7 +155,7 @@ class ScoreRun:
 
     def _checked(self, path: Path) -> Check | None:
         try:
-            return check_file(path, self._scorer, self._warn)
+            return check_file(path, self._scorer, self._warn, self._charts)
         except Unreadable as error:
             self.refuse(f"{path}: {error}; it is not checked")
             return None
@@ -146,7 +166,8 @@ class ScoreRun:
         if read is None:
             return None
         results, lines = read
-        samples: list[Sample] = [sample_of(result, self._scorer, notes) for result in results]
+        self._charts.run(results, f"charts of {unit.name}")
+        samples: list[Sample] = [sample_of(result, self._scorer, notes, self._charts) for result in results]
         try:
             verdicts = Verdicts.read(unit.folders, self._warn)
         except RunnerError as error:
@@ -155,8 +176,13 @@ class ScoreRun:
         samples, judges = with_verdicts(samples, results, verdicts)
         lines += judges
         rows = aggregate(samples)
+        python = self._charts.python
+        if python is not None and rows and rows[OVERALL].charts_run:
+            lines.append(
+                f"{rows[OVERALL].charts_run} of {rows[OVERALL].charts} charts run with {python.described}"
+            )
         lines += notes.lines()
-        report = report_of(unit, rows, lines)
+        report = report_of(unit, rows, lines, {} if python is None else python.versions)
         written = self._write(unit, report, samples)
         if not self._json:
             self._put_out(as_lines(unit_lines(unit, rows, lines, written)))

@@ -5,14 +5,23 @@ from __future__ import annotations
 import contextlib
 import math
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from hitui_runners.output import named
 from hitui_runners.realhitbench.aggregates import METRICS, OVERALL, Difference, Row
+from hitui_runners.realhitbench.charts.check import (
+    CLASSES,
+    DIFFERENT,
+    EQUAL,
+    NOT_RUN,
+    UNEXPLAINED,
+    ChartCheck,
+)
 from hitui_runners.realhitbench.check import Check
 from hitui_runners.realhitbench.rescoring import JUDGE_METRIC
-from hitui_runners.realhitbench.results import encode
+from hitui_runners.realhitbench.results import TaskId, encode
 from hitui_runners.realhitbench.units import Unit
 
 _MOST_SHOWN = 5
@@ -59,31 +68,31 @@ def _without_scores(overall: Row) -> list[str]:
         )
     if overall.charts_unscored:
         lines.append(
-            f"charts are not run here, and {overall.charts_unscored} of {overall.charts} have no stored ECR and"
-            " Pass: both are left out"
+            f"{_some(overall.charts_unscored, 'chart')} of {overall.charts} without ECR and Pass, so there is no"
+            " mean of these"
         )
-    elif overall.charts:
-        lines.append(f"charts are not run here: ECR and Pass are what is stored of {overall.charts}")
     return lines
 
 
 def check_lines(check: Check) -> list[str]:
     """What the comparison of one file came to; the scores that differ only in part."""
+    row = check.row
     besides = [
         f"{count} {words}"
         for count, words in (
-            (check.failed, "failed"),
-            (check.charts, "for charts, not run"),
-            (check.unjudged, "not judged"),
+            (row.failed, "failed"),
+            (row.charts, "for charts"),
+            (row.unjudged, "not judged"),
             (check.not_stored, "without stored scores"),
         )
         if count
     ]
     told = f" ({', '.join(besides)})" if besides else ""
     lines = [
-        f"{check.path}: {_some(check.results, 'result')}{told}; "
+        f"{check.path}: {_some(row.results, 'result')}{told}; "
         f"{check.equal} of {check.compared} stored scores equal"
     ]
+    lines += _chart_lines(check.charts)
     lines += [
         f"  task {found.task}: {found.metric} is stored as {found.stored!r}, right is {found.right:.2f}"
         for found in check.mismatches[:_MOST_SHOWN]
@@ -93,6 +102,34 @@ def check_lines(check: Check) -> list[str]:
         lines.append(f"  and {len(rest)} more: task {named(rest)}")
     lines += [f"  {path.name}: {_difference(difference)}" for path, difference in check.differences]
     return lines + [f"  {note}" for note in check.notes]
+
+
+def _chart_lines(check: ChartCheck) -> list[str]:
+    """What the comparison of charts came to; those that are not run by their reason."""
+    if not check.counts:
+        return []
+    counts = ", ".join(f"{check.counts[kind]} {kind}" for kind in CLASSES if check.counts[kind])
+    lines = [f"  charts: {counts}"] if set(check.counts) != {NOT_RUN} else []
+    idle: dict[str, list[TaskId]] = {}
+    for one in check.differences:
+        if one.kind in DIFFERENT:
+            now = f"{dict(one.computed or {})}" + (f" ({one.why})" if one.why else "")
+            lines.append(f"  task {one.task}: {one.kind}: stored {_scores(one.stored)}, now {now}")
+        elif one.kind == NOT_RUN:
+            idle.setdefault(one.why, []).append(one.task)
+    return lines + [f"  charts not run ({why}): {len(tasks)} ({named(tasks)})" for why, tasks in idle.items()]
+
+
+def _scores(stored: Any) -> dict[str, Any]:
+    return {name: stored.get(name) for name in ("ECR", "Pass")}
+
+
+def class_lines(checks: Sequence[Check]) -> list[str]:
+    """How many charts of all files are in which class, and what that means; none where stored scores are right."""
+    total = sum((check.charts.counts for check in checks), Counter[str]())
+    if not any(total[kind] for kind in DIFFERENT):
+        return []
+    return [f"{total[kind]:6} {kind:17} {CLASSES[kind]}" for kind in CLASSES if total[kind]]
 
 
 def _difference(difference: Difference) -> str:
@@ -109,7 +146,7 @@ def total_line(checks: Sequence[Check]) -> str:
     equal = sum(check.equal for check in checks)
     wrong = [difference for check in checks for _, difference in check.differences]
     means = sum(check.means for check in checks)
-    charts = sum(check.charts for check in checks)
+    charts = sum((check.charts.counts for check in checks), Counter[str]())
     unexplained = sum(not difference.why for difference in wrong)
     line = f"{_some(len(checks), 'file')}: {equal} of {compared} stored scores equal"
     if means:
@@ -119,19 +156,36 @@ def total_line(checks: Sequence[Check]) -> str:
                 f", {unexplained} of them without an explanation" if unexplained else ", each explained above"
             )
     if charts:
-        line += f"; {_some(charts, 'chart')} unscored: ECR and Pass are taken as stored"
+        line += f"; {charts[EQUAL]} of {_some(sum(charts.values()), 'chart')} equal"
+        if charts[NOT_RUN]:
+            line += f", {charts[NOT_RUN]} not run"
+        different = sum(charts[kind] for kind in DIFFERENT)
+        if different:
+            line += f", {different} different, {charts[UNEXPLAINED]} of them without an explanation"
     return line
 
 
 def check_as_object(check: Check) -> dict[str, Any]:
     """One file as `--json` prints it."""
+    row = check.row
     return {
         "path": str(check.path),
         "passed": check.passed,
-        "results": check.results,
-        "failed": check.failed,
-        "charts": check.charts,
-        "unjudged": check.unjudged,
+        "results": row.results,
+        "failed": row.failed,
+        "charts": row.charts,
+        "chart_classes": {kind: check.charts.counts[kind] for kind in CLASSES},
+        "chart_differences": [
+            {
+                "id": one.task,
+                "class": one.kind,
+                "stored": one.stored,
+                "computed": one.computed,
+                "why": one.why or None,
+            }
+            for one in check.charts.differences
+        ],
+        "unjudged": row.unjudged,
         "not_stored": check.not_stored,
         "compared": check.compared,
         "equal": check.equal,

@@ -1,9 +1,10 @@
 """The scores of a unit on disk: `scores.json` beside the results, which stay as they are.
 
     {"written_by": "hitui", "sources": [paths as seen from here], "libraries": {name: version},
+     "chart_libraries": {name: version}, where charts were run,
      "aggregate_metrics": {"by_question_type": {type: {metric: mean}}, "overall": {metric: mean}},
-     "counts": {row: {"results", "failed", "unjudged", "unscored", "charts", "charts_unscored"}},
-     "notes": [lines], "metrics": {id: {metric: score}}}
+     "counts": {row: {"results", "failed", "unjudged", "unscored", "charts", "charts_run", "charts_unscored"}},
+     "notes": [lines], "metrics": {id: {metric: score}}, "charts": {id: why its ECR or Pass is false}}
 
 The same results give the same file, byte for byte. Its name is none of a file of results.
 """
@@ -27,14 +28,18 @@ from hitui_runners.realhitbench.units import Unit
 
 LIBRARIES = ("rouge-score", "sacrebleu")
 """Of which the versions are written down: their scores may change with them."""
-_COUNTS = ("results", "failed", "unjudged", "unscored", "charts", "charts_unscored")
+_COUNTS = ("results", "failed", "unjudged", "unscored", "charts", "charts_run", "charts_unscored")
 
 
-def report_of(unit: Unit, rows: Mapping[str, Row], notes: Sequence[str]) -> dict[str, Any]:
+def report_of(
+    unit: Unit, rows: Mapping[str, Row], notes: Sequence[str], chart_libraries: Mapping[str, str]
+) -> dict[str, Any]:
     """All of a unit's scores but those of each result."""
+    ran = OVERALL in rows and rows[OVERALL].charts_run > 0
     return {
         "sources": [os.path.relpath(path, unit.scores.parent) for path in unit.files],
         "libraries": _versions(),
+        **({"chart_libraries": dict(chart_libraries)} if ran else {}),
         "aggregate_metrics": {
             "by_question_type": {name: row.rounded() for name, row in rows.items() if name != OVERALL},
             "overall": rows[OVERALL].rounded() if rows else {},
@@ -47,7 +52,8 @@ def report_of(unit: Unit, rows: Mapping[str, Row], notes: Sequence[str]) -> dict
 def write_scores(path: Path, report: Mapping[str, Any], samples: Sequence[Sample]) -> bool:
     """Writes the scores, whole or not at all; False: they stood there already. Raises RunnerError."""
     metrics = {str(sample.task): dict(sample.metrics) for sample in samples}
-    content = encode({**MARK, **report, "metrics": metrics}, indent=1)
+    charts = {str(sample.task): sample.why for sample in samples if sample.run and sample.why}
+    content = encode({**MARK, **report, "metrics": metrics, "charts": charts}, indent=1)
     partial = path.with_name(f".{path.name}.{os.getpid()}.hitui-part")
     try:
         if os.path.lexists(path):

@@ -92,7 +92,7 @@ def test_a_config_is_scored_beside_its_results(tmp_path: Path) -> None:
     folder = workspace / "result" / "complied" / "qwen3vl_text" / "text_html"
     with Sandbox(tmp_path / "box", workspace) as sandbox:
         row = sandbox.json("ls")
-        run = sandbox.hitui("score", "qwen3vl_text/text_html")
+        run = sandbox.hitui("score", "qwen3vl_text/text_html", "--no-charts")
         assert run.returncode == 0, run.stderr
         assert f"written to {folder}/scores.json" in run.stdout
         after = {path: path.read_bytes() for path in (workspace / "result").rglob("*") if path.is_file()}

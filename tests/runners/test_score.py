@@ -119,7 +119,7 @@ class TestOddResults:
             "results whose Prediction is null, scored as empty answers: 1 (7)",
             "results whose Prediction is neither text nor number, not scored: 1 (8)",
             "unjudged: 1 result, in no mean; `hitui judge` asks a judge about them",
-            "charts are not run here: ECR and Pass are what is stored of 1",
+            "charts not run (the folder of their workbooks is not known, name it by --tables), kept as stored: 1 (22)",
             f"written to {tmp_path / 'scores.json'}",
         ):
             assert line in lines
@@ -245,7 +245,7 @@ def test_charts_without_scores_are_left_out_and_said(tmp_path: Path) -> None:
     failed = chart(3, False, "None") | {"Prediction": "[ERROR] x", "Metrics": {}}
     write(tmp_path / "results.json", [chart(1, True, True), chart(2, True, True) | {"Metrics": {}}, failed])
     run = score(tmp_path)
-    assert "charts are not run here, and 1 of 3 have no stored ECR and Pass: both are left out" in run.stdout
+    assert "1 chart of 3 without ECR and Pass, so there is no mean of these" in run.stdout
     scores = scores_in(tmp_path / "scores.json")
     assert scores["aggregate_metrics"]["overall"] == {}
     assert scores["counts"]["Visualization"]["charts_unscored"] == 1
@@ -378,14 +378,17 @@ class TestCheck:
         )
         run = score("--check", ".", cwd=tmp_path)
         assert run.returncode == 1
+        not_run = "  charts not run (the folder of their workbooks is not known, name it by --tables): 1 (2)"
         assert run.stdout.splitlines() == [
-            "results.json: 2 results (1 for charts, not run); 1 of 1 stored scores equal",
+            "results.json: 2 results (1 for charts); 1 of 1 stored scores equal",
+            not_run,
             "  aggregate_metrics.csv: Overall, EM: stored 99.00, right 100.00: no known mistake gives that",
             "  aggregate_metrics.csv: Overall, Pass: stored 50.00, right 100.00: it divides by all 2 results"
             " instead of by the 1 charts",
-            "checkpoint.json: 2 results (1 for charts, not run); 1 of 1 stored scores equal",
+            "checkpoint.json: 2 results (1 for charts); 1 of 1 stored scores equal",
+            not_run,
             "2 files: 2 of 2 stored scores equal; 2 of 6 stored means wrong, 1 of them without an explanation;"
-            " 2 charts unscored: ECR and Pass are taken as stored",
+            " 0 of 2 charts equal, 2 not run",
         ]
 
 

@@ -196,9 +196,12 @@ def _run_quietly(programs: list[str]) -> None:
 
 def _seed() -> None:
     random.seed(0)
-    with contextlib.suppress(Exception):
-        # A program that needs it and has it not says so itself.
-        importlib.import_module("numpy").random.seed(0)
+    try:
+        numpy = importlib.import_module("numpy")
+    except ImportError:
+        # A program that needs it says so itself.
+        return
+    numpy.random.seed(0)
 
 
 def _drawn(kind: str) -> list[Any]:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from hitui_runners.realhitbench.charts.sandbox import WORKBOOK, Program, Ran, Sandbox, SandboxBroke
+from hitui_runners.realhitbench.charts.walls import NONE
 
 KINDS = {
     "LineChart Generation": "line",
@@ -39,7 +40,11 @@ _MAX_REFERENCE = 2**20
 
 
 class NoWorkbook(Exception):
-    """There is no workbook for the program to read; the message says why."""
+    """There is no workbook for the program to read; the message says which, and `what` what is wrong with it."""
+
+    def __init__(self, path: Path, what: str) -> None:
+        super().__init__(f"{path}: {what}")
+        self.what = what
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,13 @@ class Scored:
     """`ECR` and `Pass`, as they are stored."""
     why: str
     """Why one of them is false, in a few words; empty where both are true."""
+    settled: bool = True
+    """Whether it comes out the same again; not where a machine that is busy may have decided."""
+    walls: bool = True
+    """Whether it was made inside of any; not where limits alone were allowed."""
+
+
+NO_PROGRAM = Scored({"ECR": False, "Pass": NOT_RUN}, "no program in the answer")
 
 
 def chart_metrics(answer: ChartAnswer, sandbox: Sandbox) -> dict[str, Any]:
@@ -75,7 +87,7 @@ def score(answer: ChartAnswer, sandbox: Sandbox, before: Sequence[ChartAnswer] =
     """
     program = program_of(answer)
     if program is None:
-        return Scored({"ECR": False, "Pass": NOT_RUN}, "no program in the answer")
+        return NO_PROGRAM
     require_workbook(answer.workbook)
     earlier = [found for found in map(program_of, before) if found is not None]
     kind = KINDS.get(answer.sub_type, "")
@@ -83,10 +95,11 @@ def score(answer: ChartAnswer, sandbox: Sandbox, before: Sequence[ChartAnswer] =
         ran = sandbox.run(program, kind, earlier)
     except OSError as error:
         raise SandboxBroke(str(error)) from error
+    walls = sandbox.kind != NONE
     if not ran.ran:
-        return Scored({"ECR": False, "Pass": NOT_RUN}, ran.why)
+        return Scored({"ECR": False, "Pass": NOT_RUN}, ran.why, ran.settled, walls)
     why = _difference(kind, ran, answer.reference)
-    return Scored({"ECR": True, "Pass": not why}, why)
+    return Scored({"ECR": True, "Pass": not why}, why, walls=walls)
 
 
 def require_workbook(path: Path) -> None:
@@ -95,11 +108,11 @@ def require_workbook(path: Path) -> None:
         with path.open("rb") as file:
             start = file.read(64)
     except OSError as error:
-        raise NoWorkbook(f"{path}: {error.strerror}") from error
+        raise NoWorkbook(path, str(error.strerror)) from error
     if start.startswith(b"version https://git-lfs"):
-        raise NoWorkbook(f"{path}: is a Git LFS pointer; `git lfs pull` brings the workbook")
+        raise NoWorkbook(path, "is a Git LFS pointer; `git lfs pull` brings the workbook")
     if not start.startswith(b"PK"):
-        raise NoWorkbook(f"{path}: is no XLSX workbook")
+        raise NoWorkbook(path, "is no XLSX workbook")
 
 
 def program_of(answer: ChartAnswer) -> Program | None:

@@ -8,12 +8,14 @@ unless `without_walls` says that limits and closed system calls alone shall do: 
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import secrets
 import shutil
 import signal
 import tempfile
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -21,7 +23,7 @@ from typing import Any
 
 from hitui_runners.realhitbench.charts import walls
 from hitui_runners.realhitbench.charts.walls import BUBBLEWRAP, NAMESPACES, NONE, Inside, Opened
-from hitui_runners.realhitbench.charts.watching import Ended, mind
+from hitui_runners.realhitbench.charts.watching import OVERTIME, STOPPED, Ended, mind
 
 WORKBOOK = "/chart/table.xlsx"
 """What stands for its workbook in a program's code."""
@@ -80,6 +82,8 @@ class Ran:
     printed: str = ""
     """The beginning of its stdout."""
     why: str = ""
+    settled: bool = True
+    """Whether it would end so again; not where the clock ended it, or something from outside."""
 
 
 class Sandbox:
@@ -92,6 +96,17 @@ class Sandbox:
         self.versions: Mapping[str, str | None] = {}
         self._inside = Inside(python, walls.folders_of(python), limits.scratch)
         self._fonts: Mapping[str, str] = {}
+        self._stop = threading.Event()
+
+    def with_limits(self, limits: Limits) -> Sandbox:
+        """The same with others, of which what was read inside holds too; `stop` ends the programs of both."""
+        other = copy.copy(self)
+        other.limits = limits
+        return other
+
+    def stop(self) -> None:
+        """Ends what runs, and lets nothing run any more; who waits for a program gets SandboxBroke."""
+        self._stop.set()
 
     def look_inside(self) -> None:
         """Reads the versions, and what matplotlib needs to know of the fonts. Raises SandboxBroke."""
@@ -103,15 +118,6 @@ class Sandbox:
         self.versions = answer["versions"]
         self._fonts = answer["fonts"]
 
-    @property
-    def described(self) -> str:
-        """One line: how programs are walled in, and what the chart environment has."""
-        libraries = ", ".join(f"{name} {version}" for name, version in self.versions.items() if version)
-        line = f"charts run under {self.kind} with {libraries}"
-        if tuple(map(int, str(self.versions["python"]).split(".")[:2])) >= (3, 12):
-            line += "; from Python 3.12 on comprehensions see more names, so that more programs run"
-        return line
-
     def run(self, program: Program, kind: str, before: Sequence[Program] = ()) -> Ran:
         """Runs a program, and reads from its chart what `kind` names: line, bar, scatter or pie.
 
@@ -121,7 +127,8 @@ class Sandbox:
         ended, answer = self._answer(self.limits, [*before, program], kind)
         printed = ended.printed.decode(errors="replace")
         if answer is None:
-            return Ran(False, printed=printed, why=_ending(ended))
+            settled = ended.overrun != OVERTIME and _signal_of(ended) != signal.SIGKILL
+            return Ran(False, printed=printed, why=_ending(ended), settled=settled)
         return Ran(answer.get("ran") is True, answer.get("values"), printed, str(answer.get("why", "")))
 
     def _answer(
@@ -151,6 +158,8 @@ class Sandbox:
             }
             shown = dict(zip(inside, (program.workbook for program in programs), strict=True))
             ended = self._run(limits, json.dumps(job).encode(), shown, folder)
+        if ended.overrun == STOPPED:
+            raise SandboxBroke("it was asked to stop")
         lines = [line for line in ended.result.split(b"\n") if line.startswith(secret.encode())]
         if not lines:
             said = " ".join(ended.complaints.decode(errors="replace").split())[-300:]
@@ -186,6 +195,7 @@ class Sandbox:
             memory=limits.memory,
             processes=limits.processes,
             keep={"result": _KEPT_RESULT, "printed": _KEPT_PRINTED, "complaints": _KEPT_COMPLAINTS},
+            stop=self._stop,
         )
 
 
@@ -242,8 +252,12 @@ def _ending(ended: Ended) -> str:
     """Why there is no answer."""
     if ended.overrun is not None:
         return f"more {ended.overrun} than allowed"
-    # Both kinds of walls tell of a signal as shells do.
-    number = -ended.status if ended.status < 0 else ended.status - 128
+    number = _signal_of(ended)
     if number in (signal.SIGXCPU, signal.SIGKILL):
         return "more CPU time than allowed"
     return f"ended by signal {number}" if number > 0 else f"ended with status {ended.status}"
+
+
+def _signal_of(ended: Ended) -> int:
+    """The signal that ended it; zero or less: none did. Both kinds of walls tell of one as shells do."""
+    return -ended.status if ended.status < 0 else ended.status - 128

@@ -8,11 +8,15 @@ import contextlib
 import os
 import selectors
 import subprocess
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+OVERTIME = "time"
+STOPPED = "stopped"
+"""What stands for a limit where it was asked to stop."""
 _LOOK_SECONDS = 0.05
 _STATUS_SECONDS = 5.0
 _CHUNK = 64 * 1024
@@ -43,8 +47,9 @@ def mind(
     memory: int,
     processes: int,
     keep: Mapping[str, int],
+    stop: threading.Event,
 ) -> Ended:
-    """Runs a command to its end, or to a limit's.
+    """Runs a command to its end, or to a limit's, or until `stop` is set.
 
     `seconds`: on the clock; `memory`: bytes in all its processes together; `keep`: how many bytes of `result`,
     `printed` and `complaints` are kept, the rest is read and thrown away. `result`: the read end of a pipe;
@@ -97,8 +102,10 @@ def mind(
                     elif not _read(key.fd, kept[key.data], keep[key.data]):
                         selector.unregister(key.fd)
                 now = time.monotonic()
-                if now > end:
-                    overrun = "time"
+                if stop.is_set():
+                    overrun = STOPPED
+                elif now > end:
+                    overrun = OVERTIME
                 elif now - looked > _LOOK_SECONDS:
                     looked = now
                     overrun = _overrun(process.pid, memory, processes)
