@@ -3,22 +3,35 @@ PYTHON ?= python3
 DEMO_VENV := .venv-demo
 TEST_VENV := .venv
 CONSTRAINTS := constraints.txt
-# The last 4 (Qwen3-VL came with 4.57), the first 5, and two between that and the one of `make test`.
-TRANSFORMERS := 4.57.6 5.0.0 5.5.4 5.12.1
+# The runner takes transformers from 4.57 on, the first with Qwen3-VL; `make test` has that and the newest.
+OLDEST := 4.57.6
+OLDEST_VENV := .venv-transformers-oldest
+# The last 4 again without anything borrowed, the first 5, and two between that and the newest.
+TRANSFORMERS := $(OLDEST) 5.0.0 5.5.4 5.12.1
+TRANSFORMERS_TESTS := tests/runners/test_transformers_*.py
 
-.PHONY: demo test test-versions check bench screenshots clean
+.PHONY: demo test test-newest test-oldest test-versions check bench screenshots clean
 
 demo: $(DEMO_VENV)/installed
 	$(DEMO_VENV)/bin/hitui demo
 
-test: check
+# The oldest transformers runs beside everything else.
+test: check $(OLDEST_VENV)/installed
+	$(MAKE) --no-print-directory --jobs 2 --output-sync=recurse test-newest test-oldest
+
+test-newest: $(TEST_VENV)/installed
 	$(TEST_VENV)/bin/pytest -n 2 $(PYTEST_ARGS)
+
+# What is tested says itself which it is: much of this environment is borrowed from one with the newest.
+test-oldest: $(OLDEST_VENV)/installed
+	$(OLDEST_VENV)/bin/python -c 'import transformers as it; assert it.__version__ == "$(OLDEST)", it'
+	$(OLDEST_VENV)/bin/python -m pytest -q -W default --forbid-skips $(TRANSFORMERS_TESTS)
 
 # The runner with a real model library, in an environment of its own for each version, without hitui's dependencies.
 test-versions: $(TRANSFORMERS:%=.venv-transformers-%/installed)
 	for version in $(TRANSFORMERS); do \
 	  echo "transformers $$version"; \
-	  .venv-transformers-$$version/bin/python -m pytest -q -W default tests/runners/test_transformers_*.py || exit 1; \
+	  .venv-transformers-$$version/bin/python -m pytest -q -W default $(TRANSFORMERS_TESTS) || exit 1; \
 	done
 
 check: $(TEST_VENV)/installed
@@ -41,6 +54,14 @@ $(DEMO_VENV)/installed: pyproject.toml
 $(TEST_VENV)/installed: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(TEST_VENV)
 	$(TEST_VENV)/bin/pip install --quiet --constraint $(CONSTRAINTS) --editable '.[runners,charts,dev]'
+	touch $@
+
+# An environment of its own for the library alone: torch, all else and hitui are borrowed from the other one.
+$(OLDEST_VENV)/installed: $(TEST_VENV)/installed
+	$(TEST_VENV)/bin/python -m venv --clear $(OLDEST_VENV)
+	$(OLDEST_VENV)/bin/pip install --quiet --no-deps transformers==$(OLDEST) huggingface_hub==0.36.2 tokenizers==0.22.2
+	$(TEST_VENV)/bin/python -c 'import site; print(f"import site; site.addsitedir({site.getsitepackages()[0]!r})")' \
+	  > "$$($(OLDEST_VENV)/bin/python -c 'import site; print(site.getsitepackages()[0])')/borrowed.pth"
 	touch $@
 
 .venv-transformers-%/installed: pyproject.toml $(CONSTRAINTS)
