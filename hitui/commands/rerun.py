@@ -57,6 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
                 gpus=arguments.gpus,
                 executor=arguments.executor,
                 shards=arguments.shards,
+                force=arguments.force,
             ),
         )
         for config in configs

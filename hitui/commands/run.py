@@ -34,6 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
                 gpus=arguments.gpus,
                 executor=arguments.executor,
                 shards=arguments.shards,
+                force=arguments.force,
             ),
         )
         for config in configs

@@ -55,6 +55,8 @@ class JobRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     """Into how many jobs at most it may be split, each on GPUs of its own; None: as the settings say."""
     shard: Shard | None = None
     """Only these of its tasks, in a folder of their own; None: it was not split."""
+    force: bool = False
+    """Also where the answers that are there were made with other settings: they are mixed then."""
 
     @property
     def parts(self) -> tuple[JobRequest, ...]:
@@ -172,6 +174,15 @@ class Job(msgspec.Struct, frozen=True):
         return () if isinstance(self.state, Queued) else self.state.gpus
 
     @property
+    def refused_to_mix(self) -> bool:
+        """Whether it ended because its answers would have been mixed with those of other settings."""
+        return (
+            isinstance(self.state, Ended)
+            and self.state.ending is Ending.FAILED
+            and RESUME_REFUSED in self.state.reason
+        )
+
+    @property
     def word(self) -> str:
         """The state in one word, as listings print it."""
         match self.state:
@@ -211,6 +222,8 @@ class JobsSnapshot(msgspec.Struct, frozen=True):
         return tuple(job for job in self.jobs if job.active and gpu_uuid in job.gpus)
 
 
+RESUME_REFUSED = "resume refused"
+"""What our own runner says where it would mix answers with those of other settings."""
 REQUEUE_STATUS = 75
 """Exit status with which a runner asks to be put back into the queue (EX_TEMPFAIL of sysexits.h)."""
 

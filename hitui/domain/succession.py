@@ -15,7 +15,7 @@ from enum import Enum
 import msgspec
 from msgspec.structs import replace
 
-from hitui.domain.jobs import Ending, Job
+from hitui.domain.jobs import RESUME_REFUSED, Ending, Job
 from hitui.domain.schedule import HeldFor, Schedule
 
 QUICK_SECONDS = 10.0
@@ -222,6 +222,8 @@ def left_because(job: Job, end: HowItEnded, rules: RetryRules) -> str:
     """Why a job that failed is not tried again; empty: it is."""
     if rules.retries == 0:
         return "no retries are allowed"
+    if end.exit_status == WRONG_USAGE and RESUME_REFUSED in end.last_words:
+        return "it would be refused again"
     if end.exit_status == WRONG_USAGE:
         return "it would be used wrongly again"
     if end.out_of_memory or out_of_memory(end.last_words):

@@ -1,6 +1,6 @@
 """Puts a config back as it was before the first rerun.
 
-What our runs and merges wrote into its folders (journals, snapshots, merged files, later copies) moves into a
+What our runs and merges wrote into its folders (journals, settings, snapshots, merged files, later copies) moves into a
 hidden folder beside it, and the copy of the file that stood there before takes its place again. Every step is a
 rename within one folder: a rollback that was cut short is finished by the next one, and nothing is deleted.
 """
@@ -24,6 +24,8 @@ from hitui.domain.configs import Config
 from hitui.errors import WorkspaceError
 
 JOURNAL = "results.jsonl"
+OF_RUNS = (JOURNAL, "run_settings.json")
+"""What our own runner writes under no other name."""
 _MARK = b'"written_by": "hitui"'
 _MARK_AT_MOST = 4096
 """The mark is the last key of a snapshot."""
@@ -68,7 +70,7 @@ def _roll_back_folder(folder: Path) -> Rollback:
         later_copies = [
             name for name in names if name.rpartition(COPY_SUFFIX + "-")[0] in {*replaced, *snapshots}
         ]
-        ours = [name for name in names if name == JOURNAL] + snapshots + later_copies
+        ours = [name for name in names if name in OF_RUNS] + snapshots + later_copies
         kept_in = folder / time.strftime(".hitui-rolled-back-%Y%m%dT%H%M%SZ", time.gmtime())
         if ours:
             kept_in.mkdir(exist_ok=True)

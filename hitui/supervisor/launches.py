@@ -40,6 +40,7 @@ from hitui.supervisor.arguments import (
 from hitui.supervisor.joining import UNKNOWN_SECONDS, Joined, Part, join
 from hitui.supervisor.needs import gpu_rules, need_of, recovery_gpus
 from hitui.supervisor.request_checks import (
+    check_force,
     check_listed,
     check_readable,
     check_runner,
@@ -191,6 +192,7 @@ class Launches:
                 need_of(settings, config, request),
                 ladder_options(settings, config),
                 insists(request),
+                request.force,
             )
         )
 
@@ -279,6 +281,7 @@ class Launches:
         if request.shard is not None:
             # It would run what all shards are to run, and so would each of them.
             check_told(config, runner)
+        check_force(request, config, runner)
         variables = {name: value for name, value in environment.items() if name != JOB_VARIABLE}
         variables |= {"PYTHONUNBUFFERED": "1", **runner.env}
         check_runner(settings, config, runner, variables)
@@ -303,6 +306,8 @@ class Launches:
             argv = own_runner(settings, runner, values, config, plan_file)
             if insists(request):
                 argv = (*argv, "--retry-exhausted")
+            if request.force:
+                argv = (*argv, "--force")
         cwd = settings.path(runner.cwd) if runner.cwd is not None else settings.root
         return Command(located(argv, variables, cwd, config), variables, cwd)
 

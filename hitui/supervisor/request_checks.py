@@ -56,6 +56,15 @@ def check_listed(reading: Reading, runner: RunnerSettings, questions: Path | Non
         )
 
 
+def check_force(request: JobRequest, config: Config, runner: RunnerSettings) -> None:
+    """Raises LaunchError where nothing is refused that could be forced."""
+    if request.force and runner.command is not None:
+        raise LaunchError(
+            f"{config.name}: --force is for hitui's own runner, and [runner.{config.runner}] has a command of its own;"
+            " leave it out"
+        )
+
+
 def check_runner(
     settings: Settings, config: Config, runner: RunnerSettings, environment: Mapping[str, str]
 ) -> None:

@@ -103,6 +103,8 @@ def request_to_wire(request: JobRequest) -> dict[str, object]:
         value["shards"] = request.shards
     if request.shard is not None:
         value["shard"] = msgspec.structs.asdict(request.shard)
+    if request.force:
+        value["force"] = True
     return value
 
 
@@ -130,6 +132,7 @@ def request_from_wire(value: Mapping[str, object]) -> JobRequest:
         gpu_count=_number(value, "gpu_count"),
         shards=_number(value, "shards"),
         shard=None if shard is None else _shard_from_wire(shard),
+        force=value.get("force") is True,
     )
 
 

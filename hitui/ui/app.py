@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from msgspec.structs import replace
 from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.reactive import var
@@ -221,15 +222,22 @@ class Dashboard(App[int]):
     def on_plan_ready(self, message: messages.PlanReady) -> None:
         from hitui.ui.screens.launch_dialog import LaunchDialog
 
+        refused = [
+            known.job.refused_to_mix
+            for launch in message.plan.startable
+            if (known := self.jobs.of_config(launch.request.config)) is not None
+        ]
+        pause = pause_of_new_jobs(self.jobs_snapshot.queue)
+        dialog = LaunchDialog(message.title, message.plan, pause, may_mix=any(refused))
+
         def decided(start: bool | None) -> None:
             if start:
-                self._submit(message.plan)
+                self._submit(message.plan, force=dialog.mixes)
 
-        pause = pause_of_new_jobs(self.jobs_snapshot.queue)
-        self.push_screen(LaunchDialog(message.title, message.plan, pause), decided)
+        self.push_screen(dialog, decided)
 
-    def _submit(self, plan: LaunchPlan) -> None:
-        requests = tuple(launch.request for launch in plan.startable)
+    def _submit(self, plan: LaunchPlan, *, force: bool) -> None:
+        requests = tuple(replace(launch.request, force=force) for launch in plan.startable)
         self._work(
             lambda: self.post_message(messages.JobsSubmitted(*self.services.jobs.submit_each(requests)))
         )

@@ -119,6 +119,7 @@ class Launch:
         self._records: dict[Evaluation, RunRecord] = {}
         self._exit_status = 0
         """As far as it is decided by configs that could not be run."""
+        self._refusals: list[str] = []
         self._strange = 0
         """Unexpected failures in a row, over all configs."""
 
@@ -136,8 +137,12 @@ class Launch:
 
     def _fail(self, name: str | None, why: str | RunnerError) -> int:
         """Says why a config failed, and returns its exit status. Of several, that of a plain failure counts."""
-        complain(f"error: {name}: {why}" if name else f"error: {why}")
-        status = REFUSED if isinstance(why, ResumeRefused) else 1
+        line = f"{name}: {why}" if name else str(why)
+        complain(f"error: {line}")
+        status = 1
+        if isinstance(why, ResumeRefused):
+            status = REFUSED
+            self._refusals.append(line)
         self._exit_status = status if self._exit_status == 0 else min(self._exit_status, status)
         return status
 
@@ -158,6 +163,10 @@ class Launch:
             raise
         finally:
             exit_status = self._finish(exit_status)
+        if self._done:
+            # Who looks at the end of a log is to find them there.
+            for line in self._refusals:
+                complain(f"error: not run: {line}")
         return exit_status
 
     @property

@@ -29,6 +29,8 @@ from hitui_runners.realhitbench.store import ResultStore, replace_file
 NAME = "run_settings.json"
 _PARTIAL = ".run_settings.json.hitui-part"
 _ASIDE = ".unreadable"
+REFUSED = "resume refused"
+"""By these words others tell such a refusal."""
 SHOWN = 3
 """So many differences stand in one line."""
 SHOWN_CHARACTERS = 40
@@ -108,8 +110,7 @@ class RunRecord:
                 said = shown(other)
                 if not self._force:
                     raise ResumeRefused(
-                        f"resume refused: {said}; set it back, or mix these answers with those there by --force "
-                        f"({folder / NAME})"
+                        f"{REFUSED}; set back what differs, or mix the answers by --force: {said} ({folder / NAME})"
                     )
                 self._tell(warn, f"{folder}: answers are mixed, as forced: {said}")
             if other := differences(last.versions, run.versions):
@@ -124,7 +125,8 @@ class RunRecord:
             except Unusable as error:
                 if folder == self._own and not self._force:
                     raise ResumeRefused(
-                        f"resume refused: {folder / NAME}: {error}; mend it, or go on without it by --force"
+                        f"{REFUSED}; mend what says with which settings the answers there were made, or go on without it "
+                        f"by --force: {folder / NAME}: {error}"
                     ) from error
                 self._tell(warn, f"{folder / NAME}: {error}; its answers are not compared")
                 continue

@@ -24,12 +24,12 @@ from tests.runners.conftest import Runner
 from tests.runners.test_plan import Plan, of_three
 
 ROOT = Path(__file__).resolve().parents[2]
-OF_ALL = {"engine", "max_input_tokens", "max_new_tokens"}
+OF_ALL = {"engine", "max_input_tokens", "max_new_tokens", "prompt_order"}
 DECIDING: dict[str, set[str]] = {
     "demo": set(),
     "openai": {"max_pixels"},
-    "transformers": {"max_pixels"},
-    "vllm": {"max_pixels"},
+    "transformers": {"max_pixels", "truncation"},
+    "vllm": {"max_pixels", "truncation"},
 }
 """Options that change what a model answers. One that is new belongs here, or into `speed_options` of its engine, or among
 those of the run in run_settings.py: else nobody has thought of whether answers made with and without it may be mixed."""
@@ -75,8 +75,8 @@ def test_a_resume_with_other_settings_is_refused_in_one_line_before_anything_is_
 
     assert ended.returncode == 2
     assert ended.stderr == (
-        "error: resume refused: max_input_tokens was 100000, now 5000; max_new_tokens was 1024, now 64; set it back, or "
-        f"mix these answers with those there by --force ({runner.output}/run_settings.json)\n"
+        "error: resume refused; set back what differs, or mix the answers by --force: max_input_tokens was 100000, "
+        f"now 5000; max_new_tokens was 1024, now 64 ({runner.output}/run_settings.json)\n"
     )
     assert "no model is loaded" not in ended.stdout
     assert {path.name: path.read_bytes() for path in runner.output.iterdir()} == before
@@ -114,8 +114,11 @@ def test_a_refused_config_of_a_plan_is_refused_alone(plan: Plan) -> None:
     ended = plan.run("--resume")
 
     assert ended.returncode == 2
-    (error,) = [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
-    assert error.startswith("error: g/text_csv: resume refused: prompts (Fact Checking) was as it was, now ")
+    first, again = [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
+    assert first.startswith("error: g/text_csv: resume refused; ")
+    assert ": prompts (Fact Checking) was as it was, now " in first
+    assert again == first.replace("error: ", "error: not run: ")
+    assert ended.stderr.endswith(again + "\n")
     assert plan.ids("g/text_html") == [1, 2, 3, 4]
     assert plan.ids("g/text_csv") == [1]
     assert [line["exit"] for line in plan.told("end", "g/text_csv")] == [0, 2]
@@ -188,7 +191,7 @@ def test_what_is_known_only_when_the_engine_is_loaded_is_compared_then(folder: P
     record = RunRecord(store, (folder,), lambda: now, resume=True, force=False)
     record.check()
     now = RunSettings({"engine": "openai", "model": "b"})
-    with pytest.raises(ResumeRefused, match="resume refused: model was a, now b; "):
+    with pytest.raises(ResumeRefused, match="by --force: model was a, now b "):
         record.begin()
     store.close()
 
@@ -220,7 +223,9 @@ def test_a_file_that_says_nothing_is_refused_kept_and_replaced_when_forced(
 ) -> None:
     answer(folder, RunSettings(), 1)
     (folder / "run_settings.json").write_bytes(content)
-    with pytest.raises(ResumeRefused, match=r"run_settings\.json: (is|holds) no .*; mend it, or"):
+    with pytest.raises(
+        ResumeRefused, match=r"go on without it by --force: .*run_settings\.json: (is|holds) no "
+    ):
         answer(folder, RunSettings(), 2)
     assert (folder / "run_settings.json").read_bytes() == content
     answer(folder, RunSettings(), 2, force=True)

@@ -13,6 +13,7 @@ from tests.ui import sample
 from tests.ui.conftest import dashboard, gone, shown, until
 
 WIDE = (120, 40)
+MIX_HTML = "qwen3vl_resize_pic/mix_html"
 
 
 async def test_r_shows_what_will_run_and_enter_starts_it() -> None:
@@ -171,3 +172,45 @@ async def test_the_launch_dialog_tells_that_nothing_starts_for_now() -> None:
         await shown(pilot, "queue paused")
         await pilot.press("r")
         await shown(pilot, "queued only: the queue is paused: until Monday")
+
+
+async def test_what_was_refused_because_answers_would_be_mixed_can_be_forced_there() -> None:
+    known = sample.jobs()
+    reason = "exit status 2: error: resume refused; set back what differs, or mix the answers by --force: a was 1, now 2"
+    refused = Job(12, JobRequest(MIX_HTML), 0.0, Ended(Ending.FAILED, 1.0, reason, 0.5, 2))
+    services = sample.services(known_jobs=replace(known, jobs=(refused, *known.jobs)))
+    async with Dashboard(services).run_test(size=WIDE, notifications=True) as pilot:
+        await shown(pilot, "! #12 failed")
+        await pilot.press("down", "down", "r")
+        await shown(
+            pilot,
+            "refused before: the answers there were made with other settings; f mixes them",
+            "f and mix",
+        )
+        await pilot.press("enter")
+        await until(pilot, lambda: services.jobs.submitted)
+        assert services.jobs.submitted == [JobRequest(MIX_HTML)]
+
+
+async def test_f_in_the_launch_dialog_mixes_answers_only_where_that_was_refused() -> None:
+    known = sample.jobs()
+    refused = Job(
+        12,
+        JobRequest(MIX_HTML),
+        0.0,
+        Ended(Ending.FAILED, 1.0, "exit status 2: error: resume refused; x", 0.5, 2),
+    )
+    services = sample.services()
+    async with Dashboard(services).run_test(size=WIDE, notifications=True) as pilot:
+        await shown(pilot, "25 to rerun")
+        await pilot.press("down", "down", "r")
+        await shown(pilot, "25 tasks in 1 job")
+        await pilot.press("f", "escape")
+        await gone(pilot, "25 tasks in 1 job")
+        services.jobs.publish(replace(known, jobs=(refused, *known.jobs)))
+        await shown(pilot, "! #12 failed")
+        await pilot.press("r")
+        await shown(pilot, "f and mix")
+        await pilot.press("f")
+        await until(pilot, lambda: services.jobs.submitted)
+        assert services.jobs.submitted == [JobRequest(MIX_HTML, force=True)]

@@ -31,6 +31,7 @@ def test_ids_are_read_as_they_were_submitted(tmp_path: Path, ids: tuple[TaskId, 
         gpus=("0", "GPU-1"),
         shards=3,
         shard=Shard(7, 1, 3, ids or ()),
+        force=True,
     )
     store = Store(tmp_path / "state.db")
     [job] = store.submit([request], {})

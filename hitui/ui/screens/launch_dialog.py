@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
-from textual.binding import Binding
+from textual.binding import Binding, BindingType
 
 from hitui.domain.launches import LaunchPlan, PlannedLaunch
 from hitui.ui import text
@@ -17,14 +18,22 @@ MOST_FOLDERS = 4
 
 
 class LaunchDialog(Dialog):
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("f", "mix", "mix the answers", show=False, id="launch.mix"),
+    ]
+
     most_width = 150
 
-    def __init__(self, title: str, plan: LaunchPlan, pause: str = "") -> None:
-        """`pause`: what keeps a job that is queued now from its start; empty: nothing."""
+    def __init__(self, title: str, plan: LaunchPlan, pause: str = "", *, may_mix: bool = False) -> None:
+        """`pause`: what keeps a job that is queued now from its start; empty: nothing. `may_mix`: something of it was
+        refused before, because answers would be mixed with those of other settings."""
         super().__init__()
         self.title_text = title
         self._plan = plan
         self._pause = pause
+        self._may_mix = may_mix
+        self.mixes = False
+        """Whether answers may be mixed, once it was answered."""
 
     def keys(self) -> list[Binding]:
         leave = Binding("escape", "answer(False)", "leave it", key_display="Escape", id="launch.back")
@@ -39,11 +48,17 @@ class LaunchDialog(Dialog):
                 key_display="Enter",
                 id="launch.accept",
             ),
+            *([Binding("f", "mix", "and mix the answers")] if self._may_mix else []),
             leave,
         ]
 
     def action_answer(self, answer: bool) -> None:
         self.dismiss(answer and bool(self._plan.startable))
+
+    def action_mix(self) -> None:
+        if self._may_mix:
+            self.mixes = True
+            self.action_answer(True)
 
     def wanted_width(self) -> int:
         launches = self._plan.startable
@@ -63,6 +78,9 @@ class LaunchDialog(Dialog):
             if self._pause:
                 queued = f"queued only: {self._pause}; P on the screen of the queue lets it go on"
                 lines += [((part, "warn"),) for part in text.wrapped(queued, width)]
+            if self._may_mix:
+                mixing = "refused before: the answers there were made with other settings; f mixes them"
+                lines += [((part, "warn"),) for part in text.wrapped(mixing, width)]
             lines.append(())
             name, where = _widths(plan.startable, width)
             lines.append(_row(("config", "tasks", "where", "about"), ("dim",) * 4, name, where))

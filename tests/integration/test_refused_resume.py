@@ -1,0 +1,87 @@
+"""Answers made with other settings: a rerun is refused, once and in one line, and can be forced."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hitui.domain.jobs import Ended, Ending
+from tests.tools.commands import typed
+from tests.tools.control import HEAD, Control, control
+
+QUESTIONS = 4
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Control]:
+    monkeypatch.setenv("HITUI_DEMO_SECONDS", "0")
+    monkeypatch.setenv("HITUI_DEMO_FAILURE_RATE", "0")
+    with control(tmp_path, monkeypatch, questions=QUESTIONS, gpus=1) as made:
+        yield made
+
+
+def settle(here: Control, runner: str) -> None:
+    (here.root / "hitui.toml").write_text(
+        HEAD.replace("retries = 0", 'retries = 2\nretry_pause = "100ms"') + f"[runner.mine]\n{runner}\n"
+        '[matrix.g]\nrunner = "mine"\nmodality = ["text"]\nformat = ["html", "csv"]\n'
+    )
+    here.connect()
+
+
+def settings_of(here: Control, mode: str) -> list[str]:
+    """Of each result in the order of the journal."""
+    lines = (here.output(mode) / "results.jsonl").read_text().splitlines()
+    return [json.loads(line)["Settings"] for line in lines]
+
+
+def test_it_is_said_in_one_line_not_tried_again_and_can_be_forced(here: Control) -> None:
+    settle(here, 'engine = "demo"\nmax_new_tokens = 64')
+    assert typed(here, "run", "text_html", "--ids", "1,2", "--wait").returncode == 0
+    settle(here, 'engine = "demo"\nmax_new_tokens = 128')
+
+    # The other config has nothing to be mixed with, and is answered by the same process.
+    done = typed(here, "rerun", "text_html", "text_csv", "--wait")
+    assert done.returncode == 1
+    assert f"g/text_csv: {QUESTIONS} tasks answered" in done.stdout
+    jobs = here.client.last_known(None).jobs
+    (failed,) = [job for job in jobs if job.refused_to_mix]
+    assert failed.request.configs == ("g/text_html", "g/text_csv")
+    assert isinstance(failed.state, Ended)
+    assert failed.state.exit_status == 2
+    said = (
+        "exit status 2: error: not run: g/text_html: resume refused; set back what differs, or mix the answers by --force: "
+        "max_new_tokens was 64, now 128 ("
+    )
+    assert failed.state.reason.startswith(said)
+    assert failed.state.reason.endswith("; not tried again: it would be refused again")
+    assert failed.successor is None
+    assert said in done.stderr
+
+    forced = typed(here, "run", "text_html", "--force", "--wait")
+    assert forced.returncode == 0, forced.stderr
+    assert sorted(here.answered("text_html")) == [1, 2, 3, 4]
+    first, second, third, fourth = settings_of(here, "text_html")
+    assert (first, third) == (second, fourth)
+    assert first != third
+    newest = here.client.last_known(None).jobs[-1]
+    assert newest.state.ending is Ending.SUCCEEDED  # type: ignore[union-attr]
+    assert newest.request.force
+
+    # What was recorded goes with the answers when these go.
+    assert typed(here, "rollback", "text_html").returncode == 0
+    assert not (here.output("text_html") / "run_settings.json").exists()
+    settle(here, 'engine = "demo"\nmax_new_tokens = 256')
+    assert typed(here, "run", "text_html", "--wait").returncode == 0
+
+
+def test_a_command_of_the_users_own_is_not_forced(here: Control) -> None:
+    settle(here, 'command = ["true"]')
+    done = typed(here, "run", "text_html", "--force")
+    assert done.returncode == 1
+    assert (
+        "g/text_html: --force is for hitui's own runner, and [runner.mine] has a command of its own"
+        in done.stderr
+    )
