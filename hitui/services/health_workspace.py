@@ -16,8 +16,8 @@ from hitui.adapters.files.watch import inotify_sees
 from hitui.services.health import LOW_SPACE, Finding, fail, ok, space_left, warn
 from hitui.settings import RunnerSettings, Settings
 
-MODEL_LIBRARIES = ("torch", "transformers", "accelerate")
-"""What the engine `transformers` imports, in the runner's environment."""
+MODEL_LIBRARIES = {"transformers": ("torch", "transformers", "accelerate"), "vllm": ("vllm",)}
+"""What an engine imports, in the runner's environment."""
 ASK_SECONDS = 30.0
 """How long a runner's Python may take to say what it has."""
 _ABSENT = "is not there, or out of reach"
@@ -112,7 +112,7 @@ def _examine_runner(settings: Settings, name: str, runner: RunnerSettings) -> It
     python = sys.executable
     if runner.python is not None:
         python = str(settings.path(runner.python)) if "/" in runner.python else runner.python
-    yield _libraries(name, python, MODEL_LIBRARIES if runner.engine == "transformers" else ())
+    yield _libraries(name, python, MODEL_LIBRARIES.get(runner.engine or "", ()))
 
 
 def _program(name: str, program: str, cwd: Path) -> Finding:

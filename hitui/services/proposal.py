@@ -27,7 +27,7 @@ hold     = "10s"             # both for this long without a break
 # What runs the configs. One of these, or both, without the leading `# `:
 #
 # [runner.model]                                  # ours
-# engine = "transformers"                         # or "openai", which asks a server; "demo" needs no model
+# engine = "transformers"                         # or "vllm", or "openai", which asks a server; "demo" needs no model
 # python = "/path/to/environment/bin/python"      # the model's environment; default: hitui's own
 # model  = "/path/to/the/model"
 #

@@ -14,7 +14,7 @@ from hitui.errors import SettingsError
 from hitui.settings.values import (
     CONFIG_KINDS,
     ENGINES,
-    OF_A_SERVER,
+    OF_ENGINES,
     PLACEHOLDERS,
     RECOVERIES,
     ConfigSettings,
@@ -105,8 +105,17 @@ class _Checks:
             if not variable or "=" in variable:
                 self._refuse(f"{where} env", f"{variable!r} is no name of a variable")
         self._one_of(f"{where} engine", runner.engine, ENGINES)
-        if runner.engine == "transformers" and runner.model is None:
-            self._refuse(where, "engine 'transformers' needs model, the folder of the model")
+        if runner.engine in ("transformers", "vllm") and runner.model is None:
+            self._refuse(where, f"engine {runner.engine!r} needs model, the folder of the model")
+        for key, engines in OF_ENGINES.items():
+            if getattr(runner, key) is not None and runner.engine not in engines:
+                names = " or ".join(map(repr, engines))
+                self._refuse(f"{where} {key}", f"only the engine {names} has this key")
+        part = runner.gpu_memory_utilization
+        if part is not None and not 0 < part <= 1:
+            self._refuse(
+                f"{where} gpu_memory_utilization", f"a part above 0 and at most 1 is expected, not {part:g}"
+            )
         self._check_server(where, runner)
         self._size(f"{where} min_free", runner.min_free)
         for key in ("gpus", "shards", "concurrency", "max_input_tokens", "max_new_tokens"):
@@ -127,9 +136,6 @@ class _Checks:
 
     def _check_server(self, where: str, runner: RunnerSettings) -> None:
         if runner.engine != "openai":
-            for key in OF_A_SERVER:
-                if getattr(runner, key) is not None:
-                    self._refuse(f"{where} {key}", "only the engine 'openai' asks a server")
             return
         if runner.base_url is None:
             self._refuse(where, "engine 'openai' needs base_url, such as \"http://localhost:8000/v1\"")

@@ -12,9 +12,13 @@ import msgspec
 from hitui.domain.notices import USUAL_KINDS
 from hitui.domain.units import parse_duration, parse_size
 
-ENGINES = ("transformers", "openai", "demo")
-OF_A_SERVER = ("base_url", "api_key_env", "concurrency", "timeout", "patience")
-"""Keys of a runner whose engine is `openai`."""
+ENGINES = ("transformers", "vllm", "openai", "demo")
+OF_ENGINES = {
+    **dict.fromkeys(("base_url", "api_key_env", "timeout", "patience"), ("openai",)),
+    "concurrency": ("openai", "vllm"),
+    "gpu_memory_utilization": ("vllm",),
+}
+"""Keys of a runner that some engines have, and which."""
 PLACEHOLDERS = (
     "name", "modality", "format", "ids", "ids_file", "output", "questions", "data", "model", "gpus"
 )  # fmt: skip
@@ -165,11 +169,13 @@ class RunnerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     api_key_env: str | None = None
     """The variable that holds the server's key, never the key; None: it needs none."""
     concurrency: int | None = None
-    """How many prompts the server is asked at once; None: 8."""
+    """How many prompts the server, or vLLM, is asked at once; None: 8, and 32 for `vllm`."""
     timeout: str | None = None
     """How long one answer may take; None: 10 minutes."""
     patience: str | None = None
     """How long a server is asked again that is busy or not there; None: 5 minutes."""
+    gpu_memory_utilization: float | None = None
+    """Which part of a GPU's memory `vllm` sets aside, up to 1; None: as it does by itself."""
     prompts: str | None = None
     """Folder or file of the benchmark's own prompts, read as literals; None: our wording."""
     max_input_tokens: int | None = None

@@ -80,7 +80,7 @@ def own_runner(
     options = {
         "engine": runner.engine,
         "model": values["model"],
-        **server_options(runner),
+        **engine_options(runner),
         "questions": values["questions"],
         "data": values["data"],
         **(single if plan_file is None else {"plan": str(plan_file)}),
@@ -100,14 +100,15 @@ def own_runner(
     return (*argv, "--resume")
 
 
-def server_options(runner: RunnerSettings) -> dict[str, str | None]:
-    """What is said of the server that a runner asks, as options of our own runner."""
+def engine_options(runner: RunnerSettings) -> dict[str, str | None]:
+    """What is said of a runner's engine alone, as options of our own runner."""
     return {
         "base-url": runner.base_url,
         "api-key-env": runner.api_key_env,
         "concurrency": text_or_none(runner.concurrency),
         "timeout": text_or_none(runner.timeout_seconds),
         "patience": text_or_none(runner.patience_seconds),
+        "gpu-memory-utilization": text_or_none(runner.gpu_memory_utilization),
     }
 
 

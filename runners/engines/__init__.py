@@ -8,6 +8,7 @@ from hitui_runners.engines.base import Engine
 
 ENGINES: dict[str, str] = {
     "transformers": "hitui_runners.engines.transformers:TransformersEngine",
+    "vllm": "hitui_runners.engines.vllm:VllmEngine",
     "openai": "hitui_runners.engines.openai:OpenAIEngine",
     "demo": "hitui_runners.engines.demo:DemoEngine",
 }

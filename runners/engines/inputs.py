@@ -83,7 +83,7 @@ class PromptInputs:
         changed to stay within the budget is put into `recovery`. Raises TaskFailed where that cannot be done. With
         the truncation `original` a prompt may be above its budget.
         """
-        size = self._image_size(image, prompt.pixel_share, recovery)
+        size = self.image_size(image, prompt.pixel_share, recovery)
         limit = min(self._max_input_tokens, prompt.max_input_tokens or self._max_input_tokens)
         words = _Words(*(self._harmless(part) for part in (prompt.before, prompt.table, prompt.after)))
         table = None
@@ -261,7 +261,7 @@ class PromptInputs:
         mark = getattr(self._processor, "image_token_id", None)
         return 0 if mark is None else int((inputs["input_ids"] == mark).sum())
 
-    def _image_size(self, image: Any, share: float, recovery: dict[str, object]) -> dict[str, int] | None:
+    def image_size(self, image: Any, share: float, recovery: dict[str, object]) -> dict[str, int] | None:
         """The image processor's limits, in pixels, where they are not the model's own."""
         if image is None or (self._max_pixels is None and share == 1):
             return None

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,25 @@ def openai(request: pytest.FixtureRequest) -> Iterator[Sequence[object]]:
         yield ["--base-url", server.url, "--concurrency", "3"]
 
 
-STAGES: dict[str, Stage] = {"demo": demo, "transformers": transformers, "openai": openai}
+@contextmanager
+def vllm(request: pytest.FixtureRequest) -> Iterator[Sequence[object]]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
+        yield [
+            *("--model", request.getfixturevalue("middle_model"), "--concurrency", "3"),
+            *("--max-input-tokens", "20000"),
+        ]
+
+
+STAGES: dict[str, Stage] = {"demo": demo, "transformers": transformers, "vllm": vllm, "openai": openai}
+MARKS: dict[str, tuple[pytest.MarkDecorator, ...]] = {
+    "transformers": (pytest.mark.model,),
+    "vllm": (
+        pytest.mark.model,
+        pytest.mark.skipif(find_spec("vllm") is None, reason="vllm is not installed here"),
+    ),
+}
+PARAMETERS = [pytest.param(name, marks=MARKS.get(name, ())) for name in ENGINES]
 
 
 def parsed(name: str, options: Sequence[object]) -> argparse.Namespace:
@@ -49,12 +68,7 @@ def parsed(name: str, options: Sequence[object]) -> argparse.Namespace:
     return parse_arguments([*words, "--max-new-tokens", "8", *map(str, options)])
 
 
-@pytest.fixture(
-    scope="module",
-    params=[
-        pytest.param(name, marks=pytest.mark.model) if name == "transformers" else name for name in ENGINES
-    ],
-)
+@pytest.fixture(scope="module", params=PARAMETERS)
 def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
     """Each engine, loaded once."""
     with pytest.MonkeyPatch.context() as patch:
@@ -149,10 +163,7 @@ def test_as_many_as_it_takes_can_be_asked_at_once(engine: Engine, text: Prompt) 
     assert together == alone
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=pytest.mark.model) if name == "transformers" else name for name in ENGINES],
-)
+@pytest.mark.parametrize("name", PARAMETERS)
 def test_it_is_named_as_in_the_registry_and_can_be_closed_at_any_time(
     request: pytest.FixtureRequest, name: str
 ) -> None:

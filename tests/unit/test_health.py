@@ -163,16 +163,16 @@ def test_what_a_runner_lacks_is_named(
 ) -> None:
     (tmp_path / "empty").mkdir()
     # Whether this environment has them is not what is asked here.
-    monkeypatch.setattr(health_workspace, "MODEL_LIBRARIES", ())
+    monkeypatch.setattr(health_workspace, "MODEL_LIBRARIES", {})
     assert words in only(runner_findings(tmp_path, runner), Level.FAIL).what
 
 
 def test_libraries_that_a_runners_python_lacks_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(health_workspace, "MODEL_LIBRARIES", ("json", "surely_no_such_module"))
+    monkeypatch.setattr(health_workspace, "MODEL_LIBRARIES", {"vllm": ("json", "surely_no_such_module")})
     (tmp_path / "config.json").write_text("{}")
-    found = only(runner_findings(tmp_path, RunnerSettings(engine="transformers", model=".")), Level.FAIL)
+    found = only(runner_findings(tmp_path, RunnerSettings(engine="vllm", model=".")), Level.FAIL)
     assert found.what == f"{sys.executable} lacks surely_no_such_module"
     assert found.mend.endswith("-m pip install surely_no_such_module")
 

@@ -171,7 +171,16 @@ def test_the_outline_of_the_interfaces_is_accepted(tmp_path: Path) -> None:
         ),
         (
             "[runner.a]\nengine = 'demo'\ntimeout = '5s'\n",
-            "[runner.a] timeout: only the engine 'openai' asks a server",
+            "[runner.a] timeout: only the engine 'openai' has this key",
+        ),
+        ("[runner.a]\nengine = 'vllm'\n", "[runner.a]: engine 'vllm' needs model, the folder of the model"),
+        (
+            "[runner.a]\nengine = 'demo'\nconcurrency = 4\n",
+            "[runner.a] concurrency: only the engine 'openai' or 'vllm' has this key",
+        ),
+        (
+            "[runner.a]\nengine = 'vllm'\nmodel = 'm'\ngpu_memory_utilization = 1.5\n",
+            "[runner.a] gpu_memory_utilization: a part above 0 and at most 1 is expected, not 1.5",
         ),
         ("[runner.a]\n", "either engine (ours) or command"),
         ("[runner.a]\ncommand = []\n", "command is empty"),

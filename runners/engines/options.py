@@ -1,0 +1,30 @@
+"""What the options of engines and programs have in common: numbers that can be meant, and the folder of a model."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from hitui_runners.errors import RunnerError
+from hitui_runners.look import is_dir, is_file
+
+
+def at_least_one(text: str) -> int:
+    """For argparse: a whole number from 1 on."""
+    if not (text.isascii() and text.isdecimal() and len(text) < 19 and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"a number from 1 on is expected, not {text!r}")
+    return int(text)
+
+
+def model_folder(arguments: argparse.Namespace) -> Path:
+    """The folder that `--model` names. Raises RunnerError where it is none."""
+    if arguments.model is None:
+        raise RunnerError(f"--engine {arguments.engine} needs --model, the folder of the model")
+    folder = Path(arguments.model)
+    if not is_dir(folder):
+        raise RunnerError(
+            f"{folder}: there is no such model folder; give the one that holds config.json by --model"
+        )
+    if not is_file(folder / "config.json"):
+        raise RunnerError(f"{folder}: is no model folder, it has no config.json; see --model")
+    return folder
