@@ -159,7 +159,7 @@ class Evaluation:
             f"Query ID: {result['id']} | {result['QuestionType']} | {result['SubQType']}{changed}\n"
             f"  answer:    {result['Prediction']}\n"
             f"  reference: {result['Reference']}\n"
-            f"  {result['Metrics']} {seconds:.2f} s"
+            f"  {result['Metrics'] or 'unscored, for `hitui score` runs charts:'} {seconds:.2f} s"
         )
         bar.show(self.done)
         self._events.task(

@@ -40,8 +40,8 @@ NO_CHART = {"ECR": False, "Pass": "None"}
 def metrics_for(question: Question, prediction: str, *, failed: bool) -> dict[str, Any]:
     """The `Metrics` of one result.
 
-    Charts are scored by running the model's program, which this version never does: theirs are empty, but
-    for the failed ones, which have no program to run.
+    Charts are scored afterwards, by running the model's program (`score`): theirs are empty until then, but for
+    the failed ones, which have no program to run.
     """
     if question.question_type == VISUALIZATION:
         return dict(NO_CHART) if failed else {}

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from hitui_runners.realhitbench.charts.sandbox import Program, Sandbox
+from hitui_runners.realhitbench.charts.walls import BUBBLEWRAP, NAMESPACES, NONE
 
 from tests.runners.charts import MIB, full_sandbox, run, running, sandbox, stub_python, workbook
 from tests.runners.conftest import RUNNERS
@@ -281,7 +282,10 @@ def test_nothing_outlives_the_program(sandbox: Sandbox, workbook: Path) -> None:
     assert running(word) == []
 
 
-def test_a_program_ends_with_who_started_it(sandbox: Sandbox, workbook: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [BUBBLEWRAP, NAMESPACES, NONE])
+def test_a_program_ends_with_who_started_it(
+    kind: str, stub_python: str, workbook: Path, tmp_path: Path
+) -> None:
     word = f"1000.{uuid.uuid4().int}"
     starter = subprocess.Popen(
         [
@@ -289,13 +293,15 @@ def test_a_program_ends_with_who_started_it(sandbox: Sandbox, workbook: Path, tm
             "-c",
             "import sys; from pathlib import Path\n"
             "from hitui_runners.realhitbench.charts.sandbox import Limits, Program, Sandbox\n"
-            "program = Program(sys.argv[2], Path(sys.argv[3]))\n"
-            "Sandbox(sys.executable, sys.argv[1], Limits(seconds=1000)).run(program, 'line')\n",
-            sandbox.kind,
+            "program = Program(sys.argv[3], Path(sys.argv[4]))\n"
+            "Sandbox(sys.argv[1], sys.argv[2], Limits(seconds=1000)).run(program, 'line')\n",
+            stub_python,
+            kind,
             f"import os\nos.execv('/usr/bin/sleep', ['sleep', '{word}'])",
             str(workbook),
         ],
-        env={**os.environ, "TMPDIR": str(tmp_path)},
+        # Without walls the program, which is another user, has its temporary folder there.
+        env={**os.environ, **({} if kind == NONE else {"TMPDIR": str(tmp_path)})},
     )
     try:
         eventually(lambda: running(word))

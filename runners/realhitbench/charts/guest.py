@@ -67,6 +67,7 @@ _NEW_NAMESPACES = 0x7E020080
 _SHARED_ANONYMOUS = 0x21
 _ALLOW, _KILL = 0x7FFF0000, 0x80000000
 _EPERM, _ENOSYS = 0x00050001, 0x00050026
+_PR_SET_PDEATHSIG, _SIGKILL = 1, 9
 _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP = 4, 38, 22
 
 
@@ -125,6 +126,8 @@ def confine(limits: dict[str, int], user: int | None) -> None:
         struct.pack("@HP", (len(filters) - 1) // 8, ctypes.addressof(filters))
     )
     for call in (
+        # Without walls nothing else ends it with who started it. Becoming another user would undo this.
+        (_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0),
         (_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0),
         (_PR_SET_SECCOMP, 2, ctypes.c_void_p(ctypes.addressof(program)), 0, 0),
         (_PR_SET_DUMPABLE, 0, 0, 0, 0),
