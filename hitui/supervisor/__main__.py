@@ -26,7 +26,6 @@ def main() -> None:
             os._exit(0)
         os.setsid()
     os.chdir("/")
-    os.umask(0o077)
     from hitui.supervisor.running import run
 
     sys.exit(run(folder))

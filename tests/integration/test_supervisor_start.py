@@ -153,3 +153,16 @@ def test_a_runtime_folder_that_someone_laid_there_is_refused(
     here.paths.state.symlink_to(tmp_path / "elsewhere", target_is_directory=True)
     with pytest.raises(SupervisorError, match="is not a folder of yours; set XDG_STATE_HOME"):
         here.service.ensure_supervisor()
+
+
+def test_what_runs_write_is_open_to_whom_the_user_opens_files_and_state_to_nobody(here: Control) -> None:
+    before = os.umask(0o002)
+    try:
+        job = here.submit("answer")
+    finally:
+        os.umask(before)
+    here.ended(job)
+    output = here.output("answer")
+    modes = {path.name: path.stat().st_mode & 0o777 for path in [output, *output.iterdir()]}
+    assert modes == {"answer": 0o775, "results.jsonl": 0o664}
+    assert here.paths.state.stat().st_mode & 0o777 == 0o700
