@@ -30,10 +30,12 @@ class ErrorClass(str, Enum):
 
 _ERROR_PATTERNS: tuple[tuple[ErrorClass, re.Pattern[str]], ...] = (
     (ErrorClass.TEXT_TOO_LARGE, re.compile(r"text too large", re.IGNORECASE)),
-    (ErrorClass.IMAGE_TOO_LARGE, re.compile(r"image too large", re.IGNORECASE)),
+    (ErrorClass.IMAGE_TOO_LARGE, re.compile(r"image too large(?! to open)", re.IGNORECASE)),
     (
         ErrorClass.IMAGE_OVER_LIMIT,
-        re.compile(r"image size \(\d+ pixels\) exceeds limit|DecompressionBomb", re.IGNORECASE),
+        re.compile(
+            r"image too large to open|image size \(\d+ pixels\) exceeds limit|DecompressionBomb", re.IGNORECASE
+        ),
     ),
     (ErrorClass.NO_FINAL_ANSWER, re.compile(r"final answer", re.IGNORECASE)),
     (

@@ -9,11 +9,17 @@ from typing import Any
 
 from hitui_runners.engines.base import TaskFailed, image_too_large
 
+MAX_IMAGE_PIXELS = 178_956_970
+"""The most that Pillow opens by itself, before it takes an image for an attack."""
+_PNG = b"\x89PNG\r\n\x1a\n"
+
 
 class Pictures:
     """Opens picture files; remembers the last one, by what is in the file."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_pixels: int = MAX_IMAGE_PIXELS) -> None:
+        """`max_pixels`: a picture of more is not opened."""
+        self._max_pixels = max_pixels
         self._content = b""
         self._image: Any = None
 
@@ -25,7 +31,7 @@ class Pictures:
         content = path.read_bytes()
         if self._image is None or content != self._content:
             self.drop()
-            self._image = _decoded(content, path.name)
+            self._image = decoded(content, path.name, self._max_pixels)
             self._content = content
         return self._image
 
@@ -66,18 +72,37 @@ class RememberingImageProcessor:
         self._prepared: Any = None
 
 
-def _decoded(content: bytes, name: str) -> Any:
+def decoded(content: bytes, name: str, max_pixels: int = MAX_IMAGE_PIXELS) -> Any:
+    """The picture of a file in RGB. Raises TaskFailed where it has more pixels, or cannot be decoded."""
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(io.BytesIO(content)) as image:
+        with _opened(content) as image:
+            if image.width * image.height > max_pixels:
+                raise too_large_to_open(image.size, max_pixels)
             try:
                 return image.convert("RGB")
             except MemoryError as error:
                 raise image_too_large(image.size) from error
     except Image.DecompressionBombError as error:
-        raise TaskFailed(str(error)) from error
+        raise TaskFailed(f"Image too large to open: {' '.join(str(error).split())}") from error
     except UnidentifiedImageError as error:
         raise TaskFailed(f"Image cannot be read: {name} is no image") from error
     except (OSError, SyntaxError, ValueError) as error:
         raise TaskFailed(f"Image cannot be read: {name}: {' '.join(str(error).split())[:300]}") from error
+
+
+def too_large_to_open(size: tuple[int, int], max_pixels: int) -> TaskFailed:
+    """Of a picture of `size` (width, height) pixels. No out-of-memory: with fewer pixels it would be as large a file."""
+    return TaskFailed(
+        f"Image too large to open: {size[0]}x{size[1]} pixels, more than the {max_pixels} allowed by --max-image-pixels"
+    )
+
+
+def _opened(content: bytes) -> Any:
+    """The picture, its head read only."""
+    from PIL import Image, PngImagePlugin
+
+    file = io.BytesIO(content)
+    # `Image.open` has a limit of its own, which is one for the whole process.
+    return PngImagePlugin.PngImageFile(file) if content.startswith(_PNG) else Image.open(file)

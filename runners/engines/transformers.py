@@ -21,10 +21,11 @@ from hitui_runners.engines.base import (
     image_too_large,
     text_too_large,
 )
-from hitui_runners.engines.inputs import PromptInputs, length
+from hitui_runners.engines.input_options import add_input_arguments
+from hitui_runners.engines.inputs import TRUNCATIONS, PromptInputs, length
 from hitui_runners.engines.memory import free_memory, out_of_memory
 from hitui_runners.engines.model_folder import hub_commit, model_digest
-from hitui_runners.engines.pictures import Pictures
+from hitui_runners.engines.pictures import MAX_IMAGE_PIXELS, Pictures
 from hitui_runners.engines.prefix_cache import PrefixCache
 from hitui_runners.engines.processors import hide_broken_torchvision, load_processor
 from hitui_runners.errors import EngineLost, RunnerError
@@ -40,7 +41,7 @@ class TransformersEngine(Engine):
 
     name = "transformers"
     libraries = ("torch", "transformers", "tokenizers", "accelerate", "torchvision", "pillow")
-    speed_options = ("no_shared_prefixes",)
+    speed_options = ("no_shared_prefixes", "max_image_pixels")
 
     def __init__(
         self,
@@ -49,27 +50,25 @@ class TransformersEngine(Engine):
         max_new_tokens: int,
         max_pixels: int | None,
         *,
+        max_image_pixels: int = MAX_IMAGE_PIXELS,
+        truncation: str = TRUNCATIONS[0],
         share_prefixes: bool = True,
     ) -> None:
         self._folder = folder
         self._max_input_tokens = max_input_tokens
         self._max_new_tokens = max_new_tokens
         self._max_pixels = max_pixels
+        self._truncation = truncation
         self._share_prefixes = share_prefixes
         self._model: Any = None
         self._processor: Any = None
         self._prefixes: Any = None
-        self._pictures = Pictures()
+        self._pictures = Pictures(max_image_pixels)
         self._inputs: Any = None
 
     @classmethod
     def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument(
-            "--max-pixels",
-            type=int,
-            metavar="N",
-            help="scale images down to this many pixels (default: the model's)",
-        )
+        add_input_arguments(parser)
         parser.add_argument(
             "--no-shared-prefixes",
             action="store_true",
@@ -87,13 +86,13 @@ class TransformersEngine(Engine):
             )
         if not is_file(folder / "config.json"):
             raise RunnerError(f"{folder}: is no model folder, it has no config.json; see --model")
-        if arguments.max_pixels is not None and arguments.max_pixels < 1:
-            raise RunnerError(f"--max-pixels: a number from 1 on is expected, not {arguments.max_pixels}")
         return cls(
             folder,
             arguments.max_input_tokens,
             arguments.max_new_tokens,
             arguments.max_pixels,
+            max_image_pixels=arguments.max_image_pixels,
+            truncation=arguments.truncation,
             share_prefixes=not arguments.no_shared_prefixes,
         )
 
@@ -115,7 +114,9 @@ class TransformersEngine(Engine):
         say(f"Loading {self._folder} on {_devices(torch)}")
         try:
             self._processor = load_processor(self._folder)
-            self._inputs = PromptInputs(self._processor, self._max_input_tokens, self._max_pixels)
+            self._inputs = PromptInputs(
+                self._processor, self._max_input_tokens, self._max_pixels, truncation=self._truncation
+            )
             self._model = AutoModelForImageTextToText.from_pretrained(
                 self._folder,
                 dtype=torch.bfloat16 if on_gpu else torch.float32,

@@ -15,6 +15,7 @@ from hitui_runners.realhitbench.store import SYNC_SECONDS
 OF_ONE_CONFIG = ("modality", "format", "output", "ids", "ids_file", "earlier")
 """Options that a plan says for each of its configs."""
 RECOVERIES = ("rerun", "at-once", "off")
+PROMPT_ORDERS = ("benchmark", "table-first")
 
 
 def parse_arguments(words: Sequence[str]) -> argparse.Namespace:
@@ -77,6 +78,12 @@ def evaluation_parser(engine: type[Engine] | None) -> argparse.ArgumentParser:
         "--prompts", type=Path, metavar="PATH", help="the benchmark's own prompt file, or the folder of them"
     )
     parser.add_argument(
+        "--prompt-order",
+        choices=PROMPT_ORDERS,
+        help="of --prompts: as they are (benchmark, the default), or table-first, so that questions over a table begin "
+        "alike, which changes the prompt; our own wording always has the table first",
+    )
+    parser.add_argument(
         "--max-input-tokens",
         type=_at_least_one,
         default=100_000,
@@ -121,6 +128,10 @@ def evaluation_parser(engine: type[Engine] | None) -> argparse.ArgumentParser:
 
 def _check_config(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
     """One config by its options, or a plan."""
+    if arguments.prompts is not None:
+        arguments.prompt_order = arguments.prompt_order or PROMPT_ORDERS[0]
+    elif arguments.prompt_order is not None:
+        parser.error("--prompt-order is of the benchmark's own prompts; give them by --prompts")
     if arguments.plan is not None:
         given = [name for name in OF_ONE_CONFIG if getattr(arguments, name) not in (None, [])]
         if given:

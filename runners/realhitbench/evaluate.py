@@ -77,7 +77,10 @@ def prepare(
 ) -> tuple[Evaluation, RunRecord]:
     """One config, ready to run: its folder locked, its tasks chosen, its settings compared. Raises RunnerError."""
     inputs = InputFiles(arguments.data, config.modality, config.table_format)
-    prompts = BenchmarkPrompts(arguments.prompts, config.modality) if arguments.prompts else OwnPrompts()
+    prompts: OwnPrompts | BenchmarkPrompts = OwnPrompts()
+    if arguments.prompts:
+        table_first = arguments.prompt_order == "table-first"
+        prompts = BenchmarkPrompts(arguments.prompts, config.modality, table_first=table_first)
     store = ResultStore(config.output, warn, config.earlier, arguments.sync_seconds)
     record = RunRecord(
         store,

@@ -90,13 +90,18 @@ class OwnPrompts:
 class BenchmarkPrompts:
     """The benchmark's own prompts, from a file of theirs."""
 
-    def __init__(self, path: Path, modality: str) -> None:
-        """Reads `path`, or the modality's file in the folder `path`. Raises RunnerError."""
+    def __init__(self, path: Path, modality: str, *, table_first: bool = False) -> None:
+        """Reads `path`, or the modality's file in the folder `path`. Raises RunnerError.
+
+        `table_first`: the task's words stand behind the table, so that all questions over a table begin alike.
+        """
         self._path = path / FILE_OF_MODALITY[modality] if is_dir(path) else path
         self._strings, self._prompts = literals(self._path, "Answer_Prompt")
-        self._user = self._strings.get("User_Prompt")
-        if self._user is None or "{Question}" not in self._user:
+        self._user = self._strings.get("User_Prompt", "")
+        if "{Question}" not in self._user:
             raise RunnerError(f"{self._path}: no string User_Prompt with the field {{Question}}")
+        # Where the prompt has no table, the picture is first anyway.
+        self._table_first = table_first and "{Table}" in self._user and modality != "image"
 
     def wording(self, question: Question, modality: str, table_format: str | None) -> Wording:
         kind = _kind(question)
@@ -104,7 +109,11 @@ class BenchmarkPrompts:
         if task is None:
             raise RunnerError(f"{self._path}: Answer_Prompt has nothing for {kind!r} (task {question.id})")
         fields = {"Question": question.text, "Answer_format": _answer_format(question)}
-        before, _, after = f"{task}\n{self._user}".partition("{Table}")
+        if self._table_first:
+            before, _, after = self._user.partition("{Table}")
+            after = f"\n{task}\n{after}"
+        else:
+            before, _, after = f"{task}\n{self._user}".partition("{Table}")
         return Wording(fill(before, fields), fill(after, fields))
 
 

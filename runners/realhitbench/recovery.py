@@ -25,7 +25,7 @@ TEXT_BUDGET = 100_000
 EXHAUSTED = "; recovery ladder exhausted"
 """At the end of an error of which no rung is left to try on one GPU."""
 
-_IMAGE = re.compile(r"image too large", re.IGNORECASE)
+_IMAGE = re.compile(r"image too large(?! to open)", re.IGNORECASE)
 _TEXT = re.compile(r"text too large", re.IGNORECASE)
 _TOKENS = re.compile(r"too large \((\d{1,12}) tokens\)", re.IGNORECASE)
 

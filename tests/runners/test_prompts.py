@@ -80,6 +80,20 @@ def test_the_benchmarks_own_prompts_are_read_and_not_run(tmp_path: Path) -> None
     assert explore.after.endswith("[Final Answer]: CorrelationRelation, CorrelationCoefficient")
 
 
+def test_the_table_may_come_first(tmp_path: Path) -> None:
+    file = tmp_path / "prompts.py"
+    file.write_text(FILE)
+    prompts = BenchmarkPrompts(file, "text", table_first=True)
+
+    for kind, task in (("Fact Checking", "Be exact {here}."), ("Visualization", "Draw.")):
+        wording = prompts.wording(question(kind), "text", "html")
+        assert wording.before == "# Table\n"
+        assert wording.after.startswith(f"\n{task}\n\n# Question\nHow many {{boats}}?\nAs: [Final Answer]: ")
+    # The picture is first in either order.
+    pictured = [BenchmarkPrompts(file, "image", table_first=first) for first in (False, True)]
+    assert len({prompts.wording(question("Fact Checking"), "image", None) for prompts in pictured}) == 1
+
+
 def test_the_file_of_the_modality_is_taken(tmp_path: Path) -> None:
     for name, task in (("llm", "text"), ("mlm", "image"), ("mix", "mix")):
         (tmp_path / f"answer_prompt_{name}.py").write_text(

@@ -18,6 +18,7 @@ TEXTS = st.one_of(
         "[ERROR] OOM: image too large, and so is the text: Text too large",
         "[ERROR] Failed to get proper final answer format",
         "[ERROR] Image size (400000000 pixels) exceeds limit of 178956970 pixels",
+        "[ERROR] Image too large to open: 40000x10000 pixels, more than the 178956970 allowed",
         "[ERROR] Input file not found: html/x.html",
         "[ERROR]",
         "[ERRORS] text too large (12 tokens)",

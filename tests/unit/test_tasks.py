@@ -32,6 +32,10 @@ from hitui.domain.tasks import (
         ("[ERROR] [Errno 2] Datei oder Verzeichnis nicht gefunden: 'x.png'", ErrorClass.INPUT_NOT_FOUND),
         ("[ERROR] FileNotFoundError: x.html", ErrorClass.INPUT_NOT_FOUND),
         ("[ERROR] DecompressionBombError", ErrorClass.IMAGE_OVER_LIMIT),
+        (
+            "[ERROR] Image too large to open: 40000x20000 pixels, more than the 9 allowed",
+            ErrorClass.IMAGE_OVER_LIMIT,
+        ),
         ("[ERROR] [Errno 28] No space left on device", ErrorClass.OTHER),
         ("[ERROR_TIMEOUT] nothing known", ErrorClass.OTHER),
         ("[ERROR", ErrorClass.OTHER),
