@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.runners.charts import PLOT, chart_result, running, stub_python
+from tests.tools.eventually import eventually
 from tests.tools.results import answer, failure, write_results, write_trainer_checkpoint, write_workspace
 from tests.tools.sandbox import Sandbox
+
+__all__ = ["stub_python"]
 
 PLAIN = str(Path(sys.base_prefix) / "bin" / "python3")
 
@@ -179,3 +187,59 @@ def test_what_there_is_not_is_one_line(sandbox: Sandbox, workspace: Path) -> Non
     assert run.returncode == 1
     assert "holds no results" in run.stderr
     assert sandbox.hitui("score").returncode == 2
+
+
+class TestCharts:
+    DRAW = f"{PLOT}plt.plot([41, 63, 7])\nplt.show()"
+
+    @pytest.fixture(autouse=True)
+    def prepare(self, sandbox: Sandbox, workspace: Path, tmp_path: Path, stub_python: str) -> None:
+        (workspace / "data" / "tables" / "table1.xlsx").write_bytes(b"PK")
+        sandbox.settings(f'[charts]\npython = "{stub_python}"')
+        sandbox.env["XDG_CACHE_HOME"] = str(tmp_path / "cache")
+
+    def store(self, workspace: Path, *programs: str) -> Path:
+        """Charts of which no scores are stored, as a run leaves them; table1 has a workbook."""
+        results = [
+            chart_result(task, program, None, None, FileName="table1", Metrics={})
+            for task, program in enumerate(programs, start=1)
+        ]
+        return write_results(workspace / "result" / "g" / "image" / "results.json", results)
+
+    def test_they_run_on_their_own_python_with_the_datasets_workbooks(
+        self, sandbox: Sandbox, workspace: Path, tmp_path: Path
+    ) -> None:
+        self.store(workspace, self.DRAW)
+        (report,) = sandbox.json("score", "image", "--no-charts")
+        assert report["counts"]["Overall"]["charts_unscored"] == 1
+        assert report["aggregate_metrics"]["overall"] == {}
+        (report,) = sandbox.json("score", "image", "--chart-jobs", "2")
+        assert report["aggregate_metrics"]["overall"] == {"Pass": 100.0, "ECR": 100.0}
+        assert report["chart_libraries"]["matplotlib"] == "3.9.4"
+        assert len((tmp_path / "cache" / "hitui" / "charts.jsonl").read_text().splitlines()) == 1
+        sandbox.settings('[charts]\npython = "nowhere/python"')
+        run = sandbox.hitui("score", "image", "--charts")
+        assert run.returncode == 1
+        nowhere = workspace / "nowhere" / "python"
+        assert run.stderr.startswith(
+            f"error: charts are not run: no Python for charts: {nowhere}: No such file or directory; install"
+        )
+        assert sandbox.hitui("score", "image", "--chart-jobs", "0").returncode == 2
+
+    def test_a_signal_to_the_command_ends_them(self, sandbox: Sandbox, workspace: Path) -> None:
+        word = f"1000.{uuid.uuid4().int}"
+        self.store(workspace, f"{PLOT}import os\nos.execv('/usr/bin/sleep', ['sleep', '{word}'])\nplt.show()")
+        command = [sys.executable, "-m", "hitui", "-w", str(workspace), "score", "image"]
+        for number, end in ((signal.SIGINT, os.killpg), (signal.SIGTERM, os.kill)):
+            process = subprocess.Popen(
+                command, env=sandbox.env, stderr=subprocess.PIPE, text=True, start_new_session=True
+            )
+            try:
+                eventually(lambda: running(word))
+                end(process.pid, number)
+                _, said = process.communicate(timeout=60)
+            finally:
+                process.kill()
+            assert (process.returncode, said) == (128 + number, "")
+            eventually(lambda: not running(word))
+        assert list((workspace / "result").rglob("scores*")) == []

@@ -115,7 +115,7 @@ def test_of_several_pythons_the_first_with_the_libraries_is_used(stub_python: st
         find_chart_python(others[:3])
     assert str(caught.value) == (
         f"no Python for charts: {others[0]}: No such file or directory; {program}: is no Python; "
-        "/bin/false: ends with 1; install numpy, pandas, matplotlib, openpyxl there, or name another"
+        "/bin/false: ends with 1; install numpy, pandas, matplotlib, openpyxl there, or name another ([charts] python)"
     )
 
 

@@ -186,7 +186,7 @@ def test_why_charts_are_not_run_is_one_line(scores: Scores, words: list[str], wh
         scores.words = scores.words[:2]
         why = (
             "no Python for charts: /bin/false: ends with 1; install numpy, pandas, matplotlib, openpyxl there, or "
-            "name another"
+            "name another ([charts] python)"
         )
     done = scores.run(*words)
     assert (done.returncode, done.stderr) == (0, "")

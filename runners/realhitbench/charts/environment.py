@@ -67,7 +67,7 @@ def find_chart_python(candidates: Sequence[str]) -> ChartPython:
             return ChartPython(path, versions)
         reasons.append(f"{python} lacks {', '.join(absent)}")
     raise NoSandbox(
-        f"no Python for charts: {'; '.join(reasons)}; install {', '.join(LIBRARIES)} there, or name another"
+        f"no Python for charts: {'; '.join(reasons)}; install {', '.join(LIBRARIES)} there, or name another ([charts] python)"
     )
 
 
