@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hitui_runners.errors import RunnerError
 from hitui_runners.realhitbench import results
+from hitui_runners.realhitbench import store as store_module
 from hitui_runners.realhitbench.store import ResultStore
+
+from tests.runners.conftest import PLAIN_PYTHON, RUNNERS
+
+KILLED_STORE = Path(__file__).resolve().parents[1] / "tools" / "killed_store.py"
 
 
 class Warnings(list[str]):
@@ -267,3 +273,108 @@ def test_an_id_as_text_is_the_same_task_as_its_number(tmp_path: Path, warnings: 
     store.close()
 
     assert [task for task in (1, "1", 2, "2", 3, "03") if store.is_answered(task)] == [1, "1", 2, "2", "03"]
+
+
+class Clock:
+    """A time that goes on as the test says."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(store_module, "time", made)
+    return made
+
+
+@pytest.mark.parametrize(("seconds", "synced"), [(1.0, [1, 1, 1, 2, 2, 3]), (0.0, [1, 2, 3, 4, 5, 5])])
+def test_results_are_put_on_the_disk_once_in_a_set_time_and_at_the_end(
+    tmp_path: Path,
+    warnings: Warnings,
+    monkeypatch: pytest.MonkeyPatch,
+    clock: Clock,
+    seconds: float,
+    synced: list[int],
+) -> None:
+    calls: list[int] = []
+    monkeypatch.setattr(os, "fdatasync", calls.append)
+    store = ResultStore(tmp_path, warnings, sync_seconds=seconds)
+    seen = []
+    for number in range(5):
+        store.append(result(number))
+        # On the way to the disk all the same: whoever looks, or goes on after a kill, finds it.
+        assert (tmp_path / "results.jsonl").read_bytes().count(b"\n") == number + 1
+        seen.append(len(calls))
+        clock.now += 0.4
+    store.close()
+    assert [*seen, len(calls)] == synced
+
+
+def test_a_disk_that_fails_at_the_end_is_said(
+    tmp_path: Path, warnings: Warnings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = ResultStore(tmp_path, warnings, sync_seconds=3600)
+    store.append(result(1))
+    store.append(result(2))
+
+    def fails(handle: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fdatasync", fails)
+    store.close()
+    assert warnings == [
+        f"{tmp_path}/results.jsonl: the last results may not be on the disk: Input/output error; run again with "
+        "--resume once that is mended"
+    ]
+    monkeypatch.undo()
+    ResultStore(tmp_path, warnings).close()
+
+
+def test_a_snapshot_is_due_after_a_minute_or_fifty_times_as_long_as_the_last_one_took(
+    tmp_path: Path, warnings: Warnings, monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    store = ResultStore(tmp_path, warnings)
+    clock.now += 100
+    assert not store.snapshot_is_due
+    store.append(result(1))
+    assert store.snapshot_is_due
+    store.save_snapshot()
+    store.append(result(2))
+    clock.now += 59
+    assert not store.snapshot_is_due
+    clock.now += 1
+    assert store.snapshot_is_due
+
+    replace_file = store_module.replace_file
+
+    def slow(path: Path, partial: Path, content: bytes) -> None:
+        clock.now += 4
+        replace_file(path, partial, content)
+
+    monkeypatch.setattr(store_module, "replace_file", slow)
+    store.save_snapshot()
+    store.append(result(3))
+    clock.now += 199
+    assert not store.snapshot_is_due
+    clock.now += 1
+    assert store.snapshot_is_due
+    store.close()
+
+
+def test_killed_at_every_line_it_loses_no_more_than_the_task_at_hand(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [*PLAIN_PYTHON, str(KILLED_STORE), str(RUNNERS), str(tmp_path / "results")],
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert ended.returncode == 0, ended.stderr
+    told = json.loads(ended.stdout)
+    assert told["wrong"] == []
+    assert told["lines"] > 300
+    assert told["writes"] == 2
