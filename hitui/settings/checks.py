@@ -16,7 +16,9 @@ from hitui.settings.values import (
     ENGINES,
     OF_ENGINES,
     PLACEHOLDERS,
+    PROMPT_ORDERS,
     RECOVERIES,
+    TRUNCATIONS,
     ConfigSettings,
     JudgeSettings,
     MatrixSettings,
@@ -24,6 +26,11 @@ from hitui.settings.values import (
     Settings,
     SettingsFile,
 )
+
+FROM_ONE_ON = (
+    "gpus", "shards", "concurrency", "max_input_tokens", "max_new_tokens", "max_pixels", "max_image_pixels"
+)  # fmt: skip
+"""Keys of a runner that are counts of something."""
 
 
 def check(file: Path, settings: Settings, parsed: SettingsFile) -> None:
@@ -118,8 +125,15 @@ class _Checks:
             )
         self._check_server(where, runner)
         self._size(f"{where} min_free", runner.min_free)
-        for key in ("gpus", "shards", "concurrency", "max_input_tokens", "max_new_tokens"):
+        for key in FROM_ONE_ON:
             self._from_one_on(f"{where} {key}", getattr(runner, key))
+        self._one_of(f"{where} truncation", runner.truncation, TRUNCATIONS)
+        self._one_of(f"{where} prompt_order", runner.prompt_order, PROMPT_ORDERS)
+        if runner.prompt_order is not None and runner.prompts is None:
+            self._refuse(
+                f"{where} prompt_order",
+                "only the benchmark's own prompts have an order; give them by prompts",
+            )
         self._check_ladder(where, runner)
         for key in ("recovery", "max_rungs", "recovery_gpus"):
             if runner.command is not None and getattr(runner, key) is not None:

@@ -17,6 +17,11 @@ OF_ENGINES = {
     **dict.fromkeys(("base_url", "api_key_env", "timeout", "patience"), ("openai",)),
     "concurrency": ("openai", "vllm"),
     "gpu_memory_utilization": ("vllm",),
+    "shared_prefixes": ("transformers",),
+    "truncation": ("transformers", "vllm"),
+    "max_image_pixels": ("transformers", "vllm"),
+    "max_pixels": ("transformers", "vllm", "openai"),
+    "prompt_order": ENGINES,
 }
 """Keys of a runner that some engines have, and which."""
 PLACEHOLDERS = (
@@ -24,6 +29,8 @@ PLACEHOLDERS = (
 )  # fmt: skip
 """What a runner's `command` may hold in braces."""
 RECOVERIES = ("rerun", "at-once", "off")
+TRUNCATIONS = ("tokens", "original")
+PROMPT_ORDERS = ("benchmark", "table-first")
 CONFIG_KINDS = ("realhitbench", "hf_trainer", "line_count", "file_set")
 
 
@@ -178,6 +185,16 @@ class RunnerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which part of a GPU's memory `vllm` sets aside, up to 1; None: as it does by itself."""
     prompts: str | None = None
     """Folder or file of the benchmark's own prompts, read as literals; None: our wording."""
+    prompt_order: str | None = None
+    """Of those prompts, one of PROMPT_ORDERS; None: the benchmark's. Our wording always has the table first."""
+    truncation: str | None = None
+    """How a table is cut that is too long, one of TRUNCATIONS; None: to the budget in tokens."""
+    max_pixels: int | None = None
+    """Pictures are scaled down to so many; None: as the model does."""
+    max_image_pixels: int | None = None
+    """No picture of more is opened; None: 178,956,970."""
+    shared_prefixes: bool | None = None
+    """Whether what a prompt shares with the one before is computed only once; None: yes."""
     max_input_tokens: int | None = None
     max_new_tokens: int | None = None
     command: list[str] | None = None

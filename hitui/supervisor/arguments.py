@@ -85,6 +85,7 @@ def own_runner(
         "data": values["data"],
         **(single if plan_file is None else {"plan": str(plan_file)}),
         "prompts": None if runner.prompts is None else str(settings.path(runner.prompts)),
+        "prompt-order": runner.prompt_order,
         "max-input-tokens": text_or_none(runner.max_input_tokens),
         "max-new-tokens": text_or_none(runner.max_new_tokens),
         **ladder_options(settings, config),
@@ -94,6 +95,8 @@ def own_runner(
     for name, value in options.items():
         if value is not None:
             argv += [f"--{name}", value]
+    if runner.shared_prefixes is False:
+        argv.append("--no-shared-prefixes")
     if plan_file is None:
         for folder in elsewhere(config, values["output"]):
             argv += ["--earlier", folder]
@@ -109,6 +112,9 @@ def engine_options(runner: RunnerSettings) -> dict[str, str | None]:
         "timeout": text_or_none(runner.timeout_seconds),
         "patience": text_or_none(runner.patience_seconds),
         "gpu-memory-utilization": text_or_none(runner.gpu_memory_utilization),
+        "truncation": runner.truncation,
+        "max-pixels": text_or_none(runner.max_pixels),
+        "max-image-pixels": text_or_none(runner.max_image_pixels),
     }
 
 

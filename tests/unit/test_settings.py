@@ -14,6 +14,7 @@ from hitui.settings import CONFIG_KINDS, ENGINES, load_settings
 from hitui.supervisor.rules import retry_rules, watch_rules
 
 JUDGE = "[judge]\nbase_url = 'http://localhost:8000/v1'\nmodel = 'gpt-4o'\n"
+OF_A_MODEL = "[runner.a]\nengine = 'transformers'\nmodel = 'm'\n"
 OF_A_SERVER = "[runner.a]\nengine = 'openai'\nbase_url = 'http://localhost:8000/v1'\n"
 
 
@@ -181,6 +182,26 @@ def test_the_outline_of_the_interfaces_is_accepted(tmp_path: Path) -> None:
         (
             "[runner.a]\nengine = 'vllm'\nmodel = 'm'\ngpu_memory_utilization = 1.5\n",
             "[runner.a] gpu_memory_utilization: a part above 0 and at most 1 is expected, not 1.5",
+        ),
+        (
+            OF_A_SERVER + "shared_prefixes = false\n",
+            "[runner.a] shared_prefixes: only the engine 'transformers' has this key",
+        ),
+        (
+            "[runner.a]\ncommand = ['x']\nmax_pixels = 9\n",
+            "[runner.a] max_pixels: only the engine 'transformers' or 'vllm' or 'openai' has this key",
+        ),
+        (
+            OF_A_MODEL + "max_image_pixels = 0\n",
+            "[runner.a] max_image_pixels: a number from 1 on is expected",
+        ),
+        (
+            OF_A_MODEL + "truncation = 'orignal'\n",
+            "[runner.a] truncation: 'orignal' is not known; did you mean 'original'?",
+        ),
+        (
+            OF_A_MODEL + "prompt_order = 'table-first'\n",
+            "[runner.a] prompt_order: only the benchmark's own prompts have an order; give them by prompts",
         ),
         ("[runner.a]\n", "either engine (ours) or command"),
         ("[runner.a]\ncommand = []\n", "command is empty"),
