@@ -15,12 +15,12 @@ TRANSFORMERS_TESTS := tests/runners/test_transformers_*.py
 demo: $(DEMO_VENV)/installed
 	$(DEMO_VENV)/bin/hitui demo
 
-# The oldest transformers runs beside everything else.
-test: check $(OLDEST_VENV)/installed
-	$(MAKE) --no-print-directory --jobs 2 --output-sync=recurse test-newest test-oldest
+# All at once: much of what is tested waits, and the oldest transformers needs an environment first.
+test: $(TEST_VENV)/installed
+	$(MAKE) --no-print-directory --jobs 3 check test-newest test-oldest
 
 test-newest: $(TEST_VENV)/installed
-	$(TEST_VENV)/bin/pytest -n 2 $(PYTEST_ARGS)
+	$(TEST_VENV)/bin/pytest -n 4 --dist loadgroup $(PYTEST_ARGS)
 
 # What is tested says itself which it is: much of this environment is borrowed from one with the newest.
 test-oldest: $(OLDEST_VENV)/installed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import compileall
+import fcntl
 import os
 import signal
 import subprocess
@@ -17,7 +18,7 @@ from tests.tools.nvml_sim.build import build
 from tests.tools.nvml_sim.driver import FILE_VARIABLE, NvmlDriver
 
 ROOT = Path(__file__).resolve().parents[1]
-pytest_plugins = ["tests.tools.skips"]
+pytest_plugins = ["tests.tools.order", "tests.tools.skips"]
 
 # How long an example takes says something of the machine that runs it, and nothing of what is tested.
 settings.register_profile("hitui", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -74,18 +75,33 @@ def nvml_driver(nvml_library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a Qwen3-VL with random weights."""
-    return _model(tmp_path_factory.mktemp("tiny-qwen3vl"), "TINY")
+    """Folder of a Qwen3-VL with random weights. No test writes there."""
+    return _model(tmp_path_factory, "tiny")
 
 
 @pytest.fixture(scope="session")
 def middle_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a larger one, whose answers depend on the question."""
-    return _model(tmp_path_factory.mktemp("middle-qwen3vl"), "MIDDLE")
+    """Folder of a larger one, whose answers depend on the question. No test writes there."""
+    return _model(tmp_path_factory, "middle")
 
 
-def _model(folder: Path, size: str) -> Path:
-    """Made by a process of its own: torch stays out of this one."""
+def _model(folders: pytest.TempPathFactory, size: str) -> Path:
+    """Made once for all workers of a run, whose temporary folders lie in one."""
+    home = folders.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        home = home.parent
+    folder = home / f"{size}-qwen3vl"
+    with (home / f"{size}-qwen3vl.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            beside = home / f"{size}-qwen3vl.new"
+            _make_model(beside, size.upper())
+            beside.rename(folder)
+    return folder
+
+
+def _make_model(folder: Path, size: str) -> None:
+    """In a process of its own: torch stays out of this one."""
     program = (
         "from pathlib import Path; from tests.tools import tiny_model; "
         f"tiny_model.build(Path({str(folder)!r}), size=tiny_model.{size})"
@@ -98,4 +114,3 @@ def _model(folder: Path, size: str) -> Path:
         text=True,
     )
     assert made.returncode == 0, made.stderr
-    return folder
