@@ -31,6 +31,7 @@ from hitui_runners.engines.base import (
 from hitui_runners.engines.demo import PIXELS_PER_TOKEN, png_size
 from hitui_runners.engines.headers import header_rows
 from hitui_runners.engines.json_server import JsonServer, Refused, TooSlow
+from hitui_runners.engines.options import at_least_one
 from hitui_runners.engines.truncation import TokenizedTable, note
 from hitui_runners.errors import EngineLost, RunnerError
 from hitui_runners.output import say
@@ -39,23 +40,27 @@ CHARACTERS_PER_TOKEN = 2.0
 """Of a prompt with a table, until the server has said it; tables are full of digits and marks."""
 MOST_SECONDS = 7 * 24 * 3600.0
 TOO_LONG = re.compile(
-    r"context[ _](?:length|window|size)|max(?:imum)?[ _](?:model|prompt|input)[ _]len|prompt is too long"
-    r"|input is too long|too many tokens|reduce the length|exceed_context|max_tokens must be at least 1, got -",
+    r"context[ _](?:length|window|size)|max(?:imum)?[ _](?:allowed |model[ _]|prompt[ _]|input[ _])+len"
+    r"|prompt is too long|input is too long|too many tokens|reduce the length|exceed_context|encoder cache size"
+    r"|max_tokens must be at least 1, got -",
     re.IGNORECASE,
 )
-"""How servers say that a prompt has more tokens than they take."""
+"""How servers say that a prompt, or its picture, has more tokens than they take."""
 PROMPT_TOKENS = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
         r"\b(\d{1,12}) in (?:the messages|your prompt)",
         r"\b(\d{1,12}) tokens from the input",
-        r"\b(\d{1,12})\W{1,2}(?:inputs|input tokens|prompt tokens)",
-        r"\b(?:input|prompt|request) \((?:length )?(\d{1,12})\b",
+        r"(?<!at least )(?<!upper bound for )\b(\d{1,12})\W{1,2}(?:inputs|input tokens|prompt tokens)",
+        r"\b(?:input|prompt|request)(?: length)? \((?:length )?(\d{1,12})\b",
+        r"\binput length (\d{1,12})\b",
         r"\b(?:resulted in|contains|too long:) (\d{1,12}) tokens",
         r"\brequested (\d{1,12}) tokens",
     )
 )
 """Where they say how many; the first that fits counts."""
+AT_LEAST = re.compile(r"\bat least (\d{1,12}) input tokens")
+"""Where they stopped counting."""
 UNSUPPORTED = re.compile(r"Unsupported (?:parameter|value): '(temperature|max_tokens)'")
 """How OpenAI's newer models refuse what every other server takes."""
 OUT_OF_MEMORY = re.compile(r"out of memory", re.IGNORECASE)
@@ -101,7 +106,7 @@ class OpenAIEngine(Engine):
         )
         parser.add_argument(
             "--concurrency",
-            type=int,
+            type=at_least_one,
             default=8,
             metavar="N",
             help="prompts that are asked at once (default 8)",
@@ -117,19 +122,16 @@ class OpenAIEngine(Engine):
             help="seconds for which a server is asked again that is busy or not there (default 300)",
         )
         parser.add_argument(
-            "--max-pixels", type=int, metavar="N", help="scale images down to this many pixels; needs Pillow"
+            "--max-pixels",
+            type=at_least_one,
+            metavar="N",
+            help="scale images down to this many pixels; needs Pillow",
         )
 
     @classmethod
     def from_arguments(cls, arguments: argparse.Namespace) -> OpenAIEngine:
         if arguments.base_url is None:
             raise RunnerError("--engine openai needs --base-url, such as http://localhost:8000/v1")
-        for option in ("concurrency", "max_pixels"):
-            number = getattr(arguments, option)
-            if number is not None and number < 1:
-                raise RunnerError(
-                    f"--{option.replace('_', '-')}: a number from 1 on is expected, not {number}"
-                )
         for option in ("timeout", "patience"):
             if not 0 < getattr(arguments, option) <= MOST_SECONDS:
                 raise RunnerError(
@@ -277,7 +279,11 @@ class OpenAIEngine(Engine):
             if picture is not None:
                 return image_too_large(picture.size, tokens)
             self._counts.learn(prompt, text, tokens)
-            return text_too_large(tokens or math.ceil(len(text) / self._counts.characters_per_token(prompt)))
+            if tokens is None:
+                least = AT_LEAST.search(error.message)
+                by_estimate = math.ceil(len(text) / self._counts.characters_per_token(prompt))
+                tokens = max(by_estimate, int(least[1]) if least else 0)
+            return text_too_large(tokens)
         status = "" if error.status is None else f"{error.status}: "
         return TaskFailed(f"Server: {status}{error.message}", unexpected=True)
 

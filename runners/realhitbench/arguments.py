@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hitui_runners.engines import ENGINES, engine_class
 from hitui_runners.engines.base import Engine
+from hitui_runners.engines.options import at_least_one
 from hitui_runners.realhitbench.questions import MODALITIES, TABLE_FORMATS
 from hitui_runners.realhitbench.recovery import LAST_RUNG
 from hitui_runners.realhitbench.store import SYNC_SECONDS
@@ -73,7 +74,7 @@ def evaluation_parser(engine: type[Engine] | None) -> argparse.ArgumentParser:
         action="store_true",
         help="resume also where the answers there were made with other settings; they are mixed then",
     )
-    parser.add_argument("--max-queries", type=_at_least_one, metavar="N", help="run at most N tasks")
+    parser.add_argument("--max-queries", type=at_least_one, metavar="N", help="run at most N tasks")
     parser.add_argument(
         "--prompts", type=Path, metavar="PATH", help="the benchmark's own prompt file, or the folder of them"
     )
@@ -85,13 +86,13 @@ def evaluation_parser(engine: type[Engine] | None) -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--max-input-tokens",
-        type=_at_least_one,
+        type=at_least_one,
         default=100_000,
         metavar="N",
         help="cut the middle of a table until the prompt has no more tokens than this (default 100000)",
     )
     parser.add_argument(
-        "--max-new-tokens", type=_at_least_one, default=1024, metavar="N", help="default 1024"
+        "--max-new-tokens", type=at_least_one, default=1024, metavar="N", help="default 1024"
     )
     parser.add_argument(
         "--recovery",
@@ -160,9 +161,3 @@ def _seconds(text: str) -> float:
     if not 0 <= seconds <= 3600:
         raise argparse.ArgumentTypeError(f"seconds from 0 to 3600 are expected, not {text!r}")
     return seconds
-
-
-def _at_least_one(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and len(text) < 19 and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"a number from 1 on is expected, not {text!r}")
-    return int(text)
