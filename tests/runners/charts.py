@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import subprocess
@@ -90,8 +91,10 @@ def full_sandbox(request: pytest.FixtureRequest) -> Sandbox:
 
 @pytest.fixture(scope="session")
 def chart_sandbox() -> Sandbox:
-    """The best one, with the limits that users get."""
-    return find_sandbox(sys.executable)
+    """The best one, with the limits that users get; the same program is run once for all tests of a process."""
+    sandbox = find_sandbox(sys.executable)
+    sandbox.run = functools.cache(sandbox.run)  # type: ignore[method-assign]
+    return sandbox
 
 
 @pytest.fixture

@@ -24,6 +24,8 @@ __all__ = ["chart_sandbox", "workbook"]
 
 HEAD = "import pandas as pd\nimport matplotlib.pyplot as plt\n"
 TABLE = HEAD + "table = pd.read_excel('table.xlsx')\n"
+PLAIN = "import matplotlib.pyplot as plt\n"
+"""Of programs that read no table; it spares them pandas."""
 LINE, BAR = "LineChart Generation", "BarChart Generation"
 SCATTER, PIE = "ScatterChart Generation", "PieChart Generation"
 
@@ -50,7 +52,7 @@ def answer(
 def test_the_wanted_chart_passes(
     sub_type: str, drawing: str, reference: str, chart_sandbox: Sandbox, workbook: Path
 ) -> None:
-    text = f"Here it is:\n{TABLE}{drawing}\nplt.show()\nDone."
+    text = f"Here it is:\n{TABLE if 'table' in drawing else PLAIN}{drawing}\nplt.show()\nDone."
     assert chart_metrics(answer(text, reference, sub_type, workbook), chart_sandbox) == {
         "ECR": True,
         "Pass": True,
@@ -70,38 +72,38 @@ def test_the_wanted_chart_passes(
         ("plt.plot([1, 2])", "None", "the reference holds no numbers"),
         ("plt.plot([1, 2])", "[[1, ", "the reference holds no numbers"),
         ("plt.plot([1, 2])", "__import__('os')", "the reference holds no numbers"),
-        ("plt.plot([1, 2])", "[" * 10_000, "the reference holds no numbers"),
+        pytest.param("plt.plot([1, 2])", "[" * 10_000, "the reference holds no numbers", id="nested"),
     ],
 )
 def test_another_chart_does_not(
     drawing: str, reference: str, why: str, chart_sandbox: Sandbox, workbook: Path
 ) -> None:
-    scored = score(answer(f"{HEAD}{drawing}\nplt.show()", reference, LINE, workbook), chart_sandbox)
+    scored = score(answer(f"{PLAIN}{drawing}\nplt.show()", reference, LINE, workbook), chart_sandbox)
     assert scored.metrics == {"ECR": True, "Pass": False}
     assert scored.why.startswith(why)
 
 
 def test_a_pie_of_nothing_has_no_shares(chart_sandbox: Sandbox, workbook: Path) -> None:
-    scored = score(answer(f"{HEAD}plt.pie([1])\nplt.show()", "[0, 0]", PIE, workbook), chart_sandbox)
+    scored = score(answer(f"{PLAIN}plt.pie([1])\nplt.show()", "[0, 0]", PIE, workbook), chart_sandbox)
     assert (scored.metrics["Pass"], scored.why) == (False, "the reference holds no numbers")
 
 
 @pytest.mark.parametrize(
     ("body", "why"),
     [
-        ("table = pd.read_csv('table.csv')", "FileNotFoundError"),
+        ("table = open('table.csv')", "FileNotFoundError"),
         ("for ship in [1]:\n    plt.plot([ship])", "IndentationError"),
         ("exit()", "SystemExit"),
         ("raise SystemExit", "SystemExit"),
         (
-            "rows = [1]\nplt.plot([row for row in rows if row in pd.Series(rows).values])\nnothing",
+            "rows = [1]\nplt.plot([row for row in rows if row in list(rows)])\nnothing",
             "NameError",
         ),
         ("class Odd(Exception):__str__ = None\nraise Odd", "Odd"),
     ],
 )
 def test_what_does_not_run_has_no_ecr(body: str, why: str, chart_sandbox: Sandbox, workbook: Path) -> None:
-    scored = score(answer(f"{HEAD}{body}\nplt.show()", "[1]", LINE, workbook), chart_sandbox)
+    scored = score(answer(f"{PLAIN}{body}\nplt.show()", "[1]", LINE, workbook), chart_sandbox)
     assert scored.metrics == {"ECR": False, "Pass": "None"}
     assert scored.why.startswith(why)
 

@@ -229,7 +229,9 @@ def test_a_program_cannot_say_its_own_result(sandbox: Sandbox, workbook: Path) -
     assert (ran.ran, ran.values) == (False, None)
 
 
-@pytest.mark.parametrize("said", ["[" * 100_000, "7", '{"ran": 1}'])
+@pytest.mark.parametrize(
+    "said", ["[" * 100_000, "7", '{"ran": 1}'], ids=["nested", "a number", "another shape"]
+)
 def test_rubbish_with_the_secret_is_no_answer(said: str, sandbox: Sandbox, workbook: Path) -> None:
     code = f"""
     import os, sys

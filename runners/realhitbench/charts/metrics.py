@@ -89,7 +89,7 @@ def score(answer: ChartAnswer, sandbox: Sandbox, before: Sequence[ChartAnswer] =
     if program is None:
         return NO_PROGRAM
     require_workbook(answer.workbook)
-    earlier = [found for found in map(program_of, before) if found is not None]
+    earlier = tuple(found for found in map(program_of, before) if found is not None)
     kind = KINDS.get(answer.sub_type, "")
     try:
         ran = sandbox.run(program, kind, earlier)
