@@ -64,6 +64,16 @@ def all_ended(here: Control) -> list[Job]:
     return eventually(jobs, "every job has ended", 40)  # type: ignore[return-value]
 
 
+def running(here: Control, count: int) -> list[Job]:
+    """The jobs that run, once they are so many."""
+
+    def jobs() -> list[Job]:
+        found = [job for job in jobs_of(here) if isinstance(job.state, Running)]
+        return found if len(found) == count else []
+
+    return eventually(jobs, f"{count} shards run")  # type: ignore[return-value]
+
+
 def succeeded(jobs: list[Job]) -> bool:
     return all(isinstance(job.state, Ended) and job.state.ending is Ending.SUCCEEDED for job in jobs)
 
@@ -168,7 +178,7 @@ def test_a_shard_that_is_killed_is_tried_again_alone_and_loses_nothing(
     monkeypatch.setenv("HITUI_DEMO_SECONDS", "0.3")
     here.connect()
     submit(here)
-    eventually(lambda: sum(isinstance(job.state, Running) for job in jobs_of(here)) == 3, "three shards run")
+    running(here, 3)
     second = jobs_of(here)[1]
     eventually(lambda: len(answers(here)) >= 3, "something is answered")
     (runner,) = [process for process in here.leftovers() if process.pid == second.state.pid]  # type: ignore[union-attr]
@@ -205,7 +215,7 @@ def test_a_whole_job_and_shards_of_another_split_keep_off_each_other(
     monkeypatch.setenv("HITUI_DEMO_SECONDS", "0.3")
     here.connect()
     first = submit(here, shards=2)
-    eventually(lambda: sum(isinstance(job.state, Running) for job in jobs_of(here)) == 2, "two shards run")
+    running(here, 2)
     with pytest.raises(LaunchError, match=f"job {first} is already on it"):
         submit(here)
     other = submit(here, shards=2, ids=(1, 2))
@@ -269,9 +279,8 @@ def test_a_listing_tells_the_shards_of_a_config_as_one(
     monkeypatch.setenv("HITUI_DEMO_SECONDS", "60")
     here.connect()
     submit(here)
-    eventually(lambda: sum(isinstance(job.state, Running) for job in jobs_of(here)) == 3, "three shards run")
+    shards = running(here, 3)
     (row,) = json.loads(hitui(here, "ls", "--json").stdout)
-    running = [job for job in jobs_of(here) if isinstance(job.state, Running)]
     assert (row["state"], row["job"]) == ("running", 1)
-    assert sorted(row["gpus"]) == sorted(uuid for job in running for uuid in job.gpus)
+    assert sorted(row["gpus"]) == sorted(uuid for job in shards for uuid in job.gpus)
     assert "running #1 #2 #3" in hitui(here, "ls").stdout
