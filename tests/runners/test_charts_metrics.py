@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -145,6 +146,14 @@ def test_a_workbook_that_is_none_is_no_fault_of_the_answer(
     wanted = answer(f"{HEAD}plt.plot([1])\nplt.show()", "[1]", LINE, tmp_path / "table.xlsx")
     with pytest.raises(NoWorkbook, match=r"table\.xlsx: No such file"):
         chart_metrics(wanted, chart_sandbox)
+    for odd, what in ((tmp_path, "is no regular file"), (Path("a\0b"), "has a name that no file can have")):
+        with pytest.raises(NoWorkbook, match=what):
+            chart_metrics(dataclasses.replace(wanted, workbook=odd), chart_sandbox)
+    # It would be waited for without end.
+    os.mkfifo(wanted.workbook)
+    with pytest.raises(NoWorkbook, match="is no regular file"):
+        chart_metrics(wanted, chart_sandbox)
+    wanted.workbook.unlink()
     wanted.workbook.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n")
     with pytest.raises(NoWorkbook, match="is a Git LFS pointer"):
         chart_metrics(wanted, chart_sandbox)

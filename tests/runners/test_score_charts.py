@@ -193,13 +193,18 @@ def test_why_charts_are_not_run_is_one_line(scores: Scores, words: list[str], wh
     assert f"  charts not run ({why}), kept as stored: 2 (1, 2)" in done.stdout.splitlines()
 
 
-def test_what_cannot_be_remembered_is_said_once(scores: Scores) -> None:
-    scores.remember.parent.write_text("a file where the folder should be")
+@pytest.mark.parametrize("why", ["Not a directory", "is no regular file"])
+def test_what_cannot_be_remembered_is_said_once(scores: Scores, why: str) -> None:
+    if why == "Not a directory":
+        scores.remember.parent.write_text("a file where the folder should be")
+    else:
+        scores.remember.parent.mkdir()
+        os.mkfifo(scores.remember)
     scores.store(chart_result(1, DRAW, True, True), chart_result(2, FAIL, False, "None"))
     done = scores.run()
     assert done.returncode == 0
     assert done.stderr == (
-        f"warning: {scores.remember}: Not a directory; scores of charts are not kept for the next time\n"
+        f"warning: {scores.remember}: {why}; scores of charts are not kept for the next time\n"
     )
     assert scores.scores["metrics"]["1"] == {"ECR": True, "Pass": True}
 

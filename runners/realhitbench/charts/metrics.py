@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ast
 import re
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,10 +106,14 @@ def score(answer: ChartAnswer, sandbox: Sandbox, before: Sequence[ChartAnswer] =
 def require_workbook(path: Path) -> None:
     """Raises NoWorkbook where it is no file that can be read as one."""
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise NoWorkbook(path, "is no regular file")
         with path.open("rb") as file:
             start = file.read(64)
     except OSError as error:
         raise NoWorkbook(path, str(error.strerror)) from error
+    except ValueError as error:
+        raise NoWorkbook(path, "has a name that no file can have") from error
     if start.startswith(b"version https://git-lfs"):
         raise NoWorkbook(path, "is a Git LFS pointer; `git lfs pull` brings the workbook")
     if not start.startswith(b"PK"):

@@ -8,9 +8,11 @@ may have decided is not kept.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import stat
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -33,6 +35,8 @@ class Remembered:
         """Whether the last line has no end, so that the next one must not follow on it."""
         if path is not None:
             try:
+                if not stat.S_ISREG(path.stat().st_mode):
+                    raise OSError(errno.EINVAL, "is no regular file")
                 self._read(path.read_bytes())
             except FileNotFoundError:
                 # The first score makes it.
@@ -60,7 +64,9 @@ class Remembered:
                 handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
                 try:
                     # In one piece, since others may write too.
-                    os.write(handle, b"\n" * self._torn + json.dumps(line).encode() + b"\n")
+                    data = b"\n" * self._torn + json.dumps(line).encode() + b"\n"
+                    if os.write(handle, data) < len(data):
+                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                     self._torn = False
                 finally:
                     os.close(handle)
