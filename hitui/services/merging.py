@@ -3,7 +3,7 @@
 The file is a `checkpoint_merged.json` in `<output>_merged/`, as the benchmark's own merged runs have it: an object
 with `results` in the order of the question list and `processed_ids`, those of the answered ones. Which result of a
 task counts is decided as everywhere: an answer is never replaced by an error, else the later one counts. Each
-result is taken as it stands, with all its keys.
+result is taken as it stands, with all its keys; with which settings they were made is written beside them.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from hitui.domain.configs import Config
 from hitui.domain.tasks import ERROR_PREFIX, TaskId, TaskStatus
 from hitui.errors import WorkspaceError
 from hitui.services.rollback import is_ours
+from hitui.services.run_records import RUN, carry_over
 
 NAME = "checkpoint_merged.json"
 MARK = {"written_by": "hitui"}
@@ -81,6 +82,9 @@ def merge_results(reading: Reading, path: Path | None = None) -> Merge:
     processed = [result["id"] for result in results if not _is_error(result)]
     content = _encode({"results": results, "processed_ids": processed, **MARK})
     written, copy = _write(path, content)
+    carry_over(
+        {source.parent for source in sources}, path.parent, {str(result.get(RUN)) for result in results}
+    )
     blocked = tuple(task.id for task in tasks if task.status is TaskStatus.BLOCKED)
     failed = [task for task, result in ordered.items() if _is_error(result)]
     return Merge(

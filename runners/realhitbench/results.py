@@ -1,7 +1,8 @@
 """Results on disk: reading them tolerantly, and which of two counts.
 
 A result is an object with `id`, `FileName`, `QuestionType`, `SubQType`, `Question`, `Reference`, `Prediction`,
-`Metrics`, `ProcessingTime`; ours carry `Recovery` where something was changed, and `Engine`. It is an error
+`Metrics`, `ProcessingTime`; ours carry `Recovery` where something was changed, `Engine`, and `Settings`: the id of
+the run that made it, of those in `run_settings.json` beside it. It is an error
 when its `Prediction` starts with `[ERROR`. A success is never replaced by an error; otherwise the later result
 wins. Nothing here trusts `processed_ids`: files of other tools list the failed ids there too.
 """

@@ -100,21 +100,31 @@ class RunRecord:
             if None in answered_by:
                 self._tell(say, f"{self._own}: nothing says with which settings the answers there were made")
             return
-        compared = set()
-        for folder, runs in found.items():
-            last = next((known for known in reversed(runs) if known.id in answered_by), None)
-            if last is None or last.id in compared:
-                continue
-            compared.add(last.id)
-            if other := differences(last.settings, run.settings):
-                said = shown(other)
-                if not self._force:
-                    raise ResumeRefused(
-                        f"{REFUSED}; set back what differs, or mix the answers by --force: {said} ({folder / NAME})"
-                    )
-                self._tell(warn, f"{folder}: answers are mixed, as forced: {said}")
-            if other := differences(last.versions, run.versions):
-                self._tell(warn, f"{folder}: other versions than those of the answers there: {shown(other)}")
+        newest = [
+            (folder, next((known for known in reversed(runs) if known.id in answered_by), None))
+            for folder, runs in found.items()
+        ]
+        with_answers = [(folder, known) for folder, known in newest if known is not None]
+        if not with_answers:
+            return
+        # What was mixed once, in another folder of the same config, was meant to be.
+        folder, last = next(
+            (
+                (folder, known)
+                for folder, known in with_answers
+                if not differences(known.settings, run.settings)
+            ),
+            with_answers[0],
+        )
+        if other := differences(last.settings, run.settings):
+            said = shown(other)
+            if not self._force:
+                raise ResumeRefused(
+                    f"{REFUSED}; set back what differs, or mix the answers by --force: {said} ({folder / NAME})"
+                )
+            self._tell(warn, f"{folder}: answers are mixed, as forced: {said}")
+        if other := differences(last.versions, run.versions):
+            self._tell(warn, f"{folder}: other versions than those of the answers there: {shown(other)}")
 
     def _recorded(self) -> dict[Path, tuple[RecordedRun, ...]]:
         """The runs on record by folder. Raises ResumeRefused where those of the own one cannot be told."""

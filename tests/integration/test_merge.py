@@ -44,12 +44,17 @@ def content(path: Path) -> dict[str, Any]:
 
 
 def test_shards_reruns_and_journals_become_one_file(sandbox: Sandbox, group: Path, merged: Path) -> None:
-    odd = {**answer(7, "seven é", 1e-07), "Recovery": {"rung": 3}, "more": [None, {"x": 1}]}
+    odd = {**answer(7, "seven é", 1e-07), "Recovery": {"rung": 3}, "more": [None, {"x": 1}], "Settings": "a1"}
     append_lines(group / "text_html_shard1" / "results.jsonl", [odd, failure(1), answer(3, "late")])
     append_lines(group / "text_html_shard0" / "results.jsonl", [answer(99), failure(4, NO_ANSWER)])
+    runs = [{"id": "a1", "settings": {"engine": "demo"}}, {"id": "b2", "settings": {}}, 7]
+    (group / "text_html_shard1" / "run_settings.json").write_text(json.dumps({"runs": runs}))
+    (group / "text_html_shard0" / "run_settings.json").write_text("{")
     run = sandbox.hitui("merge", "text_html")
 
     assert run.returncode == 0, run.stderr
+    # With which settings they were made goes with them, as far as it is known.
+    assert content(merged.with_name("run_settings.json")) == {"written_by": "hitui", "runs": runs[:1]}
     assert run.stdout.splitlines() == [
         "g/text_html: result/g/text_html_merged/checkpoint_merged.json written, 4 of 8 answered",
         "  2 failed: 4, 5",

@@ -22,6 +22,7 @@ from hitui_runners.versions import VERSION, own_version
 
 from tests.runners.conftest import Runner
 from tests.runners.test_plan import Plan, of_three
+from tests.tools.chat_server import chat_server
 
 ROOT = Path(__file__).resolve().parents[2]
 OF_ALL = {"engine", "max_input_tokens", "max_new_tokens", "prompt_order"}
@@ -99,6 +100,20 @@ def test_what_runs_anew_or_is_whole_or_has_no_answer_is_not_refused(runner: Runn
     assert runner.run("--ids", "1", "--max-new-tokens", "65").returncode == 0
     assert runner.run("--resume", "--ids", "1", "--max-new-tokens", "66").returncode == 0
     assert runner.run("--resume", "--ids", "1,2", "--max-new-tokens", "66").returncode == 2
+
+
+def test_what_a_server_says_first_when_it_is_asked_is_compared_then(runner: Runner) -> None:
+    with chat_server() as server:
+        asking = ("--base-url", server.url, "--resume")
+        assert runner.run(*asking, "--ids", "1,2", engine="openai").returncode == 0
+        server.act_on_models = lambda chat: chat.json(200, {"data": [{"id": "harbour-70b"}]})
+        ended = runner.run(*asking, engine="openai")
+
+    assert ended.returncode == 2
+    (error,) = [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
+    assert ": model was harbour-7b, now harbour-70b (" in error
+    assert sorted(result["id"] for result in runner.journal) == [1, 2]
+    assert [event["exit"] for event in runner.events if event["event"] == "end"] == [0, 2]
 
 
 def test_a_refused_config_of_a_plan_is_refused_alone(plan: Plan) -> None:
@@ -203,6 +218,9 @@ def test_the_other_folders_of_a_config_count_too(folder: Path, tmp_path: Path) -
         answer(folder, RunSettings({"max_new_tokens": 9}), 2, earlier=(shard,))
     answer(folder, RunSettings({"max_new_tokens": 8}), 2, earlier=(shard,))
     assert recorded_runs(shard) == recorded_runs(folder)
+    # What was forced once need not be forced again because of the folders that are only read.
+    answer(folder, RunSettings({"max_new_tokens": 9}), 3, earlier=(shard,), force=True)
+    answer(folder, RunSettings({"max_new_tokens": 9}), 4, earlier=(shard,))
 
 
 def test_the_run_used_last_is_the_one_that_is_compared(folder: Path) -> None:
