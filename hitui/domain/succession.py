@@ -136,7 +136,7 @@ def toll_of(
     `paid` is what it had paid before, `queued` every job that waits. A group in which nothing waits but new
     tries of those that died is left alone: these are few.
     """
-    if end.ending is Ending.STOPPED:
+    if end.ending is Ending.STOPPED or refused_to_mix(end):
         return None
     died = end.ending is Ending.NOT_STARTED or (end.ending is Ending.FAILED and is_quick(end, quick))
     if not died:
@@ -173,6 +173,11 @@ def out_of_memory(last_words: str) -> bool:
     """Whether a log ends in an out-of-memory, in the words of torch, CUDA and libc."""
     last_lines = [line for line in last_words.splitlines() if line.strip()][-_OOM_LINES:]
     return _OUT_OF_MEMORY.search("\n".join(last_lines)) is not None
+
+
+def refused_to_mix(end: HowItEnded) -> bool:
+    """Whether our own runner would have mixed answers with those of other settings: a matter of this config alone."""
+    return end.exit_status == WRONG_USAGE and RESUME_REFUSED in end.last_words
 
 
 def ended_from_outside(end: HowItEnded) -> bool:
@@ -222,7 +227,7 @@ def left_because(job: Job, end: HowItEnded, rules: RetryRules) -> str:
     """Why a job that failed is not tried again; empty: it is."""
     if rules.retries == 0:
         return "no retries are allowed"
-    if end.exit_status == WRONG_USAGE and RESUME_REFUSED in end.last_words:
+    if refused_to_mix(end):
         return "it would be refused again"
     if end.exit_status == WRONG_USAGE:
         return "it would be used wrongly again"

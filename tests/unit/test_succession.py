@@ -233,3 +233,13 @@ def test_a_job_that_answered_something_did_not_die_at_once() -> None:
     assert (is_quick(quick), is_quick(busy)) == (True, False)
     assert toll_of(job(), quick, (), (), 10.0, "") == Toll((job().id,))
     assert toll_of(job(), busy, (), (), 10.0, "") == Toll()
+
+
+def test_a_run_that_would_mix_answers_is_left_and_says_nothing_of_its_group() -> None:
+    line = "error: resume refused; set back what differs, or mix the answers by --force: a was 1, now 2"
+    refused = HowItEnded(Ending.FAILED, NOW, 2.0, 2, last_words=f"2 tasks to run\n{line}\n")
+    assert left_because(job(), refused, RetryRules()) == "it would be refused again"
+    assert toll_of(job(), refused, (4,), (job(6),), 10.0, "") is None
+    wrong = HowItEnded(Ending.FAILED, NOW, 2.0, 2, last_words="error: unrecognized arguments: --x")
+    assert left_because(job(), wrong, RetryRules()) == "it would be used wrongly again"
+    assert toll_of(job(), wrong, (), (job(6),), 10.0, "") == Toll((job().id,))
