@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import platform
@@ -18,9 +17,18 @@ def versions(libraries: Iterable[str]) -> dict[str, str]:
     """That of Python, and those of the libraries that are installed."""
     found = {"python": platform.python_version()}
     for library in libraries:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[library] = metadata.version(library)
+        if version := _version(library):
+            found[library] = version
     return found
+
+
+@functools.cache
+def _version(library: str) -> str | None:
+    """None where it is not installed. Looking through an environment of hundreds of packages takes its time."""
+    try:
+        return metadata.version(library)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 @functools.cache
