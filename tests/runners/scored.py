@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+from hitui_runners.programs import main
 from hitui_runners.realhitbench.rescoring import Notes, Sample, Scorer, sample_of, usable
+from hitui_runners.stopping import EXIT_STATUSES
 
 from tests.runners.conftest import RUNNERS, environment
 
@@ -45,17 +50,44 @@ def write(path: Path, results: Iterable[object], **beside: object) -> Path:
 
 
 def score(
-    *words: object, python: Sequence[str] = (sys.executable,), cwd: Path | None = None, feed: str = ""
+    *words: object, cwd: Path | None = None, feed: str = "", path: str | None = None
 ) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*python, str(RUNNERS), "score", *map(str, words)],
-        input=feed,
-        capture_output=True,
-        text=True,
-        env=environment(),
-        cwd=cwd,
-        timeout=120,
+    """The program's own entry, without the second that a process of its own takes to start.
+
+    `path`: the variable PATH.
+    """
+    given = [str(word) for word in words]
+    streams = {name: io.TextIOWrapper(io.BytesIO(), "utf-8") for name in ("stdin", "stdout", "stderr")}
+    streams["stdin"].buffer.write(feed.encode())
+    streams["stdin"].buffer.seek(0)
+    handlers = {number: signal.getsignal(number) for number in EXIT_STATUSES}
+    with pytest.MonkeyPatch.context() as patched:
+        for name, stream in streams.items():
+            patched.setattr(sys, name, stream)
+        if path is not None:
+            patched.setenv("PATH", path)
+        if cwd is not None:
+            patched.chdir(cwd)
+        try:
+            status = main(["score", *given])
+        except SystemExit as error:
+            status = int(str(error.code))
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+    output, errors = (
+        streams[name].buffer.getvalue().decode()  # type: ignore[attr-defined]
+        for name in ("stdout", "stderr")
     )
+    return subprocess.CompletedProcess(given, status, output, errors)
+
+
+def score_process(
+    *words: object, python: Sequence[str] = (sys.executable,)
+) -> subprocess.CompletedProcess[str]:
+    """The same in a process of its own."""
+    command = [*python, str(RUNNERS), "score", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=120)
 
 
 def content(folder: Path) -> dict[str, bytes]:

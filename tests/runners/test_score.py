@@ -11,7 +11,18 @@ from pathlib import Path
 import pytest
 
 from tests.runners.conftest import PLAIN_PYTHON, RUNNERS, environment
-from tests.runners.scored import FULL, NOTHING, chart, content, judged, result, score, scores_in, write
+from tests.runners.scored import (
+    FULL,
+    NOTHING,
+    chart,
+    content,
+    judged,
+    result,
+    score,
+    score_process,
+    scores_in,
+    write,
+)
 
 
 class TestOddResults:
@@ -46,7 +57,7 @@ class TestOddResults:
 
     def test_each_kind_gets_one_line_and_the_others_their_scores(self, tmp_path: Path) -> None:
         write(tmp_path / "results.json", self.RESULTS)
-        run = score(tmp_path)
+        run = score_process(tmp_path)
         assert (run.returncode, run.stderr) == (0, "")
         lines = [line.strip() for line in run.stdout.splitlines()]
         assert lines[0] == f"{tmp_path}: 20 results, 1 failed (each counts as 0)"
@@ -173,7 +184,7 @@ def test_what_is_missing_in_the_environment_is_one_line(tmp_path: Path) -> None:
     write(tmp_path / "results.json", [result(1)])
     before = content(tmp_path)
     for options in ((), ("--check",)):
-        run = score(tmp_path, *options, python=PLAIN_PYTHON)
+        run = score_process(tmp_path, *options, python=PLAIN_PYTHON)
         assert run.returncode == 1
         (line,) = run.stderr.splitlines()
         assert line.startswith("error: ")

@@ -15,6 +15,7 @@ import pytest
 
 from tests.runners.charts import PLOT, chart_result, running, stub_python
 from tests.runners.conftest import RUNNERS, environment, json_lines
+from tests.runners.scored import score
 from tests.tools.eventually import eventually
 
 __all__ = ["stub_python"]
@@ -42,11 +43,10 @@ class Scores:
         (self.folder / name).write_text(json.dumps({"results": results}))
 
     def command(self, *words: str) -> list[str]:
-        return [sys.executable, str(RUNNERS), "score", str(self.folder / "results.json"), *self.words, *words]
+        return [str(self.folder / "results.json"), *self.words, *words]
 
     def run(self, *words: str, walls: bool = True) -> subprocess.CompletedProcess[str]:
-        env = environment() if walls else environment(PATH=str(self.without_walls))
-        return subprocess.run(self.command(*words), env=env, capture_output=True, text=True, timeout=120)
+        return score(*self.command(*words), path=None if walls else str(self.without_walls))
 
     @property
     def scores(self) -> dict[str, Any]:
@@ -216,7 +216,11 @@ def test_a_signal_ends_all_programs_and_what_was_scored_is_kept(
     word = f"1000.{uuid.uuid4().int}"
     sleeps = f"{PLOT}import os\nos.execv('/usr/bin/sleep', ['sleep', '{word}'])\nplt.show()"
     scores.store(chart_result(1, DRAW, True, True), chart_result(2, sleeps, False, "None"))
-    process = subprocess.Popen(scores.command("--chart-jobs", "2"), env=environment(), stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, str(RUNNERS), "score", *scores.command("--chart-jobs", "2")],
+        env=environment(),
+        stderr=subprocess.PIPE,
+    )
     try:
         eventually(lambda: running(word) and len(scores.runs) == 1)
         process.send_signal(number)
