@@ -96,7 +96,9 @@ class PromptInputs:
         else:
             inputs = self._process(words.before + words.after, image, size)
             uncut = length(inputs) + len(table.tokens.ids)
-        counted = uncut - (self._picture_tokens(inputs) if self._truncation == "original" else 0)
+        counted = uncut
+        if self._truncation == "original" and image is not None:
+            counted -= self._picture_tokens(words, image, size)
         if counted <= limit:
             return inputs
         table = table or self._tokenized(words.table, prompt.table_format)
@@ -256,10 +258,10 @@ class PromptInputs:
                 text = text.replace(token.content, f"{token.content[:1]} {token.content[1:]}")
         return text
 
-    def _picture_tokens(self, inputs: Any) -> int:
-        """How many tokens the picture takes."""
-        mark = getattr(self._processor, "image_token_id", None)
-        return 0 if mark is None else int((inputs["input_ids"] == mark).sum())
+    def _picture_tokens(self, words: _Words, image: Any, size: Any) -> int:
+        """How many tokens the picture takes, with the marks around it."""
+        around = words.before + words.after
+        return length(self._process(around, image, size)) - length(self._process(around, None, None))
 
     def image_size(self, image: Any, share: float, recovery: dict[str, object]) -> dict[str, int] | None:
         """The image processor's limits, in pixels, where they are not the model's own."""
