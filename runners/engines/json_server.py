@@ -247,10 +247,11 @@ class JsonServer:
         with contextlib.closing(connection), self._guarded(connection.sock, timeout):
             try:
                 connection.request(method, self._path + path, body, headers)
-                response = connection.getresponse()
-                return _Answer(
-                    response.status, {k.lower(): v for k, v in response.getheaders()}, _read(response)
-                )
+                # An answer that ends its connection holds the socket by itself.
+                with contextlib.closing(connection.getresponse()) as response:
+                    return _Answer(
+                        response.status, {k.lower(): v for k, v in response.getheaders()}, _read(response)
+                    )
             except (OSError, HTTPException) as error:
                 raise _BrokenOff(f"it broke off: {_words(error)}") from error
 

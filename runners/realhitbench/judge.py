@@ -11,7 +11,7 @@ What has a verdict of this judge and these prompts is not asked again. What anot
 only asked again with `--again`, since scores of two judges make no mean; until then nothing there is asked at all.
 
 Exit status: 0 every answer that is to be judged has a verdict; 1 some have none, or something could not be read or
-written, or another judge's verdicts are in the way; 2 wrong usage.
+written, or another judge's verdicts are in the way; 2 wrong usage; ended by a signal as an evaluation.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from hitui_runners.realhitbench.results import Result, TaskId, is_error
 from hitui_runners.realhitbench.score_words import as_json, as_lines, one_line, put_out
 from hitui_runners.realhitbench.scoring import JUDGED, judged_score
 from hitui_runners.realhitbench.units import Unit, read_units, results_of, units_of
+from hitui_runners.stopping import Stopped, StopSignals
 
 UNCUT = 10**9
 """Tokens: no table is cut."""
@@ -45,9 +46,16 @@ UNCUT = 10**9
 
 def main(words: Sequence[str]) -> int:
     """The program; returns its exit status."""
+    signals = StopSignals()
+    signals.install()
+    return judge(words, signals)
+
+
+def judge(words: Sequence[str], signals: StopSignals) -> int:
+    """The program, for whoever has signals of its own; returns its exit status."""
     arguments = _arguments(words)
-    run = JudgeRun(arguments)
-    stopped = False
+    run = JudgeRun(arguments, signals)
+    stopped: Stopped | None = None
     try:
         units = [unit for path in arguments.path for unit in units_of(path, run.refuse)]
         if arguments.plan is not None:
@@ -55,10 +63,10 @@ def main(words: Sequence[str]) -> int:
         run.judge(list(dict.fromkeys(units)))
     except RunnerError as error:
         run.refuse(str(error))
-    except KeyboardInterrupt:
-        stopped = True
+    except Stopped as error:
+        stopped = error
     run.tell_all()
-    return 130 if stopped else int(run.failed)
+    return int(run.failed) if stopped is None else stopped.exit_status
 
 
 def _arguments(words: Sequence[str]) -> argparse.Namespace:
@@ -122,6 +130,8 @@ class Tally:
     def lines(self) -> list[str]:
         """What there is to say of it, for people."""
         judged = self.before + self.now
+        if not judged and not self.unjudged and not self.failed:
+            return [f"{self.unit.name}: nothing in it is for a judge"]
         head = f"{self.unit.name}: {judged} of {judged + len(self.unjudged)} answers judged by {self.judge.model}"
         lines = [head + (f", {self.now} of them now" if self.before else "")]
         lines += [
@@ -159,9 +169,10 @@ class Tally:
 class JudgeRun:
     """One call of the program: what was judged, and whether all of it could be."""
 
-    def __init__(self, arguments: argparse.Namespace) -> None:
+    def __init__(self, arguments: argparse.Namespace, signals: StopSignals) -> None:
         self.failed = False
         self._arguments = arguments
+        self._signals = signals
         self._tallies: list[Tally] = []
 
     def refuse(self, line: str) -> None:
@@ -214,8 +225,12 @@ class JudgeRun:
         read = results_of(unit, notes, self._warn, self.refuse)
         if read is None:
             return None
+        try:
+            verdicts = Verdicts.read(unit.folders, self._warn)
+        except RunnerError as error:
+            self.refuse(str(error))
+            return None
         folder = unit.scores.parent
-        verdicts = Verdicts.read(unit.folders, self._warn)
         tally = Tally(unit, folder / JOURNAL, asker.judge, notes=[*read[1], *notes.lines()])
         others: Counter[str] = Counter()
         items: list[Item] = []
@@ -257,7 +272,11 @@ class JudgeRun:
         asker.require_tables(items)
         of_task: Mapping[TaskId, Item] = {item.task: item for item in items}
         tally.unjudged.update(dict.fromkeys(of_task, "not asked yet"))
-        journal = VerdictJournal(tally.journal.parent, self._warn)
+        try:
+            journal = VerdictJournal(tally.journal.parent, self._warn)
+        except RunnerError as error:
+            self.refuse(str(error))
+            return
         # A log would get a line of hundreds of bars.
         is_seen = sys.stderr is not None and sys.stderr.isatty()
         bar = ProgressBar(f"judging {tally.unit.name}", len(items)) if is_seen else None
@@ -283,7 +302,7 @@ class JudgeRun:
         if bar is not None:
             bar.show(0)
         try:
-            ask_all(items, asker, take)
+            ask_all(items, asker, take, self._signals)
         finally:
             if bar is not None:
                 bar.close()

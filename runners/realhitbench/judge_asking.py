@@ -16,9 +16,12 @@ from hitui_runners.realhitbench.judge_prompts import REMINDER, JudgePrompts, sco
 from hitui_runners.realhitbench.judge_verdicts import Judge, Verdict, digest_of
 from hitui_runners.realhitbench.questions import TABLE_FORMATS, read_table
 from hitui_runners.realhitbench.results import Result, TaskId
+from hitui_runners.stopping import StopSignals
 
 TABLES = "latex"
 """The format in which the benchmark's judge reads them."""
+LOOK_SECONDS = 0.5
+"""After so long the main thread wakes by itself: a signal that another thread got does not wake it."""
 STRANGE_FAILURES = 5
 """After so many in a row that are not due to the answer, nothing further is asked."""
 
@@ -42,7 +45,7 @@ def item_of(result: Result) -> Item | str:
         if not isinstance(result.get(key), str):
             return f"its {key} is no text"
     file_name: str = result["FileName"]
-    if Path(file_name).name != file_name:
+    if Path(file_name).name != file_name or not file_name.isprintable():
         # Else a file of results could have any file of this machine sent to the judge.
         return "its FileName is no name of a table"
     return Item(
@@ -130,15 +133,17 @@ class JudgeAsker:
         return Prompt(item.task, wording.before, table, wording.after, item.question, table_format=TABLES)
 
 
-def ask_all(items: Sequence[Item], asker: JudgeAsker, take: Callable[[Verdict], None]) -> None:
+def ask_all(
+    items: Sequence[Item], asker: JudgeAsker, take: Callable[[Verdict], None], signals: StopSignals
+) -> None:
     """Asks about all, up to `asker.at_once` at a time; `take` gets each verdict in this thread.
 
-    As many are being asked as verdicts were taken, so that a kill costs no more than those. Raises RunnerError and
-    what `take` raises; verdicts that had come by then were taken, but where `take` failed.
+    No further one is asked before a verdict was taken, so that a kill costs no more than those under way. Raises
+    RunnerError, Stopped, and what `take` raises; what was answered until then is taken first, but where `take` failed.
     """
     waiting = iter(items)
     under_way: set[Future[tuple[Verdict, bool]]] = set()
-    strange = 0
+    strange, taking = 0, False
     with ThreadPoolExecutor(asker.at_once, thread_name_prefix="judging") as threads:
         try:
             while True:
@@ -146,11 +151,14 @@ def ask_all(items: Sequence[Item], asker: JudgeAsker, take: Callable[[Verdict], 
                     under_way.add(threads.submit(asker.ask, item))
                 if not under_way:
                     return
-                done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+                done, under_way = wait(under_way, LOOK_SECONDS, FIRST_COMPLETED)
                 # Those with a verdict first: another may bring the end.
                 for future in sorted(done, key=lambda future: future.exception() is not None):
                     verdict, is_strange = future.result()
-                    take(verdict)
+                    taking = True
+                    with signals.held():
+                        take(verdict)
+                        taking = False
                     strange = strange + 1 if is_strange else 0
                 if strange >= STRANGE_FAILURES:
                     raise RunnerError(
@@ -160,4 +168,9 @@ def ask_all(items: Sequence[Item], asker: JudgeAsker, take: Callable[[Verdict], 
         except BaseException:
             # The threads are waited for, and wait for the judge themselves.
             asker.close()
+            if not taking:
+                with signals.held():
+                    for future in wait(under_way).done:
+                        if future.exception() is None:
+                            take(future.result()[0])
             raise
