@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,7 +11,8 @@ import pytest
 from hitui_runners.realhitbench.judge import judge
 from hitui_runners.stopping import StopSignals
 
-from tests.runners.conftest import RUNNERS, environment, json_lines
+from tests.runners.conftest import json_lines
+from tests.runners.scored import score
 from tests.tools.benchmark import Benchmark
 from tests.tools.chat_server import ChatServer, chat_server
 
@@ -84,14 +83,9 @@ class Judging:
         return reports
 
     def score(self) -> dict[str, Any]:
-        """The report of `score`, which has signals of its own."""
-        run = subprocess.run(
-            [sys.executable, str(RUNNERS), "score", str(self.folder), "--json"],
-            capture_output=True,
-            check=True,
-            env=environment(),
-            timeout=120,
-        )
+        """The report of `score`."""
+        run = score(self.folder, "--json")
+        assert (run.returncode, run.stderr) == (0, "")
         (report,) = json.loads(run.stdout)
         assert isinstance(report, dict)
         return report
