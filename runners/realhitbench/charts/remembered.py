@@ -21,6 +21,9 @@ from pathlib import Path
 from hitui_runners.realhitbench.charts.metrics import NOT_RUN, ChartAnswer, Scored, program_of
 from hitui_runners.realhitbench.charts.sandbox import Limits
 
+_CODE = ("enclosure.py", "guest.py", "metrics.py", "sandbox.py", "walls.py", "watching.py")
+"""Files of this folder on which scores depend."""
+
 
 class Remembered:
     """The journal; may be used by several threads, and by several processes at once."""
@@ -102,7 +105,7 @@ class Keys:
 
     def __init__(self, versions: Mapping[str, str]) -> None:
         code = hashlib.sha256()
-        for name in ("guest.py", "metrics.py"):
+        for name in _CODE:
             code.update(Path(__file__).with_name(name).read_bytes())
         self._everywhere = [code.hexdigest(), sorted(versions.items())]
         self._workbooks: dict[Path, str] = {}

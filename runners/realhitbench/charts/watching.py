@@ -92,7 +92,9 @@ def mind(
             left = memoryview(job)
             looked = 0.0
             while selector.get_map():
-                ready = selector.select(_LOOK_SECONDS)
+                # Asked first: of one that has ended everything it wrote is there to be read.
+                has_ended = _has_ended(process.pid)
+                ready = selector.select(0 if has_ended else _LOOK_SECONDS)
                 for key, _ in ready:
                     if key.data == "job":
                         left = _write(key.fd, left)
@@ -109,7 +111,7 @@ def mind(
                 elif now - looked > _LOOK_SECONDS:
                     looked = now
                     overrun = _overrun(process.pid, memory, processes)
-                if overrun is not None or (not ready and _has_ended(process.pid)):
+                if overrun is not None or (has_ended and not ready):
                     break
             # The last of its output may come before its status does.
             patience = time.monotonic() + _STATUS_SECONDS

@@ -1,0 +1,38 @@
+"""What is kept of a process that is minded."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+from hitui_runners.realhitbench.charts import watching
+
+
+def test_what_is_written_just_before_the_end_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    looks = iter([False] * 3)
+
+    def has_ended(pid: int) -> bool:
+        """Of a process that writes and ends after it was found idle, and before it is asked for."""
+        if next(looks, True):
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+            return True
+        return False
+
+    monkeypatch.setattr(watching, "_has_ended", has_ended)
+    read_end, write_end = os.pipe()
+    ended = watching.mind(
+        ["/bin/sh", "-c", f"sleep 1; echo printed; echo result > /dev/fd/{write_end}"],
+        job=b"",
+        environment={},
+        folder=str(tmp_path),
+        result=read_end,
+        handed=(write_end,),
+        seconds=60,
+        memory=2**30,
+        processes=10,
+        keep={"result": 100, "printed": 100, "complaints": 100},
+        stop=threading.Event(),
+    )
+    assert (ended.status, ended.result, ended.printed, ended.overrun) == (0, b"result\n", b"printed\n", None)
