@@ -1,12 +1,15 @@
-"""The order in which questions are asked: those whose prompts begin alike come one after the other.
+"""The order in which questions are asked: by table, the longest tables first, and of one table those whose prompts
+begin alike come one after the other.
 
-Engines and servers that keep what they computed need not compute a shared beginning again. Results carry ids; what
-they say does not depend on the order.
+Engines and servers that keep what they computed need not compute a shared beginning again. The longest first, because
+memory that is too small shows at once, and not after hours; and because questions over tables of about one length, which
+an engine may answer together, then stand side by side. Results carry ids; what they say does not depend on the order.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from hitui_runners.realhitbench.prompts import BenchmarkPrompts, OwnPrompts
 from hitui_runners.realhitbench.questions import InputFiles, Question
@@ -17,8 +20,9 @@ def by_beginning(
 ) -> tuple[Question, ...]:
     """The questions by table, and of one table by the words that stand before the question.
 
-    Tables, words and questions keep the order in which they first come. Raises RunnerError where a question has no
-    prompt.
+    Tables come by the size of their files, the largest first: that of the text, and where there is none, or several have
+    one size, that of the picture. Tables of one size, words and questions keep the order in which they first come.
+    Raises RunnerError where a question has no prompt.
     """
     groups: dict[str, dict[str, list[Question]]] = {}
     for question in questions:
@@ -27,4 +31,19 @@ def by_beginning(
         end = words.find(question.text)
         beginning = words[:end] if end >= 0 else words
         groups.setdefault(question.file_name, {}).setdefault(beginning, []).append(question)
-    return tuple(question for table in groups.values() for alike in table.values() for question in alike)
+    tables = [[question for alike in table.values() for question in alike] for table in groups.values()]
+    tables.sort(key=lambda table: _sizes(table[0], inputs), reverse=True)
+    return tuple(question for table in tables for question in table)
+
+
+def _sizes(question: Question, inputs: InputFiles) -> tuple[int, int]:
+    """Bytes of the table's text and of its picture; 0 for one that is not there, or not read."""
+    return _bytes(inputs.table(question)), _bytes(inputs.image(question))
+
+
+def _bytes(path: Path | None) -> int:
+    try:
+        return 0 if path is None else path.stat().st_size
+    except (OSError, ValueError):
+        # Whether it can be read shows when it is its turn.
+        return 0

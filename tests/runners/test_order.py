@@ -56,6 +56,23 @@ def test_tables_come_together_and_of_one_table_those_with_the_same_instructions(
     assert [question.id for question in by_beginning(questions, prompts, inputs)] == TOGETHER
 
 
+@pytest.mark.parametrize("modality", ["text", "image", "mix"])
+def test_the_longest_tables_come_first(tmp_path: Path, modality: str) -> None:
+    benchmark = Benchmark(tmp_path)
+    for number, rows in enumerate((3, 40, 12), start=1):
+        benchmark.add_table(f"table{number}", tuple((f"Harbour {row}", row, row / 2) for row in range(rows)))
+        # Their pictures are the other way round.
+        (benchmark.data / "image" / f"table{number}.png").write_bytes(bytes(100 - rows))
+        for place in (0, 3):
+            benchmark.ask(number + place, f"table{number}", "How many boats?", "63")
+    benchmark.ask(7, "gone", "How many boats?", "63")
+    questions = load_questions(benchmark.questions_file, pytest.fail)
+    inputs = InputFiles(benchmark.data, modality, None if modality == "image" else "csv")
+
+    ordered = [question.id for question in by_beginning(questions, OwnPrompts(), inputs)]
+    assert ordered == ([1, 4, 3, 6, 2, 5, 7] if modality == "image" else [2, 5, 3, 6, 1, 4, 7])
+
+
 def test_a_question_without_words_is_asked_too(mixed: Benchmark) -> None:
     mixed.ask(8, "boats", "", "63")
     questions = load_questions(mixed.questions_file, pytest.fail)
