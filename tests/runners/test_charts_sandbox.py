@@ -15,11 +15,11 @@ import pytest
 from hitui_runners.realhitbench.charts.sandbox import Program, Sandbox
 from hitui_runners.realhitbench.charts.walls import BUBBLEWRAP, NAMESPACES, NONE
 
-from tests.runners.charts import MIB, full_sandbox, run, running, sandbox, stub_python, workbook
+from tests.runners.charts import MIB, full_sandbox, open_folder, run, running, sandbox, stub_python, workbook
 from tests.runners.conftest import RUNNERS
 from tests.tools.eventually import eventually
 
-__all__ = ["full_sandbox", "sandbox", "stub_python", "workbook"]
+__all__ = ["full_sandbox", "open_folder", "sandbox", "stub_python", "workbook"]
 
 DRAW = """
 import pandas as pd
@@ -286,7 +286,7 @@ def test_nothing_outlives_the_program(sandbox: Sandbox, workbook: Path) -> None:
 
 @pytest.mark.parametrize("kind", [BUBBLEWRAP, NAMESPACES, NONE])
 def test_a_program_ends_with_who_started_it(
-    kind: str, stub_python: str, workbook: Path, tmp_path: Path
+    kind: str, stub_python: str, workbook: Path, open_folder: Path
 ) -> None:
     word = f"1000.{uuid.uuid4().int}"
     starter = subprocess.Popen(
@@ -302,8 +302,7 @@ def test_a_program_ends_with_who_started_it(
             f"import os\nos.execv('/usr/bin/sleep', ['sleep', '{word}'])",
             str(workbook),
         ],
-        # Without walls the program, which is another user, has its temporary folder there.
-        env={**os.environ, **({} if kind == NONE else {"TMPDIR": str(tmp_path)})},
+        env={**os.environ, "TMPDIR": str(open_folder)},
     )
     try:
         eventually(lambda: running(word))
