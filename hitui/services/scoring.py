@@ -90,8 +90,8 @@ def run_scoring(
 ) -> tuple[int, bytes]:
     """Runs the program to its end; its exit status, and with `capture` what it printed on stdout.
 
-    Without `capture` that goes where this process's own goes. Whatever is raised meanwhile ends it. Raises LaunchError when it cannot be started, or
-    ends in a way that no program of ours does.
+    Without `capture` that goes where this process's own goes. Whatever is raised meanwhile ends it. Raises
+    LaunchError when it cannot be started, or ends in a way that no program of ours does.
     """
     spec = importlib.util.find_spec("hitui_runners")
     if spec is None or spec.origin is None:
