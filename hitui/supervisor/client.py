@@ -35,6 +35,9 @@ START_SECONDS = 20.0
 ANSWER_SECONDS = 60.0
 """How long one request may take: reading the results of a config on a slow disk takes its time."""
 
+LOOK_UP_SECONDS = 1.0
+"""How late Ctrl-C may be minded by whoever waits for the supervisor's news."""
+
 
 class SupervisorClient:
     """Asks one workspace's supervisor. Every call opens its own connection, so any thread may call."""
@@ -245,12 +248,24 @@ class Watch:
 
     def __iter__(self) -> Iterator[JobsSnapshot]:
         reader = SnapshotReader()
+        begun: list[bytes] = []
         # Closed also where whoever asks has heard enough before the supervisor ends.
-        with contextlib.suppress(OSError), self._connection, self._connection.makefile("rb") as lines:
-            for line in lines:
-                if not line.endswith(b"\n"):
-                    break
-                yield reader.read(line)
+        with contextlib.suppress(OSError), self._connection:
+            while chunk := self._receive():
+                *whole, rest = chunk.split(b"\n")
+                for line in whole:
+                    yield reader.read(b"".join((*begun, line)))
+                    begun.clear()
+                begun.append(rest)
+
+    def _receive(self) -> bytes:
+        """The next bytes; none: the supervisor ended."""
+        poll = select.poll()
+        poll.register(self._connection, select.POLLIN)
+        # A signal that comes between two waits is minded only after the second: none is for ever.
+        while not poll.poll(LOOK_UP_SECONDS * 1000):
+            pass
+        return self._connection.recv(1 << 18)
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
