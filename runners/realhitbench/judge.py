@@ -20,7 +20,7 @@ import argparse
 import contextlib
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,14 @@ from hitui_runners.output import complain, named, warn
 from hitui_runners.progress import ProgressBar
 from hitui_runners.realhitbench.judge_asking import Item, JudgeAsker, ask_all, item_of
 from hitui_runners.realhitbench.judge_prompts import judge_prompts
-from hitui_runners.realhitbench.judge_verdicts import JOURNAL, Judge, Verdict, VerdictJournal, Verdicts
+from hitui_runners.realhitbench.judge_verdicts import (
+    JOURNAL,
+    Judge,
+    OfThisUnit,
+    Verdict,
+    VerdictJournal,
+    Verdicts,
+)
 from hitui_runners.realhitbench.questions import VISUALIZATION
 from hitui_runners.realhitbench.rescoring import JUDGE_METRIC, Notes
 from hitui_runners.realhitbench.results import Result, TaskId, is_error
@@ -192,20 +199,9 @@ class JudgeRun:
         asker = JudgeAsker(
             engine, prompts, self._arguments.data, Judge(self._arguments.model, prompts.digest)
         )
-        loaded = False
         try:
             for unit in units:
-                prepared = self._prepared(unit, asker)
-                if prepared is None:
-                    continue
-                tally, items = prepared
-                self._tallies.append(tally)
-                if items and not loaded:
-                    # What an engine says of itself belongs to the story, not to the JSON.
-                    with contextlib.redirect_stdout(sys.stderr):
-                        engine.load()
-                    loaded = True
-                self._judge(tally, items, asker)
+                self._judge(unit, asker)
         finally:
             engine.close()
 
@@ -219,29 +215,48 @@ class JudgeRun:
         except OSError as error:
             self.refuse(f"cannot write: {error.strerror}; make room where the output goes")
 
-    def _prepared(self, unit: Unit, asker: JudgeAsker) -> tuple[Tally, list[Item]] | None:
-        """What is to be asked of a unit; None where nothing can be, or may be."""
+    def _judge(self, unit: Unit, asker: JudgeAsker) -> None:
+        """Has the answers of one unit judged. Raises RunnerError where those of no other can be, and Stopped."""
         notes = Notes()
         read = results_of(unit, notes, self._warn, self.refuse)
         if read is None:
-            return None
+            return
+        results = [result for result in read[0] if _is_judged(result)]
+        lines = [*read[1], *notes.lines()]
         try:
-            verdicts = Verdicts.read(unit.folders, self._warn)
-        except RunnerError as error:
+            tally, items = self._sorted(unit, results, lines, asker.judge, self._warn)
+            if items:
+                asker.make_ready(items)
+                with contextlib.closing(VerdictJournal(tally.journal.parent, self._warn)) as journal:
+                    # Another call may have judged them before this one had the journal for itself.
+                    tally, items = self._sorted(unit, results, lines, asker.judge, lambda line: None)
+                    self._tallies.append(tally)
+                    self._ask(tally, items, asker, journal)
+            else:
+                self._tallies.append(tally)
+                self.failed |= bool(tally.unjudged)
+        except OfThisUnit as error:
             self.refuse(str(error))
-            return None
-        folder = unit.scores.parent
-        tally = Tally(unit, folder / JOURNAL, asker.judge, notes=[*read[1], *notes.lines()])
+
+    def _sorted(
+        self,
+        unit: Unit,
+        results: Sequence[Result],
+        lines: Sequence[str],
+        judge: Judge,
+        warn_of: Callable[[str], None],
+    ) -> tuple[Tally, list[Item]]:
+        """What has a verdict, and what is to be asked. Raises OfThisUnit where nothing can be, or may be."""
+        verdicts = Verdicts.read(unit.folders, warn_of)
+        tally = Tally(unit, unit.scores.parent / JOURNAL, judge, notes=list(lines))
         others: Counter[str] = Counter()
         items: list[Item] = []
-        for result in read[0]:
-            if result.get("SubQType") not in JUDGED or result.get("QuestionType") == VISUALIZATION:
-                continue
+        for result in results:
             if is_error(result):
                 tally.failed.append(result["id"])
                 continue
             verdict = verdicts.of(result)
-            if verdict is not None and verdict.judge == asker.judge and verdict.score is not None:
+            if verdict is not None and verdict.judge == judge and verdict.score is not None:
                 tally.before += 1
                 tally.add(result["SubQType"], verdict.score)
                 continue
@@ -256,30 +271,20 @@ class JudgeRun:
                 items.append(item)
         if others and not self._arguments.again:
             told = ", ".join(f"{count} by {other}" for other, count in others.items())
-            self.refuse(
-                f"{unit.name}: answers are judged already, {told}, and this judge is {asker.judge}; scores of two "
+            raise OfThisUnit(
+                f"{unit.name}: answers are judged already, {told}, and this judge is {judge}; scores of two "
                 "judges make no mean: --again asks this one about all of them"
             )
-            return None
         # One table after the other: servers keep what they computed of it.
         return tally, sorted(items, key=lambda item: item.file_name)
 
-    def _judge(self, tally: Tally, items: Sequence[Item], asker: JudgeAsker) -> None:
-        """Asks, and stores each verdict as it comes. Raises RunnerError."""
-        if not items:
-            self.failed |= bool(tally.unjudged)
-            return
-        asker.require_tables(items)
+    def _ask(self, tally: Tally, items: Sequence[Item], asker: JudgeAsker, journal: VerdictJournal) -> None:
+        """Asks, and stores each verdict as it comes. Raises RunnerError and Stopped."""
         of_task: Mapping[TaskId, Item] = {item.task: item for item in items}
         tally.unjudged.update(dict.fromkeys(of_task, "not asked yet"))
-        try:
-            journal = VerdictJournal(tally.journal.parent, self._warn)
-        except RunnerError as error:
-            self.refuse(str(error))
-            return
         # A log would get a line of hundreds of bars.
         is_seen = sys.stderr is not None and sys.stderr.isatty()
-        bar = ProgressBar(f"judging {tally.unit.name}", len(items)) if is_seen else None
+        bar = ProgressBar(f"judging {tally.unit.name}", len(items)) if is_seen and items else None
         done = 0
 
         def take(verdict: Verdict) -> None:
@@ -306,11 +311,15 @@ class JudgeRun:
         finally:
             if bar is not None:
                 bar.close()
-            journal.close()
             self.failed |= bool(tally.unjudged)
 
     def _warn(self, line: str) -> None:
         warn(one_line(line))
+
+
+def _is_judged(result: Result) -> bool:
+    """Whether a judge is for it."""
+    return result.get("SubQType") in JUDGED and result.get("QuestionType") != VISUALIZATION
 
 
 def _has_score(result: Result) -> bool:

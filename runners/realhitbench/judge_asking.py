@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -69,8 +71,18 @@ class JudgeAsker:
         self._engine = engine
         self._prompts = prompts
         self._tables = None if data is None else data / TABLES
+        self._loaded = False
 
-    def require_tables(self, items: Iterable[Item]) -> None:
+    def make_ready(self, items: Iterable[Item]) -> None:
+        """Looks for the tables, and waits for the judge when called first. Raises RunnerError and EngineLost."""
+        self._require_tables(items)
+        if not self._loaded:
+            # What an engine says of itself belongs to the story, not to what was asked for.
+            with contextlib.redirect_stdout(sys.stderr):
+                self._engine.load()
+            self._loaded = True
+
+    def _require_tables(self, items: Iterable[Item]) -> None:
         """Raises RunnerError where the judge is to read tables, and those of all answers are out of reach."""
         if not any(self._prompts.reads_table(item.sub_type) for item in items):
             return

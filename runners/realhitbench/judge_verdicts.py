@@ -42,6 +42,10 @@ JOURNAL = "verdicts.jsonl"
 """No name of a file of results."""
 
 
+class OfThisUnit(RunnerError):
+    """These results cannot be judged, or their verdicts not be read; others can."""
+
+
 @dataclass(frozen=True)
 class Judge:
     """Who judged, as far as verdicts differ by it."""
@@ -103,7 +107,7 @@ class Verdicts:
     def read(cls, folders: Iterable[Path], warn: Callable[[str], None]) -> Verdicts:
         """Those in the journals of `folders`, where there are any; later ones count more.
 
-        Raises RunnerError for a journal that is there and cannot be read: its verdicts would be asked for again.
+        Raises OfThisUnit for a journal that is there and cannot be read: its verdicts would be asked for again.
         """
         verdicts = cls()
         unknown = 0
@@ -112,11 +116,11 @@ class Verdicts:
             if not os.path.lexists(path):
                 continue
             if not is_file(path):
-                raise RunnerError(f"{path}: is no regular file; move it away")
+                raise OfThisUnit(f"{path}: is no regular file; move it away")
             try:
                 entries = load_content(path, warn).entries
             except Unreadable as error:
-                raise RunnerError(f"{path}: {error}; bring it back, or move it away") from error
+                raise OfThisUnit(f"{path}: {error}; bring it back, or move it away") from error
             for entry in entries:
                 verdict = _verdict(entry)
                 if verdict is None:
@@ -152,12 +156,12 @@ class VerdictJournal:
     """The journal of one folder, locked, to which verdicts are added."""
 
     def __init__(self, folder: Path, warn: Callable[[str], None]) -> None:
-        """Raises RunnerError where it cannot be written, or another process is writing it."""
+        """Raises OfThisUnit where it cannot be written, or another process is writing it."""
         self.path = folder / JOURNAL
         try:
             self._handle = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            raise RunnerError(
+            raise OfThisUnit(
                 f"{self.path}: cannot be written: {error.strerror}; make its folder writable"
             ) from error
         try:
@@ -193,7 +197,7 @@ class VerdictJournal:
             fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                raise RunnerError(
+                raise OfThisUnit(
                     f"{self.path}: these results are being judged already; wait for that, or stop it"
                 ) from error
             warn(
@@ -214,7 +218,7 @@ class VerdictJournal:
             else:
                 os.write(self._handle, b"\n")
         except OSError as error:
-            raise RunnerError(
+            raise OfThisUnit(
                 f"{self.path}: cannot be made ready for more: {error.strerror}; make room or mend the disk"
             ) from error
 

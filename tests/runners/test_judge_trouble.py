@@ -139,6 +139,21 @@ def test_a_kill_costs_what_was_being_asked_and_the_next_call_goes_on(judging: Ju
     assert sorted(verdict["id"] for verdict in judging.verdicts) == [1, 2, 3, 4, 5, 6]
 
 
+def test_what_another_call_judged_meanwhile_is_not_asked_again(judging: Judging) -> None:
+    list_models = judging.server.act_on_models
+
+    def act(chat: Chat) -> object:
+        # While the server is waited for, another call judges all.
+        judging.server.act_on_models = list_models
+        other = [*PLAIN_PYTHON, str(RUNNERS), "judge", *judging.words()]
+        subprocess.run(other, check=True, capture_output=True, env=environment(), timeout=60)
+        return list_models(chat)
+
+    judging.server.act_on_models = act
+    (report,) = judging.run()
+    assert (report["judged_before"], report["judged_now"], len(judging.server.chats)) == (3, 0, 3)
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_it_at_once_with_what_was_said_until_then(
     judging: Judging, number: signal.Signals, status: int
