@@ -32,6 +32,7 @@ from hitui_runners.engines.demo import PIXELS_PER_TOKEN, png_size
 from hitui_runners.engines.headers import header_rows
 from hitui_runners.engines.json_server import JsonServer, Refused, TooSlow
 from hitui_runners.engines.options import at_least_one
+from hitui_runners.engines.pictures import decoded
 from hitui_runners.engines.truncation import TokenizedTable, note
 from hitui_runners.errors import EngineLost, RunnerError
 from hitui_runners.output import say
@@ -352,13 +353,8 @@ class _Picture:
         factor = math.sqrt(most / self.pixels)
         self._sent = (max(1, int(self.size[0] * factor)), max(1, int(self.size[1] * factor)))
         scaled = io.BytesIO()
-        try:
-            with Image.open(io.BytesIO(self._content)) as image:
-                image.convert("RGB").resize(self._sent, Image.Resampling.BICUBIC).save(scaled, "PNG")
-        except (Image.DecompressionBombError, MemoryError) as error:
-            raise TaskFailed(str(error) or f"Image too large to be scaled here: {self._name}") from error
-        except (OSError, SyntaxError, ValueError) as error:
-            raise TaskFailed(f"Image cannot be read: {self._name}: {error}") from error
+        image = decoded(self._content, self._name)
+        image.resize(self._sent, Image.Resampling.BICUBIC).save(scaled, "PNG")
         self._content = scaled.getvalue()
         recovery["max_pixels"] = most
 

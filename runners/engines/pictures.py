@@ -95,7 +95,7 @@ def decoded(content: bytes, name: str, max_pixels: int = MAX_IMAGE_PIXELS) -> An
 def too_large_to_open(size: tuple[int, int], max_pixels: int) -> TaskFailed:
     """Of a picture of `size` (width, height) pixels. No out-of-memory: with fewer pixels it would be as large a file."""
     return TaskFailed(
-        f"Image too large to open: {size[0]}x{size[1]} pixels, more than the {max_pixels} allowed by --max-image-pixels"
+        f"Image too large to open: {size[0]}x{size[1]} pixels, more than the {max_pixels} allowed"
     )
 
 

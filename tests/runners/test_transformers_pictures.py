@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 from hitui_runners.engines.base import TaskFailed
-from hitui_runners.engines.pictures import Pictures, RememberingImageProcessor
+from hitui_runners.engines.pictures import MAX_IMAGE_PIXELS, Pictures, RememberingImageProcessor
+from hitui_runners.realhitbench.recovery import asked_rung
 
-from tests.tools.benchmark import png
+from hitui.domain.tasks import ErrorClass, classify_prediction
+from tests.tools.benchmark import png, png_head
 
 pytestmark = pytest.mark.model
 
@@ -48,6 +50,36 @@ def test_a_picture_is_the_same_object_while_its_file_holds_the_same(tmp_path: Pa
     path.unlink()
     with pytest.raises(FileNotFoundError):
         pictures.open(path)
+
+
+def test_a_picture_above_the_limit_is_not_opened(tmp_path: Path) -> None:
+    path = tmp_path / "shown.png"
+    path.write_bytes(png_head(40_000, 20_000) + png(1, 1)[33:])
+
+    for pictures, allowed in ((Pictures(), MAX_IMAGE_PIXELS), (Pictures(799_999_999), 799_999_999)):
+        with pytest.raises(TaskFailed) as failed:
+            pictures.open(path)
+        assert failed.value.message == (
+            f"Image too large to open: 40000x20000 pixels, more than the {allowed} allowed"
+        )
+        assert classify_prediction(f"[ERROR] {failed.value.message}") is ErrorClass.IMAGE_OVER_LIMIT
+        assert asked_rung(f"[ERROR] {failed.value.message}") is None
+    path.write_bytes(png(64, 64))
+    with pytest.raises(TaskFailed, match="more than the 4095 allowed"):
+        Pictures(4095).open(path)
+    assert Pictures(4096).open(path).size == (64, 64)
+
+
+def test_the_limit_is_no_one_elses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from PIL import Image
+
+    path = tmp_path / "shown.png"
+    path.write_bytes(png(64, 64))
+    # As another part of the process may have it.
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 9)
+
+    assert Pictures().open(path).size == (64, 64)
+    assert Image.MAX_IMAGE_PIXELS == 9
 
 
 @pytest.mark.parametrize("nested", [False, True])
