@@ -127,6 +127,10 @@ class _Checks:
         self._size(f"{where} min_free", runner.min_free)
         for key in FROM_ONE_ON:
             self._from_one_on(f"{where} {key}", getattr(runner, key))
+        if runner.batch_tokens is not None and runner.batch_tokens < 0:
+            self._refuse(
+                f"{where} batch_tokens", f"a number from 0 on is expected, not {runner.batch_tokens}"
+            )
         self._one_of(f"{where} truncation", runner.truncation, TRUNCATIONS)
         self._one_of(f"{where} prompt_order", runner.prompt_order, PROMPT_ORDERS)
         if runner.prompt_order is not None and runner.prompts is None:

@@ -18,6 +18,7 @@ OF_ENGINES = {
     "concurrency": ("openai", "vllm"),
     "gpu_memory_utilization": ("vllm",),
     "shared_prefixes": ("transformers",),
+    "batch_tokens": ("transformers",),
     "truncation": ("transformers", "vllm"),
     "max_image_pixels": ("transformers", "vllm"),
     "max_pixels": ("transformers", "vllm", "openai"),
@@ -195,6 +196,8 @@ class RunnerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """No picture of more is opened; None: 178,956,970."""
     shared_prefixes: bool | None = None
     """Whether what a prompt shares with the one before is computed only once; None: yes."""
+    batch_tokens: int | None = None
+    """At most so many tokens of short prompts are answered together; 0: each alone, None: as the runner does."""
     max_input_tokens: int | None = None
     max_new_tokens: int | None = None
     command: list[str] | None = None

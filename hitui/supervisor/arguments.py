@@ -114,6 +114,7 @@ def engine_options(runner: RunnerSettings) -> dict[str, str | None]:
         "gpu-memory-utilization": text_or_none(runner.gpu_memory_utilization),
         "truncation": runner.truncation,
         "max-pixels": text_or_none(runner.max_pixels),
+        "batch-tokens": text_or_none(runner.batch_tokens),
         "max-image-pixels": text_or_none(runner.max_image_pixels),
     }
 

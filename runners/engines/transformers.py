@@ -1,5 +1,5 @@
-"""Vision-language models through `transformers`, one prompt at a time, greedily; what a prompt shares with the one
-before is not computed again.
+"""Vision-language models through `transformers`, greedily: short prompts of text several at a time, others one by one,
+and what such a one shares with the one before is not computed again.
 
 On GPUs the weights are bfloat16 and spread by accelerate (`device_map="auto"`), else float32. An out-of-memory
 costs its task only: the memory is freed and the next one runs. Nothing is fetched: the model is a folder.
@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hitui_runners.engines.base import (
+    Answer,
     Engine,
     EngineFacts,
     Prompt,
@@ -21,6 +24,7 @@ from hitui_runners.engines.base import (
     image_too_large,
     text_too_large,
 )
+from hitui_runners.engines.batches import SHORT_SHARE, TOKENS_ON_GPUS, TOKENS_ON_THE_CPU, Batches
 from hitui_runners.engines.input_options import add_input_arguments
 from hitui_runners.engines.inputs import TRUNCATIONS, PromptInputs, length
 from hitui_runners.engines.memory import free_memory, out_of_memory
@@ -34,6 +38,17 @@ from hitui_runners.output import say
 
 SEED = 0
 """Greedy answers need none, but weights that a model folder lacks are made up at random."""
+LOOKS_AHEAD = 64
+"""No batch has more prompts: with so many, reading the weights is no longer what takes the time."""
+
+
+@dataclass(frozen=True)
+class _Short:
+    """A short prompt, ready to be answered with others."""
+
+    ids: Any
+    """Its token ids, shape (tokens,)."""
+    recovery: Mapping[str, object]
 
 
 class TransformersEngine(Engine):
@@ -41,7 +56,7 @@ class TransformersEngine(Engine):
 
     name = "transformers"
     libraries = ("torch", "transformers", "tokenizers", "accelerate", "torchvision", "pillow")
-    speed_options = ("no_shared_prefixes", "max_image_pixels")
+    speed_options = ("no_shared_prefixes", "max_image_pixels", "batch_tokens")
 
     def __init__(
         self,
@@ -53,16 +68,23 @@ class TransformersEngine(Engine):
         max_image_pixels: int = MAX_IMAGE_PIXELS,
         truncation: str = TRUNCATIONS[0],
         share_prefixes: bool = True,
+        batch_tokens: int | None = None,
     ) -> None:
+        """`batch_tokens`: at most so many are in one batch; 0: there are none, None: by where the model computes."""
         self._folder = folder
         self._max_input_tokens = max_input_tokens
         self._max_new_tokens = max_new_tokens
         self._max_pixels = max_pixels
         self._truncation = truncation
         self._share_prefixes = share_prefixes
+        self._batch_tokens = batch_tokens
+        self.looks_ahead = 1 if batch_tokens == 0 else LOOKS_AHEAD
         self._model: Any = None
         self._processor: Any = None
         self._prefixes: Any = None
+        self._batches: Any = None
+        self._short: dict[Prompt, _Short | None] = {}
+        """Of the prompts that it was shown last."""
         self._pictures = Pictures(max_image_pixels)
         self._inputs: Any = None
 
@@ -73,6 +95,14 @@ class TransformersEngine(Engine):
             "--no-shared-prefixes",
             action="store_true",
             help="compute every prompt from its start, also where it begins like the one before",
+        )
+        parser.add_argument(
+            "--batch-tokens",
+            type=int,
+            metavar="N",
+            help="answer short prompts of text together, with at most N tokens at a time, padding and the longest "
+            f"answers included; short is up to N/{SHORT_SHARE}, and 0: each alone (default: {TOKENS_ON_GPUS} on "
+            f"GPUs, {TOKENS_ON_THE_CPU} on the CPU)",
         )
 
     @classmethod
@@ -86,6 +116,8 @@ class TransformersEngine(Engine):
             )
         if not is_file(folder / "config.json"):
             raise RunnerError(f"{folder}: is no model folder, it has no config.json; see --model")
+        if arguments.batch_tokens is not None and arguments.batch_tokens < 0:
+            raise RunnerError(f"--batch-tokens: a number from 0 on is expected, not {arguments.batch_tokens}")
         return cls(
             folder,
             arguments.max_input_tokens,
@@ -94,6 +126,7 @@ class TransformersEngine(Engine):
             max_image_pixels=arguments.max_image_pixels,
             truncation=arguments.truncation,
             share_prefixes=not arguments.no_shared_prefixes,
+            batch_tokens=arguments.batch_tokens,
         )
 
     def load(self) -> None:
@@ -141,6 +174,7 @@ class TransformersEngine(Engine):
             repetition_penalty=own.repetition_penalty,
         )
         self._prefixes = PrefixCache(self._model, enabled=self._share_prefixes)
+        self._batches = Batches(self._model, self._batch_tokens, self._max_new_tokens)
 
     def answer(self, prompt: Prompt) -> Reply:
         image = self._pictures.open(prompt.image) if prompt.image is not None else None
@@ -180,6 +214,39 @@ class TransformersEngine(Engine):
             beside["attention"] = getattr(self._model.config, "_attn_implementation", None)
         return EngineFacts(settings, beside)
 
+    def together(self, prompts: Sequence[Prompt]) -> int:
+        known, self._short = self._short, {}
+        lengths: list[int] = []
+        for prompt in prompts:
+            short = known[prompt] if prompt in known else self._as_short(prompt)
+            self._short[prompt] = short
+            if short is None:
+                break
+            lengths.append(len(short.ids))
+        return self._batches.rows(lengths) if lengths else 1
+
+    def answer_all(self, prompts: Sequence[Prompt]) -> Iterator[Mapping[int, Answer]]:
+        short = [self._short[prompt] for prompt in prompts]
+        # Those of about one length stay together where memory runs out.
+        waiting = sorted(range(len(prompts)), key=lambda place: -_length(short[place]))
+        if len(prompts) > 1:
+            # What is kept of a longer prompt has no use here, and takes memory.
+            self._prefixes.drop()
+        while waiting:
+            places = waiting[: self._batches.rows([_length(short[place]) for place in waiting])]
+            replies: Sequence[Answer] | None = None
+            if len(places) > 1:
+                replies, ran_out = self._replies([short[place] for place in places])
+                if ran_out:
+                    say(f"\nOut of memory with {len(places)} prompts together; from now on fewer at a time")
+                    continue
+            del waiting[: len(places)]
+            if replies is not None:
+                yield dict(zip(places, replies, strict=True))
+            else:
+                for place in places:
+                    yield {place: self.answer_of(prompts[place])}
+
     def close(self) -> None:
         if self._prefixes is not None and self._prefixes.shared_tokens:
             say(
@@ -187,7 +254,8 @@ class TransformersEngine(Engine):
                 "before, and not computed again"
             )
         self._pictures.drop()
-        self._model = self._processor = self._prefixes = self._inputs = None
+        self._model = self._processor = self._prefixes = self._batches = self._inputs = None
+        self._short = {}
 
     @property
     def _tokenizer(self) -> Any:
@@ -200,6 +268,37 @@ class TransformersEngine(Engine):
             output = self._prefixes.generate(inputs, image)
         new = output[0, inputs["input_ids"].shape[1] :]
         return self._tokenizer.decode(new, skip_special_tokens=True), int(new.shape[0])
+
+    def _as_short(self, prompt: Prompt) -> _Short | None:
+        """The prompt for a batch; None where it is answered alone, or fails alone."""
+        characters = len(prompt.before) + len(prompt.table) + len(prompt.after)
+        if prompt.image is not None or not self._batches.may_be_short(characters):
+            return None
+        recovery: dict[str, object] = {}
+        try:
+            inputs = self._inputs.of(prompt, None, recovery)
+        except Exception:  # noqa: BLE001  (whatever it is, it is told when the prompt is answered)
+            return None
+        if not self._batches.is_short(length(inputs)):
+            return None
+        return _Short(inputs["input_ids"][0], recovery)
+
+    def _replies(self, rows: Sequence[_Short]) -> tuple[list[Reply] | None, bool]:
+        """The replies to prompts answered together, None where they are to be answered alone; and whether memory ran
+        out, so that fewer of them may be answered together."""
+        import torch
+
+        try:
+            with torch.inference_mode():
+                answers = self._batches.generate([row.ids for row in rows])
+        except Exception:  # noqa: BLE001  (whose it is shows when each is asked alone)
+            return None, False
+        if answers is None:
+            return None, True
+        return [
+            Reply(self._tokenizer.decode(new, skip_special_tokens=True), len(row.ids), len(new), row.recovery)
+            for row, new in zip(rows, answers, strict=True)
+        ], False
 
     def _failure(self, error: Exception, tokens: int | None, image: Any) -> TaskFailed:
         """What is said of a task at which `error` came. Raises EngineLost when no other task can run either."""
@@ -215,6 +314,10 @@ class TransformersEngine(Engine):
         self._inputs.drop()
         self._prefixes.drop()
         free_memory()
+
+
+def _length(short: _Short | None) -> int:
+    return 0 if short is None else len(short.ids)
 
 
 def _devices(torch: Any) -> str:

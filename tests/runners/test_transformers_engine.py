@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import resource
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ from hitui_runners.stopping import StopSignals
 
 from tests.runners.conftest import json_lines
 from tests.tools.benchmark import Benchmark, png, png_head
+from tests.tools.memory_limit import address_space
 
 pytestmark = pytest.mark.model
 MANY_ROWS = tuple((f"Harbour {number}", number, number / 4) for number in range(400))
@@ -31,7 +30,7 @@ MANY_ROWS = tuple((f"Harbour {number}", number, number / 4) for number in range(
 def loaded(tiny_model: Path) -> Iterator[TransformersEngine]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_HUB_OFFLINE", "1")
-        engine = TransformersEngine(tiny_model, 100_000, 8, None)
+        engine = TransformersEngine(tiny_model, 100_000, 8, None, batch_tokens=0)
         engine.load()
         yield engine
 
@@ -234,18 +233,6 @@ def test_out_of_memory_costs_one_task(model: Model, evaluate: Evaluate, modality
     said = {"text": f"Text too large ({tokens} tokens)", "mix": "Image too large ((96, 64))"}
     assert first["Prediction"] == f"[ERROR] OOM: {said[modality]}"
     assert second["Prediction"] == "17"
-
-
-@contextmanager
-def address_space(more: int) -> Iterator[None]:
-    """This process gets so many bytes more from the system and no others."""
-    limits = resource.getrlimit(resource.RLIMIT_AS)
-    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (used + more, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, limits)
 
 
 def test_memory_that_really_runs_out_is_done_with_less(

@@ -1,8 +1,10 @@
-"""A control group with little memory, in which the kernel itself ends who takes more: cgroups(7), both versions."""
+"""Little memory: a control group in which the kernel itself ends who takes more (cgroups(7), both versions), and a
+process that is refused more."""
 
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -50,3 +52,15 @@ def _removed(group: Path) -> bool:
         # A process of it is just about to end.
         return False
     return True
+
+
+@contextmanager
+def address_space(more: int) -> Iterator[None]:
+    """This process gets so many bytes more from the system and no others."""
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + more, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)

@@ -40,6 +40,7 @@ def test_the_runner_is_told_how_inputs_are_made() -> None:
             max_pixels=5,
             max_image_pixels=7,
             shared_prefixes=False,
+            batch_tokens=0,
         )
     )
 
@@ -48,6 +49,7 @@ def test_the_runner_is_told_how_inputs_are_made() -> None:
     assert arguments.truncation == "original"
     assert (arguments.max_pixels, arguments.max_image_pixels) == (5, 7)
     assert arguments.no_shared_prefixes
+    assert arguments.batch_tokens == 0
 
 
 def test_without_them_it_does_as_it_does_by_itself() -> None:
@@ -57,3 +59,4 @@ def test_without_them_it_does_as_it_does_by_itself() -> None:
     assert arguments.truncation == "tokens"
     assert (arguments.max_pixels, arguments.max_image_pixels) == (None, 178_956_970)
     assert not arguments.no_shared_prefixes
+    assert arguments.batch_tokens is None

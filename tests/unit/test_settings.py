@@ -220,6 +220,10 @@ def test_the_outline_of_the_interfaces_is_accepted(tmp_path: Path) -> None:
             "max_input_tokens: a number from 1 on is expected",
         ),
         (
+            "[runner.a]\nengine = 'transformers'\nmodel = 'm'\nbatch_tokens = -1\n",
+            "[runner.a] batch_tokens: a number from 0 on is expected, not -1",
+        ),
+        (
             "[runner.a]\ncommand = ['x', '{formt}']\n",
             "[runner.a] command: {formt} is not known; did you mean 'format'?",
         ),

@@ -1,0 +1,96 @@
+"""Short prompts of text, answered together: most of the time of each goes into reading the weights for every new token,
+and that is done once for all of them.
+
+The rows of a batch are padded on the left, never on the right: an answer goes on from its prompt's last token. What
+stands there is masked, and positions are counted from each prompt's own start, so that every row says what its prompt
+says alone, token by token in float32; in bfloat16 the last bits of the scores may differ, as they do between two GPUs.
+
+A batch has no more tokens than a budget, padding and the longest answers included. When memory runs out all the same,
+the budget is halved and stays so, until a prompt stands alone. Longer prompts gain by what they share with the one
+before (`prefix_cache`), and would lose by padding: it makes attention slower, and takes memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from hitui_runners.engines.memory import free_memory, out_of_memory
+from hitui_runners.engines.prefix_cache import MODEL_TYPES
+
+TOKENS_ON_GPUS = 32_768
+"""The budget where none is given: keys and values of some 5 GB for a model of 8 billion parameters."""
+TOKENS_ON_THE_CPU = 8_192
+SHORT_SHARE = 16
+"""A prompt is short when it has no more than this part of the budget: on the CPU about there a shared beginning begins
+to save more than a batch does."""
+CHARACTERS_PER_TOKEN = 12
+"""More than a token of any table has on average: what is longer is not tokenized to learn that it is not short."""
+
+
+class Batches:
+    """How many prompts are answered together, and their answers."""
+
+    def __init__(self, model: Any, tokens: int | None, new_tokens: int) -> None:
+        """`model`: a model of transformers, from 4.57 on. `tokens`: the budget; 0: there are no batches; None: by where
+        the model computes. `new_tokens`: at most so many has an answer."""
+        self._model = model
+        if tokens is None:
+            tokens = TOKENS_ON_THE_CPU if model.device.type == "cpu" else TOKENS_ON_GPUS
+        # Of others it is not known whether padding changes what they say.
+        self._tokens = tokens if model.config.model_type in MODEL_TYPES else 0
+        self._short = self._tokens // SHORT_SHARE
+        self._new_tokens = new_tokens
+
+    def may_be_short(self, characters: int) -> bool:
+        """Whether a prompt of so many characters is worth being counted."""
+        return characters <= self._short * CHARACTERS_PER_TOKEN
+
+    def is_short(self, tokens: int) -> bool:
+        return tokens <= self._short
+
+    def rows(self, lengths: Sequence[int]) -> int:
+        """How many of the first of these prompts (tokens of each) are answered together; one at the least."""
+        longest = 0
+        for row, length in enumerate(lengths):
+            longest = max(longest, length)
+            if (row + 1) * (longest + self._new_tokens) > self._tokens:
+                return max(1, row)
+        return len(lengths)
+
+    def generate(self, prompts: Sequence[Any]) -> list[Any] | None:
+        """The new tokens of each prompt, the one that ends the answer included; None where memory ran out: fewer are
+        answered together from now on.
+
+        `prompts`: token ids, each of shape (tokens,). Raises what else the model's `generate` raises.
+        """
+        width = max(len(ids) for ids in prompts)
+        try:
+            return self._generated(prompts, width)
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+        free_memory()
+        self._tokens = len(prompts) * (width + self._new_tokens) // 2
+        return None
+
+    def _generated(self, prompts: Sequence[Any], width: int) -> list[Any]:
+        import torch
+
+        device = self._model.device
+        # Padded with a token of their own: a penalty on tokens that were said before then meets no other one.
+        ids = torch.stack([torch.cat([row[:1].expand(width - len(row)), row]) for row in prompts])
+        mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in prompts])
+        # The model holds how far positions are from token counts, of its last prompt.
+        self._model.model.rope_deltas = None
+        output = self._model.generate(input_ids=ids.to(device), attention_mask=mask.to(device))
+        return [self._ended(row) for row in output[:, width:].cpu()]
+
+    def _ended(self, tokens: Any) -> Any:
+        """The tokens to the end of the answer; behind it a row waits for the others."""
+        ends = self._model.generation_config.eos_token_id
+        for end in ends if isinstance(ends, list) else [ends]:
+            found = [] if end is None else (tokens == end).nonzero().flatten().tolist()
+            if found:
+                tokens = tokens[: found[0] + 1]
+        return tokens

@@ -1,0 +1,176 @@
+"""What batches save: the same short questions each alone from its start, each from what it shares with the one before,
+and several together. By itself it takes a small model with random weights and made-up tables on the CPU. Others, on a GPU
+if there is one:
+
+    python -m tests.bench.bench_batches --model DIR --questions QA_final.json --data DIR --at-most 300
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from hitui_runners.realhitbench.order import by_beginning
+from hitui_runners.realhitbench.prompts import OwnPrompts
+from hitui_runners.realhitbench.questions import InputFiles, load_questions, read_table
+
+from tests.bench.bench_prefixes import KINDS, small_model
+from tests.tools.benchmark import Benchmark
+
+WAYS = {"alone": (False, 0), "shared": (True, 0), "together": (True, None)}
+"""Whether beginnings are shared, and the budget of a batch."""
+TABLES, MOST_ROWS = 4, 16
+
+
+def main() -> None:
+    options = arguments()
+    if options.way:
+        print(json.dumps(measured(options)))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder)
+        if options.model is None:
+            options.model = small_model(made / "model")
+        if options.questions is None:
+            benchmark = made_up(made / "benchmark")
+            options.questions, options.data = benchmark.questions_file, benchmark.data
+        alone = None
+        for way in WAYS:
+            found = in_a_process(options, way)
+            alone = alone or found
+            answered = sorted(found["answers"].items())
+            print(
+                f"text/{options.format}, {way}: {len(answered)} questions of {found['tokens'] / len(answered):.0f} "
+                f"tokens, {options.new_tokens} new ones each, {found['calls']} calls; "
+                f"{len(answered) / found['seconds']:.2f} a second ({alone['seconds'] / found['seconds']:.2f} times as "
+                f"many), {found['peak'] / 2**30:.2f} GiB; "
+                f"{sum(alone['answers'][name] == answer for name, answer in answered)} answers equal",
+                flush=True,
+            )
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--model", type=Path)
+    parser.add_argument("--questions", type=Path)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--format", default="csv")
+    parser.add_argument("--at-most", type=int, default=300)
+    parser.add_argument("--new-tokens", type=int, default=32)
+    parser.add_argument("--batch-tokens", type=int)
+    parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
+    return parser.parse_args(sys.argv[1:] if sys.argv[0].endswith("bench_batches.py") else [])
+
+
+def in_a_process(options: argparse.Namespace, way: str) -> dict:
+    """What `measured` says, of a process of its own, so that one's memory is not the other's."""
+    words = ["--model", options.model, "--questions", options.questions, "--data", options.data]
+    words += ["--format", options.format, "--at-most", options.at_most, "--new-tokens", options.new_tokens]
+    if options.batch_tokens is not None:
+        words += ["--batch-tokens", options.batch_tokens]
+    ended = subprocess.run(
+        [sys.executable, "-m", "tests.bench.bench_batches", "--way", way, *map(str, words)],
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        stdout=subprocess.PIPE,
+        check=True,
+        text=True,
+    )
+    return json.loads(ended.stdout.splitlines()[-1])
+
+
+def measured(options: argparse.Namespace) -> dict:
+    """Seconds for all questions, and what it took."""
+    import torch
+    from hitui_runners.engines.base import Reply
+    from hitui_runners.engines.transformers import TransformersEngine
+
+    share, tokens = WAYS[options.way]
+    engine = TransformersEngine(
+        options.model,
+        100_000,
+        options.new_tokens,
+        None,
+        share_prefixes=share,
+        batch_tokens=options.batch_tokens if tokens is None else tokens,
+    )
+    if not torch.cuda.is_available():
+        torch.set_num_threads(1)
+    engine.load()
+    # Every answer of one length: how long a model talks is not what is measured.
+    engine._model.generation_config.eos_token_id = None
+    waiting = list(asked(options))
+    engine.answer(waiting[0])
+    engine._prefixes.drop()
+    generate = engine._model.generate
+    calls = 0
+
+    def counted(**inputs: object) -> object:
+        nonlocal calls
+        calls += 1
+        return generate(**inputs)
+
+    engine._model.generate = counted
+    replies: dict[str, Reply] = {}
+    # One thread's own time, which other work on the machine does not change.
+    clock = time.perf_counter if torch.cuda.is_available() else time.process_time
+    started = clock()
+    while waiting:
+        batch = waiting[: engine.together(waiting[: engine.looks_ahead])]
+        del waiting[: len(batch)]
+        for came in engine.answer_all(batch):
+            replies |= {str(batch[place].task_id): reply for place, reply in came.items()}
+    seconds = clock() - started
+    if torch.cuda.is_available():
+        peak = torch.cuda.max_memory_allocated()
+    else:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return {
+        "seconds": seconds,
+        "peak": peak,
+        "calls": calls,
+        "tokens": sum(reply.input_tokens for reply in replies.values()),
+        "answers": {name: reply.text for name, reply in replies.items()},
+    }
+
+
+def asked(options: argparse.Namespace) -> list:
+    """The prompts in the order in which the runner asks them."""
+    from hitui_runners.engines.base import Prompt
+
+    inputs, prompts = InputFiles(options.data, "text", options.format), OwnPrompts()
+    questions = [
+        question for question in load_questions(options.questions, print) if not inputs.absent(question)
+    ]
+    found = []
+    for question in by_beginning(questions[: options.at_most], prompts, inputs):
+        wording = prompts.wording(question, "text", options.format)
+        table = read_table(inputs.table(question))
+        found.append(Prompt(question.id, wording.before, table, wording.after, question.text))
+    return found
+
+
+def made_up(folder: Path) -> Benchmark:
+    folder.mkdir()
+    benchmark = Benchmark(folder)
+    for number in range(TABLES):
+        rows = 2 + number * (MOST_ROWS - 2) // (TABLES - 1)
+        benchmark.add_table(
+            f"table{number}",
+            tuple((f"Harbour {number}-{row}", row * 37 % 101, row * 11.5) for row in range(rows)),
+        )
+    for number, kind in enumerate(KINDS):
+        for table in range(TABLES):
+            question = f"How many boats lie in Harbour {table}-{number}?"
+            benchmark.ask(number * TABLES + table, f"table{table}", question, "41", kind)
+    return benchmark
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,305 @@
+"""Short prompts answered together: every answer and score is that of the prompt alone, also where memory runs out."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hitui_runners.engines.base import Answer, Prompt, Reply, TaskFailed
+from hitui_runners.engines.batches import Batches
+from hitui_runners.engines.transformers import TransformersEngine
+from hitui_runners.errors import EngineLost, RunnerError
+
+from tests.tools.benchmark import png
+from tests.tools.memory_limit import address_space
+
+pytestmark = pytest.mark.model
+NEW_TOKENS = 6
+OUT_OF_MEMORY = "CUDA out of memory. Tried to allocate 3 GiB"
+
+
+@dataclass
+class Watched:
+    """An engine, and what its model was given and said."""
+
+    engine: TransformersEngine
+    rows: list[int] = field(default_factory=list)
+    """For each call of the model, how many prompts it got."""
+    scores: list[Any] = field(default_factory=list)
+    """For each prompt that was answered, the scores of all words at each new token, shape (new tokens, words)."""
+    failures: list[BaseException | None] = field(default_factory=list)
+    """For the next calls: what each raises when half of its work is done; None: nothing."""
+
+    def __post_init__(self) -> None:
+        import torch
+
+        self.generate = generate = self.engine._model.generate
+
+        def watched(**inputs: Any) -> Any:
+            self.rows.append(len(inputs["input_ids"]))
+            if self.failures and (failure := self.failures.pop(0)) is not None:
+                generate(**inputs, max_new_tokens=2)
+                raise failure
+            output = generate(**inputs, output_logits=True, return_dict_in_generate=True)
+            self.scores.extend(torch.stack(output.logits, dim=1))
+            return output.sequences
+
+        self.engine._model.generate = watched
+
+    def budget(self, tokens: int) -> None:
+        self.engine._batches = Batches(self.engine._model, tokens, NEW_TOKENS)
+        self.engine._short = {}
+
+    def together(self, prompts: Sequence[Prompt]) -> list[Answer]:
+        """What comes of prompts that it takes as one batch, by their places."""
+        assert self.engine.together(prompts) == len(prompts)
+        answers: dict[int, Answer] = {}
+        for came in self.engine.answer_all(prompts):
+            assert not answers.keys() & came.keys()
+            answers.update(came)
+        return [answers[place] for place in range(len(prompts))]
+
+    def alone(self, prompts: Sequence[Prompt]) -> list[Answer]:
+        return [self.engine.answer_of(prompt) for prompt in prompts]
+
+
+@pytest.fixture(scope="module")
+def one_engine(middle_model: Path) -> Iterator[Watched]:
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    engine = TransformersEngine(middle_model, 100_000, NEW_TOKENS, None, share_prefixes=False)
+    engine.load()
+    yield Watched(engine)
+    torch.set_num_threads(threads)
+
+
+@dataclass(frozen=True)
+class Alone:
+    """What PROMPTS say each by itself, in answers of one length."""
+
+    answers: list[Answer]
+    scores: list[Any]
+
+
+@pytest.fixture(scope="module")
+def plain(one_engine: Watched) -> Alone:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(one_engine.engine._model.generation_config, "eos_token_id", None)
+        one_engine.scores.clear()
+        return Alone(one_engine.alone(PROMPTS), list(one_engine.scores))
+
+
+@pytest.fixture
+def model(one_engine: Watched, plain: Alone, monkeypatch: pytest.MonkeyPatch) -> Watched:
+    """Answers of one length, which say something; batches of any size."""
+    monkeypatch.setattr(one_engine.engine._model.generation_config, "eos_token_id", None)
+    one_engine.budget(100_000)
+    one_engine.rows.clear()
+    one_engine.scores.clear()
+    one_engine.failures.clear()
+    return one_engine
+
+
+def asked(number: int, picture: Path | None = None) -> Prompt:
+    """Of 70 to 230 tokens, in no order."""
+    rows = number * 3 % 7 * 2
+    table = "".join(f"Harbour {number}-{row},{number * 37 % 101 + row}\n" for row in range(rows))
+    question = f"How many boats lie in Harbour {number}, and how many in {number * 7 % 16}?"
+    return Prompt(number, "A table follows.\n\n", table, f"\n\nQuestion: {question}", question, picture)
+
+
+PROMPTS = [asked(number) for number in range(6)]
+
+
+def longest_first(answers: Sequence[Answer]) -> list[int]:
+    """The places in the order in which rows stand in a batch."""
+    tokens = [answer.input_tokens or 0 for answer in answers if isinstance(answer, Reply)]
+    return sorted(range(len(answers)), key=lambda place: -tokens[place])
+
+
+def test_together_they_say_what_each_says_alone_with_the_same_scores(model: Watched, plain: Alone) -> None:
+    import torch
+
+    expected = plain.answers
+    assert model.together(PROMPTS) == expected
+    assert model.rows == [len(PROMPTS)]
+    for place, scores in zip(longest_first(expected), model.scores, strict=True):
+        torch.testing.assert_close(scores, plain.scores[place], rtol=1e-3, atol=1e-2)
+    # On a model whose answers are all alike, or prompts of one length, this would say little.
+    assert len({answer.text for answer in expected if isinstance(answer, Reply)}) == len(PROMPTS)
+    lengths = [answer.input_tokens or 0 for answer in expected if isinstance(answer, Reply)]
+    assert max(lengths) > 2 * min(lengths)
+
+
+def test_what_fills_a_row_is_of_its_own_prompt(model: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a penalty on tokens that were said before meets none that it does not meet alone."""
+    given: dict[str, Any] = {}
+
+    def generate(**inputs: Any) -> Any:
+        given.update(inputs)
+        return inputs["input_ids"]
+
+    monkeypatch.setattr(model.engine._model, "generate", generate)
+    model.together(PROMPTS)
+
+    rows = list(zip(given["input_ids"], given["attention_mask"], strict=True))
+    assert sum(int((mask == 0).sum()) for _, mask in rows) > len(PROMPTS)
+    for ids, mask in rows:
+        assert set(ids[mask == 0].tolist()) <= set(ids[mask == 1].tolist())
+        # On the left, never on the right.
+        assert mask.tolist() == sorted(mask.tolist())
+
+
+def test_each_answer_ends_where_it_ends_alone(
+    model: Watched, plain: Alone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = [scores.argmax(1).tolist() for scores in plain.scores]
+    # What one says third and another second: at least two answers end before the others do.
+    monkeypatch.setattr(model.engine._model.generation_config, "eos_token_id", [said[1][2], said[3][1]])
+    expected = model.alone(PROMPTS)
+
+    assert model.together(PROMPTS) == expected
+    lengths = [answer.output_tokens for answer in expected if isinstance(answer, Reply)]
+    assert lengths[1] == 3
+    assert lengths[3] == 2
+    assert max(filter(None, lengths)) == NEW_TOKENS
+
+
+def test_pictures_before_and_after_change_nothing(model: Watched, plain: Alone, tmp_path: Path) -> None:
+    """The model holds how far positions are from token counts, of its last prompt."""
+    (tmp_path / "shown.png").write_bytes(png(192, 160))
+    shown = asked(7, tmp_path / "shown.png")
+    expected = model.together([shown])
+
+    assert model.together(PROMPTS[:3]) == plain.answers[:3]
+    assert model.together([shown]) == expected
+    assert model.rows == [1, 3, 1]
+
+
+def test_short_ones_of_text_that_follow_each_other_join(model: Watched, plain: Alone, tmp_path: Path) -> None:
+    (tmp_path / "shown.png").write_bytes(png(64, 64))
+    long = replace(asked(8), table="Harbour 8,41\n" * 300)
+    sizes = [answer.input_tokens for answer in plain.answers[:3] if isinstance(answer, Reply)]
+    mixed = [*PROMPTS[:3], asked(9, tmp_path / "shown.png"), *PROMPTS[3:5], long, PROMPTS[5]]
+    model.budget(16_000)
+
+    assert model.engine.together(mixed) == 3
+    assert [model.engine.together(mixed[first:]) for first in (3, 4, 6, 7)] == [1, 2, 1, 1]
+    # Padding and answers count.
+    model.budget(16 * max(sizes))
+    assert model.engine.together(PROMPTS[:3]) == 3
+    model.engine._batches._tokens = 3 * (max(sizes) + NEW_TOKENS) - 1
+    assert model.engine.together(PROMPTS[:3]) == 2
+
+
+def test_a_prompt_that_cannot_be_asked_fails_alone(model: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    hopeless = replace(PROMPTS[1], max_input_tokens=5)
+
+    assert model.engine.together([PROMPTS[0], hopeless, PROMPTS[2]]) == 1
+    (failed,) = model.together([hopeless])
+    assert isinstance(failed, TaskFailed)
+    assert failed.message.endswith("tokens without its table, more than the 5 allowed")
+
+
+def test_a_table_that_was_cut_is_said_to_be(model: Watched) -> None:
+    cut = replace(asked(9), table=asked(6).table * 8, max_input_tokens=150)
+    expected = model.alone([cut, PROMPTS[0]])
+
+    assert model.together([cut, PROMPTS[0]]) == expected
+    assert isinstance(expected[0], Reply)
+    assert expected[0].recovery["max_input_tokens"] == 150
+
+
+def test_out_of_memory_halves_the_batch_and_it_stays_so(model: Watched, plain: Alone) -> None:
+    import torch
+
+    model.failures += [torch.OutOfMemoryError(OUT_OF_MEMORY)] * 2
+    assert model.together(PROMPTS) == plain.answers
+    # The longest together are the fewest.
+    assert model.rows[:3] == [6, 3, 1]
+    assert sum(model.rows[2:]) == 6
+    halved = max(model.rows[2:])
+
+    model.rows.clear()
+    assert model.engine.together(PROMPTS) <= halved
+
+
+def test_who_fails_alone_fails_and_no_one_else(model: Watched, plain: Alone) -> None:
+    import torch
+
+    expected = plain.answers
+    places = longest_first(expected[:2])
+    model.failures += [torch.OutOfMemoryError(OUT_OF_MEMORY)] * 2
+    answers = model.together(PROMPTS[:2])
+
+    failed = answers[places[0]]
+    assert isinstance(failed, TaskFailed)
+    assert failed.message.startswith("OOM: Text too large (")
+    assert answers[places[1]] == expected[places[1]]
+
+
+def test_memory_that_really_runs_out_halves_the_batch(
+    model: Watched, plain: Alone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    watched = model.engine._model.generate
+
+    def generate(**inputs: Any) -> Any:
+        # As a model of another size: 1 MB a token, from the allocator that refuses them.
+        held = torch.empty(inputs["input_ids"].numel() * 1_000_000, dtype=torch.uint8)
+        assert held.numel()
+        return watched(**inputs)
+
+    monkeypatch.setattr(model.engine._model, "generate", generate)
+    tokens = max(answer.input_tokens or 0 for answer in plain.answers if isinstance(answer, Reply))
+    with address_space(tokens * 3_000_000):
+        answers = model.together(PROMPTS)
+
+    assert answers == plain.answers
+    assert 1 < max(model.rows) <= 3
+    assert sum(model.rows) == 6
+
+
+def test_a_failure_of_the_batch_is_told_of_the_one_whose_it_is(model: Watched, plain: Alone) -> None:
+    expected = plain.answers[:3]
+    model.failures += [RuntimeError("shape mismatch"), None, RuntimeError("shape mismatch")]
+    answers = model.together(PROMPTS[:3])
+
+    guilty = longest_first(expected)[1]
+    failed = answers[guilty]
+    assert isinstance(failed, TaskFailed)
+    assert failed.message == "RuntimeError: shape mismatch"
+    assert failed.unexpected
+    assert [answers[place] == expected[place] for place in range(3)] == [
+        place != guilty for place in range(3)
+    ]
+
+
+def test_a_broken_gpu_is_lost_for_a_batch_too(model: Watched) -> None:
+    broken = RuntimeError("CUDA error: unspecified launch failure")
+    model.failures += [broken, broken]
+    with pytest.raises(EngineLost, match="the GPU can no longer be used"):
+        model.together(PROMPTS[:2])
+
+
+def test_it_can_be_turned_off(model: Watched) -> None:
+    model.budget(0)
+
+    assert model.engine.together(PROMPTS) == 1
+    assert TransformersEngine(Path(), 1, 1, None, batch_tokens=0).looks_ahead == 1
+
+
+def test_a_budget_that_cannot_be_meant(middle_model: Path) -> None:
+    parser = argparse.ArgumentParser()
+    TransformersEngine.add_arguments(parser)
+    arguments = parser.parse_args(["--batch-tokens", "-1"])
+    arguments.model, arguments.engine = str(middle_model), "transformers"
+    with pytest.raises(RunnerError, match="--batch-tokens: a number from 0 on is expected, not -1"):
+        TransformersEngine.from_arguments(arguments)
