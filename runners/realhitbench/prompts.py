@@ -28,6 +28,9 @@ FILE_OF_MODALITY = {
     "mix": "answer_prompt_mix.py",
 }
 
+IN_THE_PLACE_OF_A_TABLE = "[See the table image]"
+"""What the benchmark's scripts put there where the prompt has a place for the table and the picture alone shows it."""
+
 _SHORT = "Answer with the number or the name alone, several of them separated by commas, and explain nothing."
 _TWO_DECIMALS = "Give decimal numbers with two decimals."
 _INSTRUCTIONS: dict[str, str] = {
@@ -100,8 +103,7 @@ class BenchmarkPrompts:
         self._user = self._strings.get("User_Prompt", "")
         if "{Question}" not in self._user:
             raise RunnerError(f"{self._path}: no string User_Prompt with the field {{Question}}")
-        # Where the prompt has no table, the picture is first anyway.
-        self._table_first = table_first and "{Table}" in self._user and modality != "image"
+        self._table_first = table_first and "{Table}" in self._user
 
     def wording(self, question: Question, modality: str, table_format: str | None) -> Wording:
         kind = _kind(question)
@@ -109,6 +111,11 @@ class BenchmarkPrompts:
         if task is None:
             raise RunnerError(f"{self._path}: Answer_Prompt has nothing for {kind!r} (task {question.id})")
         fields = {"Question": question.text, "Answer_format": _answer_format(question)}
+        if modality == "image":
+            words = f"{task}\n{self._user}"
+            return Wording(fill(words, {**fields, "Table": IN_THE_PLACE_OF_A_TABLE}), "")
+        if modality == "text" and table_format is not None:
+            task = fill(task, {"format": table_format})
         if self._table_first:
             before, _, after = self._user.partition("{Table}")
             after = f"\n{task}\n{after}"

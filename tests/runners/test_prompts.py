@@ -80,6 +80,20 @@ def test_the_benchmarks_own_prompts_are_read_and_not_run(tmp_path: Path) -> None
     assert explore.after.endswith("[Final Answer]: CorrelationRelation, CorrelationCoefficient")
 
 
+def test_what_the_benchmarks_scripts_fill_in_is_filled_in(tmp_path: Path) -> None:
+    file = tmp_path / "prompts.py"
+    file.write_text(FILE.replace("Be exact {here}.", "Read {format}."))
+
+    def words(modality: str, table_format: str | None) -> str:
+        wording = BenchmarkPrompts(file, modality).wording(question("Fact Checking"), modality, table_format)
+        return f"{wording.before}TABLE{wording.after}"
+
+    assert words("text", "latex").startswith("Read latex.\n# Table\nTABLE\n# Question")
+    # They fill in the format for text alone, and for a picture some words in the table's place.
+    assert words("mix", "latex").startswith("Read {format}.\n# Table\nTABLE\n# Question")
+    assert words("image", None).startswith("Read {format}.\n# Table\n[See the table image]\n# Question")
+
+
 def test_the_table_may_come_first(tmp_path: Path) -> None:
     file = tmp_path / "prompts.py"
     file.write_text(FILE)
