@@ -120,6 +120,27 @@ def test_a_cut_prompt_uses_its_budget_and_never_more(
         monkeypatch.undo()
 
 
+@pytest.mark.parametrize("name", ["rows", "no boundary"])
+def test_a_tokenizer_that_cannot_say_where_tokens_begin_will_do(
+    processor: Any, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One in Python, without Rust."""
+    call = CountingTokenizer.__call__
+
+    def without_offsets(self: CountingTokenizer, text: Any, **options: Any) -> Any:
+        assert "return_offsets_mapping" not in options
+        return call(self, text, **options)
+
+    monkeypatch.setattr(CountingTokenizer, "is_fast", False, raising=False)
+    monkeypatch.setattr(CountingTokenizer, "__call__", without_offsets)
+    table, table_format = TABLES[name]
+    of_model, recovery = made(PromptInputs(processor, 5000, None), asked(table, table_format))
+
+    assert 4950 <= length(of_model) <= 5000
+    assert recovery["max_input_tokens"] == 5000
+    assert shown(PromptInputs(processor, 5000, None), of_model).endswith("assistant\n")
+
+
 def test_a_table_is_tokenized_once_for_all_questions_about_it(processor: Any) -> None:
     table, table_format = TABLES["rows"]
     for budget in (10**6, 12_000):
