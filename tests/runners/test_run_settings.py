@@ -89,17 +89,6 @@ def test_a_resume_with_other_settings_is_refused_in_one_line_before_anything_is_
     assert [result["Settings"] for result in runner.journal] == [
         runner.runs[number]["id"] for number in (0, 0, 1)
     ]
-    # What was forced last is what counts from now on.
-    assert runner.run("--resume", "--max-new-tokens", "64", "--ids", "4").returncode == 0
-    assert runner.run("--resume", "--ids", "5").returncode == 2
-
-
-def test_what_runs_anew_or_is_whole_or_has_no_answer_is_not_refused(runner: Runner) -> None:
-    runner.run("--ids", "1,2", "--demo-failure-rate", "1")
-    assert runner.run("--resume", "--ids", "1", "--max-new-tokens", "64").returncode == 0
-    assert runner.run("--ids", "1", "--max-new-tokens", "65").returncode == 0
-    assert runner.run("--resume", "--ids", "1", "--max-new-tokens", "66").returncode == 0
-    assert runner.run("--resume", "--ids", "1,2", "--max-new-tokens", "66").returncode == 2
 
 
 def test_what_a_server_says_first_when_it_is_asked_is_compared_then(runner: Runner) -> None:
@@ -169,7 +158,7 @@ def answer(
         record.check()
         record.begin()
         for identifier in ids:
-            store.append({"id": identifier, "Prediction": "41"})
+            store.append({"id": identifier, "Prediction": more.get("prediction", "41")})
     finally:
         store.close()
 
@@ -221,6 +210,16 @@ def test_the_other_folders_of_a_config_count_too(folder: Path, tmp_path: Path) -
     # What was forced once need not be forced again because of the folders that are only read.
     answer(folder, RunSettings({"max_new_tokens": 9}), 3, earlier=(shard,), force=True)
     answer(folder, RunSettings({"max_new_tokens": 9}), 4, earlier=(shard,))
+
+
+def test_what_runs_anew_or_has_only_failed_is_not_refused(folder: Path) -> None:
+    answer(
+        folder, RunSettings({"max_new_tokens": 8}), 1, 2, prediction="[ERROR] OOM: Text too large (9 tokens)"
+    )
+    answer(folder, RunSettings({"max_new_tokens": 9}), 1)
+    answer(folder, RunSettings({"max_new_tokens": 10}), 1, resume=False)
+    with pytest.raises(ResumeRefused, match="max_new_tokens was 10, now 9 "):
+        answer(folder, RunSettings({"max_new_tokens": 9}), 2)
 
 
 def test_the_run_used_last_is_the_one_that_is_compared(folder: Path) -> None:
