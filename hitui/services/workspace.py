@@ -23,6 +23,7 @@ from hitui.adapters.checkpoints.relevance import relevant_names
 from hitui.domain.configs import Config, ConfigState
 from hitui.domain.tasks import Task
 from hitui.services.followed_settings import FollowedSettings
+from hitui.services.scores import Scores, read_scores
 from hitui.settings import Settings
 
 if TYPE_CHECKING:
@@ -106,6 +107,10 @@ class WorkspaceService:
     def tasks(self, name: str) -> tuple[Task, ...]:
         """The tasks of one config. Raises NoSuchName."""
         return self.catalogue.read(self.catalogue.find(name)).tasks
+
+    def scores(self, name: str) -> Scores | None:
+        """What `hitui score` made of one config; None: nothing yet. Raises NoSuchName."""
+        return read_scores(Path(self.catalogue.find(name).output))
 
     def scan_once(self) -> WorkspaceSnapshot:
         """Everything, read now."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from hitui.domain.progress import JobProgress
     from hitui.domain.tasks import Task
     from hitui.services.logs import LogWindow
+    from hitui.services.scores import Scores
     from hitui.ui.queue_wishes import Wish
     from hitui.ui.services import Workspace
 
@@ -86,11 +87,14 @@ class StopAsked(Message):
 class TasksRead(Message):
     """The tasks of one config, for its own screen."""
 
-    def __init__(self, config: str, tasks: tuple[Task, ...], problem: str = "") -> None:
-        """`problem`: why they cannot be read, in one line."""
+    def __init__(
+        self, config: str, tasks: tuple[Task, ...], scores: Scores | None = None, problem: str = ""
+    ) -> None:
+        """`scores`: None where it was never scored; `problem`: why the tasks cannot be read, in one line."""
         super().__init__()
         self.config = config
         self.tasks = tasks
+        self.scores = scores
         self.problem = problem
 
 

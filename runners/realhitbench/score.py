@@ -141,7 +141,9 @@ class ScoreRun:
             self._put_out(as_json([check_as_object(check) for check in checks.values()]))
         elif checks:
             found = list(checks.values())
-            self._put_out(as_lines([*class_lines(found), total_line(found)]))
+            python = self._charts.python
+            ran = [] if python is None else [f"charts run with {python.described}"]
+            self._put_out(as_lines([*ran, *class_lines(found), total_line(found)]))
 
     def score(self, units: Sequence[Unit]) -> None:
         """Scores each unit and writes its scores beside it."""

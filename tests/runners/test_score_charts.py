@@ -116,6 +116,7 @@ def test_what_was_run_once_is_not_run_again(scores: Scores) -> None:
     checked = scores.run("--charts", "--check", walls=False)
     assert checked.returncode == 0
     assert "  charts: 2 equal" in checked.stdout.splitlines()
+    assert "\ncharts run with python 3." in checked.stdout
     assert checked.stdout.endswith("; 2 of 2 charts equal\n")
     assert scores.scores == before
 

@@ -14,6 +14,7 @@ from hitui.domain.launches import LaunchPlan, PlannedLaunch
 from hitui.domain.progress import JobProgress
 from hitui.domain.schedule import Group, Queue, Schedule
 from hitui.domain.tasks import ErrorClass, Task, TaskStatus
+from hitui.services.scores import Scores
 from hitui.settings import GpuSettings, Settings
 
 GIB = 1024**3
@@ -200,6 +201,10 @@ class Source:
 @dataclass
 class Workspace(Source):
     rescans: int = 0
+    scored: Scores | None = None
+
+    def scores(self, name: str) -> Scores | None:
+        return self.scored
 
     def tasks(self, name: str) -> tuple[Task, ...]:
         return (

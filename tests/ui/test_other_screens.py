@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
 from hitui.domain.jobs import JobsSnapshot
+from hitui.services.scores import Scores
 from hitui.ui.app import Dashboard
 from tests.ui import sample
 from tests.ui.conftest import gone, screen_text, shown, until
@@ -110,6 +112,32 @@ async def test_a_config_in_detail() -> None:
         await shown(pilot, "Stop #14")
         await pilot.press("escape", "escape")
         await shown(pilot, "━ Configs")
+
+
+@pytest.mark.parametrize(
+    ("scored", "words"),
+    [
+        (None, "scores      none yet: hitui score qwen3vl_text/text_html"),
+        (
+            Scores({"EM": 29.861, "F1": 43.8}, charts_unscored=1, unjudged=243, written=time.time()),
+            "scores      EM 29.86 · F1 43.80, 1 chart unscored, 243 unjudged",
+        ),
+        (
+            Scores({"EM": 29.86}, written=1.0),
+            "scores      EM 29.86, older than the results: hitui score qwen3vl_text/text_html",
+        ),
+    ],
+)
+async def test_the_detail_has_the_scores_and_what_is_in_none_of_them(
+    scored: Scores | None, words: str
+) -> None:
+    services = sample.services()
+    assert isinstance(services.workspace, sample.Workspace)
+    services.workspace.scored = scored
+    async with Dashboard(services).run_test(size=SIZE, notifications=True) as pilot:
+        await shown(pilot, "▶ GPU 2 #14")
+        await pilot.press("enter")
+        await shown(pilot, words)
 
 
 async def test_a_problem_is_told_in_full_where_there_is_room() -> None:

@@ -13,6 +13,8 @@ from hitui.domain.configs import ConfigState
 from hitui.domain.jobs import Ended, JobRequest, Queued
 from hitui.domain.tasks import Task, TaskStatus
 from hitui.errors import HituiError
+from hitui.services.scores import Scores
+from hitui.services.scoring import KIND
 from hitui.ui import text
 from hitui.ui.config_rows import ConfigRow, config_rows
 from hitui.ui.job_words import wait_words
@@ -46,13 +48,15 @@ class Facts(LineView, can_focus=True):
         super().__init__(id="facts")
         self._row: ConfigRow | None = None
         self._root = ""
+        self._scores = ""
 
-    def show(self, row: ConfigRow | None, root: str) -> None:
-        self._row, self._root = row, root
+    def show(self, row: ConfigRow | None, root: str, scores: str) -> None:
+        """`scores`: in words; empty where there is nothing to be scored, or nothing was read yet."""
+        self._row, self._root, self._scores = row, root, scores
         self.rebuild()
 
     def build(self, width: int) -> Sequence[Line]:
-        return [] if self._row is None else fact_lines(self._row, self._root, width)
+        return [] if self._row is None else fact_lines(self._row, self._root, self._scores, width)
 
 
 class TaskList(LineView, can_focus=True):
@@ -91,6 +95,7 @@ class DetailScreen(FullScreen):
         self._config = config
         self._row: ConfigRow | None = None
         self._tasks: tuple[Task, ...] | None = None
+        self._scores: Scores | None = None
         self._read_for: ConfigState | None = None
         self._problem = ""
         self._shown = 0
@@ -135,24 +140,32 @@ class DetailScreen(FullScreen):
         rows = config_rows(states, app.jobs, app.progress, app.gpu_snapshot, time.time())
         self._row = rows[0] if rows else None
         self.rule.show(((self._config, "title"),))
-        self.facts.show(self._row, str(app.services.settings.root))
-        self._lay_out()
+        self._show_facts()
         if states and states[0] is not self._read_for:
             self._read_for = states[0]
             # One after the other, so that a slow old answer never takes the place of a newer one.
             self.run_worker(self._read_tasks, thread=True, group="tasks", exclusive=True, exit_on_error=False)
         self._show_tasks()
 
+    def _show_facts(self) -> None:
+        scores = "" if self._row is None or self._tasks is None else score_words(self._row, self._scores)
+        self.facts.show(self._row, str(self.dashboard.services.settings.root), scores)
+        self._lay_out()
+
     def _read_tasks(self) -> None:
+        workspace = self.dashboard.services.workspace
         try:
-            message = TasksRead(self._config, self.dashboard.services.workspace.tasks(self._config))
+            tasks, scores = workspace.tasks(self._config), workspace.scores(self._config)
+            message = TasksRead(self._config, tasks, scores)
         except (HituiError, OSError) as error:
-            message = TasksRead(self._config, (), f"! cannot be read: {error}")
+            message = TasksRead(self._config, (), problem=f"! cannot be read: {error}")
         self.post_message(message)
 
     def on_tasks_read(self, message: TasksRead) -> None:
         self._tasks = message.tasks
+        self._scores = message.scores
         self._problem = message.problem
+        self._show_facts()
         self._show_tasks()
 
     def _show_tasks(self) -> None:
@@ -202,7 +215,25 @@ class DetailScreen(FullScreen):
         self.dismiss()
 
 
-def fact_lines(row: ConfigRow, root: str, width: int) -> list[Line]:
+def score_words(row: ConfigRow, scores: Scores | None) -> str:
+    """The means over all questions of a config whose answers can be scored, and what is in none of them."""
+    state = row.state
+    if state.config.kind != KIND or not state.done:
+        return ""
+    if scores is None:
+        return f"none yet: hitui score {row.name}"
+    words = " · ".join(f"{metric} {mean:.2f}" for metric, mean in scores.means.items())
+    besides = []
+    if scores.charts_unscored:
+        besides.append(f"{text.count(scores.charts_unscored, 'chart')} unscored")
+    if scores.unjudged:
+        besides.append(f"{scores.unjudged} unjudged")
+    if scores.is_older_than(state.updated):
+        besides.append(f"older than the results: hitui score {row.name}")
+    return ", ".join(filter(None, (words, *besides)))
+
+
+def fact_lines(row: ConfigRow, root: str, scores: str, width: int) -> list[Line]:
     """The facts of one config of the workspace at `root`; long values go on below their start."""
     state = row.state
     total = "unknown" if state.total is None else str(state.total)
@@ -229,6 +260,8 @@ def fact_lines(row: ConfigRow, root: str, width: int) -> list[Line]:
         facts.append(("job", _job_words(row), ""))
     if state.seconds_per_task is not None:
         facts.append(("a task", f"{state.seconds_per_task:.1f} s (median of the answered ones)", ""))
+    if scores:
+        facts.append(("scores", scores, ""))
     if state.updated is not None:
         facts.append(("changed", text.moment(state.updated, time.time()), ""))
     facts.append(("read from", state.source or "nothing", ""))

@@ -1,0 +1,60 @@
+"""What `hitui score` wrote of a config, for whoever shows it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from hitui.adapters.files.look import is_file
+
+NAME = "scores.json"
+_LARGEST = 64 * 1024 * 1024
+"""Bytes; larger is nothing that hitui wrote."""
+
+
+class Scores(msgspec.Struct, frozen=True):
+    """The means over all questions, and what is in none of them."""
+
+    means: dict[str, float]
+    """By metric, in percent."""
+    charts_unscored: int = 0
+    unjudged: int = 0
+    written: float = 0.0
+    """Seconds since the epoch."""
+
+    def is_older_than(self, updated: float | None) -> bool:
+        """Whether results came after it."""
+        return updated is not None and self.written < updated
+
+
+class _Counts(msgspec.Struct):
+    charts_unscored: int = 0
+    unjudged: int = 0
+
+
+class _Aggregates(msgspec.Struct):
+    overall: dict[str, float] = {}
+
+
+class _File(msgspec.Struct):
+    written_by: str
+    aggregate_metrics: _Aggregates
+    counts: dict[str, _Counts] = {}
+
+
+def read_scores(output: Path) -> Scores | None:
+    """The scores beside the results in a config's folder; None: there are none that hitui wrote and can be read."""
+    path = output / NAME
+    try:
+        if not is_file(path) or path.stat().st_size > _LARGEST:
+            return None
+        found = msgspec.json.decode(path.read_bytes(), type=_File)
+        written = path.stat().st_mtime
+    except (OSError, msgspec.MsgspecError, ValueError):
+        # It is made anew at any time; nothing is lost with it.
+        return None
+    if found.written_by != "hitui":
+        return None
+    counts = found.counts.get("Overall", _Counts())
+    return Scores(found.aggregate_metrics.overall, counts.charts_unscored, counts.unjudged, written)
