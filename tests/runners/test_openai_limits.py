@@ -1,0 +1,132 @@
+"""Prompts and pictures that are too large for the server's model."""
+
+from __future__ import annotations
+
+import base64
+import math
+import sys
+
+from tests.runners.asked import answers, asking, server
+from tests.runners.conftest import Runner
+from tests.tools.benchmark import png
+from tests.tools.chat_server import Chat, ChatServer
+
+__all__ = ["asking", "server"]
+
+
+TOO_LONG = {
+    9001: "This model's maximum context length is 8192 tokens. However, you requested 9999 tokens (9001 in the "
+    "messages, 998 in the completion). Please reduce the length of the messages or completion.",
+    9002: "You passed 9002 input tokens and requested 1024 output tokens. However, the model's context length is only "
+    "8192 tokens",
+    9003: "The decoder prompt (length 9003) is longer than the maximum model length of 8192.",
+    9004: "The input (9004 tokens) is longer than the model's context length (8192 tokens).",
+    9005: "Requested token count exceeds the model's maximum context length of 8192 tokens. You requested a total of "
+    "9999 tokens: 9005 tokens from the input messages and 994 tokens for the completion.",
+    9006: "maximum context length is 8192 tokens. However, your messages resulted in 9006 tokens.",
+    9007: "request (9007 tokens) exceeds the available context size (8192 tokens), try increasing it",
+    9008: "Input length (9008) exceeds model's maximum context length (8192).",
+    9009: "Input length (9009 tokens) exceeds the maximum allowed length (8192 tokens).",
+    9010: "Requested input length 9010 exceeds maximum input length 8192",
+    9011: "This model's maximum context length is 8192 tokens. However, your request has 9011 input tokens plus 1024 "
+    "'max_tokens'. Please reduce one or the other. (parameter=input_tokens, max_tokens, value=(9011, 1024))",
+    9012: "'max_tokens' or 'max_completion_tokens' is too large: 1024. This model's maximum context length is 8192 "
+    "tokens and your request has 9012 input tokens (1024 > 8192 - 9012).",
+}
+"""How vLLM (0.6 to 0.33), SGLang, OpenAI and llama.cpp say that a prompt is too long, by how long it is."""
+
+
+def test_a_prompt_that_is_too_long_is_a_text_too_large(asking: Runner, server: ChatServer) -> None:
+    for number in TOO_LONG:
+        asking.benchmark.ask(number, "harbours", f"How many boats lie in Saltby? (No. {number - 1})", "63")
+    server.act = lambda chat: chat.error(400, TOO_LONG[chat.number]) if chat.number > 9000 else None
+    assert asking.run("--ids", ",".join(map(str, (2, *TOO_LONG)))).returncode == 0
+
+    assert answers(asking) == {
+        2: "17",
+        **{tokens: f"[ERROR] OOM: Text too large ({tokens} tokens)" for tokens in TOO_LONG},
+    }
+
+
+def test_what_a_server_says_of_its_limit_is_not_taken_for_the_length_of_the_prompt(
+    asking: Runner, server: ChatServer
+) -> None:
+    said = {
+        1: "This model's maximum context length is 8192 tokens. However, your prompt contains 99999 characters (more "
+        "than 90112 characters, which is the upper bound for 8192 input tokens). Please reduce the length of the input "
+        "prompt. (parameter=input_text, value=99999)",
+        3: "This model's maximum context length is 8192 tokens. However, your prompt contains at least 8193 input "
+        "tokens, which exceeds this limit even without any output tokens. Please reduce the length of the input prompt.",
+        4: "Multimodal prompt is too long after expanding multimodal tokens.",
+    }
+    server.act = lambda chat: chat.error(400, said[chat.number]) if chat.number in said else None
+    assert asking.run("--ids", "1,3,4", "--concurrency", "1").returncode == 0
+
+    by_estimate = {chat.number: math.ceil(len(chat.text) / 2) for chat in server.chats}
+    by_estimate[3] = 8193
+    assert answers(asking) == {
+        number: f"[ERROR] OOM: Text too large ({tokens} tokens)" for number, tokens in by_estimate.items()
+    }
+
+
+def test_the_ladder_is_climbed_with_what_the_server_has_said(asking: Runner, server: ChatServer) -> None:
+    asking.benchmark.add_table("large", tuple((f"Harbour {n}", n, n / 4) for n in range(400)))
+    asking.benchmark.ask(7, "large", "How many boats lie in Saltby? (No. 6)", "63")
+
+    def act(chat: Chat) -> object:
+        tokens = len(chat.text) // 4
+        if tokens > 2500:
+            return chat.error(400, f"The input ({tokens} tokens) is longer than the model's context length")
+        return None
+
+    server.act = act
+    options = ("--resume", "--max-input-tokens", "20000")
+    assert asking.run(*options).returncode == 0
+    assert len(asking.journal) == 7
+    assert asking.run(*options).returncode == 0
+
+    (first, *tried) = [result for result in asking.journal if result["id"] == 7]
+    assert first["Prediction"].startswith("[ERROR] OOM: Text too large (")
+    assert [result["Recovery"]["rung"] for result in tried] == [4]
+    assert tried[-1]["Prediction"] == "63"
+    assert tried[-1]["Recovery"]["estimated"] is True
+    last = server.chats[-1]
+    assert "characters of the table are left out here" in last.text
+
+
+PICTURE_TOO_LARGE = (
+    "The decoder prompt contains a(n) image item with 20000 embedding tokens, which exceeds the pre-allocated encoder "
+    "cache size 16384. Please reduce the input size or increase the encoder cache size by setting --limit-mm-per-prompt "
+    "at startup."
+)
+
+
+def test_a_picture_that_is_too_large_loses_pixels(asking: Runner, server: ChatServer) -> None:
+    asking.python = (sys.executable,)
+    (asking.benchmark.data / "image" / "harbours.png").write_bytes(png(400, 300))
+    sizes: list[bytes] = []
+
+    def act(chat: Chat) -> object:
+        data = base64.b64decode(chat.body["messages"][0]["content"][0]["image_url"]["url"].partition(",")[2])
+        sizes.append(data[16:24])
+        return chat.error(400, PICTURE_TOO_LARGE) if len(sizes) == 1 else None
+
+    server.act = act
+    assert asking.run("--recovery", "at-once", "--ids", "1", modality="image").returncode == 0
+
+    failed, answered = asking.journal
+    assert failed["Prediction"] == "[ERROR] OOM: Image too large ((400, 300))"
+    assert answered["Prediction"] == "41"
+    assert answered["Recovery"] == {"rung": 1, "pixel_share": 0.5, "max_pixels": 60000}
+    width, height = int.from_bytes(sizes[1][:4], "big"), int.from_bytes(sizes[1][4:], "big")
+    assert 59_000 < width * height <= 60_000
+
+
+def test_without_pillow_no_picture_is_scaled_and_none_is_sent_for_a_smaller_one(
+    asking: Runner, server: ChatServer
+) -> None:
+    server.act = lambda chat: chat.error(413, "too much")
+    assert asking.run("--recovery", "at-once", "--ids", "1", modality="image").returncode == 0
+
+    assert "[ERROR] Image cannot be scaled: install pillow in " in asking.journal[-1]["Prediction"]
+    assert len(server.chats) == 1
