@@ -59,7 +59,7 @@ class VllmEngine(Engine):
     """A model folder, loaded once."""
 
     name = "vllm"
-    libraries = ("vllm", "torch", "transformers")
+    libraries = ("vllm", "torch", "transformers", "tokenizers", "torchvision", "pillow")
     speed_options = ("concurrency", "gpu_memory_utilization", "max_image_pixels")
 
     def __init__(

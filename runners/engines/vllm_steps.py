@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from hitui_runners.engines.base import TaskFailed
+from hitui_runners.engines.base import TaskFailed, image_too_large
 from hitui_runners.errors import EngineLost
 
 CLOSE_SECONDS = 30.0
@@ -90,12 +90,19 @@ class VllmSteps:
             if type(error).__name__ == "EngineDeadError":
                 raise
             del self._asked[number]
-            asked.set_exception(TaskFailed(f"vLLM: {one_line(error)}", unexpected=True))
+            asked.set_exception(_refused(error, prompt))
 
 
 def one_line(error: BaseException) -> str:
     """The words of an error, or its type where it has none."""
     return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+def _refused(error: Exception, prompt: Any) -> TaskFailed:
+    if "encoder cache size" in str(error):
+        # What was set aside for pictures holds none of so many pixels.
+        return image_too_large(prompt["multi_modal_data"]["image"].size)
+    return TaskFailed(f"vLLM: {one_line(error)}", unexpected=True)
 
 
 def _lost(error: BaseException) -> EngineLost:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -52,9 +54,13 @@ class Scripted:
     def __post_init__(self) -> None:
         self.renderer = self
 
-    def render_cmpl(self, prompts: list[str]) -> list[str]:
+    def render_cmpl(self, prompts: list[Any]) -> list[Any]:
         if prompts == ["refused"]:
             raise ValueError("no such\ntoken")
+        if isinstance(prompts[0], dict):
+            raise ValueError(
+                "an image item with 20000 tokens, which exceeds the pre-allocated encoder cache size 16384"
+            )
         return prompts
 
     def add_request(self, number: str, prompt: str, sampling: object) -> None:
@@ -92,6 +98,8 @@ def test_a_prompt_that_it_refuses_costs_that_prompt_alone() -> None:
         with pytest.raises(TaskFailed, match="vLLM: no such token") as failed:
             steps.ask("refused", None)
         assert failed.value.unexpected
+        with pytest.raises(TaskFailed, match=re.escape("OOM: Image too large ((5000, 4200))")):
+            steps.ask({"multi_modal_data": {"image": SimpleNamespace(size=(5000, 4200))}}, None)
         assert steps.ask("fine", None).text == "FINE"
 
 
