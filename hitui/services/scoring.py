@@ -69,7 +69,7 @@ def chart_options(catalogue: Catalogue, scoring: Scoring, tables: str | None = N
     if folder is None and catalogue.data_folder is not None:
         folder = catalogue.data_folder / "tables"
     own = settings.charts.python
-    pythons = [scoring.python, sys.executable] if own is None else [_program(settings, own)]
+    pythons = [scoring.python, sys.executable] if own is None else [settings.program(own)]
     return (
         *(() if folder is None else ("--tables", str(folder))),
         *(word for python in dict.fromkeys(pythons) for word in ("--chart-python", python)),
@@ -195,10 +195,4 @@ def _named(settings: Settings, runner: str) -> tuple[str, str]:
     text = settings.runners[runner].python
     if text is None:
         return sys.executable, ""
-    return _program(settings, text), f"[runner.{runner}] python"
-
-
-def _program(settings: Settings, text: str) -> str:
-    """A path of `hitui.toml` made absolute; a bare name as it is, to be looked up."""
-    path = "/" in text or text.startswith("~")
-    return str(settings.path(text)) if path else text
+    return settings.program(text), f"[runner.{runner}] python"

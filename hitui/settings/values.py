@@ -337,6 +337,10 @@ class Settings(msgspec.Struct, frozen=True):
         expanded = Path(text).expanduser() if text.startswith("~") else Path(text)
         return expanded if expanded.is_absolute() else self.root / expanded
 
+    def program(self, text: str) -> str:
+        """A path of the file to a program, made absolute; a bare name as it is, to be looked up."""
+        return str(self.path(text)) if "/" in text or text.startswith("~") else text
+
     def output(self, config: ConfigSettings) -> Path:
         """The folder that runs of a config write into, unless results of that name are discovered elsewhere."""
         if config.output is not None:

@@ -90,7 +90,7 @@ def own_runner(
         "max-new-tokens": text_or_none(runner.max_new_tokens),
         **ladder_options(settings, config),
     }
-    python = sys.executable if runner.python is None else program_of(settings, runner.python)
+    python = sys.executable if runner.python is None else settings.program(runner.python)
     argv = [python, str(Path(spec.origin).parent), "realhitbench"]
     for name, value in options.items():
         if value is not None:
@@ -153,11 +153,6 @@ def located(
             " correct the path"
         )
     return (found, *argv[1:])
-
-
-def program_of(settings: Settings, text: str) -> str:
-    """A path of `hitui.toml` made absolute; a bare name as it is, to be looked up."""
-    return str(settings.path(text)) if "/" in text or text.startswith("~") else text
 
 
 def model_of(settings: Settings, runner: RunnerSettings) -> str | None:

@@ -13,7 +13,6 @@ from hitui.domain.jobs import JobRequest
 from hitui.domain.tasks import TaskId
 from hitui.errors import LaunchError
 from hitui.settings import RunnerSettings, Settings
-from hitui.supervisor.arguments import program_of
 
 
 class UnreadableResults(LaunchError):
@@ -86,7 +85,7 @@ def check_runner(
         if text is not None and not settings.path(text).exists():
             raise LaunchError(f"{where} {key}: {settings.path(text)} does not exist; correct the path")
     if runner.python is not None:
-        program = program_of(settings, runner.python)
+        program = settings.program(runner.python)
         if shutil.which(program, path=environment.get("PATH", os.defpath)) is None:
             raise LaunchError(f"{where} python: {runner.python} is not there or no program; correct the path")
 
