@@ -29,11 +29,11 @@ from hitui_runners.engines.input_options import add_input_arguments
 from hitui_runners.engines.inputs import TRUNCATIONS, PromptInputs, length
 from hitui_runners.engines.memory import free_memory, out_of_memory
 from hitui_runners.engines.model_folder import hub_commit, model_digest
+from hitui_runners.engines.options import model_folder
 from hitui_runners.engines.pictures import MAX_IMAGE_PIXELS, Pictures
 from hitui_runners.engines.prefix_cache import PrefixCache
 from hitui_runners.engines.processors import hide_broken_torchvision, load_processor
 from hitui_runners.errors import EngineLost, RunnerError
-from hitui_runners.look import is_dir, is_file
 from hitui_runners.output import say
 
 SEED = 0
@@ -107,19 +107,10 @@ class TransformersEngine(Engine):
 
     @classmethod
     def from_arguments(cls, arguments: argparse.Namespace) -> TransformersEngine:
-        if arguments.model is None:
-            raise RunnerError("--engine transformers needs --model, the folder of the model")
-        folder = Path(arguments.model)
-        if not is_dir(folder):
-            raise RunnerError(
-                f"{folder}: there is no such model folder; give the one that holds config.json by --model"
-            )
-        if not is_file(folder / "config.json"):
-            raise RunnerError(f"{folder}: is no model folder, it has no config.json; see --model")
         if arguments.batch_tokens is not None and arguments.batch_tokens < 0:
             raise RunnerError(f"--batch-tokens: a number from 0 on is expected, not {arguments.batch_tokens}")
         return cls(
-            folder,
+            model_folder(arguments),
             arguments.max_input_tokens,
             arguments.max_new_tokens,
             arguments.max_pixels,

@@ -1,0 +1,373 @@
+"""The runner against a script that asks one question at a time: the same questions in text/html, text/csv and mix/csv, every
+answer of one length; questions a second and peak memory of each, and the largest table that fits.
+
+The script's way: each prompt made and computed from its start, in the order of the question list, one at a time, tables
+cut as the first results' script did. Ours: the engine `transformers` as it is by itself, with the benchmark's order of
+words and with the table first. Each side runs in a process of its own.
+
+On a GPU the model is a Qwen3-VL with the layers and widths of the 8B one, on the CPU a small one; weights are random.
+Questions and tables are those of RealHiTBench where they are there (see `HITUI_REALHITBENCH`), else made up; pictures are
+made up. Prompts are our own words in the benchmark's order unless its prompt files are named:
+
+    python -m tests.bench.bench_runner --questions 300 --prompts inference
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections import deque
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from tests.bench.bench_prefixes import made_up
+from tests.tools import tiny_model
+from tests.tools.benchmark import png
+from tests.tools.memory_limit import address_space
+from tests.tools.workspaces import real_data
+
+FORMS = (("text", "html"), ("text", "csv"), ("mix", "csv"))
+SIDES = (("script", "benchmark"), ("ours", "benchmark"), ("ours", "table-first"))
+"""Who asks, and in which order of words."""
+TEXT_8B = {
+    "hidden_size": 4096,
+    "intermediate_size": 12288,
+    "num_hidden_layers": 36,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+}
+VISION_8B = {
+    "depth": 27,
+    "hidden_size": 1152,
+    "intermediate_size": 4304,
+    "num_heads": 16,
+    "num_position_embeddings": 2304,
+    "deepstack_visual_indexes": [8, 16, 24],
+}
+VOCABULARY_8B = 151936
+SMALL = {**tiny_model.MIDDLE, "hidden_size": 256, "intermediate_size": 768, "num_hidden_layers": 4}
+PIXELS = {"gpu": (1600, 1200), "cpu": (320, 256)}
+FREE_ON_THE_CPU = 192 * 2**20
+"""Bytes that a prompt may take there when the largest table is looked for."""
+TASKS = {
+    "Fact Checking": "Find what the table below says about the question.",
+    "Structure Comprehending": "Say how the headers of the table below nest, and what they span.",
+    "Numerical Reasoning": "Compute the number that is asked for from the cells of the table below.",
+    "Rudimentary Analysis": "Compute the figure that is asked for from the columns of the table below.",
+    "Predictive Analysis": "Tell from the trend in the table below what comes next.",
+    "Exploratory Analysis": "Say how two quantities of the table below depend on each other.",
+    "Summary Analysis": "Sum up what the table below holds, in a few sentences.",
+    "Anomaly Analysis": "Name the values of the table below that fall out of line.",
+    "Visualization": "Write a program that draws the chart that is asked for from the table below.",
+}
+HOW = " Think of merged headers, units and footnotes first. End with one line: [Final Answer]: and then {Answer_format}."
+
+
+def main() -> None:
+    options = arguments()
+    if options.side:
+        print(json.dumps(largest(options) if options.largest else measured(options)))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder)
+        options.gpu = on_gpu()
+        options.model = made / "model"
+        say(in_a_process(options, "--build"))
+        prepare(options, made)
+        for modality, table_format in FORMS:
+            rates = []
+            for side, order in SIDES:
+                words = ("--side", side, "--order", order, "--modality", modality, "--format", table_format)
+                found = json.loads(in_a_process(options, *words))
+                rates.append(found["questions"] / found["seconds"])
+                say(
+                    f"{modality}/{table_format}, {side:6}, {order:11}: {found['questions']} questions of "
+                    f"{found['tokens'] / found['questions']:6.0f} tokens, {rates[-1]:6.3f} a second"
+                    f" ({rates[-1] / rates[0]:5.2f} times the script's), {found['peak'] / 2**30:6.2f} GiB; from the prompt "
+                    f"before: {found['hits']:4.0%} of prompts, {found['shared']:4.0%} of tokens"
+                    + (f"; {found['failed']} out of memory" if found["failed"] else "")
+                )
+        for side in ("script", "ours"):
+            found = json.loads(in_a_process(options, "--side", side, "--largest"))
+            say(
+                f"largest table, {side}: whole up to a prompt of {found['fits']} tokens, out of memory with "
+                f"{found['fails']}; one of {found['rows']} rows, cut to {found['fits'] * 3 // 4} tokens, "
+                + ("is answered" if found["is_cut"] else "is out of memory too")
+            )
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--questions", type=int, help="how many (default: 300, and 12 on the CPU)")
+    parser.add_argument("--prompts", type=Path, help="the benchmark's own prompt file, or the folder of them")
+    parser.add_argument("--new-tokens", type=int, default=8)
+    parser.add_argument("--max-input-tokens", type=int, default=100_000)
+    parser.add_argument(
+        "--most-characters", type=int, help="of a table in HTML (default: any, and 10000 on the CPU)"
+    )
+    for hidden in ("model", "list", "data"):
+        parser.add_argument(f"--{hidden}", type=Path, help=argparse.SUPPRESS)
+    for hidden in ("side", "order", "modality", "format"):
+        parser.add_argument(f"--{hidden}", help=argparse.SUPPRESS)
+    for hidden in ("build", "gpu", "largest"):
+        parser.add_argument(f"--{hidden}", action="store_true", help=argparse.SUPPRESS)
+    named = sys.argv[0].endswith("bench_runner.py")
+    options = parser.parse_args(sys.argv[1:] if named else [])
+    if options.build:
+        build(options.model, gpu=options.gpu)
+        print("a model with random weights")
+        sys.exit()
+    return options
+
+
+def say(line: str) -> None:
+    print(line.strip(), flush=True)
+
+
+def on_gpu() -> bool:
+    program = "import torch; print(torch.cuda.is_available())"
+    return subprocess.check_output([sys.executable, "-c", program], text=True).strip() == "True"
+
+
+def in_a_process(options: argparse.Namespace, *words: object) -> str:
+    """The last line of what this program says with these words."""
+    every: list[object] = [sys.executable, "-m", "tests.bench.bench_runner", *words]
+    for name in ("model", "list", "data", "prompts", "new_tokens", "max_input_tokens"):
+        if getattr(options, name) is not None:
+            every += [f"--{name.replace('_', '-')}", getattr(options, name)]
+    ended = subprocess.run(
+        [*map(str, every), *(["--gpu"] if options.gpu else [])],
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"},
+        stdout=subprocess.PIPE,
+        check=True,
+        text=True,
+    )
+    return ended.stdout.splitlines()[-1]
+
+
+def prepare(options: argparse.Namespace, made: Path) -> None:
+    """Writes the list of the questions that are asked, their pictures and, where none are named, the prompts."""
+    count = options.questions or (300 if options.gpu else 12)
+    most = options.most_characters or (sys.maxsize if options.gpu else 10_000)
+    real = real_data()
+    if real is None:
+        benchmark = made_up(made / "benchmark")
+        source, data = benchmark.questions_file, benchmark.data
+    else:
+        source, data = real / "data/QA_final.json", real / "data"
+    listed = json.loads(source.read_bytes())
+    entries = listed if isinstance(listed, list) else next(iter(listed.values()))
+    options.data, options.list = made / "data", made / "asked.json"
+    for name in ("html", "csv"):
+        (options.data / name).mkdir(parents=True)
+    (options.data / "image").mkdir()
+    asked: list[dict[str, Any]] = []
+    for entry in entries:
+        name = entry["FileName"]
+        files = [data / kind / f"{name}.{kind}" for kind in ("html", "csv")]
+        if len(asked) == count or not all(map(Path.is_file, files)) or files[0].stat().st_size > most:
+            continue
+        asked.append(entry)
+        picture = options.data / "image" / f"{name}.png"
+        if not picture.exists():
+            picture.write_bytes(png(*PIXELS["gpu" if options.gpu else "cpu"], len(asked)))
+            for file in files:
+                (options.data / file.parent.name / file.name).symlink_to(file.resolve())
+    options.list.write_text(json.dumps(asked), encoding="utf-8")
+    if options.prompts is None:
+        options.prompts = made / "prompts.py"
+        lines = ['User_Prompt = """{Table}\n\nQuestion: {Question}"""', "Answer_Prompt = {"]
+        lines += [f"    {kind!r}: {task + HOW!r}," for kind, task in TASKS.items()]
+        options.prompts.write_text("\n".join([*lines, "}"]), encoding="utf-8")
+
+
+def build(folder: Path, *, gpu: bool) -> None:
+    """A Qwen3-VL with random weights in the layout of the hub."""
+    import torch
+    from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
+
+    # All its files but configuration and weights are those of a tiny one, the tokenizer too.
+    tiny_model.build(folder)
+    for weights in folder.glob("*.safetensors"):
+        weights.unlink()
+    path, pixels = folder / "config.json", folder / "preprocessor_config.json"
+    config = json.loads(path.read_bytes())
+    text = config["text_config"]
+    text |= {**TEXT_8B, "vocab_size": VOCABULARY_8B} if gpu else SMALL
+    text["rope_scaling"]["mrope_section"] = [text["head_dim"] * part // 32 for part in (6, 5, 5)]
+    config["vision_config"] |= {**(VISION_8B if gpu else {}), "out_hidden_size": text["hidden_size"]}
+    if gpu:
+        limits = {"shortest_edge": 256 * 256, "longest_edge": 4096 * 4096}
+        pixels.write_text(json.dumps({**json.loads(pixels.read_bytes()), "size": limits}), encoding="utf-8")
+        torch.set_default_dtype(torch.bfloat16)
+    with torch.device("cuda" if gpu else "cpu"):
+        model = Qwen3VLForConditionalGeneration(Qwen3VLConfig(**copy.deepcopy(config)))
+    model.save_pretrained(folder)
+    # What a version of transformers saves by itself an earlier one may not read.
+    path.write_text(json.dumps(config), encoding="utf-8")
+
+
+def loaded(options: argparse.Namespace) -> Any:
+    """The engine of a side, whose answers are all of one length."""
+    import torch
+    from hitui_runners.engines.transformers import TransformersEngine
+
+    more = {}
+    if options.side == "script":
+        more = {"share_prefixes": False, "batch_tokens": 0, "truncation": "original"}
+    engine = TransformersEngine(options.model, options.max_input_tokens, options.new_tokens, None, **more)
+    if not options.gpu:
+        torch.set_num_threads(1)
+    engine.load()
+    engine._model.generation_config.eos_token_id = None
+    return engine
+
+
+def measured(options: argparse.Namespace) -> dict[str, Any]:
+    """Seconds for all questions, and what it took."""
+    import torch
+    from hitui_runners.engines.base import Reply
+
+    engine = loaded(options)
+    prompts = list(asked(options))
+    engine.answer(prompts[0])
+    forget(engine)
+    hits = 0
+    generate = engine._model.generate
+
+    def counted(**inputs: Any) -> Any:
+        nonlocal hits
+        cache = inputs.get("past_key_values")
+        hits += cache is not None and cache.get_seq_length() > 0
+        return generate(**inputs)
+
+    engine._model.generate = counted
+    # One thread's own time, which other work on the machine does not change.
+    clock = time.perf_counter if options.gpu else time.process_time
+    began = clock()
+    answers = list(answered(engine, prompts, alone=options.side == "script"))
+    seconds = clock() - began
+    replies = [answer for answer in answers if isinstance(answer, Reply)]
+    tokens = sum(reply.input_tokens for reply in replies)
+    shared = engine._prefixes.shared_tokens
+    return {
+        "questions": len(replies),
+        "failed": len(prompts) - len(replies),
+        "seconds": seconds,
+        "peak": torch.cuda.max_memory_allocated() if options.gpu else peak_of_main_memory(),
+        "tokens": tokens,
+        "shared": shared / tokens,
+        "hits": hits / len(prompts),
+    }
+
+
+def answered(engine: Any, prompts: list[Any], *, alone: bool) -> Iterator[Any]:
+    """What came of each: as the runner asks, or one at a time with nothing kept of the one before."""
+    waiting = deque(prompts)
+    while waiting:
+        if alone:
+            yield engine.answer_of(waiting.popleft())
+            forget(engine)
+            continue
+        shown = list(islice(waiting, engine.looks_ahead))
+        batch = [waiting.popleft() for _ in range(engine.together(shown))]
+        for answers in engine.answer_all(batch):
+            yield from answers.values()
+
+
+def forget(engine: Any) -> None:
+    """What the engine knows of tables and pictures that it has seen."""
+    engine._pictures.drop()
+    engine._inputs.drop()
+    engine._inputs._last = None
+    engine._prefixes.drop()
+
+
+def asked(options: argparse.Namespace) -> Iterator[Any]:
+    """The prompts in the order in which a side asks them."""
+    from hitui_runners.engines.base import Prompt
+    from hitui_runners.realhitbench.order import by_beginning
+    from hitui_runners.realhitbench.prompts import BenchmarkPrompts
+    from hitui_runners.realhitbench.questions import InputFiles, load_questions, read_table
+
+    inputs = InputFiles(options.data, options.modality, options.format)
+    prompts = BenchmarkPrompts(options.prompts, options.modality, table_first=options.order == "table-first")
+    questions = tuple(load_questions(options.list, print))
+    if options.side == "ours":
+        questions = by_beginning(questions, prompts, inputs)
+    for question in questions:
+        wording = prompts.wording(question, options.modality, options.format)
+        yield Prompt(
+            question.id,
+            wording.before,
+            read_table(inputs.table(question)),
+            wording.after,
+            question.text,
+            inputs.image(question),
+            options.format,
+        )
+
+
+def largest(options: argparse.Namespace) -> dict[str, Any]:
+    """Tokens of the longest prompt that was answered whole and of the first that was not; and whether one is answered
+    that has more rows, cut to three quarters of the tokens that fitted."""
+    from contextlib import nullcontext
+
+    options.max_input_tokens, options.new_tokens = 10_000_000, 1
+    engine = loaded(options)
+    engine.answer(made_prompt(8))
+    forget(engine)
+    with nullcontext() if options.gpu else address_space(FREE_ON_THE_CPU):
+        rows, fits, fails = 64, 0, 0
+        while not fails:
+            found = answered_tokens(engine, made_prompt(rows))
+            fits, fails = (found, 0) if found > 0 else (fits, -found)
+            rows *= 2
+        # Closer, in eighths of the way from the last that fitted to the first that did not.
+        for part in range(1, 8):
+            found = answered_tokens(engine, made_prompt(rows // 4 + part * rows // 32))
+            if found <= 0:
+                fails = -found
+                break
+            fits = found
+        engine._inputs._max_input_tokens = fits * 3 // 4
+        is_cut = answered_tokens(engine, made_prompt(rows * 2)) > 0
+    return {"fits": fits, "fails": fails, "rows": rows * 2, "is_cut": is_cut}
+
+
+def made_prompt(rows: int) -> Any:
+    from hitui_runners.engines.base import Prompt
+
+    table = "".join(f"<tr><td>Harbour {row}</td><td>{row * 37 % 101}</td></tr>\n" for row in range(rows))
+    return Prompt(
+        rows, "A table follows.\n", table, "\nHow many boats lie in Saltby?", "", table_format="html"
+    )
+
+
+def answered_tokens(engine: Any, prompt: Any) -> int:
+    """How many tokens the prompt had; negative: it was too long."""
+    from hitui_runners.engines.base import TaskFailed
+
+    forget(engine)
+    try:
+        return int(engine.answer(prompt).input_tokens)
+    except TaskFailed as failure:
+        return -(failure.input_tokens or 1)
+
+
+def peak_of_main_memory() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+if __name__ == "__main__":
+    main()
