@@ -140,12 +140,12 @@ class VllmEngine(Engine):
 
         on_cpu = current_platform.is_cpu()
         gpus = 1 if on_cpu else visible_gpus()
-        self._devices = "the CPU" if on_cpu else f"{gpus} × {current_platform.get_device_name()}"
-        say(f"Loading {self._folder} with vLLM on {self._devices}")
         options: dict[str, Any] = {}
         if self._gpu_memory_utilization is not None:
             options["gpu_memory_utilization"] = self._gpu_memory_utilization
         try:
+            self._devices = "the CPU" if on_cpu else f"{gpus} × {current_platform.get_device_name()}"
+            say(f"Loading {self._folder} with vLLM on {self._devices}")
             self._processor = load_processor(self._folder)
             own = AutoConfig.from_pretrained(self._folder).get_text_config()
             most = getattr(own, "max_position_embeddings", None) or sys.maxsize
