@@ -130,7 +130,7 @@ class PromptInputs:
             spare = limit - length(inputs)
             if spare >= 0 and length(inputs) >= length(best):
                 best, is_cut = inputs, cut.left_out > 0
-            if 0 <= spare <= limit * SHORTFALL or not cut.left_out or not cut.spans:
+            if not cut.spans or (spare >= 0 and (spare <= limit * SHORTFALL or not cut.left_out)):
                 break
             budget += spare
         return best, is_cut

@@ -120,6 +120,18 @@ def test_a_cut_prompt_uses_its_budget_and_never_more(
         monkeypatch.undo()
 
 
+def test_a_table_that_hardly_does_not_fit_is_hardly_cut(processor: Any) -> None:
+    table = "\n".join(f"{n},{n * 7}" for n in range(40))
+    # A table that parts a word makes more tokens than it has itself.
+    prompt = Prompt(1, "A row of Bracken", table, "ford, how many?", "how many?")
+    whole = length(made(PromptInputs(processor, 10**6, None), prompt)[0])
+
+    for budget in range(whole - 4, whole):
+        of_model, _ = made(PromptInputs(processor, budget, None), prompt)
+        assert 0.99 * budget <= length(of_model) <= budget
+    assert made(PromptInputs(processor, whole, None), prompt)[1] == {}
+
+
 @pytest.mark.parametrize("name", ["rows", "no boundary"])
 def test_a_tokenizer_that_cannot_say_where_tokens_begin_will_do(
     processor: Any, name: str, monkeypatch: pytest.MonkeyPatch
