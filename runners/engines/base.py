@@ -43,7 +43,8 @@ class Reply:
     input_tokens: int | None = None
     output_tokens: int | None = None
     recovery: Mapping[str, object] = field(default_factory=dict)
-    """What was changed to get this reply (`max_input_tokens` and `uncut_tokens`, `max_pixels`); empty when nothing was."""
+    """What was changed to get this reply (`max_input_tokens` and `uncut_tokens`, `truncation` where it was not ours,
+    `max_pixels`); empty when nothing was."""
 
 
 @dataclass(frozen=True)
