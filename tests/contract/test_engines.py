@@ -56,6 +56,7 @@ MARKS: dict[str, tuple[pytest.MarkDecorator, ...]] = {
     "transformers": (pytest.mark.model,),
     "vllm": (
         pytest.mark.model,
+        pytest.mark.vllm,
         pytest.mark.skipif(find_spec("vllm") is None, reason="vllm is not installed here"),
     ),
 }

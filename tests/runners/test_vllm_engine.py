@@ -154,6 +154,7 @@ def prompts(tmp_path_factory: pytest.TempPathFactory) -> list[Prompt]:
 
 @pytest.mark.skipif(not HAS_VLLM, reason="vllm is not installed here")
 @pytest.mark.model
+@pytest.mark.vllm
 def test_it_says_what_transformers_says_and_computes_shared_beginnings_once(
     middle_model: Path,
     prompts: list[Prompt],
