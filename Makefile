@@ -56,15 +56,17 @@ $(DEMO_VENV)/installed: pyproject.toml
 	$(DEMO_VENV)/bin/pip install --quiet --editable .
 	touch $@
 
+# pip compiles on one core what is here compiled on all; in what packages bring along, not all is for this Python.
 $(TEST_VENV)/installed: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(TEST_VENV)
-	$(TEST_VENV)/bin/pip install --quiet --constraint $(CONSTRAINTS) --editable '.[runners,charts,dev]'
+	$(TEST_VENV)/bin/pip install --quiet --no-compile --constraint $(CONSTRAINTS) --editable '.[runners,charts,dev]'
+	$(TEST_VENV)/bin/python -m compileall -qq -j 0 $(TEST_VENV)/lib || true
 	touch $@
 
 # An environment of its own for the library alone: torch, all else and hitui are borrowed from the other one.
 $(OLDEST_VENV)/installed: $(TEST_VENV)/installed
 	$(TEST_VENV)/bin/python -m venv --clear $(OLDEST_VENV)
-	$(OLDEST_VENV)/bin/pip install --quiet --no-deps transformers==$(OLDEST) huggingface_hub==0.36.2 tokenizers==0.22.2
+	$(OLDEST_VENV)/bin/pip install --quiet --no-compile --no-deps transformers==$(OLDEST) huggingface_hub==0.36.2 tokenizers==0.22.2
 	$(TEST_VENV)/bin/python -c 'import site; print(f"import site; site.addsitedir({site.getsitepackages()[0]!r})")' \
 	  > "$$($(OLDEST_VENV)/bin/python -c 'import site; print(site.getsitepackages()[0])')/borrowed.pth"
 	touch $@
