@@ -1,0 +1,88 @@
+"""The engine on a GPU whose memory really runs out: torch gives this process a small part of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from hitui_runners.engines.base import Answer, Prompt, Reply, TaskFailed
+from hitui_runners.engines.batches import Batches
+from hitui_runners.engines.transformers import TransformersEngine
+
+pytestmark = [pytest.mark.model, pytest.mark.gpu]
+NEW_TOKENS = 6
+ROWS = 48
+
+
+@pytest.fixture(scope="module")
+def engine(request: pytest.FixtureRequest) -> Iterator[TransformersEngine]:
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("torch finds no GPU here")
+    folder: Path = request.getfixturevalue("middle_model")
+    made = TransformersEngine(folder, 100_000, NEW_TOKENS, None, share_prefixes=False)
+    made.load()
+    yield made
+    made.close()
+
+
+def asked(number: int, rows: int) -> Prompt:
+    table = "".join(f"Harbour {number}-{row},{number * 37 % 101 + row}\n" for row in range(rows))
+    question = f"How many boats lie in Harbour {number}?"
+    return Prompt(number, "A table follows.\n\n", table, f"\n\nQuestion: {question}", question)
+
+
+def peak(work: Callable[[], object]) -> int:
+    """Bytes of the GPU that torch holds at the most while `work` is done."""
+    import torch
+
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    work()
+    return int(torch.cuda.max_memory_reserved())
+
+
+@contextmanager
+def gpu_memory(size: int) -> Iterator[None]:
+    """This process gets so many bytes of the GPU and no others."""
+    import torch
+
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction(size / torch.cuda.get_device_properties(0).total_memory)
+    try:
+        yield
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+
+
+def together(engine: TransformersEngine, prompts: Sequence[Prompt]) -> list[Answer]:
+    engine._batches = Batches(engine._model, 100_000, NEW_TOKENS)
+    assert engine.together(prompts) == len(prompts)
+    answers = {place: answer for came in engine.answer_all(prompts) for place, answer in came.items()}
+    return [answers[place] for place in range(len(prompts))]
+
+
+def test_a_batch_that_finds_no_memory_is_answered_in_smaller_ones(
+    engine: TransformersEngine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prompts = [asked(number, 8) for number in range(ROWS)]
+    alone = peak(lambda: [engine.answer_of(prompt) for prompt in prompts])
+    at_once = peak(lambda: together(engine, prompts))
+    assert "Out of memory" not in capsys.readouterr().out
+    with gpu_memory((alone + at_once) // 2):
+        answers = together(engine, prompts)
+    assert f"Out of memory with {ROWS} prompts together" in capsys.readouterr().out
+    assert all(isinstance(answer, Reply) and answer.output_tokens for answer in answers)
+
+
+def test_a_prompt_that_finds_no_memory_fails_and_the_next_one_is_answered(engine: TransformersEngine) -> None:
+    short, long = asked(1, 8), asked(2, 3_000)
+    of_short, of_long = peak(lambda: engine.answer(short)), peak(lambda: engine.answer(long))
+    with gpu_memory((of_short + of_long) // 2):
+        failed, answered = engine.answer_of(long), engine.answer_of(short)
+    assert isinstance(failed, TaskFailed)
+    assert failed.message.startswith("OOM: Text too large (")
+    assert isinstance(answered, Reply)
