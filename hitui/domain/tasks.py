@@ -34,7 +34,8 @@ _ERROR_PATTERNS: tuple[tuple[ErrorClass, re.Pattern[str]], ...] = (
     (
         ErrorClass.IMAGE_OVER_LIMIT,
         re.compile(
-            r"image too large to open|image size \(\d+ pixels\) exceeds limit|DecompressionBomb", re.IGNORECASE
+            r"image too large to open|image size \(\d+ pixels\) exceeds limit|DecompressionBomb",
+            re.IGNORECASE,
         ),
     ),
     (ErrorClass.NO_FINAL_ANSWER, re.compile(r"final answer", re.IGNORECASE)),

@@ -91,9 +91,7 @@ def evaluation_parser(engine: type[Engine] | None) -> argparse.ArgumentParser:
         metavar="N",
         help="cut the middle of a table until the prompt has no more tokens than this (default 100000)",
     )
-    parser.add_argument(
-        "--max-new-tokens", type=at_least_one, default=1024, metavar="N", help="default 1024"
-    )
+    parser.add_argument("--max-new-tokens", type=at_least_one, default=1024, metavar="N", help="default 1024")
     parser.add_argument(
         "--recovery",
         choices=RECOVERIES,
