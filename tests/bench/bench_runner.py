@@ -108,7 +108,7 @@ def main() -> None:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--questions", type=int, help="how many (default: 300, and 12 on the CPU)")
+    parser.add_argument("--questions", type=int, help="how many (default: 300, and 8 on the CPU)")
     parser.add_argument("--prompts", type=Path, help="the benchmark's own prompt file, or the folder of them")
     parser.add_argument("--new-tokens", type=int, default=8)
     parser.add_argument("--max-input-tokens", type=int, default=100_000)
@@ -157,7 +157,7 @@ def in_a_process(options: argparse.Namespace, *words: object) -> str:
 
 def prepare(options: argparse.Namespace, made: Path) -> None:
     """Writes the list of the questions that are asked, their pictures and, where none are named, the prompts."""
-    count = options.questions or (300 if options.gpu else 12)
+    count = options.questions or (300 if options.gpu else 8)
     most = options.most_characters or (sys.maxsize if options.gpu else 10_000)
     real = real_data()
     if real is None:
