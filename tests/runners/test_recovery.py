@@ -43,7 +43,7 @@ def rungs(results: list[dict[str, Any]]) -> list[int | None]:
 
 def test_only_what_failed_is_made_lighter_and_only_in_a_rerun(large: Runner) -> None:
     first = run(large, 4500)
-    assert [result["id"] for result in first] == [1, 2, 3, 4, 5, 6, 10]
+    assert sorted(result["id"] for result in first) == [1, 2, 3, 4, 5, 6, 10]
     (error,) = errors(first)
     assert error.startswith("[ERROR] OOM: Text too large (")
     assert not any("Recovery" in result for result in first)
