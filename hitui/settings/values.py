@@ -197,7 +197,7 @@ class RunnerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     shared_prefixes: bool | None = None
     """Whether what a prompt shares with the one before is computed only once; None: yes."""
     batch_tokens: int | None = None
-    """At most so many tokens of short prompts are answered together; 0: each alone, None: as the runner does."""
+    """At most so many tokens of prompts are answered together; 0: each alone, None: as the runner does."""
     max_input_tokens: int | None = None
     max_new_tokens: int | None = None
     command: list[str] | None = None

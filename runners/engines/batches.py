@@ -6,17 +6,18 @@ stands there is masked, and positions are counted from each prompt's own start, 
 says alone, token by token in float32; in bfloat16 the last bits of the scores may differ, as they do between two GPUs.
 
 A batch has no more tokens than a budget, padding and the longest answers included. When memory runs out all the same,
-the budget is halved and stays so, until a prompt stands alone. Longer prompts gain by what they share with the one
-before (`prefix_cache`), and would lose by padding: it makes attention slower, and takes memory.
+the budget is halved and stays so, until a prompt stands alone. Longer prompts would lose by padding, which makes
+attention slower and takes memory: of them those over one table are answered together, from what they have in common
+(`prefix_cache`), as far as the budget goes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from hitui_runners.engines.memory import free_memory, out_of_memory
-from hitui_runners.engines.prefix_cache import MODEL_TYPES
+from hitui_runners.engines.prefix_cache import MODEL_TYPES, PrefixCache
 
 TOKENS_ON_GPUS = 32_768
 """The budget where none is given: keys and values of some 5 GB for a model of 8 billion parameters."""
@@ -64,9 +65,19 @@ class Batches:
 
         `prompts`: token ids, each of shape (tokens,). Raises what else the model's `generate` raises.
         """
-        width = max(len(ids) for ids in prompts)
+        return self._answers(prompts, lambda: self._padded(prompts))
+
+    def generate_sharing(
+        self, prefixes: PrefixCache, inputs: Any, picture: object, prompts: Sequence[Any]
+    ) -> list[Any] | None:
+        """As `generate`, of prompts that have much in common, which is computed once; `inputs` and `picture` as for
+        `PrefixCache.generate_together`."""
+        return self._answers(prompts, lambda: prefixes.generate_together(inputs, picture, prompts))
+
+    def _answers(self, prompts: Sequence[Any], generate: Callable[[], Any]) -> list[Any] | None:
+        width = max(map(len, prompts))
         try:
-            return self._generated(prompts, width)
+            return [self._ended(row) for row in generate()[:, width:].cpu()]
         except Exception as error:
             if not out_of_memory(error):
                 raise
@@ -74,17 +85,17 @@ class Batches:
         self._tokens = len(prompts) * (width + self._new_tokens) // 2
         return None
 
-    def _generated(self, prompts: Sequence[Any], width: int) -> list[Any]:
+    def _padded(self, prompts: Sequence[Any]) -> Any:
         import torch
 
+        width = max(map(len, prompts))
         device = self._model.device
         # Padded with a token of their own: a penalty on tokens that were said before then meets no other one.
         ids = torch.stack([torch.cat([row[:1].expand(width - len(row)), row]) for row in prompts])
         mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in prompts])
         # The model holds how far positions are from token counts, of its last prompt.
         self._model.model.rope_deltas = None
-        output = self._model.generate(input_ids=ids.to(device), attention_mask=mask.to(device))
-        return [self._ended(row) for row in output[:, width:].cpu()]
+        return self._model.generate(input_ids=ids.to(device), attention_mask=mask.to(device))
 
     def _ended(self, tokens: Any) -> Any:
         """The tokens to the end of the answer; behind it a row waits for the others."""

@@ -11,6 +11,7 @@ keys and values and put back before every generation.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,20 +48,22 @@ class PrefixCache:
         """`model`: a model of transformers, from 4.57 on. Not `enabled`: every prompt is computed from its start."""
         self._model = model
         self._enabled = enabled and model.config.model_type in MODEL_TYPES
+        # Newer versions count positions from the mask, the older ones from the place in the row.
+        self._counts_padding = "_prepare_position_ids_for_generation" not in vars(type(model))
         self._kept: _Kept | None = None
         self.tokens = 0
         """Of all prompts until now."""
         self.shared_tokens = 0
         """Of those, how many were not computed again."""
 
-    def generate(self, inputs: Any, picture: object) -> Any:
+    def generate(self, inputs: Any, picture: object, **options: Any) -> Any:
         """Token ids of the prompt and its answer, shape (1, tokens), on the model's device.
 
         `inputs`: of one prompt, as its processor makes them. `picture`: the same object for the same picture; None
-        where the prompt has none. Raises what the model's `generate` raises; nothing is kept then.
+        where the prompt has none. `options`: of the model's `generate`. Raises what that raises; nothing is kept then.
         """
         if not self._enabled:
-            return self._model.generate(**inputs.to(self._model.device))
+            return self._model.generate(**inputs.to(self._model.device), **options)
         ids = inputs["input_ids"][0]
         grid = inputs["image_grid_thw"].tolist() if "image_grid_thw" in inputs else None
         # Whatever is raised below, what may be half changed by then is not used again.
@@ -69,17 +72,70 @@ class PrefixCache:
         shared = self._shared(kept.ids, ids) if kept is not None and is_same else 0
         output = None
         if kept is not None and shared:
-            output = self._from_kept(kept, shared, inputs)
+            output = self._from_kept(kept, shared, inputs, options)
         if kept is None or output is None:
             # First what is kept goes, then the new prompt takes memory.
             shared, kept = 0, None
             kept = _Kept(ids, picture, grid, _empty())
-            output = self._from_start(kept, inputs)
+            output = self._from_start(kept, inputs, options)
         kept.ids = ids
         if kept.keys_and_values.get_seq_length() >= len(ids):
             self._kept = kept
         self.tokens += len(ids)
         self.shared_tokens += shared
+        return output
+
+    def common(self, rows: Sequence[Any]) -> int:
+        """How many tokens at the beginning of all these prompts (token ids, each of shape (tokens,)) are computed once
+        when they are answered together; 0: they are not to be."""
+        if not self._enabled:
+            return 0
+        shared = min(map(len, rows)) - 1
+        for row in rows[1:]:
+            different = (row[:shared] != rows[0][:shared]).nonzero()
+            shared = int(different[0]) if len(different) else shared
+        longest = max(map(len, rows))
+        if shared < LEAST_SHARE * longest or len(rows) * (longest - shared) * longest > MASK_ENTRIES:
+            return 0
+        if any(bool((row[shared:] == self._model.config.image_token_id).any()) for row in rows):
+            return 0
+        return shared
+
+    def generate_together(self, inputs: Any, picture: object, rows: Sequence[Any]) -> Any:
+        """Token ids of prompts and answers, shape (prompts, tokens); the prompts, of different lengths, are filled up
+        between what they have in common, which there must be, and the rest.
+
+        `inputs` and `picture`: of the first of them, as for `generate`; `rows`: token ids of each, of shape (tokens,),
+        with the same picture. Raises what the model's `generate` raises; nothing is kept then.
+        """
+        import torch
+
+        shared, width = self.common(rows), max(map(len, rows))
+        # Computes what they have in common, where it is not kept.
+        self.generate(inputs, picture, max_new_tokens=1)
+        kept, self._kept = self._kept, None
+        assert kept is not None
+        _crop(kept.keys_and_values, shared)
+        kept.keys_and_values.batch_repeat_interleave(len(rows))
+        ids = torch.stack(
+            [torch.cat([row[:shared], row[:1].expand(width - len(row)), row[shared:]]) for row in rows]
+        )
+        mask = torch.ones_like(ids)
+        filling = torch.tensor([[width - len(row)] for row in rows])
+        for row, (filled,) in zip(mask, filling.tolist(), strict=True):
+            row[shared : shared + filled] = 0
+        device = self._model.device
+        deltas = kept.rope_deltas.expand(len(rows), 1)
+        self._positions.rope_deltas = deltas - filling.to(deltas.device) if self._counts_padding else deltas
+        output = self._model.generate(
+            input_ids=ids.to(device), attention_mask=mask.to(device), past_key_values=kept.keys_and_values
+        )
+        kept.keys_and_values.batch_select_indices(torch.tensor([0]))
+        _crop(kept.keys_and_values, shared)
+        kept.ids = rows[0][:shared]
+        self._kept = kept
+        self.tokens += sum(map(len, rows[1:]))
+        self.shared_tokens += shared * (len(rows) - 1)
         return output
 
     def drop(self) -> None:
@@ -99,12 +155,10 @@ class PrefixCache:
             return 0
         return shared
 
-    def _from_kept(self, kept: _Kept, shared: int, inputs: Any) -> Any:
+    def _from_kept(self, kept: _Kept, shared: int, inputs: Any, options: dict[str, Any]) -> Any:
         """The output; None where there was no memory for it. That may be due to the mask: a prompt fails only when it
         fails from its start."""
-        surplus = kept.keys_and_values.get_seq_length() - shared
-        if surplus:
-            kept.keys_and_values.crop(-surplus)
+        _crop(kept.keys_and_values, shared)
         self._positions.rope_deltas = kept.rope_deltas
         device = self._model.device
         try:
@@ -112,6 +166,7 @@ class PrefixCache:
                 input_ids=inputs["input_ids"].to(device),
                 attention_mask=inputs["attention_mask"].to(device),
                 past_key_values=kept.keys_and_values,
+                **options,
             )
         except Exception as error:
             if not out_of_memory(error):
@@ -120,9 +175,11 @@ class PrefixCache:
         free_memory()
         return None
 
-    def _from_start(self, kept: _Kept, inputs: Any) -> Any:
+    def _from_start(self, kept: _Kept, inputs: Any, options: dict[str, Any]) -> Any:
         self._positions.rope_deltas = None
-        output = self._model.generate(**inputs.to(self._model.device), past_key_values=kept.keys_and_values)
+        output = self._model.generate(
+            **inputs.to(self._model.device), past_key_values=kept.keys_and_values, **options
+        )
         kept.rope_deltas = self._positions.rope_deltas
         return output
 
@@ -130,6 +187,13 @@ class PrefixCache:
     def _positions(self) -> Any:
         """The part of the model that holds `rope_deltas`."""
         return self._model.model
+
+
+def _crop(keys_and_values: Any, length: int) -> None:
+    surplus = keys_and_values.get_seq_length() - length
+    if surplus:
+        # To the length, or by the surplus, says the number's sign; only this one means the same in all versions.
+        keys_and_values.crop(-surplus)
 
 
 def _empty() -> Any:

@@ -1,5 +1,5 @@
-"""Vision-language models through `transformers`, greedily: short prompts of text several at a time, others one by one,
-and what such a one shares with the one before is not computed again.
+"""Vision-language models through `transformers`, greedily: short prompts of text several at a time, and longer ones and
+those with pictures where they are over one table; what they share is not computed again.
 
 On GPUs the weights are bfloat16 and spread by accelerate (`device_map="auto"`), else float32. An out-of-memory
 costs its task only: the memory is freed and the next one runs. Nothing is fetched: the model is a folder.
@@ -43,12 +43,14 @@ LOOKS_AHEAD = 64
 
 
 @dataclass(frozen=True)
-class _Short:
-    """A short prompt, ready to be answered with others."""
+class _Row:
+    """A prompt, ready to be answered with others."""
 
     ids: Any
     """Its token ids, shape (tokens,)."""
     recovery: Mapping[str, object]
+    is_short: bool
+    """With others that are; else with those over the same table."""
 
 
 class TransformersEngine(Engine):
@@ -83,7 +85,7 @@ class TransformersEngine(Engine):
         self._processor: Any = None
         self._prefixes: Any = None
         self._batches: Any = None
-        self._short: dict[Prompt, _Short | None] = {}
+        self._rows: dict[Prompt, _Row | None] = {}
         """Of the prompts that it was shown last."""
         self._pictures = Pictures(max_image_pixels)
         self._inputs: Any = None
@@ -100,8 +102,8 @@ class TransformersEngine(Engine):
             "--batch-tokens",
             type=int,
             metavar="N",
-            help="answer short prompts of text together, with at most N tokens at a time, padding and the longest "
-            f"answers included; short is up to N/{SHORT_SHARE}, and 0: each alone (default: {TOKENS_ON_GPUS} on "
+            help="answer short prompts of text together, and others over one table, with at most N tokens at a time, "
+            f"padding and the longest answers included; short is up to N/{SHORT_SHARE}, and 0: each alone (default: {TOKENS_ON_GPUS} on "
             f"GPUs, {TOKENS_ON_THE_CPU} on the CPU)",
         )
 
@@ -206,28 +208,40 @@ class TransformersEngine(Engine):
         return EngineFacts(settings, beside)
 
     def together(self, prompts: Sequence[Prompt]) -> int:
-        known, self._short = self._short, {}
-        lengths: list[int] = []
+        known, self._rows = self._rows, {}
+        rows: list[_Row] = []
+        if not self._may_be_short(prompts[0]) and not all(
+            _same_source(prompts[0], other) for other in prompts[1:2]
+        ):
+            return 1
         for prompt in prompts:
-            short = known[prompt] if prompt in known else self._as_short(prompt)
-            self._short[prompt] = short
-            if short is None:
+            if rows and not (
+                self._may_be_short(prompt) if rows[0].is_short else _same_source(prompts[0], prompt)
+            ):
                 break
-            lengths.append(len(short.ids))
-        return self._batches.rows(lengths) if lengths else 1
+            row = known[prompt] if prompt in known else self._row(prompt)
+            self._rows[prompt] = row
+            if row is None or (rows and row.is_short != rows[0].is_short):
+                break
+            rows.append(row)
+            if self._fitting(rows) < len(rows):
+                rows.pop()
+                break
+        return max(1, len(rows))
 
     def answer_all(self, prompts: Sequence[Prompt]) -> Iterator[Mapping[int, Answer]]:
-        short = [self._short[prompt] for prompt in prompts]
+        if len(prompts) == 1:
+            yield {0: self.answer_of(prompts[0])}
+            return
+        ready = [self._rows[prompt] for prompt in prompts]
+        rows = {place: row for place, row in enumerate(ready) if row is not None}
         # Those of about one length stay together where memory runs out.
-        waiting = sorted(range(len(prompts)), key=lambda place: -_length(short[place]))
-        if len(prompts) > 1:
-            # What is kept of a longer prompt has no use here, and takes memory.
-            self._prefixes.drop()
+        waiting = sorted(rows, key=lambda place: -len(rows[place].ids))
         while waiting:
-            places = waiting[: self._batches.rows([_length(short[place]) for place in waiting])]
-            replies: Sequence[Answer] | None = None
+            places = waiting[: self._fitting([rows[place] for place in waiting])]
+            replies = None
             if len(places) > 1:
-                replies, ran_out = self._replies([short[place] for place in places])
+                replies, ran_out = self._replies(prompts[places[0]], [rows[place] for place in places])
                 if ran_out:
                     say(f"\nOut of memory with {len(places)} prompts together; from now on fewer at a time")
                     continue
@@ -246,7 +260,7 @@ class TransformersEngine(Engine):
             )
         self._pictures.drop()
         self._model = self._processor = self._prefixes = self._batches = self._inputs = None
-        self._short = {}
+        self._rows = {}
 
     @property
     def _tokenizer(self) -> Any:
@@ -260,28 +274,51 @@ class TransformersEngine(Engine):
         new = output[0, inputs["input_ids"].shape[1] :]
         return self._tokenizer.decode(new, skip_special_tokens=True), int(new.shape[0])
 
-    def _as_short(self, prompt: Prompt) -> _Short | None:
+    def _row(self, prompt: Prompt) -> _Row | None:
         """The prompt for a batch; None where it is answered alone, or fails alone."""
-        characters = len(prompt.before) + len(prompt.table) + len(prompt.after)
-        if prompt.image is not None or not self._batches.may_be_short(characters):
-            return None
         recovery: dict[str, object] = {}
         try:
-            inputs = self._inputs.of(prompt, None, recovery)
+            inputs = self._inputs.of(prompt, self._picture(prompt), recovery)
         except Exception:  # noqa: BLE001  (whatever it is, it is told when the prompt is answered)
             return None
-        if not self._batches.is_short(length(inputs)):
-            return None
-        return _Short(inputs["input_ids"][0], recovery)
+        is_short = prompt.image is None and self._batches.is_short(length(inputs))
+        return _Row(inputs["input_ids"][0], recovery, is_short)
 
-    def _replies(self, rows: Sequence[_Short]) -> tuple[list[Reply] | None, bool]:
-        """The replies to prompts answered together, None where they are to be answered alone; and whether memory ran
-        out, so that fewer of them may be answered together."""
+    def _may_be_short(self, prompt: Prompt) -> bool:
+        """Whether it is worth being made ready to see that."""
+        characters = len(prompt.before) + len(prompt.table) + len(prompt.after)
+        return prompt.image is None and bool(self._batches.may_be_short(characters))
+
+    def _picture(self, prompt: Prompt) -> Any:
+        return None if prompt.image is None else self._pictures.open(prompt.image)
+
+    def _fitting(self, rows: Sequence[_Row]) -> int:
+        """How many of the first of these are answered together."""
+        count: int = self._batches.rows([len(row.ids) for row in rows])
+        if (
+            count > 1
+            and not rows[0].is_short
+            and not self._prefixes.common([row.ids for row in rows[:count]])
+        ):
+            return 1
+        return count
+
+    def _replies(self, first: Prompt, rows: Sequence[_Row]) -> tuple[list[Reply] | None, bool]:
+        """The replies to prompts answered together, the first one of which is `first`, None where they are to be
+        answered alone; and whether memory ran out, so that fewer of them may be answered together."""
         import torch
 
+        ids = [row.ids for row in rows]
         try:
             with torch.inference_mode():
-                answers = self._batches.generate([row.ids for row in rows])
+                if rows[0].is_short:
+                    # What is kept of a longer prompt has no use here, and takes memory.
+                    self._prefixes.drop()
+                    answers = self._batches.generate(ids)
+                else:
+                    picture = self._picture(first)
+                    inputs = self._inputs.of(first, picture, {})
+                    answers = self._batches.generate_sharing(self._prefixes, inputs, picture, ids)
         except Exception:  # noqa: BLE001  (whose it is shows when each is asked alone)
             return None, False
         if answers is None:
@@ -307,8 +344,14 @@ class TransformersEngine(Engine):
         free_memory()
 
 
-def _length(short: _Short | None) -> int:
-    return 0 if short is None else len(short.ids)
+def _same_source(one: Prompt, other: Prompt) -> bool:
+    """Whether table and picture of both are the same, in the same form."""
+    return (one.table, one.image, one.max_input_tokens, one.pixel_share) == (
+        other.table,
+        other.image,
+        other.max_input_tokens,
+        other.pixel_share,
+    )
 
 
 def _devices(torch: Any) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hitui_runners.engines.base import Answer, Prompt, Reply, TaskFailed
 from hitui_runners.engines.batches import Batches
+from hitui_runners.engines.prefix_cache import PrefixCache
 from hitui_runners.engines.transformers import TransformersEngine
 from hitui_runners.errors import EngineLost, RunnerError
 
@@ -52,7 +53,7 @@ class Watched:
 
     def budget(self, tokens: int) -> None:
         self.engine._batches = Batches(self.engine._model, tokens, NEW_TOKENS)
-        self.engine._short = {}
+        self.engine._rows = {}
 
     def together(self, prompts: Sequence[Prompt]) -> list[Answer]:
         """What comes of prompts that it takes as one batch, by their places."""
@@ -287,6 +288,82 @@ def test_a_broken_gpu_is_lost_for_a_batch_too(model: Watched) -> None:
     model.failures += [broken, broken]
     with pytest.raises(EngineLost, match="the GPU can no longer be used"):
         model.together(PROMPTS[:2])
+
+
+TABLE = "".join(f"<tr><td>Harbour {row}</td><td>{row * 37 % 101}</td></tr>\n" for row in range(12))
+
+
+def over_one_table(table: str, picture: Path | None) -> list[Prompt]:
+    """Four, whose questions are of different lengths."""
+    prompts = [replace(asked(number, picture), table=table) for number in range(4)]
+    return [
+        replace(prompt, after=prompt.after + " And how many in all of them together?" * (number % 3))
+        for number, prompt in enumerate(prompts)
+    ]
+
+
+@pytest.fixture
+def sharing(model: Watched, monkeypatch: pytest.MonkeyPatch) -> Watched:
+    """No prompt is short, and beginnings are shared."""
+    monkeypatch.setattr(model.engine, "_prefixes", PrefixCache(model.engine._model))
+    model.engine._batches._short = 0
+    return model
+
+
+def from_their_start(model: Watched, prompts: Sequence[Prompt]) -> Alone:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model.engine, "_prefixes", PrefixCache(model.engine._model, enabled=False))
+        model.scores.clear()
+        alone = Alone(model.alone(prompts), list(model.scores))
+    model.scores.clear()
+    model.rows.clear()
+    return alone
+
+
+@pytest.mark.parametrize(
+    ("table", "has_picture"), [(TABLE, False), ("", True), (TABLE, True)], ids=["text", "image", "mix"]
+)
+def test_over_one_table_they_say_the_same_together(
+    sharing: Watched, tmp_path: Path, table: str, has_picture: bool
+) -> None:
+    import torch
+
+    (tmp_path / "shown.png").write_bytes(png(320, 256))
+    prompts = over_one_table(table, tmp_path / "shown.png" if has_picture else None)
+    alone = from_their_start(sharing, prompts)
+
+    assert sharing.together(prompts) == alone.answers
+    # The beginning is computed once, with one token of an answer.
+    assert sharing.rows == [1, 4]
+    for place, scores in zip(longest_first(alone.answers), sharing.scores[1:], strict=True):
+        torch.testing.assert_close(scores, alone.scores[place], rtol=1e-3, atol=1e-2)
+    assert len({answer.text for answer in alone.answers if isinstance(answer, Reply)}) > 2
+    # What they have in common is kept, and right, for the next ones.
+    assert sharing.together(prompts[1:3]) == alone.answers[1:3]
+    assert sharing.alone(prompts[3:]) == alone.answers[3:]
+
+
+def test_out_of_memory_halves_those_over_one_table_too(sharing: Watched) -> None:
+    import torch
+
+    prompts = over_one_table(TABLE, None)
+    alone = from_their_start(sharing, prompts)
+    sharing.failures += [None, torch.OutOfMemoryError(OUT_OF_MEMORY)]
+
+    assert sharing.together(prompts) == alone.answers
+    assert sharing.rows == [1, 4, 1, 2, 1, 2]
+
+
+def test_those_over_other_tables_are_answered_apart(sharing: Watched) -> None:
+    prompts = over_one_table(TABLE, None)
+    others = over_one_table(TABLE.replace("Harbour", "Quay"), None)
+
+    assert sharing.engine.together([*prompts[:3], *others[:2]]) == 3
+    assert sharing.engine.together([prompts[0], *others]) == 1
+    # What is little of a prompt is not worth it.
+    assert sharing.engine.together(PROMPTS[:2]) == 1
+    sharing.engine._batches._tokens = 700
+    assert sharing.engine.together(prompts) == 1
 
 
 def test_it_can_be_turned_off(model: Watched) -> None:
