@@ -210,9 +210,8 @@ class TransformersEngine(Engine):
     def together(self, prompts: Sequence[Prompt]) -> int:
         known, self._rows = self._rows, {}
         rows: list[_Row] = []
-        if not self._may_be_short(prompts[0]) and not all(
-            _same_source(prompts[0], other) for other in prompts[1:2]
-        ):
+        is_followed = len(prompts) > 1 and _same_source(prompts[0], prompts[1])
+        if not is_followed and not self._may_be_short(prompts[0]):
             return 1
         for prompt in prompts:
             if rows and not (
