@@ -29,6 +29,12 @@ OF_THE_RUN = frozenset((
     "modality", "format", "model", "prompts",
 ))  # fmt: skip
 """Options (as attributes of the arguments) that say what is run and where, and decide no answer by themselves."""
+DECIDING_NOTHING = {
+    "text": frozenset(("max_pixels",)),
+    "image": frozenset(("max_input_tokens", "truncation", "prompt_order")),
+}
+"""Modality → options that its answers do not depend on: a runner has one of each for all its configs, with pictures or
+without, with tables as text or without."""
 LIBRARIES_OF_SCORES = ("sacrebleu", "rouge-score")
 DIGITS = 12
 
@@ -63,12 +69,13 @@ def gather(
     """
     facts = engine.facts()
     deciding, of_speed = options(vars(arguments), engine)
+    nothing = DECIDING_NOTHING.get(config.modality, frozenset())
     found = RunSettings(
         {
             "engine": engine.name,
             "modality": config.modality,
             "format": config.table_format,
-            **deciding,
+            **{name: value for name, value in deciding.items() if name not in nothing},
             **facts.settings,
             "prompts": prompt_digests(questions, prompts, config),
         },

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ import pytest
 from hitui_runners.engines import ENGINES, engine_class
 from hitui_runners.engines.model_folder import hub_commit, model_digest
 from hitui_runners.realhitbench import run_record, run_settings
-from hitui_runners.realhitbench.arguments import evaluation_parser
-from hitui_runners.realhitbench.plan import PlannedConfig
+from hitui_runners.realhitbench.arguments import evaluation_parser, parse_arguments
+from hitui_runners.realhitbench.plan import PlannedConfig, config_of_options
 from hitui_runners.realhitbench.prompts import OwnPrompts
 from hitui_runners.realhitbench.questions import Question
 from hitui_runners.realhitbench.run_record import ResumeRefused, RunRecord, differences, recorded_runs
@@ -89,6 +90,25 @@ def test_a_resume_with_other_settings_is_refused_in_one_line_before_anything_is_
     assert [result["Settings"] for result in runner.journal] == [
         runner.runs[number]["id"] for number in (0, 0, 1)
     ]
+
+
+@pytest.mark.parametrize(
+    ("modality", "nothing", "deciding"),
+    [("text", "--max-pixels", "--max-input-tokens"), ("image", "--max-input-tokens", "--max-pixels")],
+)
+def test_options_of_pictures_decide_no_text_and_those_of_tables_no_picture(
+    modality: str, nothing: str, deciding: str
+) -> None:
+    def settings(*more: str) -> Mapping[str, object]:
+        words = (
+            "--engine openai --base-url http://127.0.0.1:1/v1 --format html --questions q --data d --output o"
+        )
+        arguments = parse_arguments([*words.split(), "--modality", modality, *more])
+        engine = engine_class("openai").from_arguments(arguments)
+        return run_settings.gather(arguments, config_of_options(arguments), engine, OwnPrompts(), ()).settings
+
+    assert settings(nothing, "5000") == settings()
+    assert differences(settings(), settings(deciding, "5000"))
 
 
 def test_what_a_server_says_first_when_it_is_asked_is_compared_then(runner: Runner) -> None:
