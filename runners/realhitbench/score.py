@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -163,7 +164,7 @@ class ScoreRun:
             return None
 
     def _scored(self, unit: Unit) -> dict[str, Any] | None:
-        notes = Notes()
+        notes, read_at = Notes(), time.time_ns()
         read = results_of(unit, notes, self._warn, self.refuse)
         if read is None:
             return None
@@ -185,17 +186,19 @@ class ScoreRun:
             )
         lines += notes.lines()
         report = report_of(unit, rows, lines, {} if python is None else python.versions)
-        written = self._write(unit, report, samples)
+        written = self._write(unit, report, samples, read_at)
         if not self._json:
             self._put_out(as_lines(unit_lines(unit, rows, lines, written)))
         return {"name": unit.name, "scores_file": str(unit.scores), "written": written, **report}
 
-    def _write(self, unit: Unit, report: dict[str, Any], samples: Sequence[Sample]) -> bool | None:
+    def _write(
+        self, unit: Unit, report: dict[str, Any], samples: Sequence[Sample], read_at: int
+    ) -> bool | None:
         """As `write_scores`; None: they could not be written, or are not all there."""
         if self._incomplete:
             return None
         try:
-            return write_scores(unit.scores, report, samples)
+            return write_scores(unit.scores, report, samples, read_at)
         except RunnerError as error:
             self.refuse(str(error))
             return None

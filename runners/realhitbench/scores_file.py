@@ -6,7 +6,8 @@
      "counts": {row: {"results", "failed", "unjudged", "unscored", "charts", "charts_run", "charts_unscored"}},
      "notes": [lines], "metrics": {id: {metric: score}}, "charts": {id: why its ECR or Pass is false}}
 
-The same results give the same file, byte for byte. Its name is none of a file of results.
+The same results give the same file, byte for byte; its time is that at which they were read, so that whatever came
+later, while it was made too, is newer. Its name is none of a file of results.
 """
 
 from __future__ import annotations
@@ -49,8 +50,11 @@ def report_of(
     }
 
 
-def write_scores(path: Path, report: Mapping[str, Any], samples: Sequence[Sample]) -> bool:
-    """Writes the scores, whole or not at all; False: they stood there already. Raises RunnerError."""
+def write_scores(path: Path, report: Mapping[str, Any], samples: Sequence[Sample], read_at: int) -> bool:
+    """Writes the scores, whole or not at all; False: they stood there already. Raises RunnerError.
+
+    `read_at`: when the results were read, in nanoseconds since the epoch.
+    """
     metrics = {str(sample.task): dict(sample.metrics) for sample in samples}
     charts = {str(sample.task): sample.why for sample in samples if sample.run and sample.why}
     content = encode({**MARK, **report, "metrics": metrics, "charts": charts}, indent=1)
@@ -60,6 +64,9 @@ def write_scores(path: Path, report: Mapping[str, Any], samples: Sequence[Sample
             # A pipe would be waited for without an end.
             before = path.read_bytes() if is_file(path) else b""
             if before == content:
+                # Where that is not allowed they look older than they are, which costs a call at most.
+                with contextlib.suppress(OSError):
+                    os.utime(path, ns=(read_at, read_at))
                 return False
             if not _is_ours(before):
                 raise RunnerError(
@@ -70,6 +77,7 @@ def write_scores(path: Path, report: Mapping[str, Any], samples: Sequence[Sample
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
+            os.utime(partial, ns=(read_at, read_at))
             partial.replace(path)
         finally:
             with contextlib.suppress(OSError):

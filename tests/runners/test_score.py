@@ -7,8 +7,10 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hitui_runners.realhitbench.rescoring import Sample, sample_of
 
 from tests.runners.conftest import PLAIN_PYTHON, RUNNERS, environment
 from tests.runners.scored import (
@@ -161,6 +163,33 @@ def test_scored_again_the_file_is_the_same_and_is_not_written(tmp_path: Path) ->
     assert written.stat().st_ino == before.st_ino
     assert sorted(content(tmp_path)) == ["results.json", "scores_results.json"]
     assert written.stat().st_mode & 0o777 == file.stat().st_mode & 0o777
+
+
+def test_scores_that_stay_the_same_are_no_older_than_results_that_were_written_again(tmp_path: Path) -> None:
+    file = write(tmp_path / "results.json", [result(1)])
+    assert score(file).returncode == 0
+    written = tmp_path / "scores_results.json"
+    os.utime(written, (100, 100))
+    file.touch()
+    (report,) = json.loads(score(file, "--json").stdout)
+    assert report["written"] is False
+    assert written.stat().st_mtime >= file.stat().st_mtime
+
+
+def test_results_that_come_while_others_are_scored_are_newer_than_the_scores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write(tmp_path / "results.json", [result(1)])
+
+    def slow(*given: Any) -> Sample:
+        write(file, [result(1), result(2)])
+        return sample_of(*given)
+
+    monkeypatch.setattr("hitui_runners.realhitbench.score.sample_of", slow)
+    assert score(file).returncode == 0
+    written = tmp_path / "scores_results.json"
+    assert list(scores_in(written)["metrics"]) == ["1"]
+    assert written.stat().st_mtime < file.stat().st_mtime
 
 
 def test_what_someone_else_wrote_is_left_as_it_is(tmp_path: Path) -> None:

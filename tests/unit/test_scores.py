@@ -25,8 +25,7 @@ def test_what_the_program_writes_is_read(tmp_path: Path) -> None:
     ]
     samples = [sample_of(result, Scorer(), Notes()) for result in results]
     unit = Unit("g/c", (), tmp_path / "scores.json")
-    write_scores(unit.scores, report_of(unit, aggregate(samples), [], {}), samples)
-    os.utime(unit.scores, (100, 100))
+    write_scores(unit.scores, report_of(unit, aggregate(samples), [], {}), samples, 100 * 10**9)
     scores = read_scores(tmp_path)
     assert scores is not None
     assert scores.means["EM"] == 100.0
