@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from hitui_runners.errors import RunnerError
-from hitui_runners.output import say, warn
+from hitui_runners.output import named, say, warn
 from hitui_runners.realhitbench.results import encode
 from hitui_runners.realhitbench.run_settings import RunSettings
 from hitui_runners.realhitbench.store import ResultStore, replace_file
@@ -191,7 +191,8 @@ def differences(
 ) -> list[tuple[str, object, object]]:
     """(key, recorded, now) of what both know and say otherwise.
 
-    What one of them does not know is no difference: it was no setting then, or is not known yet.
+    What one of them does not know is no difference: it was no setting then, or is not known yet. Of a value with parts
+    those that differ.
     """
     found: list[tuple[str, object, object]] = []
     for key, value in now.items():
@@ -199,20 +200,30 @@ def differences(
             continue
         before = recorded[key]
         if isinstance(before, dict) and isinstance(value, Mapping):
-            found += [(f"{key} ({part})", old, new) for part, old, new in differences(before, value)]
+            if parts := differences(before, value):
+                found.append(
+                    (key, {part: old for part, old, _ in parts}, {part: new for part, _, new in parts})
+                )
         elif before != value:
             found.append((key, before, value))
     return found
 
 
 def shown(found: Iterable[tuple[str, object, object]]) -> str:
-    """Differences for people: `max_new_tokens was 1024, now 512`."""
-    words = [f"{key} was {_value(before)}, now {_value(now)}" for key, before, now in found]
+    """Differences for people: `max_new_tokens was 1024, now 512`. Of those with parts, which are digests, the names."""
+    words = [
+        f"other {key} ({named(list(now))})"
+        if isinstance(now, dict)
+        else f"{key} was {_value(before)}, now {_value(now)}"
+        for key, before, now in found
+    ]
     more = f"; and {len(words) - SHOWN} more" if len(words) > SHOWN else ""
     return "; ".join(words[:SHOWN]) + more
 
 
 def _value(value: object) -> str:
+    if value is None:
+        return "not set"
     text = value if isinstance(value, str) else json.dumps(value)
     text = " ".join(text.split())
     return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"

@@ -140,7 +140,7 @@ def test_a_refused_config_of_a_plan_is_refused_alone(plan: Plan) -> None:
     assert ended.returncode == 2
     first, again = [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
     assert first.startswith("error: g/text_csv: resume refused; ")
-    assert ": prompts (Fact Checking) was as it was, now " in first
+    assert ": other prompts (Fact Checking) (" in first
     assert again == first.replace("error: ", "error: not run: ")
     assert ended.stderr.endswith(again + "\n")
     assert plan.ids("g/text_html") == [1, 2, 3, 4]
@@ -293,12 +293,16 @@ def test_nothing_is_stored_whose_settings_cannot_be_written(folder: Path) -> Non
 def test_differences_are_of_what_both_know() -> None:
     recorded = {"a": 1, "gone": 2, "parts": {"x": "1", "y": "2"}}
     now = {"a": 1, "new": 3, "parts": {"x": "1", "y": "3", "z": "4"}}
-    assert differences(recorded, now) == [("parts (y)", "2", "3")]
+    assert differences(recorded, now) == [("parts", {"y": "2"}, {"y": "3"})]
     found = [(str(number), None, "long " * 20) for number in range(5)]
     line = run_record.shown(found)
-    assert line.startswith("0 was null, now long long")
+    assert line.startswith("0 was not set, now long long")
     assert line.endswith("…; and 2 more")
     assert len(line) < 200
+    # A supervisor keeps some 200 characters of a last line: digests would fill them, and the mend be lost.
+    kinds = {"Fact Checking": "04a5a0136c56", "Summary Analysis": "668dd6f3ec4c"}
+    changed = differences({"prompts": kinds}, {"prompts": dict.fromkeys(kinds, "3e399ff927f8")})
+    assert run_record.shown(changed) == "other prompts (Fact Checking, Summary Analysis)"
 
 
 def test_the_prompts_are_told_by_kind_whichever_questions_are_run() -> None:
