@@ -9,6 +9,8 @@ import msgspec
 from hitui.adapters.files.look import is_file
 
 NAME = "scores.json"
+VERDICTS = "verdicts.jsonl"
+"""What judges said, which the scores take in."""
 _LARGEST = 64 * 1024 * 1024
 """Bytes; larger is nothing that hitui wrote."""
 
@@ -21,11 +23,14 @@ class Scores(msgspec.Struct, frozen=True):
     charts_unscored: int = 0
     unjudged: int = 0
     written: float = 0.0
-    """Seconds since the epoch."""
+    """When the results were read that it was made of, in seconds since the epoch."""
+    judged: float | None = None
+    """When the newest verdict came; None: there are none."""
 
-    def is_older_than(self, updated: float | None) -> bool:
-        """Whether results came after it."""
-        return updated is not None and self.written < updated
+    def older_than(self, updated: float | None) -> tuple[str, ...]:
+        """What came after it. `updated`: when the newest result came."""
+        came = {"results": updated, "verdicts": self.judged}
+        return tuple(what for what, at in came.items() if at is not None and self.written < at)
 
 
 class _Counts(msgspec.Struct):
@@ -57,4 +62,8 @@ def read_scores(output: Path) -> Scores | None:
     if found.written_by != "hitui":
         return None
     counts = found.counts.get("Overall", _Counts())
-    return Scores(found.aggregate_metrics.overall, counts.charts_unscored, counts.unjudged, written)
+    try:
+        judged = (output / VERDICTS).stat().st_mtime
+    except OSError:
+        judged = None
+    return Scores(found.aggregate_metrics.overall, counts.charts_unscored, counts.unjudged, written, judged)

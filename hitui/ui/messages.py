@@ -98,6 +98,14 @@ class TasksRead(Message):
         self.problem = problem
 
 
+class ScoresRead(Message):
+    """The scores of a config, for its own screen; None where it was never scored."""
+
+    def __init__(self, scores: Scores | None) -> None:
+        super().__init__()
+        self.scores = scores
+
+
 class LogFound(Message):
     """The newest log of a config that no job of ours has run, or None."""
 

@@ -126,6 +126,10 @@ async def test_a_config_in_detail() -> None:
             Scores({"EM": 29.86}, written=1.0),
             "scores      EM 29.86, older than the results: hitui score qwen3vl_text/text_html",
         ),
+        (
+            Scores({"EM": 29.86}, written=time.time(), judged=time.time() + 9),
+            "scores      EM 29.86, older than the verdicts: hitui score qwen3vl_text/text_html",
+        ),
     ],
 )
 async def test_the_detail_has_the_scores_and_what_is_in_none_of_them(
@@ -138,6 +142,18 @@ async def test_the_detail_has_the_scores_and_what_is_in_none_of_them(
         await shown(pilot, "▶ GPU 2 #14")
         await pilot.press("enter")
         await shown(pilot, words)
+
+
+async def test_the_detail_shows_what_is_scored_while_it_is_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hitui.ui.screens.detail.SECONDS_PER_LOOK", 0.05)
+    services = sample.services()
+    assert isinstance(services.workspace, sample.Workspace)
+    async with Dashboard(services).run_test(size=SIZE, notifications=True) as pilot:
+        await shown(pilot, "▶ GPU 2 #14")
+        await pilot.press("enter")
+        await shown(pilot, "scores      none yet")
+        services.workspace.scored = Scores({"EM": 31.0}, written=time.time())
+        await shown(pilot, "scores      EM 31.00")
 
 
 async def test_a_problem_is_told_in_full_where_there_is_room() -> None:

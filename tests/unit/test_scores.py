@@ -30,9 +30,13 @@ def test_what_the_program_writes_is_read(tmp_path: Path) -> None:
     assert scores is not None
     assert scores.means["EM"] == 100.0
     assert (scores.charts_unscored, scores.unjudged) == (1, 1)
-    assert scores.is_older_than(101.0)
-    assert not scores.is_older_than(99.0)
-    assert not scores.is_older_than(None)
+    assert scores.older_than(101.0) == ("results",)
+    assert scores.older_than(99.0) == scores.older_than(None) == ()
+    (tmp_path / "verdicts.jsonl").touch()
+    judged = read_scores(tmp_path)
+    assert judged is not None
+    assert judged.older_than(101.0) == ("results", "verdicts")
+    assert judged.older_than(99.0) == ("verdicts",)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
 from typing import ClassVar
@@ -19,12 +20,14 @@ from hitui.ui import text
 from hitui.ui.config_rows import ConfigRow, config_rows
 from hitui.ui.job_words import wait_words
 from hitui.ui.line import Line, joined
-from hitui.ui.messages import LaunchWanted, StopWanted, TasksRead
+from hitui.ui.messages import LaunchWanted, ScoresRead, StopWanted, TasksRead
 from hitui.ui.screens.base import FullScreen, MoreRoom
 from hitui.ui.widgets.key_line import KeyLine
 from hitui.ui.widgets.line_view import LineView
 from hitui.ui.widgets.rule import Rule
 
+SECONDS_PER_LOOK = 2.0
+"""Scores change no snapshot, so they are looked at as often as this."""
 SHOWN: tuple[tuple[str, tuple[TaskStatus, ...]], ...] = (
     ("not done", (TaskStatus.ERROR, TaskStatus.MISSING, TaskStatus.BLOCKED)),
     ("errors", (TaskStatus.ERROR,)),
@@ -115,6 +118,7 @@ class DetailScreen(FullScreen):
     def on_mount(self) -> None:
         for name in ("workspace_snapshot", "jobs_snapshot", "progress"):
             self.watch(self.dashboard, name, self._show)
+        self.set_interval(SECONDS_PER_LOOK, self._look_at_scores)
 
     def on_descendant_focus(self) -> None:
         self._mark_focus()
@@ -160,6 +164,19 @@ class DetailScreen(FullScreen):
         except (HituiError, OSError) as error:
             message = TasksRead(self._config, (), problem=f"! cannot be read: {error}")
         self.post_message(message)
+
+    def _look_at_scores(self) -> None:
+        self.run_worker(self._read_scores, thread=True, group="scores", exclusive=True, exit_on_error=False)
+
+    def _read_scores(self) -> None:
+        # What is wrong is said where the tasks are.
+        with contextlib.suppress(HituiError, OSError):
+            self.post_message(ScoresRead(self.dashboard.services.workspace.scores(self._config)))
+
+    def on_scores_read(self, message: ScoresRead) -> None:
+        if message.scores != self._scores:
+            self._scores = message.scores
+            self._show_facts()
 
     def on_tasks_read(self, message: TasksRead) -> None:
         self._tasks = message.tasks
@@ -228,8 +245,8 @@ def score_words(row: ConfigRow, scores: Scores | None) -> str:
         besides.append(f"{text.count(scores.charts_unscored, 'chart')} unscored")
     if scores.unjudged:
         besides.append(f"{scores.unjudged} unjudged")
-    if scores.is_older_than(state.updated):
-        besides.append(f"older than the results: hitui score {row.name}")
+    if newer := scores.older_than(state.updated):
+        besides.append(f"older than the {' and the '.join(newer)}: hitui score {row.name}")
     return ", ".join(filter(None, (words, *besides)))
 
 
