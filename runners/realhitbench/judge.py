@@ -29,6 +29,7 @@ from hitui_runners.engines.openai import OpenAIEngine
 from hitui_runners.errors import RunnerError
 from hitui_runners.output import complain, named, warn
 from hitui_runners.progress import ProgressBar
+from hitui_runners.realhitbench.aggregates import OVERALL
 from hitui_runners.realhitbench.judge_asking import Item, JudgeAsker, ask_all, item_of
 from hitui_runners.realhitbench.judge_prompts import judge_prompts
 from hitui_runners.realhitbench.judge_verdicts import (
@@ -113,8 +114,8 @@ class Tally:
     unit: Unit
     journal: Path
     judge: Judge
-    failed: list[TaskId] = field(default_factory=list)
-    """Questions without an answer, which nobody is asked about."""
+    failed: dict[TaskId, str] = field(default_factory=dict)
+    """Questions without an answer, which nobody is asked about, each with its sub type."""
     before: int = 0
     """Answers that had a verdict of this judge already."""
     now: int = 0
@@ -128,11 +129,18 @@ class Tally:
         self.scores.setdefault(sub_type, []).append(score)
 
     @property
-    def means(self) -> dict[str, float]:
-        """By sub type, and over all, of the judged ones alone."""
-        every = {name: self.scores.get(name, []) for name in JUDGED}
-        every["Overall"] = [score for found in self.scores.values() for score in found]
-        return {name: round(sum(found) / len(found), 2) for name, found in every.items() if found}
+    def means(self) -> dict[str, tuple[float, int]]:
+        """By sub type, and over all, each with how many it is over: what is judged, and what failed, as 0.
+
+        That is what `score` takes for their mean. There are none where nothing is judged.
+        """
+        if not self.scores:
+            return {}
+        every = {name: list(self.scores.get(name, [])) for name in JUDGED}
+        for sub_type in self.failed.values():
+            every[sub_type].append(0.0)
+        every[OVERALL] = [score for found in every.values() for score in found]
+        return {name: (sum(found) / len(found), len(found)) for name, found in every.items() if found}
 
     def lines(self) -> list[str]:
         """What there is to say of it, for people."""
@@ -142,13 +150,11 @@ class Tally:
         head = f"{self.unit.name}: {judged} of {judged + len(self.unjudged)} answers judged by {self.judge.model}"
         lines = [head + (f", {self.now} of them now" if self.before else "")]
         lines += [
-            f"  {name}: {JUDGE_METRIC} {mean:.2f}"
-            + (f" over {len(self.scores[name])}" if name in self.scores else "")
-            for name, mean in self.means.items()
+            f"  {name}: {JUDGE_METRIC} {mean:.2f} over {count}" for name, (mean, count) in self.means.items()
         ]
         if self.failed:
             lines.append(
-                f"  without an answer: {len(self.failed)} ({named(self.failed)}), for which no judge is asked"
+                f"  failed: {len(self.failed)} ({named(list(self.failed))}), for which no judge is asked; each counts as 0"
             )
         for reason, count in Counter(self.unjudged.values()).most_common():
             tasks = [task for task, why in self.unjudged.items() if why == reason]
@@ -166,9 +172,9 @@ class Tally:
             "prompts": self.judge.prompts,
             "judged_before": self.before,
             "judged_now": self.now,
-            "failed": self.failed,
+            "failed": list(self.failed),
             "unjudged": [{"id": task, "reason": reason} for task, reason in self.unjudged.items()],
-            "means": self.means,
+            "means": {name: round(mean, 2) for name, (mean, _) in self.means.items()},
             "notes": self.notes,
         }
 
@@ -253,7 +259,7 @@ class JudgeRun:
         items: list[Item] = []
         for result in results:
             if is_error(result):
-                tally.failed.append(result["id"])
+                tally.failed[result["id"]] = result["SubQType"]
                 continue
             verdict = verdicts.of(result)
             if verdict is not None and verdict.judge == judge and verdict.score is not None:

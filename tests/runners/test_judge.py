@@ -33,7 +33,8 @@ def test_summaries_and_anomalies_are_judged_and_scored_and_no_result_is_changed(
     before = (judging.folder / "results.json").read_bytes()
     (report,) = judging.run()
     assert (report["judged_now"], report["failed"], report["unjudged"]) == (3, [5], [])
-    assert report["means"] == {"Summary Analysis": 85.5, "Anomaly Analysis": 55.0, "Overall": 75.33}
+    # The failed question counts as 0, as it does in every mean.
+    assert report["means"] == {"Summary Analysis": 57.0, "Anomaly Analysis": 55.0, "Overall": 56.5}
     assert (judging.folder / "results.json").read_bytes() == before
     # No bar where nobody watches it.
     assert judging.errors.splitlines() == [f"Asking gpt-4o at {judging.server.url}, up to 8 prompts at once"]
@@ -54,7 +55,6 @@ def test_summaries_and_anomalies_are_judged_and_scored_and_no_result_is_changed(
     assert (verdict["model"], verdict["prompts"]) == ("gpt-4o", report["prompts"])
 
     scored = judging.score()
-    # The failed question counts as 0, as it does in every mean.
     assert scored["aggregate_metrics"]["by_question_type"]["Data Analysis"]["GPT_EVAL"] == 56.5
     assert scored["counts"]["Overall"]["unjudged"] == 0
     assert scored["notes"] == [f"judged: 3 by gpt-4o (prompts {report['prompts']})"]
@@ -186,9 +186,9 @@ def test_what_is_printed_for_people_says_what_to_do_next(
     assert judge(words, StopSignals()) == 1
     assert capsys.readouterr().out.splitlines() == [
         f"{judging.folder}: 2 of 3 answers judged by gpt-4o",
-        "  Summary Analysis: GPT_EVAL 80.00 over 2",
-        "  Overall: GPT_EVAL 80.00",
-        "  without an answer: 1 (5), for which no judge is asked",
+        "  Summary Analysis: GPT_EVAL 53.33 over 3",
+        "  Overall: GPT_EVAL 53.33 over 3",
+        "  failed: 1 (5), for which no judge is asked; each counts as 0",
         "  unjudged: 1 (3): asked twice, its replies hold no score from 0 to 100",
         f"  verdicts in {judging.folder / 'verdicts.jsonl'}; `hitui score` takes them in",
     ]
