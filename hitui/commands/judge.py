@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from hitui.commands.ending import end_by_exception
 from hitui.factory import build_services
 from hitui.services.judging import judge_options, plan_judging
 from hitui.services.scoring import run_scoring
@@ -27,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """0; 1 when an answer has no verdict, or no judge is named; 3 when there is no such config."""
+    end_by_exception()
     catalogue = build_services(arguments.workspace).workspace.catalogue
     options = [f"--{name}" for name in ("again", "json") if getattr(arguments, name)]
     judging = plan_judging(catalogue, arguments.path)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
-from types import FrameType
-from typing import NoReturn
 
+from hitui.commands.ending import end_by_exception
 from hitui.commands.saying import warn
 from hitui.errors import LaunchError
 from hitui.factory import build_services
@@ -52,8 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """0; 1 when something could not be scored, or a stored score is wrong; 3 when there is no such config."""
-    # Without it, what scores would go on when this is ended.
-    signal.signal(signal.SIGTERM, _end)
+    end_by_exception()
     catalogue = build_services(arguments.workspace).workspace.catalogue
     calls = plan_scoring(catalogue, arguments.path, arguments.runner)
     options = [f"--{name}" for name in ("check", "json") if getattr(arguments, name)]
@@ -76,10 +73,6 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(found, indent=2, ensure_ascii=False))
     return status
-
-
-def _end(number: int, _frame: FrameType | None) -> NoReturn:
-    raise SystemExit(128 + number)
 
 
 def _count(text: str) -> int:

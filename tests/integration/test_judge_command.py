@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.tools.chat_server import ChatServer, chat_server
+from tests.runners.charts import running
+from tests.tools.chat_server import Chat, ChatServer, chat_server
+from tests.tools.eventually import eventually
 from tests.tools.results import answer, failure, write_results, write_workspace
 from tests.tools.sandbox import Sandbox
 
@@ -102,3 +108,26 @@ def test_without_a_judge_a_key_or_a_config_there_is_one_line_and_nothing_is_aske
     )
     assert sandbox.hitui("judge", "text_htlm").returncode == 3
     assert server.chats == []
+
+
+def test_a_signal_to_the_command_ends_the_asking(sandbox: Sandbox, server: ChatServer) -> None:
+    sandbox.env["JUDGE_KEY"] = "sk-1"
+    sandbox.settings(settings(server))
+    asked = threading.Event()
+    ended = threading.Event()
+
+    def act(chat: Chat) -> None:
+        asked.set()
+        ended.wait(60)
+
+    server.act = act
+    command = [sys.executable, "-m", "hitui", "-w", str(sandbox.workspace), "judge", "text_html"]
+    process = subprocess.Popen(command, env=sandbox.env, start_new_session=True)
+    try:
+        assert asked.wait(60)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 143
+        eventually(lambda: not running(f"--base-url={server.url}"))
+    finally:
+        process.kill()
+        ended.set()
