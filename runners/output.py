@@ -43,10 +43,10 @@ def warn(line: str) -> None:
     complain(f"warning: {line}")
 
 
-def named(items: Sequence[int | str]) -> str:
+def named(items: Sequence[int | str], at_most: int = 5) -> str:
     """The first few, and how many more there are."""
-    shown = ", ".join(map(str, items[:5]))
-    return shown + (f" and {len(items) - 5} more" if len(items) > 5 else "")
+    shown = ", ".join(map(str, items[:at_most]))
+    return shown + (f" and {len(items) - at_most} more" if len(items) > at_most else "")
 
 
 def close() -> None:

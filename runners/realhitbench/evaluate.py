@@ -21,7 +21,7 @@ from hitui_runners.engines.base import Engine
 from hitui_runners.errors import EngineLost, RunnerError
 from hitui_runners.events import EventWriter
 from hitui_runners.look import can_be_entered
-from hitui_runners.output import complain, say, warn
+from hitui_runners.output import complain, named, say, warn
 from hitui_runners.realhitbench.arguments import parse_arguments
 from hitui_runners.realhitbench.asking import Asker, RecoveryRules
 from hitui_runners.realhitbench.evaluation import Evaluation
@@ -122,7 +122,8 @@ class Launch:
         self._records: dict[Evaluation, RunRecord] = {}
         self._exit_status = 0
         """As far as it is decided by configs that could not be run."""
-        self._refusals: list[str] = []
+        self._refusals: list[tuple[str, str]] = []
+        """Names of configs whose resume was refused, and why."""
         self._strange = 0
         """Unexpected failures in a row, over all configs."""
 
@@ -140,12 +141,12 @@ class Launch:
 
     def _fail(self, name: str | None, why: str | RunnerError) -> int:
         """Says why a config failed, and returns its exit status. Of several, that of a plain failure counts."""
-        line = f"{name}: {why}" if name else str(why)
-        complain(f"error: {line}")
+        complain(f"error: {name}: {why}" if name else f"error: {why}")
         status = 1
         if isinstance(why, ResumeRefused):
             status = REFUSED
-            self._refusals.append(line)
+            if name:
+                self._refusals.append((name, str(why)))
         self._exit_status = status if self._exit_status == 0 else min(self._exit_status, status)
         return status
 
@@ -166,10 +167,10 @@ class Launch:
             raise
         finally:
             exit_status = self._finish(exit_status)
-        if self._done:
-            # Who looks at the end of a log is to find them there.
-            for line in self._refusals:
-                complain(f"error: not run: {line}")
+        if self._refusals and (self._done or len(self._refusals) > 1):
+            # Who looks at the end of a log is to find them there: its last line is said of each of the configs.
+            names = [name for name, _ in self._refusals]
+            complain(f"error: not run: {named(names, at_most=2)}: {self._refusals[0][1]}")
         return exit_status
 
     @property

@@ -150,6 +150,12 @@ def test_a_refused_config_of_a_plan_is_refused_alone(plan: Plan) -> None:
     assert plan.run("--resume", "--force").returncode == 0
     assert plan.ids("g/text_csv") == [1, 2]
 
+    # The last line is what is said of every config of the job: it names those that it is about.
+    for config in plan.configs:
+        config["ids"] = [1, 2, 3, 4, 5, 6]
+    last = plan.run("--resume", "--max-new-tokens", "9").stderr.splitlines()[-1]
+    assert last.startswith("error: not run: g/text_html, g/text_csv: resume refused; set back "), last
+
 
 @pytest.fixture
 def plan(runner: Runner) -> Plan:
