@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import struct
+import sys
+import termios
+
 import pytest
 from hitui_runners.progress import ProgressBar, bar_line
 from hypothesis import given
 from hypothesis import strategies as st
 from tqdm import tqdm
+
+LABEL = "judging qwen3vl_default_pic/mix_csv"
 
 
 @given(st.integers(0, 5000), st.integers(1, 5000), st.floats(0.5, 40000))
@@ -20,6 +28,31 @@ def test_it_reads_as_tqdms_own_line(done: int, total: int, elapsed: float) -> No
         return head + tail.rpartition("|")[2]
 
     assert without_bar(ours).replace(" ", "") == without_bar(theirs).replace(" ", "")
+
+
+@pytest.mark.parametrize(
+    ("columns", "head"),
+    [(120, f"{LABEL}:  55%|███████████         | "), (90, f"{LABEL}:  55%|███████▋      | "), (70, "…")],
+)
+def test_a_line_that_is_too_long_gives_way_at_its_bar_and_then_at_its_label(columns: int, head: str) -> None:
+    line = bar_line(LABEL, 135, 244, 5.0, columns)
+    assert line.startswith(head)
+    assert line.endswith("| 135/244 [00:05<00:04, 27.00it/s]")
+    assert "/mix_csv:  55%|██" in line
+    assert len(line) <= columns
+
+
+def test_in_a_terminal_the_bar_stays_on_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, its = os.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
+    with os.fdopen(its, "w", encoding="utf-8") as terminal, os.fdopen(ours, "rb", buffering=0) as screen:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        ProgressBar(LABEL, 244).show(0)
+        ProgressBar(LABEL * 3, 244).show(0)
+        _, first, second = screen.read(4096).decode().split("\r")
+    assert first.startswith(LABEL[:30])
+    assert second.startswith("…")
+    assert max(len(first), len(second)) < 80
 
 
 def test_text_and_bar_do_not_mix(capsys: pytest.CaptureFixture[str]) -> None:
