@@ -99,8 +99,7 @@ class Engine(ABC):
     """How many prompts it is asked at the same time. Above 1, `answer` is called by other threads than the main
     one, and `close` makes those end that wait in it."""
     looks_ahead: int = 1
-    """How many prompts it is shown at a time, to say which of them it answers together. Above 1, `answer_all` is called
-    for them, and `at_once` is 1."""
+    """How many prompts it is shown at a time, to say which of them it answers together. Above 1, `at_once` is 1."""
 
     @classmethod
     @abstractmethod

@@ -1,4 +1,4 @@
-"""Questions put to the engine one after the other, or several at a time, each by a thread of its own.
+"""Several questions put to the engine at a time, each by a thread of its own.
 
 Signals, results and event lines belong to the main thread. The other threads only ask: what comes of a question
 waits until the main thread takes it, and a stop that comes meanwhile takes what waits before it goes on. No thread
@@ -9,45 +9,19 @@ costs no more than the questions that were being asked.
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from queue import Empty, SimpleQueue
+from time import monotonic
 
 from hitui_runners.engines.base import Answer, Prompt
-from hitui_runners.realhitbench.asking import Outcome, Steps
+from hitui_runners.realhitbench.attempts import Ask, Asked, Attempt, Take
 from hitui_runners.realhitbench.questions import Question
 from hitui_runners.stopping import StopSignals
 
 LOOK_SECONDS = 0.5
 """After so long the main thread wakes by itself: a system may hand a signal to another thread, which does not wake
 the one that Python lets answer it."""
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """What came of asking a question, and when."""
-
-    question: Question
-    outcome: Outcome
-    seconds: float
-    """Since the question was first asked; of prompts that were answered together, its share."""
-    is_last: bool
-    """False: it failed, and a lighter one follows."""
-
-
-Ask = Callable[[Question, Callable[[Outcome], None]], Steps]
-"""What is done for a question; its steps give each failed outcome before the last one to its second argument."""
-Take = Callable[[Attempt], None]
-
-
-def ask_in_turn(
-    questions: Sequence[Question], ask: Ask, answer: Callable[[Prompt], Answer], take: Take
-) -> None:
-    """Asks one question after the other. `take` has taken an attempt before the next one begins."""
-    for question in questions:
-        _ask(question, ask, answer, take)
 
 
 def ask_at_once(
@@ -143,30 +117,19 @@ class _Crowd:
                     question = self._waiting.popleft()
                 except IndexError:
                     break
-                _ask(question, self._ask, self._answer, self._bring)
+                self._put(Asked(question, self._ask, self._bring))
         except BaseException as error:  # noqa: BLE001  (raised again in the main thread)
             self._bring(error)
         else:
             self._bring(None)
 
+    def _put(self, asked: Asked) -> None:
+        more = asked.go_on()
+        while more:
+            began = monotonic()
+            answer = self._answer(asked.prompt)
+            more = asked.go_on(answer, monotonic() - began)
+
     def _bring(self, arrival: Attempt | BaseException | None) -> None:
         self.arrived.append(arrival)
         self.bell.put(None)
-
-
-def _ask(question: Question, ask: Ask, answer: Callable[[Prompt], Answer], take: Take) -> None:
-    started = time.monotonic()
-
-    def attempt(outcome: Outcome, is_last: bool) -> Attempt:
-        return Attempt(question, outcome, round(time.monotonic() - started, 2), is_last)
-
-    steps = ask(question, lambda outcome: take(attempt(outcome, False)))
-    came: Answer | None = None
-    while True:
-        try:
-            prompt = next(steps) if came is None else steps.send(came)
-        except StopIteration as end:
-            outcome: Outcome = end.value
-            break
-        came = answer(prompt)
-    take(attempt(outcome, True))

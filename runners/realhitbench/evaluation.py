@@ -11,7 +11,8 @@ from hitui_runners.events import EventWriter
 from hitui_runners.output import warn
 from hitui_runners.progress import ProgressBar
 from hitui_runners.realhitbench.asking import Asker, Outcome, Steps
-from hitui_runners.realhitbench.at_once import Attempt, ask_at_once, ask_in_turn
+from hitui_runners.realhitbench.at_once import ask_at_once
+from hitui_runners.realhitbench.attempts import Attempt
 from hitui_runners.realhitbench.in_batches import ask_in_batches
 from hitui_runners.realhitbench.questions import Question
 from hitui_runners.realhitbench.results import Result
@@ -94,10 +95,8 @@ class Evaluation:
             engine = self._engine
             if engine.at_once > 1:
                 ask_at_once(self.questions, ask, engine.answer_of, take, engine.at_once, self._signals)
-            elif engine.looks_ahead > 1:
-                ask_in_batches(self.questions, ask, engine, take, self._signals)
             else:
-                ask_in_turn(self.questions, ask, engine.answer_of, take)
+                ask_in_batches(self.questions, ask, engine, take, self._signals)
         finally:
             bar.close()
 

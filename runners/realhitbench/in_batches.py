@@ -1,4 +1,4 @@
-"""Questions put to an engine that answers several of them together.
+"""Questions put to an engine that answers several of them together, or one after the other.
 
 The engine is shown the next prompts and says how many of the first of them it takes. Which ones are answered together
 follows from the questions alone, not from time: the same questions make the same batches, except where memory runs
@@ -11,9 +11,8 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from time import monotonic
 
-from hitui_runners.engines.base import Answer, Engine, Prompt
-from hitui_runners.realhitbench.asking import Outcome, Steps
-from hitui_runners.realhitbench.at_once import Ask, Attempt, Take
+from hitui_runners.engines.base import Engine
+from hitui_runners.realhitbench.attempts import Ask, Asked, Take
 from hitui_runners.realhitbench.questions import Question
 from hitui_runners.stopping import StopSignals
 
@@ -26,14 +25,14 @@ def ask_in_batches(
     A question that is asked once more, in other words or in a lighter form, is next. Raises what the engine or `take`
     raises, and Stopped; what was answered by then is taken first.
     """
-    waiting: deque[_Asked] = deque()
+    waiting: deque[Asked] = deque()
     following = iter(questions)
     while True:
         _look_ahead(waiting, following, ask, take, engine.looks_ahead)
         if not waiting:
             return
         batch = [waiting.popleft() for _ in range(engine.together([asked.prompt for asked in waiting]))]
-        again: dict[int, _Asked] = {}
+        again: dict[int, Asked] = {}
         began = monotonic()
         for answers in engine.answer_all([asked.prompt for asked in batch]):
             share = (monotonic() - began) / max(1, len(answers))
@@ -47,40 +46,14 @@ def ask_in_batches(
 
 
 def _look_ahead(
-    waiting: deque[_Asked], following: Iterable[Question], ask: Ask, take: Take, length: int
+    waiting: deque[Asked], following: Iterable[Question], ask: Ask, take: Take, length: int
 ) -> None:
     """Begins questions until so many prompts are waiting; what ends without a prompt is taken at once."""
     if len(waiting) >= length:
         return
     for question in following:
-        asked = _Asked(question, ask, take)
-        if asked.go_on(None, 0.0):
+        asked = Asked(question, ask, take)
+        if asked.go_on():
             waiting.append(asked)
             if len(waiting) >= length:
                 return
-
-
-class _Asked:
-    """A question that was begun."""
-
-    prompt: Prompt
-    """What it waits for an answer to."""
-
-    def __init__(self, question: Question, ask: Ask, take: Take) -> None:
-        self._question = question
-        self._take = take
-        self._seconds = 0.0
-        self._steps: Steps = ask(question, lambda outcome: self._bring(outcome, is_last=False))
-
-    def go_on(self, answer: Answer | None, seconds: float) -> bool:
-        """Whether there is one more prompt after this answer, which took so long; None: it begins."""
-        self._seconds += seconds
-        try:
-            self.prompt = next(self._steps) if answer is None else self._steps.send(answer)
-        except StopIteration as end:
-            self._bring(end.value, is_last=True)
-            return False
-        return True
-
-    def _bring(self, outcome: Outcome, *, is_last: bool) -> None:
-        self._take(Attempt(self._question, outcome, round(self._seconds, 2), is_last))
