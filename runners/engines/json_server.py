@@ -24,7 +24,7 @@ from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnec
 from typing import Any
 from urllib.parse import urlsplit
 
-from hitui_runners.errors import EngineLost, RunnerError
+from hitui_runners.errors import EngineLost, RunnerError, words_of
 from hitui_runners.output import complain
 
 FIRST_PAUSE = 0.5
@@ -363,4 +363,4 @@ def _shut(opened: socket.socket) -> None:
 def _words(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return " ".join(str(error).split())[:MOST_WORDS] or type(error).__name__
+    return words_of(error, MOST_WORDS)

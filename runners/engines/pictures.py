@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hitui_runners.engines.base import TaskFailed, image_too_large
+from hitui_runners.errors import words_of
 
 MAX_IMAGE_PIXELS = 178_956_970
 """The most that Pillow opens by itself, before it takes an image for an attack."""
@@ -85,11 +86,11 @@ def decoded(content: bytes, name: str, max_pixels: int = MAX_IMAGE_PIXELS) -> An
             except MemoryError as error:
                 raise image_too_large(image.size) from error
     except Image.DecompressionBombError as error:
-        raise TaskFailed(f"Image too large to open: {' '.join(str(error).split())}") from error
+        raise TaskFailed(f"Image too large to open: {words_of(error)}") from error
     except UnidentifiedImageError as error:
         raise TaskFailed(f"Image cannot be read: {name} is no image") from error
     except (OSError, SyntaxError, ValueError) as error:
-        raise TaskFailed(f"Image cannot be read: {name}: {' '.join(str(error).split())[:300]}") from error
+        raise TaskFailed(f"Image cannot be read: {name}: {words_of(error)}") from error
 
 
 def too_large_to_open(size: tuple[int, int], max_pixels: int) -> TaskFailed:

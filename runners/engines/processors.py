@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from hitui_runners.errors import RunnerError
+from hitui_runners.errors import RunnerError, words_of
 from hitui_runners.output import warn
 
 
@@ -34,7 +34,7 @@ def hide_broken_torchvision() -> None:
 
 def _hide_torchvision(error: Exception) -> None:
     warn(
-        f"torchvision cannot be imported: {' '.join(str(error).split())[:200]}; going on without it, install the one "
+        f"torchvision cannot be imported: {words_of(error, 200)}; going on without it, install the one "
         "that belongs to this torch"
     )
     sys.modules["torchvision"] = None  # type: ignore[assignment]  # how Python marks what cannot be imported

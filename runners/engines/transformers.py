@@ -33,7 +33,7 @@ from hitui_runners.engines.options import model_folder
 from hitui_runners.engines.pictures import MAX_IMAGE_PIXELS, Pictures
 from hitui_runners.engines.prefix_cache import PrefixCache
 from hitui_runners.engines.processors import hide_broken_torchvision, load_processor
-from hitui_runners.errors import EngineLost, RunnerError
+from hitui_runners.errors import EngineLost, RunnerError, words_of
 from hitui_runners.output import say
 
 SEED = 0
@@ -132,7 +132,7 @@ class TransformersEngine(Engine):
         except Exception as error:
             # ImportError where one is absent; a broken one raises whatever its native libraries do.
             raise RunnerError(
-                f"{sys.executable}: cannot run models: {_one_line(error)}; "
+                f"{sys.executable}: cannot run models: {words_of(error)}; "
                 "install torch, transformers, accelerate and pillow there"
             ) from error
         on_gpu = torch.cuda.is_available()
@@ -156,7 +156,7 @@ class TransformersEngine(Engine):
                 if out_of_memory(error)
                 else "the model cannot be loaded"
             )
-            raise RunnerError(f"{self._folder}: {what}: {_one_line(error)}") from error
+            raise RunnerError(f"{self._folder}: {what}: {words_of(error)}") from error
         # A new one, and not the model's own: that asks for sampling, and greedy answers can be repeated.
         own = self._model.generation_config
         self._model.generation_config = GenerationConfig(
@@ -332,8 +332,8 @@ class TransformersEngine(Engine):
         if out_of_memory(error):
             return image_too_large(image.size, tokens) if image is not None else text_too_large(tokens or 0)
         if "CUDA" in str(error) or "NCCL" in str(error):
-            raise EngineLost(f"the GPU can no longer be used: {_one_line(error)}") from error
-        return TaskFailed(f"{type(error).__name__}: {_one_line(error)}", input_tokens=tokens, unexpected=True)
+            raise EngineLost(f"the GPU can no longer be used: {words_of(error)}") from error
+        return TaskFailed(f"{type(error).__name__}: {words_of(error)}", input_tokens=tokens, unexpected=True)
 
     def _forget(self) -> None:
         """Lets go of all that is kept of earlier prompts, so that a failure for want of memory is no one else's."""
@@ -357,7 +357,3 @@ def _devices(torch: Any) -> str:
     if not torch.cuda.is_available():
         return f"the CPU ({torch.get_num_threads()} threads)"
     return ", ".join(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count()))
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]

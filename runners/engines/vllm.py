@@ -32,8 +32,8 @@ from hitui_runners.engines.model_folder import hub_commit, model_digest
 from hitui_runners.engines.options import at_least_one, model_folder
 from hitui_runners.engines.pictures import MAX_IMAGE_PIXELS, Pictures
 from hitui_runners.engines.processors import hide_broken_torchvision, load_processor
-from hitui_runners.engines.vllm_steps import VllmSteps, one_line
-from hitui_runners.errors import RunnerError
+from hitui_runners.engines.vllm_steps import VllmSteps
+from hitui_runners.errors import RunnerError, words_of
 from hitui_runners.output import say
 
 ENVIRONMENT = {
@@ -134,7 +134,7 @@ class VllmEngine(Engine):
         except Exception as error:
             # ImportError where it is absent; a broken one raises whatever its native libraries do.
             raise RunnerError(
-                f"{sys.executable}: cannot run vLLM: {one_line(error)}; install vllm there, in an environment of its own"
+                f"{sys.executable}: cannot run vLLM: {words_of(error)}; install vllm there, in an environment of its own"
             ) from error
         from transformers import AutoConfig
 
@@ -167,7 +167,7 @@ class VllmEngine(Engine):
             what = "the model cannot be loaded"
             if any(words in f"{type(error).__name__}: {error}" for words in MEMORY):
                 what = "not enough memory, see --max-input-tokens and --gpu-memory-utilization"
-            raise RunnerError(f"{self._folder}: {what}: {one_line(error)}") from error
+            raise RunnerError(f"{self._folder}: {what}: {words_of(error)}") from error
         model = llm.llm_engine.model_config
         self._most_tokens = model.max_model_len
         self._numbers = str(model.dtype).removeprefix("torch.")

@@ -9,7 +9,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from hitui_runners.engines.base import TaskFailed, image_too_large
-from hitui_runners.errors import EngineLost
+from hitui_runners.errors import EngineLost, words_of
 
 CLOSE_SECONDS = 30.0
 """That a step may last which is under way."""
@@ -93,21 +93,16 @@ class VllmSteps:
             asked.set_exception(_refused(error, prompt))
 
 
-def one_line(error: BaseException) -> str:
-    """The words of an error, or its type where it has none."""
-    return " ".join(str(error).split())[:300] or type(error).__name__
-
-
 def _refused(error: Exception, prompt: Any) -> TaskFailed:
     if "encoder cache size" in str(error):
         # What was set aside for pictures holds none of so many pixels.
         return image_too_large(prompt["multi_modal_data"]["image"].size)
-    return TaskFailed(f"vLLM: {one_line(error)}", unexpected=True)
+    return TaskFailed(f"vLLM: {words_of(error)}", unexpected=True)
 
 
 def _lost(error: BaseException) -> EngineLost:
     found = EngineLost(
-        f"vLLM ended: {type(error).__name__}: {one_line(error)}; nothing is lost, run again with --resume (where memory "
+        f"vLLM ended: {type(error).__name__}: {words_of(error)}; nothing is lost, run again with --resume (where memory "
         "ran out, with a lower --gpu-memory-utilization or --max-pixels)"
     )
     found.__cause__ = error

@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from hitui_runners.errors import words_of
 from hitui_runners.realhitbench.questions import VISUALIZATION, Question
 
 _DECIMALS = re.compile(r"\b\d+\.\d+\b")
@@ -111,7 +112,7 @@ def _loaded() -> tuple[dict[str, Score], dict[str, str]]:
             scores[name] = score
         except Exception as error:  # noqa: BLE001
             # A broken library raises anything; answers are worth more than their scores, which can be made later.
-            absent[name] = " ".join(str(error).split())[:200] or type(error).__name__
+            absent[name] = words_of(error, 200)
     return scores, absent
 
 
