@@ -87,14 +87,11 @@ class StopAsked(Message):
 class TasksRead(Message):
     """The tasks of one config, for its own screen."""
 
-    def __init__(
-        self, config: str, tasks: tuple[Task, ...], scores: Scores | None = None, problem: str = ""
-    ) -> None:
-        """`scores`: None where it was never scored; `problem`: why the tasks cannot be read, in one line."""
+    def __init__(self, config: str, tasks: tuple[Task, ...], problem: str = "") -> None:
+        """`problem`: why they cannot be read, in one line."""
         super().__init__()
         self.config = config
         self.tasks = tasks
-        self.scores = scores
         self.problem = problem
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 
@@ -154,6 +155,31 @@ async def test_the_detail_shows_what_is_scored_while_it_is_open(monkeypatch: pyt
         await shown(pilot, "scores      none yet")
         services.workspace.scored = Scores({"EM": 31.0}, written=time.time())
         await shown(pilot, "scores      EM 31.00")
+
+
+async def test_a_disk_that_hangs_keeps_one_thread_of_the_detail_and_no_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("hitui.ui.screens.detail.SECONDS_PER_LOOK", 0.01)
+    services = sample.services()
+    looks: list[str] = []
+    answers = threading.Event()
+
+    def hang(name: str) -> None:
+        looks.append(name)
+        answers.wait(60)
+
+    monkeypatch.setattr(services.workspace, "scores", hang)
+    async with Dashboard(services).run_test(size=SIZE, notifications=True) as pilot:
+        await shown(pilot, "▶ GPU 2 #14")
+        await pilot.press("enter")
+        await until(pilot, lambda: looks)
+        ticks: list[int] = []
+        pilot.app.set_interval(0.02, lambda: ticks.append(1))
+        await until(pilot, lambda: len(ticks) > 10)
+        assert len(looks) == 1
+        answers.set()
+        await until(pilot, lambda: len(looks) > 1)
 
 
 async def test_a_problem_is_told_in_full_where_there_is_room() -> None:

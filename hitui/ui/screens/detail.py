@@ -27,7 +27,7 @@ from hitui.ui.widgets.line_view import LineView
 from hitui.ui.widgets.rule import Rule
 
 SECONDS_PER_LOOK = 2.0
-"""Scores change no snapshot, so they are looked at as often as this."""
+"""Scores change no snapshot, so they are looked at as often as this, and no sooner than the last look has ended."""
 SHOWN: tuple[tuple[str, tuple[TaskStatus, ...]], ...] = (
     ("not done", (TaskStatus.ERROR, TaskStatus.MISSING, TaskStatus.BLOCKED)),
     ("errors", (TaskStatus.ERROR,)),
@@ -99,6 +99,7 @@ class DetailScreen(FullScreen):
         self._row: ConfigRow | None = None
         self._tasks: tuple[Task, ...] | None = None
         self._scores: Scores | None = None
+        self._scores_read = False
         self._read_for: ConfigState | None = None
         self._problem = ""
         self._shown = 0
@@ -118,7 +119,7 @@ class DetailScreen(FullScreen):
     def on_mount(self) -> None:
         for name in ("workspace_snapshot", "jobs_snapshot", "progress"):
             self.watch(self.dashboard, name, self._show)
-        self.set_interval(SECONDS_PER_LOOK, self._look_at_scores)
+        self._look_at_scores()
 
     def on_descendant_focus(self) -> None:
         self._mark_focus()
@@ -152,37 +153,37 @@ class DetailScreen(FullScreen):
         self._show_tasks()
 
     def _show_facts(self) -> None:
-        scores = "" if self._row is None or self._tasks is None else score_words(self._row, self._scores)
-        self.facts.show(self._row, str(self.dashboard.services.settings.root), scores)
+        row = self._row
+        scores = "" if row is None or not self._scores_read else score_words(row, self._scores)
+        self.facts.show(row, str(self.dashboard.services.settings.root), scores)
         self._lay_out()
 
     def _read_tasks(self) -> None:
-        workspace = self.dashboard.services.workspace
         try:
-            tasks, scores = workspace.tasks(self._config), workspace.scores(self._config)
-            message = TasksRead(self._config, tasks, scores)
+            message = TasksRead(self._config, self.dashboard.services.workspace.tasks(self._config))
         except (HituiError, OSError) as error:
-            message = TasksRead(self._config, (), problem=f"! cannot be read: {error}")
+            message = TasksRead(self._config, (), f"! cannot be read: {error}")
         self.post_message(message)
 
     def _look_at_scores(self) -> None:
-        self.run_worker(self._read_scores, thread=True, group="scores", exclusive=True, exit_on_error=False)
+        self.run_worker(self._read_scores, thread=True, group="scores", exit_on_error=False)
 
     def _read_scores(self) -> None:
+        scores = None
         # What is wrong is said where the tasks are.
         with contextlib.suppress(HituiError, OSError):
-            self.post_message(ScoresRead(self.dashboard.services.workspace.scores(self._config)))
+            scores = self.dashboard.services.workspace.scores(self._config)
+        self.post_message(ScoresRead(scores))
 
     def on_scores_read(self, message: ScoresRead) -> None:
-        if message.scores != self._scores:
-            self._scores = message.scores
+        if message.scores != self._scores or not self._scores_read:
+            self._scores, self._scores_read = message.scores, True
             self._show_facts()
+        self.set_timer(SECONDS_PER_LOOK, self._look_at_scores)
 
     def on_tasks_read(self, message: TasksRead) -> None:
         self._tasks = message.tasks
-        self._scores = message.scores
         self._problem = message.problem
-        self._show_facts()
         self._show_tasks()
 
     def _show_tasks(self) -> None:
