@@ -13,6 +13,7 @@ from typing import Any
 
 from hitui_runners.realhitbench.charts.metrics import ChartAnswer, Scored
 from hitui_runners.realhitbench.charts.scorer import ChartScorer, Outcome
+from hitui_runners.realhitbench.rescoring import is_true
 from hitui_runners.realhitbench.results import Result, TaskId
 
 EQUAL = "equal"
@@ -77,7 +78,7 @@ def check_charts(results: Sequence[Result], scorer: ChartScorer, label: str) -> 
         kind = _class_of(result, outcome, nothing_read)
         if kind == UNEXPLAINED and _explained(result, answer, failed, scorer):
             kind = LEFT_FIGURE
-        if _stored(result).get("ECR") is False and isinstance(outcome, Scored):
+        if str(_stored(result).get("ECR")) == "False" and isinstance(outcome, Scored):
             failed.append(answer)
         check.counts[kind] += 1
         if kind != EQUAL:
@@ -104,11 +105,11 @@ def _explained(
 
 def _class_of(result: Result, outcome: Outcome, nothing_read: bool) -> str:
     stored = _stored(result)
-    if not isinstance(stored.get("ECR"), bool):
+    if str(stored.get("ECR")) not in ("True", "False"):
         return NOT_STORED
     if not isinstance(outcome, Scored):
         return NOT_RUN
-    if stored["ECR"] == outcome.metrics["ECR"]:
+    if is_true(stored["ECR"]) == outcome.metrics["ECR"]:
         if _passed(result) == (outcome.metrics["Pass"] is True):
             return EQUAL
         if nothing_read:
@@ -117,8 +118,8 @@ def _class_of(result: Result, outcome: Outcome, nothing_read: bool) -> str:
 
 
 def _passed(result: Result) -> bool:
-    """`Pass` is stored as true, false, 'None' or 'False'."""
-    return _stored(result).get("Pass") is True
+    """`Pass` is stored as true, false, 'None', or a truth value as its word."""
+    return is_true(_stored(result).get("Pass"))
 
 
 def _stored(result: Result) -> dict[str, Any]:
