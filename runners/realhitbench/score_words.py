@@ -155,13 +155,13 @@ def total_line(checks: Sequence[Check]) -> str:
             line += (
                 f", {unexplained} of them without an explanation" if unexplained else ", each explained above"
             )
-    if charts:
-        line += f"; {charts[EQUAL]} of {_some(sum(charts.values()), 'chart')} equal"
-        if charts[NOT_RUN]:
-            line += f", {charts[NOT_RUN]} not run"
+    if ran := sum(charts.values()) - charts[NOT_RUN]:
+        line += f"; {charts[EQUAL]} of {_some(ran, 'chart')} equal"
         different = sum(charts[kind] for kind in DIFFERENT)
         if different:
             line += f", {different} different, {charts[UNEXPLAINED]} of them without an explanation"
+    if charts[NOT_RUN]:
+        line += f"; {_some(charts[NOT_RUN], 'chart')} not run"
     return line
 
 
