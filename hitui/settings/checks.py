@@ -23,6 +23,7 @@ from hitui.settings.values import (
     JudgeSettings,
     MatrixSettings,
     RunnerSettings,
+    ServerKeys,
     Settings,
     SettingsFile,
 )
@@ -172,7 +173,7 @@ class _Checks:
             self._from_one_on(f"{where} {key}", getattr(judge, key))
         self._check_address(where, judge.base_url or "", judge)
 
-    def _check_address(self, where: str, base_url: str, keys: RunnerSettings | JudgeSettings) -> None:
+    def _check_address(self, where: str, base_url: str, keys: ServerKeys) -> None:
         """Where a server is, what it asks for, and how long it may take."""
         if not re.match("https?://[^/]", base_url):
             self._refuse(

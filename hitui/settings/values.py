@@ -134,27 +134,19 @@ class ChartSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The Python on which the programs of Visualization answers run; None: the runner's, or else hitui's own."""
 
 
-class JudgeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The model that `hitui judge` asks about summaries and anomalies; nothing is asked without `base_url`."""
+class ServerKeys(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A server that speaks OpenAI's API, and how it is asked."""
 
     base_url: str | None = None
-    """Of an OpenAI-compatible server, such as `https://api.openai.com/v1`."""
-    model: str | None = None
-    """Its name there, such as `gpt-4o`; needed, since verdicts name it."""
+    """Such as `http://localhost:8000/v1`."""
     api_key_env: str | None = None
     """The variable that holds the server's key, never the key; None: it needs none."""
-    prompts: str | None = None
-    """The benchmark's own `gpt_eval_prompt.py`, or its folder, read as literals; None: our wording."""
     concurrency: int | None = None
-    """How many answers it is asked about at once; None: 8."""
+    """How many prompts it, or vLLM, is asked at once; None: 8, and 32 for the engine `vllm`."""
     timeout: str | None = None
-    """How long one reply may take; None: 10 minutes."""
+    """How long one answer may take; None: 10 minutes."""
     patience: str | None = None
     """How long a server is asked again that is busy or not there; None: 5 minutes."""
-    max_input_tokens: int | None = None
-    """To about so many a prompt is cut, in its table; None: never."""
-    max_new_tokens: int | None = None
-    """Of its reply; None: 2048."""
 
     @property
     def timeout_seconds(self) -> float | None:
@@ -165,23 +157,26 @@ class JudgeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return None if self.patience is None else parse_duration(self.patience)
 
 
-class RunnerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One `[runner.NAME]`: ours (`engine`) or anyone's (`command`), never both."""
+class JudgeSettings(ServerKeys, frozen=True, forbid_unknown_fields=True):
+    """The model that `hitui judge` asks about summaries and anomalies; nothing is asked without `base_url`."""
+
+    model: str | None = None
+    """Its name there, such as `gpt-4o`; needed, since verdicts name it."""
+    prompts: str | None = None
+    """The benchmark's own `gpt_eval_prompt.py`, or its folder, read as literals; None: our wording."""
+    max_input_tokens: int | None = None
+    """To about so many a prompt is cut, in its table; None: never."""
+    max_new_tokens: int | None = None
+    """Of its reply; None: 2048."""
+
+
+class RunnerSettings(ServerKeys, frozen=True, forbid_unknown_fields=True):
+    """One `[runner.NAME]`: ours (`engine`) or anyone's (`command`), never both; OF_ENGINES says which has what."""
 
     engine: str | None = None
     python: str | None = None
     model: str | None = None
     """The folder of the model; for `openai` its name on the server, None: the only one there is."""
-    base_url: str | None = None
-    """Of the server, such as `http://localhost:8000/v1`; this and the next four are of the engine `openai`."""
-    api_key_env: str | None = None
-    """The variable that holds the server's key, never the key; None: it needs none."""
-    concurrency: int | None = None
-    """How many prompts the server, or vLLM, is asked at once; None: 8, and 32 for `vllm`."""
-    timeout: str | None = None
-    """How long one answer may take; None: 10 minutes."""
-    patience: str | None = None
-    """How long a server is asked again that is busy or not there; None: 5 minutes."""
     gpu_memory_utilization: float | None = None
     """Which part of a GPU's memory `vllm` sets aside, up to 1; None: as it does by itself."""
     prompts: str | None = None
@@ -222,14 +217,6 @@ class RunnerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def model_is_a_folder(self) -> bool:
         """Whether `model` is a path, and not a server's name for it."""
         return self.engine != "openai"
-
-    @property
-    def timeout_seconds(self) -> float | None:
-        return None if self.timeout is None else parse_duration(self.timeout)
-
-    @property
-    def patience_seconds(self) -> float | None:
-        return None if self.patience is None else parse_duration(self.patience)
 
     @property
     def takes_shards(self) -> bool:
