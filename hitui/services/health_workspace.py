@@ -109,9 +109,7 @@ def _examine_runner(settings: Settings, name: str, runner: RunnerSettings) -> It
         return
     if runner.model is not None and runner.model_is_a_folder:
         yield _model(name, settings.path(runner.model))
-    python = sys.executable
-    if runner.python is not None:
-        python = str(settings.path(runner.python)) if "/" in runner.python else runner.python
+    python = sys.executable if runner.python is None else settings.program(runner.python)
     yield _libraries(name, python, MODEL_LIBRARIES.get(runner.engine or "", ()))
 
 
