@@ -22,9 +22,10 @@ from hitui.adapters.files.atomic import COPY_SUFFIX
 from hitui.adapters.files.look import is_dir, is_file
 from hitui.domain.configs import Config
 from hitui.errors import WorkspaceError
+from hitui.services import run_records
 
 JOURNAL = "results.jsonl"
-OF_RUNS = (JOURNAL, "run_settings.json")
+OF_RUNS = (JOURNAL, run_records.NAME)
 """What our own runner writes under no other name."""
 _MARK = b'"written_by": "hitui"'
 _MARK_AT_MOST = 4096
