@@ -25,6 +25,7 @@ _WEIGHTS = re.compile(r".*\.safetensors|pytorch_model.*\.bin|adapter_model.*\.bi
 _NOT_SET_UP_FROM = re.compile(
     r"trainer_state\.json|README.*|LICENSE.*|.*\.index\.json|all_results\.json|requirements.*"
 )
+_TOKENIZER = re.compile(r"tokenizer\.json|vocab\..*|.*\.model|.*\.tiktoken|tekken\.json")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -45,6 +46,52 @@ def model_digest(folder: Path) -> str:
             continue
         digest.update(f"{path.name}\0".encode("utf-8", "surrogateescape") + hashlib.sha256(part).digest())
     return f"sha256:{digest.hexdigest()[:12]}"
+
+
+def cannot_be_loaded(folder: Path, why: str) -> str:
+    """One line's end: what the folder lacks and, `why`, what the library that was to load it says."""
+    lacks = _lacks(folder)
+    what = f"{', '.join(lacks)}; copy or download the model again: " if lacks else ""
+    return f"the model cannot be loaded: {what}{why}"
+
+
+def _lacks(folder: Path) -> list[str]:
+    """What was not copied or downloaded whole, in words, with the files' names."""
+    found = []
+    try:
+        paths = sorted(folder.iterdir())
+    except OSError:
+        return []
+    for path in paths:
+        if path.suffix == ".safetensors":
+            try:
+                told, size = _size_told_by(path), path.stat().st_size
+            except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+                # No such file, or a head that says something else.
+                continue
+            if told is None or size < told:
+                found.append(f"{path.name} is cut off at {size} bytes" + (f" of {told}" if told else ""))
+    if not any(_TOKENIZER.fullmatch(path.name) for path in paths):
+        found.append("there is no tokenizer.json")
+    return found
+
+
+def _size_told_by(path: Path) -> int | None:
+    """How many bytes a file of weights should have by its head; None: not even that is whole. Raises ValueError where
+    it is no such file."""
+    with path.open("rb") as file:
+        start = file.read(8)
+        if len(start) < 8:
+            return None
+        length = int.from_bytes(start, "little")
+        if length > MOST_BYTES:
+            raise ValueError(f"a head of {length} bytes")
+        head = file.read(length)
+    if len(head) < length:
+        return None
+    tensors = json.loads(head)
+    ends = [value["data_offsets"][1] for value in tensors.values() if "data_offsets" in value]
+    return 8 + length + max(ends, default=0)
 
 
 def hub_commit(folder: Path) -> str | None:

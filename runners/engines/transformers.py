@@ -28,7 +28,7 @@ from hitui_runners.engines.batches import SHORT_SHARE, TOKENS_ON_GPUS, TOKENS_ON
 from hitui_runners.engines.input_options import add_input_arguments
 from hitui_runners.engines.inputs import TRUNCATIONS, PromptInputs, length
 from hitui_runners.engines.memory import free_memory, out_of_memory
-from hitui_runners.engines.model_folder import hub_commit, model_digest
+from hitui_runners.engines.model_folder import cannot_be_loaded, hub_commit, model_digest
 from hitui_runners.engines.options import model_folder
 from hitui_runners.engines.pictures import MAX_IMAGE_PIXELS, Pictures
 from hitui_runners.engines.prefix_cache import PrefixCache
@@ -151,12 +151,11 @@ class TransformersEngine(Engine):
         except RunnerError:
             raise
         except Exception as error:
-            what = (
-                "not enough memory to load the model"
-                if out_of_memory(error)
-                else "the model cannot be loaded"
-            )
-            raise RunnerError(f"{self._folder}: {what}: {words_of(error)}") from error
+            if out_of_memory(error):
+                what = f"not enough memory to load the model: {words_of(error)}"
+            else:
+                what = cannot_be_loaded(self._folder, words_of(error))
+            raise RunnerError(f"{self._folder}: {what}") from error
         # A new one, and not the model's own: that asks for sampling, and greedy answers can be repeated.
         own = self._model.generation_config
         self._model.generation_config = GenerationConfig(

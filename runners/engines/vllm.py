@@ -28,7 +28,7 @@ from hitui_runners.engines.base import (
 )
 from hitui_runners.engines.input_options import add_input_arguments
 from hitui_runners.engines.inputs import TRUNCATIONS, PromptInputs, length
-from hitui_runners.engines.model_folder import hub_commit, model_digest
+from hitui_runners.engines.model_folder import cannot_be_loaded, hub_commit, model_digest
 from hitui_runners.engines.options import at_least_one, model_folder
 from hitui_runners.engines.pictures import MAX_IMAGE_PIXELS, Pictures
 from hitui_runners.engines.processors import hide_broken_torchvision, load_processor
@@ -164,10 +164,10 @@ class VllmEngine(Engine):
         except RunnerError:
             raise
         except Exception as error:
-            what = "the model cannot be loaded"
+            what = cannot_be_loaded(self._folder, words_of(error))
             if any(words in f"{type(error).__name__}: {error}" for words in MEMORY):
-                what = "not enough memory, see --max-input-tokens and --gpu-memory-utilization"
-            raise RunnerError(f"{self._folder}: {what}: {words_of(error)}") from error
+                what = f"not enough memory, see --max-input-tokens and --gpu-memory-utilization: {words_of(error)}"
+            raise RunnerError(f"{self._folder}: {what}") from error
         model = llm.llm_engine.model_config
         self._most_tokens = model.max_model_len
         self._numbers = str(model.dtype).removeprefix("torch.")

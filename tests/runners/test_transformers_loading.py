@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hitui_runners.engines.model_folder import model_digest
+from hitui_runners.engines.model_folder import cannot_be_loaded, model_digest
 from hitui_runners.engines.transformers import TransformersEngine
 from hitui_runners.errors import RunnerError
 
@@ -76,6 +76,35 @@ def test_a_broken_model_folder_is_one_line(tiny_model: Path, tmp_path: Path, bro
 
     assert str(refused.value).startswith(f"{tmp_path}: the model cannot be loaded: ")
     assert "\n" not in str(refused.value)
+
+
+def test_what_was_not_downloaded_whole_is_named(tiny_model: Path, tmp_path: Path) -> None:
+    for file in tiny_model.iterdir():
+        (tmp_path / file.name).symlink_to(file)
+    weights = tmp_path / "model.safetensors"
+    content = weights.read_bytes()
+    weights.unlink()
+    weights.write_bytes(content[:100_000])
+
+    with pytest.raises(RunnerError) as refused:
+        TransformersEngine(tmp_path, 1000, 8, None).load()
+    named = f"loaded: model.safetensors is cut off at 100000 bytes of {len(content)}; copy or download"
+    assert named in str(refused.value)
+
+    weights.write_bytes(content[:4])
+    for name in ("tokenizer.json", "vocab.json"):
+        (tmp_path / name).unlink()
+    assert cannot_be_loaded(tmp_path, "so it is") == (
+        "the model cannot be loaded: model.safetensors is cut off at 4 bytes, there is no tokenizer.json; "
+        "copy or download the model again: so it is"
+    )
+
+
+@pytest.mark.parametrize("head", [b"[]", b'{"a": 1}', b'{"a": {"data_offsets": []}}', b"no JSON", b""])
+def test_weights_with_an_odd_head_are_left_to_the_library(tmp_path: Path, head: bytes) -> None:
+    (tmp_path / "model.safetensors").write_bytes(len(head).to_bytes(8, "little") + head + b" " * 9)
+    (tmp_path / "tokenizer.json").write_text("{}")
+    assert cannot_be_loaded(tmp_path, "odd") == "the model cannot be loaded: odd"
 
 
 def changed(model: Path, folder: Path, file: str, **values: object) -> Path:
