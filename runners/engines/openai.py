@@ -33,6 +33,13 @@ from hitui_runners.engines.headers import header_rows
 from hitui_runners.engines.json_server import JsonServer, Refused, TooSlow
 from hitui_runners.engines.options import at_least_one
 from hitui_runners.engines.pictures import decoded
+from hitui_runners.engines.server_words import (
+    count,
+    is_too_large,
+    least_tokens_said,
+    tokens_said,
+    unsupported_option,
+)
 from hitui_runners.engines.truncation import TokenizedTable, note
 from hitui_runners.errors import EngineLost, RunnerError
 from hitui_runners.output import say
@@ -40,31 +47,6 @@ from hitui_runners.output import say
 CHARACTERS_PER_TOKEN = 2.0
 """Of a prompt with a table, until the server has said it; tables are full of digits and marks."""
 MOST_SECONDS = 7 * 24 * 3600.0
-TOO_LONG = re.compile(
-    r"context[ _](?:length|window|size)|max(?:imum)?[ _](?:allowed |model[ _]|prompt[ _]|input[ _])+len"
-    r"|prompt is too long|input is too long|too many tokens|reduce the length|exceed_context|encoder cache size"
-    r"|max_tokens must be at least 1, got -",
-    re.IGNORECASE,
-)
-"""How servers say that a prompt, or its picture, has more tokens than they take."""
-PROMPT_TOKENS = tuple(
-    re.compile(pattern, re.IGNORECASE)
-    for pattern in (
-        r"\b(\d{1,12}) in (?:the messages|your prompt)",
-        r"\b(\d{1,12}) tokens from the input",
-        r"(?<!at least )(?<!upper bound for )\b(\d{1,12})\W{1,2}(?:inputs|input tokens|prompt tokens)",
-        r"\b(?:input|prompt|request)(?: length)? \((?:length )?(\d{1,12})\b",
-        r"\binput length (\d{1,12})\b",
-        r"\b(?:resulted in|contains|too long:) (\d{1,12}) tokens",
-        r"\brequested (\d{1,12}) tokens",
-    )
-)
-"""Where they say how many; the first that fits counts."""
-AT_LEAST = re.compile(r"\bat least (\d{1,12}) input tokens")
-"""Where they stopped counting."""
-UNSUPPORTED = re.compile(r"Unsupported (?:parameter|value): '(temperature|max_tokens)'")
-"""How OpenAI's newer models refuse what every other server takes."""
-OUT_OF_MEMORY = re.compile(r"out of memory", re.IGNORECASE)
 _MARK = re.compile(r"<(\|\w+\|>)")
 
 
@@ -206,12 +188,12 @@ class OpenAIEngine(Engine):
                     "/chat/completions", {"model": self._model, "messages": messages, **options}
                 )
             except Refused as refused:
-                unsupported = UNSUPPORTED.search(refused.message)
-                if unsupported is None or unsupported[1] not in options:
+                unsupported = unsupported_option(refused)
+                if unsupported not in options:
                     raise
                 # Several threads may learn the same at once: each makes new options of what it asked with.
-                changed = {key: value for key, value in options.items() if key != unsupported[1]}
-                if unsupported[1] == "max_tokens":
+                changed = {key: value for key, value in options.items() if key != unsupported}
+                if unsupported == "max_tokens":
                     changed["max_completion_tokens"] = options["max_tokens"]
                 self._options = changed
                 continue
@@ -262,8 +244,8 @@ class OpenAIEngine(Engine):
         return Reply(
             # None: it said something else than an answer, such as its reasoning until the tokens ran out.
             text if isinstance(text, str) else "",
-            _count(usage.get("prompt_tokens")),
-            _count(usage.get("completion_tokens")),
+            count(usage.get("prompt_tokens")),
+            count(usage.get("completion_tokens")),
             recovery,
         )
 
@@ -275,15 +257,14 @@ class OpenAIEngine(Engine):
             return TaskFailed(f"Server: {error}", unexpected=True)
         if error.status in (401, 403, 404) or (error.status is not None and error.status < 400):
             raise self._lost(error)
-        if error.status == 413 or TOO_LONG.search(error.message) or OUT_OF_MEMORY.search(error.message):
-            tokens = _tokens_said(error)
+        if is_too_large(error):
+            tokens = tokens_said(error)
             if picture is not None:
                 return image_too_large(picture.size, tokens)
             self._counts.learn(prompt, text, tokens)
             if tokens is None:
-                least = AT_LEAST.search(error.message)
                 by_estimate = math.ceil(len(text) / self._counts.characters_per_token(prompt))
-                tokens = max(by_estimate, int(least[1]) if least else 0)
+                tokens = max(by_estimate, least_tokens_said(error))
             return text_too_large(tokens)
         status = "" if error.status is None else f"{error.status}: "
         return TaskFailed(f"Server: {status}{error.message}", unexpected=True)
@@ -406,18 +387,3 @@ def _models(value: Any) -> dict[str, dict[str, object]]:
         for entry in (entries if isinstance(entries, list) else [])
         if isinstance(entry, dict) and isinstance(entry.get("id"), str)
     }
-
-
-def _tokens_said(refused: Refused) -> int | None:
-    """How many tokens the prompt has, where the server says it."""
-    own = _count(refused.details.get("n_prompt_tokens"))
-    if own is not None:
-        return own
-    for pattern in PROMPT_TOKENS:
-        if found := pattern.search(refused.message):
-            return int(found[1]) or None
-    return None
-
-
-def _count(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
