@@ -13,8 +13,13 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
+from hitui_runners.engines.base import EngineFacts
+
+SEED = 0
+"""Greedy answers need none, but weights that a model folder lacks are made up at random."""
 SAMPLES = 16
 SAMPLE_BYTES = 4096
 """So many bytes at so many places of each weight file, evenly spread."""
@@ -92,6 +97,15 @@ def _size_told_by(path: Path) -> int | None:
     tensors = json.loads(head)
     ends = [value["data_offsets"][1] for value in tensors.values() if "data_offsets" in value]
     return 8 + length + max(ends, default=0)
+
+
+def greedy_facts(folder: Path, settings: Mapping[str, object], beside: Mapping[str, object]) -> EngineFacts:
+    """What an engine says of itself that answers greedily with the model in a folder, and beside it what it knows once
+    it has loaded the model."""
+    return EngineFacts(
+        {"model": model_digest(folder), "sampling": "greedy", "seed": SEED, **settings},
+        {"model_folder": folder.resolve().name, "model_commit": hub_commit(folder), **beside},
+    )
 
 
 def hub_commit(folder: Path) -> str | None:

@@ -28,7 +28,7 @@ from hitui_runners.engines.batches import SHORT_SHARE, TOKENS_ON_GPUS, TOKENS_ON
 from hitui_runners.engines.input_options import add_input_arguments
 from hitui_runners.engines.inputs import TRUNCATIONS, PromptInputs, length
 from hitui_runners.engines.memory import free_memory, out_of_memory
-from hitui_runners.engines.model_folder import cannot_be_loaded, hub_commit, model_digest
+from hitui_runners.engines.model_folder import SEED, cannot_be_loaded, greedy_facts
 from hitui_runners.engines.options import model_folder
 from hitui_runners.engines.pictures import MAX_IMAGE_PIXELS, Pictures
 from hitui_runners.engines.prefix_cache import PrefixCache
@@ -36,8 +36,6 @@ from hitui_runners.engines.processors import hide_broken_torchvision, load_proce
 from hitui_runners.errors import EngineLost, RunnerError, words_of
 from hitui_runners.output import say
 
-SEED = 0
-"""Greedy answers need none, but weights that a model folder lacks are made up at random."""
 LOOKS_AHEAD = 64
 """No batch has more prompts: with so many, reading the weights is no longer what takes the time."""
 
@@ -187,15 +185,8 @@ class TransformersEngine(Engine):
         raise failure
 
     def facts(self) -> EngineFacts:
-        settings: dict[str, object] = {
-            "model": model_digest(self._folder),
-            "sampling": "greedy",
-            "seed": SEED,
-        }
-        beside: dict[str, object] = {
-            "model_folder": self._folder.resolve().name,
-            "model_commit": hub_commit(self._folder),
-        }
+        settings: dict[str, object] = {}
+        beside: dict[str, object] = {}
         if self._model is not None:
             import torch
 
@@ -204,7 +195,7 @@ class TransformersEngine(Engine):
             beside["devices"] = _devices(torch)
             beside["cuda"] = torch.version.cuda
             beside["attention"] = getattr(self._model.config, "_attn_implementation", None)
-        return EngineFacts(settings, beside)
+        return greedy_facts(self._folder, settings, beside)
 
     def together(self, prompts: Sequence[Prompt]) -> int:
         known, self._rows = self._rows, {}

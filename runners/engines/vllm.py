@@ -28,7 +28,7 @@ from hitui_runners.engines.base import (
 )
 from hitui_runners.engines.input_options import add_input_arguments
 from hitui_runners.engines.inputs import TRUNCATIONS, PromptInputs, length
-from hitui_runners.engines.model_folder import cannot_be_loaded, hub_commit, model_digest
+from hitui_runners.engines.model_folder import SEED, cannot_be_loaded, greedy_facts
 from hitui_runners.engines.options import at_least_one, model_folder
 from hitui_runners.engines.pictures import MAX_IMAGE_PIXELS, Pictures
 from hitui_runners.engines.processors import hide_broken_torchvision, load_processor
@@ -158,7 +158,7 @@ class VllmEngine(Engine):
                 # Compiling for a CPU takes longer than it saves a model that is small enough for one.
                 enforce_eager=on_cpu,
                 limit_mm_per_prompt={"image": 1, "video": 0},
-                seed=0,
+                seed=SEED,
                 **options,
             )
         except RunnerError:
@@ -200,16 +200,13 @@ class VllmEngine(Engine):
         return Reply(text, tokens, len(new), recovery)
 
     def facts(self) -> EngineFacts:
-        settings: dict[str, object] = {"model": model_digest(self._folder), "sampling": "greedy", "seed": 0}
-        beside: dict[str, object] = {
-            "model_folder": self._folder.resolve().name,
-            "model_commit": hub_commit(self._folder),
-        }
+        settings: dict[str, object] = {}
+        beside: dict[str, object] = {}
         if self._sampling is not None:
             settings["numbers"] = self._numbers
             settings["repetition_penalty"] = self._sampling.repetition_penalty
             beside["devices"] = self._devices
-        return EngineFacts(settings, beside)
+        return greedy_facts(self._folder, settings, beside)
 
     def close(self) -> None:
         if self._steps is not None:
