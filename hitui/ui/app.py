@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -222,22 +222,24 @@ class Dashboard(App[int]):
     def on_plan_ready(self, message: messages.PlanReady) -> None:
         from hitui.ui.screens.launch_dialog import LaunchDialog
 
-        refused = [
-            known.job.refused_to_mix
+        refused = {
+            launch.request.config
             for launch in message.plan.startable
-            if (known := self.jobs.of_config(launch.request.config)) is not None
-        ]
+            if (known := self.jobs.of_config(launch.request.config)) is not None and known.job.refused_to_mix
+        }
         pause = pause_of_new_jobs(self.jobs_snapshot.queue)
-        dialog = LaunchDialog(message.title, message.plan, pause, may_mix=any(refused))
+        dialog = LaunchDialog(message.title, message.plan, pause, may_mix=bool(refused))
 
         def decided(start: bool | None) -> None:
             if start:
-                self._submit(message.plan, force=dialog.mixes)
+                self._submit(message.plan, refused if dialog.mixes else ())
 
         self.push_screen(dialog, decided)
 
-    def _submit(self, plan: LaunchPlan, *, force: bool) -> None:
-        requests = tuple(replace(launch.request, force=force) for launch in plan.startable)
+    def _submit(self, plan: LaunchPlan, mixed: Collection[str]) -> None:
+        """`mixed`: the configs whose answers may be mixed with those of other settings."""
+        asked = [launch.request for launch in plan.startable]
+        requests = tuple(replace(request, force=request.config in mixed) for request in asked)
         self._work(
             lambda: self.post_message(messages.JobsSubmitted(*self.services.jobs.submit_each(requests)))
         )

@@ -214,3 +214,20 @@ async def test_f_in_the_launch_dialog_mixes_answers_only_where_that_was_refused(
         await pilot.press("f")
         await until(pilot, lambda: services.jobs.submitted)
         assert services.jobs.submitted == [JobRequest(MIX_HTML, force=True)]
+
+
+async def test_only_those_are_mixed_that_were_refused() -> None:
+    known = sample.jobs()
+    reason = "exit status 2: error: resume refused; x"
+    refused = Job(12, JobRequest(MIX_HTML), 0.0, Ended(Ending.FAILED, 1.0, reason, 0.5, 2))
+    services = sample.services(known_jobs=replace(known, jobs=(refused, *known.jobs)))
+    async with Dashboard(services).run_test(size=WIDE, notifications=True) as pilot:
+        await shown(pilot, "! #12 failed")
+        await pilot.press("R")
+        await shown(
+            pilot, "refused before: the answers there were made with other settings; f mixes them", MIX_HTML
+        )
+        await pilot.press("f")
+        await until(pilot, lambda: services.jobs.submitted)
+        assert len(services.jobs.submitted) > 1
+        assert [request.config for request in services.jobs.submitted if request.force] == [MIX_HTML]
