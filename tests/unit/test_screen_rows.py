@@ -138,6 +138,7 @@ def test_no_end_is_guessed_where_a_time_is_unknown() -> None:
 
 
 NUMBERS = itertools.count(10)
+"""Of the jobs of these rows: each has its own."""
 
 
 def shards(*states: object) -> JobsSnapshot:
@@ -205,6 +206,7 @@ JOINED = replace(
     job(Running(("u0",), 1, NOON)),
     request=JobRequest("a/one", also=(JobRequest("a/two"), JobRequest("a/three"))),
 )
+"""A job of three configs."""
 
 
 def rows_of_joined(progress: JobProgress, seconds_per_task: float | None = None) -> list[ConfigRow]:
