@@ -90,16 +90,11 @@ class PrefixCache:
         when they are answered together; 0: they are not to be."""
         if not self._enabled:
             return 0
+        # The last one is computed in any case: its scores say how the answer begins.
         shared = min(map(len, rows)) - 1
         for row in rows[1:]:
-            different = (row[:shared] != rows[0][:shared]).nonzero()
-            shared = int(different[0]) if len(different) else shared
-        longest = max(map(len, rows))
-        if shared < LEAST_SHARE * longest or len(rows) * (longest - shared) * longest > MASK_ENTRIES:
-            return 0
-        if any(bool((row[shared:] == self._model.config.image_token_id).any()) for row in rows):
-            return 0
-        return shared
+            shared = _alike(rows[0], row, shared)
+        return shared if self._is_worth_it(shared, rows) else 0
 
     def generate_together(self, inputs: Any, picture: object, rows: Sequence[Any]) -> Any:
         """Token ids of prompts and answers, shape (prompts, tokens); the prompts, of different lengths, are filled up
@@ -145,15 +140,15 @@ class PrefixCache:
     def _shared(self, before: Any, ids: Any) -> int:
         """How many tokens of the prompt `ids` need not be computed after `before`; 0: it starts afresh."""
         # The last one is computed in any case: its scores say how the answer begins.
-        length = min(len(before), len(ids) - 1)
-        different = (before[:length] != ids[:length]).nonzero()
-        shared = int(different[0]) if len(different) else length
-        rest = len(ids) - shared
-        if shared < LEAST_SHARE * len(ids) or rest * len(ids) > MASK_ENTRIES:
-            return 0
-        if bool((ids[shared:] == self._model.config.image_token_id).any()):
-            return 0
-        return shared
+        shared = _alike(before, ids, min(len(before), len(ids) - 1))
+        return shared if self._is_worth_it(shared, [ids]) else 0
+
+    def _is_worth_it(self, shared: int, rows: Sequence[Any]) -> bool:
+        """Whether so many tokens at the beginning of these prompts, computed together, are taken over."""
+        longest = max(map(len, rows))
+        if shared < LEAST_SHARE * longest or len(rows) * (longest - shared) * longest > MASK_ENTRIES:
+            return False
+        return not any(bool((row[shared:] == self._model.config.image_token_id).any()) for row in rows)
 
     def _from_kept(self, kept: _Kept, shared: int, inputs: Any, options: dict[str, Any]) -> Any:
         """The output; None where there was no memory for it. That may be due to the mask: a prompt fails only when it
@@ -187,6 +182,12 @@ class PrefixCache:
     def _positions(self) -> Any:
         """The part of the model that holds `rope_deltas`."""
         return self._model.model
+
+
+def _alike(one: Any, other: Any, most: int) -> int:
+    """How many tokens both begin with, `most` at most, which neither is shorter than."""
+    different = (one[:most] != other[:most]).nonzero()
+    return int(different[0]) if len(different) else most
 
 
 def _crop(keys_and_values: Any, length: int) -> None:
