@@ -34,7 +34,7 @@ from hitui_runners.engines.pictures import MAX_IMAGE_PIXELS, Pictures
 from hitui_runners.engines.prefix_cache import PrefixCache
 from hitui_runners.engines.processors import hide_broken_torchvision, load_processor
 from hitui_runners.errors import EngineLost, RunnerError, words_of
-from hitui_runners.output import say
+from hitui_runners.output import named, say
 
 LOOKS_AHEAD = 64
 """No batch has more prompts: with so many, reading the weights is no longer what takes the time."""
@@ -141,11 +141,18 @@ class TransformersEngine(Engine):
             self._inputs = PromptInputs(
                 self._processor, self._max_input_tokens, self._max_pixels, truncation=self._truncation
             )
-            self._model = AutoModelForImageTextToText.from_pretrained(
+            model, told = AutoModelForImageTextToText.from_pretrained(
                 self._folder,
                 dtype=torch.bfloat16 if on_gpu else torch.float32,
                 device_map="auto" if on_gpu else None,
-            ).eval()
+                output_loading_info=True,
+            )
+            if absent := sorted(told["missing_keys"]):
+                raise RunnerError(
+                    f"{self._folder}: weights are not there that would be made up at random: "
+                    f"{named(absent, at_most=2)}; copy or download the model again"
+                )
+            self._model = model.eval()
         except RunnerError:
             raise
         except Exception as error:
@@ -167,7 +174,7 @@ class TransformersEngine(Engine):
         self._batches = Batches(self._model, self._batch_tokens, self._max_new_tokens)
 
     def answer(self, prompt: Prompt) -> Reply:
-        image = self._pictures.open(prompt.image) if prompt.image is not None else None
+        image = self._picture(prompt)
         recovery: dict[str, object] = {}
         inputs = None
         try:
@@ -308,7 +315,10 @@ class TransformersEngine(Engine):
                     picture = self._picture(first)
                     inputs = self._inputs.of(first, picture, {})
                     answers = self._batches.generate_sharing(self._prefixes, inputs, picture, ids)
-        except Exception:  # noqa: BLE001  (whose it is shows when each is asked alone)
+        except Exception as error:  # noqa: BLE001  (whose it is shows when each is asked alone)
+            say(
+                f"\n{len(rows)} prompts together: {type(error).__name__}: {words_of(error)}; asking each alone"
+            )
             return None, False
         if answers is None:
             return None, True

@@ -268,7 +268,9 @@ def test_memory_that_really_runs_out_halves_the_batch(
     assert sum(model.rows) == 6
 
 
-def test_a_failure_of_the_batch_is_told_of_the_one_whose_it_is(model: Watched, plain: Alone) -> None:
+def test_a_failure_of_the_batch_is_told_of_the_one_whose_it_is(
+    model: Watched, plain: Alone, capsys: pytest.CaptureFixture[str]
+) -> None:
     expected = plain.answers[:3]
     model.failures += [RuntimeError("shape mismatch"), None, RuntimeError("shape mismatch")]
     answers = model.together(PROMPTS[:3])
@@ -278,6 +280,7 @@ def test_a_failure_of_the_batch_is_told_of_the_one_whose_it_is(model: Watched, p
     assert isinstance(failed, TaskFailed)
     assert failed.message == "RuntimeError: shape mismatch"
     assert failed.unexpected
+    assert "3 prompts together: RuntimeError: shape mismatch; asking each alone" in capsys.readouterr().out
     assert [answers[place] == expected[place] for place in range(3)] == [
         place != guilty for place in range(3)
     ]
