@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from hitui.adapters.checkpoints.catalogue import Catalogue
 from hitui.commands.job_naming import mend_of_wait, pauses
 from hitui.commands.saying import harmless, warn
-from hitui.commands.scheduling import add_schedule_arguments, words_of
+from hitui.commands.scheduling import add_schedule_arguments, whole_number, words_of
 from hitui.domain.configs import Config
 from hitui.domain.jobs import Ended, Ending, Job, JobRequest, JobsSnapshot, Queued, Running
 from hitui.domain.progress import JobProgress
@@ -272,10 +272,7 @@ def progress_line(progress: JobProgress) -> str:
 
 
 def shard_count(text: str) -> int:
-    """Raises argparse's error for what is no number from 1 on."""
-    if not text.isascii() or not text.isdecimal() or len(text) > 3 or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"a number from 1 to 999 is expected, not {text!r}")
-    return int(text)
+    return whole_number(text, 1, 999, "a number from 1 to 999 is expected")
 
 
 def parse_names(text: str) -> tuple[str, ...]:

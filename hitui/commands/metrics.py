@@ -10,6 +10,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from hitui.commands.saying import warn
+from hitui.commands.scheduling import whole_number
 from hitui.domain.jobs import JobsSnapshot, Running, Stopping
 from hitui.errors import HituiError, WorkspaceError
 from hitui.factory import Services, build_services
@@ -116,6 +117,4 @@ def _serve(services: Services, port: int) -> int:
 
 
 def _port(text: str) -> int:
-    if not text.isdecimal() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"a port from 0 to 65535 is expected, not {text!r}")
-    return int(text)
+    return whole_number(text, 0, 65535, "a port from 0 to 65535 is expected")

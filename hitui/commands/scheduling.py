@@ -99,7 +99,7 @@ def words_of(job: Job) -> str:
 
 
 def job_number(text: str) -> int:
-    return _number(text, 1, _MOST, "the number of a job is expected")
+    return whole_number(text, 1, _MOST, "the number of a job is expected")
 
 
 def job_numbers(text: str) -> tuple[int, ...]:
@@ -107,11 +107,11 @@ def job_numbers(text: str) -> tuple[int, ...]:
 
 
 def pids(text: str) -> tuple[int, ...]:
-    return _listed(text, lambda one: _number(one, 1, _MOST, "the pid of a process is expected"))
+    return _listed(text, lambda one: whole_number(one, 1, _MOST, "the pid of a process is expected"))
 
 
 def priority(text: str) -> int:
-    return _number(
+    return whole_number(
         text,
         -_MOST_PRIORITY,
         _MOST_PRIORITY,
@@ -124,7 +124,7 @@ def limit(text: str) -> int | None:
     return (
         None
         if text == "none"
-        else _number(text, 1, _MOST_LIMIT, f"a number from 1 to {_MOST_LIMIT}, or none, is expected")
+        else whole_number(text, 1, _MOST_LIMIT, f"a number from 1 to {_MOST_LIMIT}, or none, is expected")
     )
 
 
@@ -136,7 +136,8 @@ def moment(text: str) -> float:
     return _refused(lambda known: parse_moment(known, time.time()), text)
 
 
-def _number(text: str, least: int, most: int, expected: str) -> int:
+def whole_number(text: str, least: int, most: int, expected: str) -> int:
+    """From `least` to `most`. Raises argparse's error, which says what is `expected`."""
     # Longer ones are not turned into numbers at all: Python refuses that.
     digits = text.strip().removeprefix("-")
     if not (digits.isascii() and digits.isdigit() and len(digits) < 20 and least <= int(text) <= most):

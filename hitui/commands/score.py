@@ -7,6 +7,7 @@ import json
 
 from hitui.commands.ending import end_by_exception
 from hitui.commands.saying import warn
+from hitui.commands.scheduling import whole_number
 from hitui.errors import LaunchError
 from hitui.factory import build_services
 from hitui.services.scoring import chart_options, plan_scoring, run_scoring
@@ -76,6 +77,4 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _count(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and len(text) < 5 and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"a number from 1 on is expected, not {text!r}")
-    return int(text)
+    return whole_number(text, 1, 9999, "a number from 1 to 9999 is expected")
