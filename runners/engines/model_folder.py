@@ -19,7 +19,7 @@ from pathlib import Path
 from hitui_runners.engines.base import EngineFacts
 
 SEED = 0
-"""Greedy answers need none, but weights that a model folder lacks are made up at random."""
+"""Greedy answers need none; it is for what the code of a model may draw at random."""
 SAMPLES = 16
 SAMPLE_BYTES = 4096
 """So many bytes at so many places of each weight file, evenly spread."""

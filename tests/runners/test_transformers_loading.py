@@ -100,6 +100,18 @@ def test_what_was_not_downloaded_whole_is_named(tiny_model: Path, tmp_path: Path
     )
 
 
+def test_no_weights_are_made_up(tiny_model: Path, tmp_path: Path) -> None:
+    for file in tiny_model.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    weights = tmp_path / "model.safetensors"
+    # Under another name of the same length they are weights of no model.
+    weights.write_bytes(weights.read_bytes().replace(b"layers.1.mlp.down_proj", b"layers.1.mlp.done_proj"))
+
+    absent = "model.language_model.layers.1.mlp.down_proj.weight"
+    with pytest.raises(RunnerError, match=f"weights are not there .* random: {absent}; copy or download"):
+        TransformersEngine(tmp_path, 1000, 8, None).load()
+
+
 @pytest.mark.parametrize("head", [b"[]", b'{"a": 1}', b'{"a": {"data_offsets": []}}', b"no JSON", b""])
 def test_weights_with_an_odd_head_are_left_to_the_library(tmp_path: Path, head: bytes) -> None:
     (tmp_path / "model.safetensors").write_bytes(len(head).to_bytes(8, "little") + head + b" " * 9)
