@@ -58,7 +58,7 @@ def merged_path(config: Config) -> Path:
 
 
 def merge_results(reading: Reading, path: Path | None = None) -> Merge:
-    """Writes the merged file of a config. Raises WorkspaceError, and then nothing was written.
+    """Writes the merged file of a config. Raises WorkspaceError, and then no result was written.
 
     A file at that place that hitui did not write is copied first.
     """
@@ -81,10 +81,11 @@ def merge_results(reading: Reading, path: Path | None = None) -> Merge:
     results = [*ordered.values(), *unknown.values()]
     processed = [result["id"] for result in results if not _is_error(result)]
     content = _encode({"results": results, "processed_ids": processed, **MARK})
-    written, copy = _write(path, content)
-    carry_over(
-        {source.parent for source in sources}, path.parent, {str(result.get(RUN)) for result in results}
-    )
+    written = not _is_there(path, content)
+    # First, as runs do it: no result is there whose settings are on record nowhere.
+    made_by = {str(result.get(RUN)) for result in results}
+    carry_over({source.parent for source in sources}, path.parent, made_by)
+    copy = _write(path, content) if written else None
     blocked = tuple(task.id for task in tasks if task.status is TaskStatus.BLOCKED)
     failed = [task for task, result in ordered.items() if _is_error(result)]
     return Merge(
@@ -182,16 +183,19 @@ def _encode(value: object) -> bytes:
         return json.dumps(value, indent=2).encode()
 
 
-def _write(path: Path, content: bytes) -> tuple[bool, Path | None]:
-    """Whether the file was written, and the copy of what stood there before."""
+def _is_there(path: Path, content: bytes) -> bool:
+    """Whether the file has this content already; its folder is made where there is none."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists() and path.read_bytes() == content:
-            return False, None
+        return path.exists() and path.read_bytes() == content
     except OSError as error:
         raise WorkspaceError(
             f"{path}: cannot be written: {error.strerror}; nothing was changed, give another place by --output"
         ) from error
+
+
+def _write(path: Path, content: bytes) -> Path | None:
+    """The copy of what stood there before."""
     copy = keep_copy_once(path) if path.exists() and not is_ours(path) else None
     write_atomically(path, content)
-    return True, copy
+    return copy

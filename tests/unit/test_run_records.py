@@ -7,7 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from hitui.adapters.checkpoints.catalogue import Catalogue
+from hitui.errors import WorkspaceError
+from hitui.services import merging
 from hitui.services.run_records import carry_over
+from hitui.settings import Settings
+from tests.tools.results import answer, write_results, write_workspace
 
 
 def record(folder: Path, *runs: object) -> Path:
@@ -46,3 +51,22 @@ def test_a_file_of_no_use_is_left_as_it_is(tmp_path: Path, content: bytes) -> No
     (here / "run_settings.json").write_bytes(content)
     carry_over([record(tmp_path / "one", {"id": "a"}).parent], here, {"a"})
     assert (here / "run_settings.json").read_bytes() == content
+
+
+def test_no_merged_result_is_there_before_its_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = write_workspace(tmp_path / "workspace")
+    results = write_results(workspace / "result/g/text_html/results.json", [answer(1) | {"Settings": "a1"}])
+    record(results.parent, {"id": "a1"})
+
+    def refuse(path: Path, content: bytes) -> None:
+        raise WorkspaceError(f"{path}: the disk is full")
+
+    monkeypatch.setattr(merging, "write_atomically", refuse)
+    catalogue = Catalogue(Settings(root=workspace))
+    with pytest.raises(WorkspaceError, match=r"merged\.json: the disk is full"):
+        merging.merge_results(catalogue.read(catalogue.find("text_html")))
+    merged = workspace / "result/g/text_html_merged"
+    assert [path.name for path in merged.iterdir()] == ["run_settings.json"]
+    assert runs(merged / "run_settings.json") == [{"id": "a1"}]
