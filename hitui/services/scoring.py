@@ -6,7 +6,6 @@ This only says what is scored together, and which Python does it.
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import os
 import re
@@ -23,6 +22,7 @@ from hitui.domain.configs import Config
 from hitui.errors import LaunchError, NoSuchName, WorkspaceError
 from hitui.paths import chart_scores_file
 from hitui.settings import Settings
+from hitui.supervisor.arguments import runners_folder
 
 KIND = "realhitbench"
 """Of the configs whose answers can be scored."""
@@ -93,10 +93,7 @@ def run_scoring(
     Without `capture` that goes where this process's own goes. Whatever is raised meanwhile ends it. Raises
     LaunchError when it cannot be started, or ends in a way that no program of ours does.
     """
-    spec = importlib.util.find_spec("hitui_runners")
-    if spec is None or spec.origin is None:
-        raise LaunchError("hitui's own runners are not installed; install hitui again")
-    command = [scoring.python, str(Path(spec.origin).parent), program, "--plan", "-", *options]
+    command = [scoring.python, runners_folder(), program, "--plan", "-", *options]
     where = f"hitui.toml: {scoring.named_by}" if scoring.named_by else "hitui's own Python"
     if scoring.named_by:
         _require_python(scoring.python, where)

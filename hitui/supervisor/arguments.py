@@ -64,9 +64,6 @@ def own_runner(
     plan_file: Path | None,
 ) -> tuple[str, ...]:
     """Our own runner with its options; of several configs with a plan. Raises LaunchError naming what is missing."""
-    spec = importlib.util.find_spec("hitui_runners")
-    if spec is None or spec.origin is None:
-        raise LaunchError("hitui's own runners are not installed; install hitui again")
     mends = {"modality": "name it in its [[config]]", **_MENDS}
     for key in ("modality", "questions", "data"):
         if values[key] is None:
@@ -91,7 +88,7 @@ def own_runner(
         **ladder_options(settings, config),
     }
     python = sys.executable if runner.python is None else settings.program(runner.python)
-    argv = [python, str(Path(spec.origin).parent), "realhitbench"]
+    argv = [python, runners_folder(), "realhitbench"]
     for name, value in options.items():
         if value is not None:
             argv += [f"--{name}", value]
@@ -101,6 +98,14 @@ def own_runner(
         for folder in elsewhere(config, values["output"]):
             argv += ["--earlier", folder]
     return (*argv, "--resume")
+
+
+def runners_folder() -> str:
+    """Of hitui's own runners, which any Python can be given to run. Raises LaunchError where they are not there."""
+    spec = importlib.util.find_spec("hitui_runners")
+    if spec is None or spec.origin is None:
+        raise LaunchError("hitui's own runners are not installed; install hitui again")
+    return str(Path(spec.origin).parent)
 
 
 def engine_options(runner: RunnerSettings) -> dict[str, str | None]:
