@@ -16,7 +16,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,7 @@ class RecordedRun:
     id: str
     settings: Mapping[str, object]
     versions: Mapping[str, object]
+    beside: Mapping[str, object] = field(default_factory=dict)
 
 
 class RunRecord:
@@ -117,7 +118,7 @@ class RunRecord:
             with_answers[0],
         )
         if other := differences(last.settings, run.settings):
-            said = shown(other)
+            said = shown(with_folders(other, last.beside, run.beside))
             if not self._force:
                 raise ResumeRefused(
                     f"{REFUSED}; set back what differs, or mix the answers by --force: {said} ({folder / NAME})"
@@ -155,9 +156,12 @@ def recorded_runs(folder: Path) -> tuple[RecordedRun, ...]:
     runs = []
     for entry in _entries(folder / NAME):
         if isinstance(entry, dict):
-            identifier, settings, versions = (entry.get(key) for key in ("id", "settings", "versions"))
+            identifier, settings = entry.get("id"), entry.get("settings")
+            others = [
+                value if isinstance(value := entry.get(key), dict) else {} for key in ("versions", "beside")
+            ]
             if isinstance(identifier, str) and isinstance(settings, dict):
-                runs.append(RecordedRun(identifier, settings, versions if isinstance(versions, dict) else {}))
+                runs.append(RecordedRun(identifier, settings, *others))
     return tuple(runs)
 
 
@@ -207,6 +211,22 @@ def differences(
         elif before != value:
             found.append((key, before, value))
     return found
+
+
+def with_folders(
+    found: Iterable[tuple[str, object, object]], recorded: Mapping[str, object], now: Mapping[str, object]
+) -> list[tuple[str, object, object]]:
+    """Differences for people, to whom the digest of a model says less than its folder; these may be called alike.
+
+    `recorded`, `now`: what stands beside the settings.
+    """
+    folders = [beside.get("model_folder") for beside in (recorded, now)]
+    return [
+        (key, f"{folders[0]} ({before})", f"{folders[1]} ({value})")
+        if key == "model" and all(folders)
+        else (key, before, value)
+        for key, before, value in found
+    ]
 
 
 def shown(found: Iterable[tuple[str, object, object]]) -> str:

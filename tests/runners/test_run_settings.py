@@ -260,6 +260,16 @@ def test_the_run_used_last_is_the_one_that_is_compared(folder: Path) -> None:
     answer(folder, first, 5)
 
 
+def test_another_model_is_told_by_its_folder_too(folder: Path) -> None:
+    answer(folder, RunSettings({"model": "sha256:1"}, beside={"model_folder": "Harbour-7B"}), 1)
+    with pytest.raises(
+        ResumeRefused, match=r"model was Harbour-7B \(sha256:1\), now Quay-8B \(sha256:2\) \("
+    ):
+        answer(folder, RunSettings({"model": "sha256:2"}, beside={"model_folder": "Quay-8B"}), 2)
+    # Where it lies decides nothing.
+    answer(folder, RunSettings({"model": "sha256:1"}, beside={"model_folder": "moved"}), 2)
+
+
 @pytest.mark.parametrize("content", [b"{", b"[]", b"\xff", b'{"runs": 3}'])
 def test_a_file_that_says_nothing_is_refused_kept_and_replaced_when_forced(
     folder: Path, content: bytes, capsys: pytest.CaptureFixture[str]
