@@ -21,7 +21,7 @@ from pathlib import Path
 
 from hitui_runners.errors import RunnerError
 from hitui_runners.look import is_dir
-from hitui_runners.realhitbench.prompts import Wording, fill, literals
+from hitui_runners.realhitbench.prompts import MEND, Wording, fill, literals
 from hitui_runners.realhitbench.scoring import JUDGED, MOST_JUDGED, judged_score
 
 FILE = "gpt_eval_prompt.py"
@@ -99,11 +99,9 @@ def judge_prompts(path: Path | None) -> JudgePrompts:
     for sub_type in JUDGED:
         template = prompts.get(sub_type) or strings.get(sub_type.replace(" ", "_"))
         if template is None:
-            raise RunnerError(f"{file}: Eval_Prompt has nothing for {sub_type!r}; see --prompts")
+            raise RunnerError(f"{file}: Eval_Prompt has nothing for {sub_type!r}; {MEND}")
         if "{User_Answer}" not in template:
-            raise RunnerError(
-                f"{file}: the prompt for {sub_type!r} lacks the field {{User_Answer}}; see --prompts"
-            )
+            raise RunnerError(f"{file}: the prompt for {sub_type!r} lacks the field {{User_Answer}}; {MEND}")
         templates[sub_type] = template
     return JudgePrompts(templates)
 

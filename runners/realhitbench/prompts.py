@@ -28,6 +28,8 @@ FILE_OF_MODALITY = {
     "mix": "answer_prompt_mix.py",
 }
 
+MEND = "correct it, or name another file (`prompts` in hitui.toml)"
+"""What to do about a file of prompts."""
 IN_THE_PLACE_OF_A_TABLE = "[See the table image]"
 """What the benchmark's scripts put there where the prompt has a place for the table and the picture alone shows it."""
 
@@ -102,14 +104,16 @@ class BenchmarkPrompts:
         self._strings, self._prompts = literals(self._path, "Answer_Prompt")
         self._user = self._strings.get("User_Prompt", "")
         if "{Question}" not in self._user:
-            raise RunnerError(f"{self._path}: no string User_Prompt with the field {{Question}}")
+            raise RunnerError(f"{self._path}: no string User_Prompt with the field {{Question}}; {MEND}")
         self._table_first = table_first and "{Table}" in self._user
 
     def wording(self, question: Question, modality: str, table_format: str | None) -> Wording:
         kind = _kind(question)
         task = self._prompts.get(kind) or self._strings.get(kind.replace(" ", "_"))
         if task is None:
-            raise RunnerError(f"{self._path}: Answer_Prompt has nothing for {kind!r} (task {question.id})")
+            raise RunnerError(
+                f"{self._path}: Answer_Prompt has nothing for {kind!r} (task {question.id}); {MEND}"
+            )
         fields = {"Question": question.text, "Answer_format": _answer_format(question)}
         if modality == "image":
             words = f"{task}\n{self._user}"
@@ -150,9 +154,9 @@ def literals(path: Path, table: str) -> tuple[dict[str, str], dict[str, str]]:
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
     except OSError as error:
-        raise RunnerError(f"{path}: the prompts cannot be read: {error.strerror}; see --prompts") from error
+        raise RunnerError(f"{path}: the prompts cannot be read: {error.strerror}; {MEND}") from error
     except (ValueError, SyntaxError, RecursionError) as error:
-        raise RunnerError(f"{path}: the prompts are no Python that can be read: {error}") from error
+        raise RunnerError(f"{path}: the prompts are no Python that can be read: {error}; {MEND}") from error
     strings: dict[str, str] = {}
     prompts: dict[str, str] = {}
     for statement in tree.body:

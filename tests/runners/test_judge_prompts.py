@@ -96,7 +96,10 @@ def test_the_benchmarks_own_prompts_are_read_from_their_file_or_folder(tmp_path:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("X = 1", "Eval_Prompt has nothing for 'Summary Analysis'; see --prompts"),
+        (
+            "X = 1",
+            "Eval_Prompt has nothing for 'Summary Analysis'; correct it, or name another file (`prompts` in hitui.toml)",
+        ),
         (
             THEIRS.replace("U {User_Answer}", ""),
             "the prompt for 'Summary Analysis' lacks the field {User_Answer}",

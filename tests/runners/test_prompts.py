@@ -135,6 +135,7 @@ def test_an_unusable_prompt_file_is_one_line(tmp_path: Path, content: str | None
     with pytest.raises(RunnerError) as refused:
         BenchmarkPrompts(file, "text")
     assert str(refused.value).startswith(f"{file}: {said}")
+    assert str(refused.value).endswith("; correct it, or name another file (`prompts` in hitui.toml)")
 
 
 def test_a_type_without_prompt_is_named(tmp_path: Path) -> None:
