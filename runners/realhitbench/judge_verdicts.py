@@ -128,7 +128,7 @@ class Verdicts:
                 else:
                     verdicts.add(verdict)
             if unknown:
-                warn(f"{path}: {unknown} lines are no verdicts and are passed over")
+                warn(f"{path}: lines that are no verdicts, passed over: {unknown}")
                 unknown = 0
         return verdicts
 

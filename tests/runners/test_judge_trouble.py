@@ -252,7 +252,7 @@ def test_lines_that_are_no_verdicts_are_passed_over_and_an_unreadable_journal_is
     )
     (report,) = judging.run()
     assert report["judged_now"] == 3
-    assert "2 lines are no verdicts and are passed over" in judging.errors
+    assert "lines that are no verdicts, passed over: 2" in judging.errors
     assert "line 3 is no JSON and is passed over" in judging.errors
 
     path.unlink()
