@@ -121,7 +121,7 @@ class RunRecord:
             said = shown(with_folders(other, last.beside, run.beside))
             if not self._force:
                 raise ResumeRefused(
-                    f"{REFUSED}; set back what differs, or mix the answers by --force: {said} ({folder / NAME})"
+                    f"{REFUSED}: {said}; set that back, or mix the answers by --force ({folder / NAME})"
                 )
             self._tell(warn, f"{folder}: answers are mixed, as forced: {said}")
         if other := differences(last.versions, run.versions):
@@ -136,8 +136,8 @@ class RunRecord:
             except Unusable as error:
                 if folder == self._own and not self._force:
                     raise ResumeRefused(
-                        f"{REFUSED}; mend what says with which settings the answers there were made, or go on without it "
-                        f"by --force: {folder / NAME}: {error}"
+                        f"{REFUSED}: {folder / NAME}: {error}; mend it, as it says with which settings the answers there "
+                        "were made, or go on without it by --force"
                     ) from error
                 self._tell(warn, f"{folder / NAME}: {error}; its answers are not compared")
                 continue

@@ -52,8 +52,8 @@ def test_it_is_said_in_one_line_not_tried_again_and_can_be_forced(here: Control)
     assert isinstance(failed.state, Ended)
     assert failed.state.exit_status == 2
     said = (
-        "exit status 2: error: not run: g/text_html: resume refused; set back what differs, or mix the answers by --force: "
-        "max_new_tokens was 64, now 128 ("
+        "exit status 2: error: not run: g/text_html: resume refused: max_new_tokens was 64, now 128; set that back, or mix "
+        "the answers by --force ("
     )
     assert failed.state.reason.startswith(said)
     assert failed.state.reason.endswith("; not tried again: it would be refused again")

@@ -77,8 +77,8 @@ def test_a_resume_with_other_settings_is_refused_in_one_line_before_anything_is_
 
     assert ended.returncode == 2
     assert ended.stderr == (
-        "error: resume refused; set back what differs, or mix the answers by --force: max_input_tokens was 100000, "
-        f"now 5000; max_new_tokens was 1024, now 64 ({runner.output}/run_settings.json)\n"
+        "error: resume refused: max_input_tokens was 100000, now 5000; max_new_tokens was 1024, now 64; set that back, or "
+        f"mix the answers by --force ({runner.output}/run_settings.json)\n"
     )
     assert "no model is loaded" not in ended.stdout
     assert {path.name: path.read_bytes() for path in runner.output.iterdir()} == before
@@ -120,7 +120,7 @@ def test_what_a_server_says_first_when_it_is_asked_is_compared_then(runner: Runn
 
     assert ended.returncode == 2
     (error,) = [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
-    assert ": model was harbour-7b, now harbour-70b (" in error
+    assert ": model was harbour-7b, now harbour-70b; " in error
     assert sorted(result["id"] for result in runner.journal) == [1, 2]
     assert [event["exit"] for event in runner.events if event["event"] == "end"] == [0, 2]
 
@@ -139,8 +139,8 @@ def test_a_refused_config_of_a_plan_is_refused_alone(plan: Plan) -> None:
 
     assert ended.returncode == 2
     first, again = [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
-    assert first.startswith("error: g/text_csv: resume refused; ")
-    assert ": other prompts (Fact Checking) (" in first
+    assert first.startswith("error: g/text_csv: resume refused: ")
+    assert ": other prompts (Fact Checking); set " in first
     assert again == first.replace("error: ", "error: not run: ")
     assert ended.stderr.endswith(again + "\n")
     assert plan.ids("g/text_html") == [1, 2, 3, 4]
@@ -154,7 +154,9 @@ def test_a_refused_config_of_a_plan_is_refused_alone(plan: Plan) -> None:
     for config in plan.configs:
         config["ids"] = [1, 2, 3, 4, 5, 6]
     last = plan.run("--resume", "--max-new-tokens", "9").stderr.splitlines()[-1]
-    assert last.startswith("error: not run: g/text_html, g/text_csv: resume refused; set back "), last
+    assert last.startswith("error: not run: g/text_html, g/text_csv: resume refused: max_new_tokens was "), (
+        last
+    )
 
 
 @pytest.fixture
@@ -221,7 +223,7 @@ def test_what_is_known_only_when_the_engine_is_loaded_is_compared_then(folder: P
     record = RunRecord(store, (folder,), lambda: now, resume=True, force=False)
     record.check()
     now = RunSettings({"engine": "openai", "model": "b"})
-    with pytest.raises(ResumeRefused, match="by --force: model was a, now b "):
+    with pytest.raises(ResumeRefused, match="refused: model was a, now b; "):
         record.begin()
     store.close()
 
@@ -244,7 +246,7 @@ def test_what_runs_anew_or_has_only_failed_is_not_refused(folder: Path) -> None:
     )
     answer(folder, RunSettings({"max_new_tokens": 9}), 1)
     answer(folder, RunSettings({"max_new_tokens": 10}), 1, resume=False)
-    with pytest.raises(ResumeRefused, match="max_new_tokens was 10, now 9 "):
+    with pytest.raises(ResumeRefused, match="max_new_tokens was 10, now 9; "):
         answer(folder, RunSettings({"max_new_tokens": 9}), 2)
 
 
@@ -262,9 +264,7 @@ def test_the_run_used_last_is_the_one_that_is_compared(folder: Path) -> None:
 
 def test_another_model_is_told_by_its_folder_too(folder: Path) -> None:
     answer(folder, RunSettings({"model": "sha256:1"}, beside={"model_folder": "Harbour-7B"}), 1)
-    with pytest.raises(
-        ResumeRefused, match=r"model was Harbour-7B \(sha256:1\), now Quay-8B \(sha256:2\) \("
-    ):
+    with pytest.raises(ResumeRefused, match=r"model was Harbour-7B \(sha256:1\), now Quay-8B \(sha256:2\); "):
         answer(folder, RunSettings({"model": "sha256:2"}, beside={"model_folder": "Quay-8B"}), 2)
     # Where it lies decides nothing.
     answer(folder, RunSettings({"model": "sha256:1"}, beside={"model_folder": "moved"}), 2)
@@ -277,7 +277,7 @@ def test_a_file_that_says_nothing_is_refused_kept_and_replaced_when_forced(
     answer(folder, RunSettings(), 1)
     (folder / "run_settings.json").write_bytes(content)
     with pytest.raises(
-        ResumeRefused, match=r"go on without it by --force: .*run_settings\.json: (is|holds) no "
+        ResumeRefused, match=r"refused: .*run_settings\.json: (is|holds) no .*; mend it, .* by --force"
     ):
         answer(folder, RunSettings(), 2)
     assert (folder / "run_settings.json").read_bytes() == content

@@ -176,7 +176,9 @@ async def test_the_launch_dialog_tells_that_nothing_starts_for_now() -> None:
 
 async def test_what_was_refused_because_answers_would_be_mixed_can_be_forced_there() -> None:
     known = sample.jobs()
-    reason = "exit status 2: error: resume refused; set back what differs, or mix the answers by --force: a was 1, now 2"
+    reason = (
+        "exit status 2: error: resume refused: a was 1, now 2; set that back, or mix the answers by --force"
+    )
     refused = Job(12, JobRequest(MIX_HTML), 0.0, Ended(Ending.FAILED, 1.0, reason, 0.5, 2))
     services = sample.services(known_jobs=replace(known, jobs=(refused, *known.jobs)))
     async with Dashboard(services).run_test(size=WIDE, notifications=True) as pilot:
@@ -198,7 +200,7 @@ async def test_f_in_the_launch_dialog_mixes_answers_only_where_that_was_refused(
         12,
         JobRequest(MIX_HTML),
         0.0,
-        Ended(Ending.FAILED, 1.0, "exit status 2: error: resume refused; x", 0.5, 2),
+        Ended(Ending.FAILED, 1.0, "exit status 2: error: resume refused: x", 0.5, 2),
     )
     services = sample.services()
     async with Dashboard(services).run_test(size=WIDE, notifications=True) as pilot:
@@ -218,7 +220,7 @@ async def test_f_in_the_launch_dialog_mixes_answers_only_where_that_was_refused(
 
 async def test_only_those_are_mixed_that_were_refused() -> None:
     known = sample.jobs()
-    reason = "exit status 2: error: resume refused; x"
+    reason = "exit status 2: error: resume refused: x"
     refused = Job(12, JobRequest(MIX_HTML), 0.0, Ended(Ending.FAILED, 1.0, reason, 0.5, 2))
     services = sample.services(known_jobs=replace(known, jobs=(refused, *known.jobs)))
     async with Dashboard(services).run_test(size=WIDE, notifications=True) as pilot:

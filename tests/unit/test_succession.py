@@ -236,7 +236,7 @@ def test_a_job_that_answered_something_did_not_die_at_once() -> None:
 
 
 def test_a_run_that_would_mix_answers_is_left_and_says_nothing_of_its_group() -> None:
-    line = "error: resume refused; set back what differs, or mix the answers by --force: a was 1, now 2"
+    line = "error: resume refused: a was 1, now 2; set that back, or mix the answers by --force"
     refused = HowItEnded(Ending.FAILED, NOW, 2.0, 2, last_words=f"2 tasks to run\n{line}\n")
     assert left_because(job(), refused, RetryRules()) == "it would be refused again"
     assert toll_of(job(), refused, (4,), (job(6),), 10.0, "") is None
