@@ -33,7 +33,7 @@ class LaunchDialog(Dialog):
         self._pause = pause
         self._may_mix = may_mix
         self.mixes = False
-        """Whether answers may be mixed, once it was answered."""
+        """Whether answers of what was refused may be mixed, once it was answered."""
 
     def keys(self) -> list[Binding]:
         leave = Binding("escape", "answer(False)", "leave it", key_display="Escape", id="launch.back")
