@@ -80,7 +80,9 @@ class Walker:
                     listed = sorted(entries, key=lambda entry: entry.name)
             except FileNotFoundError:
                 if level == 0:
-                    self._miss(folder, "no such folder", "correct `[workspace] results`", found)
+                    # In a new workspace nothing is wrong with that.
+                    mend = "correct `[workspace] results`, unless the first run is to make it"
+                    self._miss(folder, "no such folder", mend, found)
                 continue
             except NotADirectoryError:
                 self._miss(folder, "is no folder", "correct `[workspace] results`", found)
