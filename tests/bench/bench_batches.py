@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import resource
-import subprocess
 import sys
 import tempfile
-import time
+from collections.abc import Iterator
 from pathlib import Path
 
+from hitui_runners.engines.base import Prompt, Reply
 from hitui_runners.realhitbench.order import by_beginning
 from hitui_runners.realhitbench.prompts import OwnPrompts
-from hitui_runners.realhitbench.questions import InputFiles, load_questions, read_table
+from hitui_runners.realhitbench.questions import InputFiles
 
+from tests.bench import runner_processes
 from tests.bench.bench_prefixes import KINDS, small_model
+from tests.bench.runner_processes import peak_memory, prompts_of, questions_with_files, seconds_now
 from tests.tools.benchmark import Benchmark
 
 WAYS = {"alone": (False, 0), "shared": (True, 0), "together": (True, None)}
@@ -70,25 +70,17 @@ def arguments() -> argparse.Namespace:
 
 
 def in_a_process(options: argparse.Namespace, way: str) -> dict:
-    """What `measured` says, of a process of its own, so that one's memory is not the other's."""
-    words = ["--model", options.model, "--questions", options.questions, "--data", options.data]
+    """What `measured` says, of a process of its own."""
+    words = ["--way", way, "--model", options.model, "--questions", options.questions, "--data", options.data]
     words += ["--format", options.format, "--at-most", options.at_most, "--new-tokens", options.new_tokens]
     if options.batch_tokens is not None:
         words += ["--batch-tokens", options.batch_tokens]
-    ended = subprocess.run(
-        [sys.executable, "-m", "tests.bench.bench_batches", "--way", way, *map(str, words)],
-        env={**os.environ, "HF_HUB_OFFLINE": "1"},
-        stdout=subprocess.PIPE,
-        check=True,
-        text=True,
-    )
-    return json.loads(ended.stdout.splitlines()[-1])
+    return json.loads(runner_processes.in_a_process("tests.bench.bench_batches", words))
 
 
 def measured(options: argparse.Namespace) -> dict:
     """Seconds for all questions, and what it took."""
     import torch
-    from hitui_runners.engines.base import Reply
     from hitui_runners.engines.transformers import TransformersEngine
 
     share, tokens = WAYS[options.way]
@@ -118,42 +110,27 @@ def measured(options: argparse.Namespace) -> dict:
 
     engine._model.generate = counted
     replies: dict[str, Reply] = {}
-    # One thread's own time, which other work on the machine does not change.
-    clock = time.perf_counter if torch.cuda.is_available() else time.process_time
-    started = clock()
+    started = seconds_now()
     while waiting:
         batch = waiting[: engine.together(waiting[: engine.looks_ahead])]
         del waiting[: len(batch)]
         for came in engine.answer_all(batch):
             replies |= {str(batch[place].task_id): reply for place, reply in came.items()}
-    seconds = clock() - started
-    if torch.cuda.is_available():
-        peak = torch.cuda.max_memory_allocated()
-    else:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    seconds = seconds_now() - started
     return {
         "seconds": seconds,
-        "peak": peak,
+        "peak": peak_memory(),
         "calls": calls,
         "tokens": sum(reply.input_tokens for reply in replies.values()),
         "answers": {name: reply.text for name, reply in replies.items()},
     }
 
 
-def asked(options: argparse.Namespace) -> list:
+def asked(options: argparse.Namespace) -> Iterator[Prompt]:
     """The prompts in the order in which the runner asks them."""
-    from hitui_runners.engines.base import Prompt
-
     inputs, prompts = InputFiles(options.data, "text", options.format), OwnPrompts()
-    questions = [
-        question for question in load_questions(options.questions, print) if not inputs.absent(question)
-    ]
-    found = []
-    for question in by_beginning(questions[: options.at_most], prompts, inputs):
-        wording = prompts.wording(question, "text", options.format)
-        table = read_table(inputs.table(question))
-        found.append(Prompt(question.id, wording.before, table, wording.after, question.text))
-    return found
+    questions = questions_with_files(options.questions, inputs)[: options.at_most]
+    return prompts_of(by_beginning(questions, prompts, inputs), prompts, inputs)
 
 
 def made_up(folder: Path) -> Benchmark:

@@ -11,19 +11,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import resource
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from hitui_runners.engines.base import Prompt
 from hitui_runners.realhitbench.order import by_beginning
 from hitui_runners.realhitbench.prompts import BenchmarkPrompts, OwnPrompts
-from hitui_runners.realhitbench.questions import InputFiles, load_questions, read_table
+from hitui_runners.realhitbench.questions import InputFiles
 
+from tests.bench import runner_processes
+from tests.bench.runner_processes import peak_memory, prompts_of, questions_with_files, seconds_now
 from tests.tools.benchmark import Benchmark, png
 
 TABLES, ROWS = 5, 30
@@ -87,19 +87,12 @@ def arguments() -> argparse.Namespace:
 def in_a_process(
     options: argparse.Namespace, made: Path, way: str, order: str, modality: str, table_format: str
 ) -> dict:
-    """What `measured` says, of a process of its own, so that one's memory is not the other's."""
+    """What `measured` says, of a process of its own."""
     words = ["--model", options.model, "--questions", options.questions, "--data", options.data]
     words += ["--at-most", options.at_most, "--new-tokens", options.new_tokens]
     words += ["--way", way, "--order", order, "--modality", modality, "--format", table_format]
     words += ["--prompts", made / "prompts.py"]
-    ended = subprocess.run(
-        [sys.executable, "-m", "tests.bench.bench_prefixes", *map(str, words)],
-        env={**os.environ, "HF_HUB_OFFLINE": "1"},
-        stdout=subprocess.PIPE,
-        check=True,
-        text=True,
-    )
-    return json.loads(ended.stdout.splitlines()[-1])
+    return json.loads(runner_processes.in_a_process("tests.bench.bench_prefixes", words))
 
 
 def measured(options: argparse.Namespace) -> dict:
@@ -127,20 +120,14 @@ def measured(options: argparse.Namespace) -> dict:
         return generate(**inputs)
 
     engine._model.generate = counted
-    # One thread's own time, which other work on the machine does not change.
-    clock = time.perf_counter if torch.cuda.is_available() else time.process_time
-    started = clock()
+    started = seconds_now()
     replies = [engine.answer(prompt) for prompt in prompts]
-    seconds = clock() - started
-    if torch.cuda.is_available():
-        peak = torch.cuda.max_memory_allocated()
-    else:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    seconds = seconds_now() - started
     sizes = [reply.input_tokens for reply in replies]
     return {
         "questions": len(prompts),
         "seconds": seconds,
-        "peak": peak,
+        "peak": peak_memory(),
         "tokens": sum(sizes),
         "shared_tokens": sum(sizes) - sum(computed),
         "hits": sum(now < whole for now, whole in zip(computed, sizes, strict=True)) / len(prompts),
@@ -148,26 +135,13 @@ def measured(options: argparse.Namespace) -> dict:
     }
 
 
-def asked(options: argparse.Namespace) -> Iterator:
+def asked(options: argparse.Namespace) -> Iterator[Prompt]:
     """The prompts in the order in which the runner asks them."""
-    from hitui_runners.engines.base import Prompt
-
     inputs = InputFiles(options.data, options.modality, options.format)
     own = options.order == "table first"
     prompts = OwnPrompts() if own else BenchmarkPrompts(Path(options.prompts), options.modality)
-    questions = [
-        question for question in load_questions(options.questions, print) if not inputs.absent(question)
-    ]
-    for question in by_beginning(questions[: options.at_most], prompts, inputs):
-        wording = prompts.wording(question, options.modality, options.format)
-        yield Prompt(
-            question.id,
-            wording.before,
-            read_table(inputs.table(question)),
-            wording.after,
-            question.text,
-            inputs.image(question),
-        )
+    questions = questions_with_files(options.questions, inputs)[: options.at_most]
+    return prompts_of(by_beginning(questions, prompts, inputs), prompts, inputs)
 
 
 def small_model(folder: Path) -> Path:

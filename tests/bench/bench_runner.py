@@ -17,19 +17,18 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-import os
-import resource
 import subprocess
 import sys
 import tempfile
-import time
 from collections import deque
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from tests.bench import runner_processes
 from tests.bench.bench_prefixes import made_up
+from tests.bench.runner_processes import peak_memory, prompts_of, questions_with_files, seconds_now
 from tests.tools import tiny_model
 from tests.tools.benchmark import png
 from tests.tools.memory_limit import address_space
@@ -141,18 +140,11 @@ def on_gpu() -> bool:
 
 def in_a_process(options: argparse.Namespace, *words: object) -> str:
     """The last line of what this program says with these words."""
-    every: list[object] = [sys.executable, "-m", "tests.bench.bench_runner", *words]
+    every = [*words, *(["--gpu"] if options.gpu else [])]
     for name in ("model", "list", "data", "prompts", "new_tokens", "max_input_tokens"):
         if getattr(options, name) is not None:
             every += [f"--{name.replace('_', '-')}", getattr(options, name)]
-    ended = subprocess.run(
-        [*map(str, every), *(["--gpu"] if options.gpu else [])],
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"},
-        stdout=subprocess.PIPE,
-        check=True,
-        text=True,
-    )
-    return ended.stdout.splitlines()[-1]
+    return runner_processes.in_a_process("tests.bench.bench_runner", every)
 
 
 def prepare(options: argparse.Namespace, made: Path) -> None:
@@ -235,7 +227,6 @@ def loaded(options: argparse.Namespace) -> Any:
 
 def measured(options: argparse.Namespace) -> dict[str, Any]:
     """Seconds for all questions, and what it took."""
-    import torch
     from hitui_runners.engines.base import Reply
 
     engine = loaded(options)
@@ -252,11 +243,9 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
         return generate(**inputs)
 
     engine._model.generate = counted
-    # One thread's own time, which other work on the machine does not change.
-    clock = time.perf_counter if options.gpu else time.process_time
-    began = clock()
+    began = seconds_now()
     answers = list(answered(engine, prompts, alone=options.side == "script"))
-    seconds = clock() - began
+    seconds = seconds_now() - began
     replies = [answer for answer in answers if isinstance(answer, Reply)]
     tokens = sum(reply.input_tokens for reply in replies)
     shared = engine._prefixes.shared_tokens
@@ -264,7 +253,7 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
         "questions": len(replies),
         "failed": len(prompts) - len(replies),
         "seconds": seconds,
-        "peak": torch.cuda.max_memory_allocated() if options.gpu else peak_of_main_memory(),
+        "peak": peak_memory(),
         "tokens": tokens,
         "shared": shared / tokens,
         "hits": hits / len(prompts),
@@ -295,27 +284,16 @@ def forget(engine: Any) -> None:
 
 def asked(options: argparse.Namespace) -> Iterator[Any]:
     """The prompts in the order in which a side asks them."""
-    from hitui_runners.engines.base import Prompt
     from hitui_runners.realhitbench.order import by_beginning
     from hitui_runners.realhitbench.prompts import BenchmarkPrompts
-    from hitui_runners.realhitbench.questions import InputFiles, load_questions, read_table
+    from hitui_runners.realhitbench.questions import InputFiles
 
     inputs = InputFiles(options.data, options.modality, options.format)
     prompts = BenchmarkPrompts(options.prompts, options.modality, table_first=options.order == "table-first")
-    questions = tuple(load_questions(options.list, print))
+    questions = tuple(questions_with_files(options.list, inputs))
     if options.side == "ours":
         questions = by_beginning(questions, prompts, inputs)
-    for question in questions:
-        wording = prompts.wording(question, options.modality, options.format)
-        yield Prompt(
-            question.id,
-            wording.before,
-            read_table(inputs.table(question)),
-            wording.after,
-            question.text,
-            inputs.image(question),
-            options.format,
-        )
+    return prompts_of(questions, prompts, inputs)
 
 
 def largest(options: argparse.Namespace) -> dict[str, Any]:
@@ -363,10 +341,6 @@ def answered_tokens(engine: Any, prompt: Any) -> int:
         return int(engine.answer(prompt).input_tokens)
     except TaskFailed as failure:
         return -(failure.input_tokens or 1)
-
-
-def peak_of_main_memory() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 if __name__ == "__main__":

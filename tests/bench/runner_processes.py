@@ -1,0 +1,67 @@
+"""What the benchmarks of the runner have in common: the prompts of questions, each side in a process of its own, and what
+it took there.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from hitui_runners.engines.base import Prompt
+from hitui_runners.realhitbench.prompts import BenchmarkPrompts, OwnPrompts
+from hitui_runners.realhitbench.questions import InputFiles, Question, load_questions, read_table
+
+
+def in_a_process(module: str, words: Iterable[object]) -> str:
+    """The last line of what a benchmark says with these words, so that one side's memory is not the other's."""
+    ended = subprocess.run(
+        [sys.executable, "-m", module, *map(str, words)],
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"},
+        stdout=subprocess.PIPE,
+        check=True,
+        text=True,
+    )
+    return ended.stdout.splitlines()[-1]
+
+
+def questions_with_files(path: Path, inputs: InputFiles) -> list[Question]:
+    return [question for question in load_questions(path, print) if not inputs.absent(question)]
+
+
+def prompts_of(
+    questions: Iterable[Question], prompts: OwnPrompts | BenchmarkPrompts, inputs: InputFiles
+) -> Iterator[Prompt]:
+    for question in questions:
+        wording = prompts.wording(question, inputs.modality, inputs.table_format)
+        table = inputs.table(question)
+        assert table is not None
+        yield Prompt(
+            question.id,
+            wording.before,
+            read_table(table),
+            wording.after,
+            question.text,
+            inputs.image(question),
+            inputs.table_format,
+        )
+
+
+def seconds_now() -> float:
+    """On the CPU one thread's own time, which other work on the machine does not change."""
+    import torch
+
+    return time.perf_counter() if torch.cuda.is_available() else time.process_time()
+
+
+def peak_memory() -> int:
+    """Bytes, of the GPU where there is one, else of main memory."""
+    import torch
+
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
