@@ -63,6 +63,7 @@ def _examine(workspace: str | None) -> Iterator[Finding]:
     yield from health.examine_gpus(GpuMonitor(open_source).read_once(), frozenset(settings.gpus.exclude))
     yield from health_workspace.examine_files(Catalogue(settings))
     yield from health_workspace.examine_runners(settings)
+    yield from health_workspace.examine_scores(settings)
     yield from health_workspace.examine_notifications(settings)
     paths = RuntimePaths.of(root)
     yield from health.examine_state(paths)

@@ -16,8 +16,11 @@ from hitui.adapters.files.watch import inotify_sees
 from hitui.services.health import LOW_SPACE, Finding, fail, ok, space_left, warn
 from hitui.settings import RunnerSettings, Settings
 
-MODEL_LIBRARIES = {"transformers": ("torch", "transformers", "accelerate"), "vllm": ("vllm",)}
+MODEL_LIBRARIES = {"transformers": ("torch", "transformers", "accelerate", "PIL"), "vllm": ("vllm",)}
 """What an engine imports, in the runner's environment."""
+CHART_LIBRARIES = ("numpy", "pandas", "matplotlib", "openpyxl")
+PACKAGES = {"PIL": "pillow"}
+"""What brings a module, where that has another name."""
 ASK_SECONDS = 30.0
 """How long a runner's Python may take to say what it has."""
 _ABSENT = "is not there, or out of reach"
@@ -75,6 +78,22 @@ def examine_runners(settings: Settings) -> Iterator[Finding]:
         yield warn("runners", "none: nothing can be run", "add a [runner.NAME] to hitui.toml")
     for name, runner in settings.runners.items():
         yield from _examine_runner(settings, f"runner {name}", runner)
+
+
+def examine_scores(settings: Settings) -> Iterator[Finding]:
+    """Whether what `[charts]` and `[judge]` name is there; neither is asked for where it is not."""
+    if settings.charts.python is not None:
+        yield _libraries("charts", settings.program(settings.charts.python), CHART_LIBRARIES)
+    judge = settings.judge
+    if judge.base_url is None:
+        return
+    if judge.prompts is not None and identity_of(settings.path(judge.prompts)) is None:
+        yield fail("judge", f"prompts: {settings.path(judge.prompts)} {_ABSENT}", "correct the path")
+    elif judge.api_key_env is not None and not os.environ.get(judge.api_key_env):
+        mend = f"export {judge.api_key_env} before `hitui judge`"
+        yield warn("judge", f"{judge.api_key_env}, which is to hold its key, is not set", mend)
+    else:
+        yield ok("judge", f"{judge.model} at {judge.base_url}; it is not asked here")
 
 
 def examine_notifications(settings: Settings) -> Iterator[Finding]:
@@ -148,9 +167,11 @@ def _libraries(name: str, python: str, wanted: tuple[str, ...]) -> Finding:
     said = done.stdout.decode(errors="replace").split()
     if not said:
         return fail(name, f"{python} is no Python", "name a Python as python")
-    version, *absent = said
-    if absent:
+    version, *modules = said
+    if modules:
+        absent = [PACKAGES.get(module, module) for module in modules]
         return fail(
             name, f"{python} lacks {', '.join(absent)}", f"{python} -m pip install {' '.join(absent)}"
         )
-    return ok(name, f"{python} ({version})" + (f" with {', '.join(wanted)}" if wanted else ""))
+    there = [PACKAGES.get(module, module) for module in wanted]
+    return ok(name, f"{python} ({version})" + (f" with {', '.join(there)}" if there else ""))

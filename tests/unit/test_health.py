@@ -7,6 +7,7 @@ import stat
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from hitui.adapters.checkpoints.catalogue import Catalogue
@@ -15,6 +16,7 @@ from hitui.paths import RuntimePaths
 from hitui.services import health, health_workspace
 from hitui.services.health import Finding, Level
 from hitui.settings import RunnerSettings, Settings
+from hitui.settings.values import ChartSettings, JudgeSettings
 
 
 def levels(findings: list[Finding]) -> list[tuple[str, Level]]:
@@ -170,11 +172,31 @@ def test_what_a_runner_lacks_is_named(
 def test_libraries_that_a_runners_python_lacks_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(health_workspace, "MODEL_LIBRARIES", {"vllm": ("json", "surely_no_such_module")})
+    wanted = {"vllm": ("json", "surely_no_such_module")}
+    monkeypatch.setattr(health_workspace, "MODEL_LIBRARIES", wanted)
+    monkeypatch.setattr(health_workspace, "PACKAGES", {"surely_no_such_module": "no-such-package"})
     (tmp_path / "config.json").write_text("{}")
     found = only(runner_findings(tmp_path, RunnerSettings(engine="vllm", model=".")), Level.FAIL)
-    assert found.what == f"{sys.executable} lacks surely_no_such_module"
-    assert found.mend.endswith("-m pip install surely_no_such_module")
+    assert found.what == f"{sys.executable} lacks no-such-package"
+    assert found.mend.endswith("-m pip install no-such-package")
+
+
+def test_what_scores_need_is_looked_at_where_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def findings(judge: JudgeSettings, python: str | None = None) -> list[Finding]:
+        settings = Settings(root=tmp_path, judge=judge, charts=ChartSettings(python))
+        return list(health_workspace.examine_scores(settings))
+
+    asked = JudgeSettings(base_url="http://localhost:1/v1", model="harbours/7b", api_key_env="A_KEY_OF_TESTS")
+    monkeypatch.delenv("A_KEY_OF_TESTS", raising=False)
+    assert findings(JudgeSettings(model="harbours/7b")) == []
+    assert "A_KEY_OF_TESTS" in only(findings(asked), Level.WARN).mend
+    monkeypatch.setenv("A_KEY_OF_TESTS", "secret")
+    assert "secret" not in only(findings(asked), Level.OK).what
+    absent = msgspec.structs.replace(asked, prompts="absent.py")
+    assert only(findings(absent), Level.FAIL).what.startswith(f"prompts: {tmp_path / 'absent.py'}")
+    assert levels(findings(JudgeSettings(), "/absent/python")) == [("charts", Level.FAIL)]
 
 
 def test_a_python_that_never_answers_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
