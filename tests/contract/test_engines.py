@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from hitui_runners.engines import ENGINES, engine_class
-from hitui_runners.engines.base import Engine, Prompt, Reply
+from hitui_runners.engines.base import Answer, Engine, Prompt, Reply
 from hitui_runners.realhitbench.arguments import parse_arguments
 
 from tests.tools.benchmark import ROWS, Benchmark, png
@@ -151,7 +151,7 @@ def test_a_picture_has_the_share_of_its_pixels_that_is_asked_for(
     assert reply.recovery == {"max_pixels": 400 * 300 // 4}
 
 
-def test_as_many_as_it_takes_can_be_asked_at_once(engine: Engine, text: Prompt) -> None:
+def test_as_many_as_it_takes_can_be_asked_at_once_and_together(engine: Engine, text: Prompt) -> None:
     questions = [f"How many boats lie in {name}?" for name, _, _ in ROWS]
     prompts = [
         replace(text, task_id=number, question=question, after=f"\n\nQuestion: {question}")
@@ -162,6 +162,14 @@ def test_as_many_as_it_takes_can_be_asked_at_once(engine: Engine, text: Prompt) 
         together = [reply.text for reply in threads.map(engine.answer, prompts)]
 
     assert together == alone
+    answers: list[Answer] = []
+    while len(answers) < len(prompts):
+        shown = prompts[len(answers) :][: engine.looks_ahead]
+        batch = shown[: engine.together(shown)]
+        came = {place: answer for found in engine.answer_all(batch) for place, answer in found.items()}
+        assert sorted(came) == list(range(len(batch))) != []
+        answers += [came[place] for place in sorted(came)]
+    assert [answer.text if isinstance(answer, Reply) else answer for answer in answers] == alone
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
