@@ -58,12 +58,8 @@ def main() -> None:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--model", type=Path)
-    parser.add_argument("--questions", type=Path)
-    parser.add_argument("--data", type=Path)
+    runner_processes.add_arguments(parser, new_tokens=32)
     parser.add_argument("--format", default="csv")
-    parser.add_argument("--at-most", type=int, default=300)
-    parser.add_argument("--new-tokens", type=int, default=32)
     parser.add_argument("--batch-tokens", type=int)
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
     return parser.parse_args(sys.argv[1:] if sys.argv[0].endswith("bench_batches.py") else [])
@@ -71,8 +67,7 @@ def arguments() -> argparse.Namespace:
 
 def in_a_process(options: argparse.Namespace, way: str) -> dict:
     """What `measured` says, of a process of its own."""
-    words = ["--way", way, "--model", options.model, "--questions", options.questions, "--data", options.data]
-    words += ["--format", options.format, "--at-most", options.at_most, "--new-tokens", options.new_tokens]
+    words = [*runner_processes.words_of(options), "--way", way, "--format", options.format]
     if options.batch_tokens is not None:
         words += ["--batch-tokens", options.batch_tokens]
     return json.loads(runner_processes.in_a_process("tests.bench.bench_batches", words))

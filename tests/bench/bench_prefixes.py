@@ -74,11 +74,7 @@ def main() -> None:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--model", type=Path)
-    parser.add_argument("--questions", type=Path)
-    parser.add_argument("--data", type=Path)
-    parser.add_argument("--at-most", type=int, default=300)
-    parser.add_argument("--new-tokens", type=int, default=8)
+    runner_processes.add_arguments(parser, new_tokens=8)
     for hidden in ("way", "order", "modality", "format", "prompts"):
         parser.add_argument(f"--{hidden}", help=argparse.SUPPRESS)
     return parser.parse_args(sys.argv[1:] if sys.argv[0].endswith("bench_prefixes.py") else [])
@@ -88,9 +84,17 @@ def in_a_process(
     options: argparse.Namespace, made: Path, way: str, order: str, modality: str, table_format: str
 ) -> dict:
     """What `measured` says, of a process of its own."""
-    words = ["--model", options.model, "--questions", options.questions, "--data", options.data]
-    words += ["--at-most", options.at_most, "--new-tokens", options.new_tokens]
-    words += ["--way", way, "--order", order, "--modality", modality, "--format", table_format]
+    words = [
+        *runner_processes.words_of(options),
+        "--way",
+        way,
+        "--order",
+        order,
+        "--modality",
+        modality,
+        "--format",
+        table_format,
+    ]
     words += ["--prompts", made / "prompts.py"]
     return json.loads(runner_processes.in_a_process("tests.bench.bench_prefixes", words))
 

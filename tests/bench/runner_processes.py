@@ -4,6 +4,7 @@ it took there.
 
 from __future__ import annotations
 
+import argparse
 import os
 import resource
 import subprocess
@@ -15,6 +16,20 @@ from pathlib import Path
 from hitui_runners.engines.base import Prompt
 from hitui_runners.realhitbench.prompts import BenchmarkPrompts, OwnPrompts
 from hitui_runners.realhitbench.questions import InputFiles, Question, load_questions, read_table
+
+
+def add_arguments(parser: argparse.ArgumentParser, new_tokens: int) -> None:
+    """What is asked of which model; `words_of` says it on."""
+    parser.add_argument("--model", type=Path)
+    parser.add_argument("--questions", type=Path)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--at-most", type=int, default=300)
+    parser.add_argument("--new-tokens", type=int, default=new_tokens)
+
+
+def words_of(options: argparse.Namespace) -> list[object]:
+    words: list[object] = ["--model", options.model, "--questions", options.questions, "--data", options.data]
+    return [*words, "--at-most", options.at_most, "--new-tokens", options.new_tokens]
 
 
 def in_a_process(module: str, words: Iterable[object]) -> str:

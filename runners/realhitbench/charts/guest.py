@@ -188,10 +188,9 @@ def _run_quietly(programs: list[str]) -> None:
     printed = os.dup(1)
     os.dup2(0, 1)
     for program in programs:
-        try:
+        # It failed then too: what it left open before that is all that is wanted.
+        with contextlib.suppress(BaseException):
             exec(compile(program, "<earlier chart>", "exec"), {"__name__": "__main__"}, {})
-        except BaseException:  # noqa: BLE001 - as it ended then
-            continue
     sys.stdout.flush()
     os.dup2(printed, 1)
     os.close(printed)
