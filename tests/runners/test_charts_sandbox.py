@@ -285,7 +285,7 @@ def test_nothing_outlives_the_program(sandbox: Sandbox, workbook: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [BUBBLEWRAP, NAMESPACES, NONE])
-def test_a_program_ends_with_who_started_it(
+def test_of_a_program_whose_starter_is_killed_nothing_is_left(
     kind: str, stub_python: str, workbook: Path, open_folder: Path
 ) -> None:
     word = f"1000.{uuid.uuid4().int}"
@@ -299,17 +299,18 @@ def test_a_program_ends_with_who_started_it(
             "Sandbox(sys.argv[1], sys.argv[2], Limits(seconds=1000)).run(program, 'line')\n",
             stub_python,
             kind,
-            f"import os\nos.execv('/usr/bin/sleep', ['sleep', '{word}'])",
+            f"import os\nos.fork()\nos.execv('/usr/bin/sleep', ['sleep', '{word}'])",
             str(workbook),
         ],
         env={**os.environ, "TMPDIR": str(open_folder)},
     )
     try:
-        eventually(lambda: running(word))
+        eventually(lambda: len(running(word)) == 2)
     finally:
         starter.send_signal(signal.SIGKILL)
         starter.wait()
     eventually(lambda: not running(word))
+    eventually(lambda: not list(open_folder.iterdir()))
 
 
 def test_namespaces_and_mounts_cannot_be_made_inside(sandbox: Sandbox, workbook: Path) -> None:

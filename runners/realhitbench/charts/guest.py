@@ -1,4 +1,4 @@
-"""Runs one program inside the sandbox: `python guest.py FD`, with the job as JSON on stdin.
+"""Runs one program inside the sandbox: `python guest.py FD`, with the job as JSON on stdin once it has asked for it.
 
 Imports nothing but the standard library until it is confined, and nothing of this package ever: it is copied into
 the sandbox as one file. The answer goes to the file descriptor FD, as one line that begins with the job's secret, so
@@ -103,8 +103,11 @@ def filter_program(machine: str) -> bytes:
     return b"".join(steps)
 
 
-def confine(limits: dict[str, int], user: int | None) -> None:
-    """Becomes an ordinary user (where `user` is said), sets the limits, closes the system calls. No way back."""
+def confine(limits: dict[str, int], user: int | None, parent: int) -> None:
+    """Becomes an ordinary user (where `user` is said), sets the limits, closes the system calls. No way back.
+
+    `parent`: the process with which this one ends.
+    """
     if user is not None:
         # The number of processes binds every user but root.
         os.setgroups([])
@@ -134,6 +137,9 @@ def confine(limits: dict[str, int], user: int | None) -> None:
     ):
         if libc.prctl(*call) != 0:
             raise OSError(ctypes.get_errno(), f"prctl({call[0]})")
+    if os.getppid() != parent:
+        # It ended before the kernel knew of this.
+        os._exit(1)
 
 
 def look_around() -> dict[str, Any]:
@@ -242,13 +248,16 @@ def _words(error: BaseException) -> str:
 
 
 def main() -> None:
-    """Reads the job, does it, answers: a line when it begins, and one when it is done."""
+    """Asks for the job, does it, answers: a line when it begins, and one when it is done."""
+    parent = os.getppid()
+    os.write(int(sys.argv[1]), b"\n")
+    # Whoever sends it had not ended when this process looked who that is.
     job = json.load(sys.stdin.buffer)
     os.dup2(os.open(os.devnull, os.O_RDWR), 0)
     secret, first = job["secret"], os.getpid()
     # Modules in the folder of this file must not hide others.
     del sys.path[0]
-    confine(job["limits"], job["user"])
+    confine(job["limits"], job["user"], parent)
     Path(os.environ["HOME"]).mkdir()
     cache = Path(os.environ["MPLCONFIGDIR"])
     cache.mkdir()

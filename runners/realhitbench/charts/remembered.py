@@ -21,7 +21,7 @@ from pathlib import Path
 from hitui_runners.realhitbench.charts.metrics import NOT_RUN, ChartAnswer, Scored, program_of
 from hitui_runners.realhitbench.charts.sandbox import Limits
 
-_CODE = ("enclosure.py", "guest.py", "metrics.py", "sandbox.py", "walls.py", "watching.py")
+_CODE = ("enclosure.py", "guest.py", "metrics.py", "sandbox.py", "scratch.py", "walls.py", "watching.py")
 """Files of this folder on which scores depend."""
 
 

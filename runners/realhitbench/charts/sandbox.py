@@ -2,26 +2,28 @@
 
 What it promises: no network, nothing to read but the system's programs, the chart environment and one workbook,
 nothing to write but a folder in memory with a size, limits on time, memory, processes and files, and nothing left
-at the end. It does not promise anything against a hole in the kernel. Where no walls can be had, programs do not run,
-unless `without_walls` says that limits and closed system calls alone shall do: the user's files can be read then.
+at the end, nor when this process is killed. It does not promise anything against a hole in the kernel. Where no walls
+can be had, programs do not run, unless `without_walls` says that limits and closed system calls alone shall do: the
+user's files can be read then.
 """
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import os
 import secrets
 import shutil
 import signal
-import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from hitui_runners.realhitbench.charts import walls
+from hitui_runners.realhitbench.charts.scratch import scratch_folder
 from hitui_runners.realhitbench.charts.walls import BUBBLEWRAP, NAMESPACES, NONE, Inside, Opened
 from hitui_runners.realhitbench.charts.watching import OVERTIME, STOPPED, Ended, mind
 
@@ -137,9 +139,10 @@ class Sandbox:
         """How it ended, and what the guest says; None: it could not say it any more. Raises SandboxBroke."""
         secret = secrets.token_hex(32)
         inside = [f"/chart/table-{number}.xlsx" for number in range(len(programs))]
-        with tempfile.TemporaryDirectory(prefix="hitui-chart-", ignore_cleanup_errors=True) as folder:
+        with contextlib.ExitStack() as kept:
+            folder, tell = "/", lambda group: None
             if self.kind == NONE:
-                os.chmod(folder, 0o777)  # noqa: PTH101
+                folder, tell = kept.enter_context(scratch_folder())
                 inside = [f"{folder}/table-{number}.xlsx" for number in range(len(programs))]
                 for path, program in zip(inside, programs, strict=True):
                     shutil.copyfile(program.workbook, path)
@@ -157,7 +160,7 @@ class Sandbox:
                 "fonts": self._fonts,
             }
             shown = dict(zip(inside, (program.workbook for program in programs), strict=True))
-            ended = self._run(limits, json.dumps(job).encode(), shown, folder)
+            ended = self._run(limits, json.dumps(job).encode(), shown, folder, tell)
         if ended.overrun == STOPPED:
             raise SandboxBroke("it was asked to stop")
         lines = [line for line in ended.result.split(b"\n") if line.startswith(secret.encode())]
@@ -173,13 +176,20 @@ class Sandbox:
             return ended, None
         return ended, answer if isinstance(answer, dict) else None
 
-    def _run(self, limits: Limits, job: bytes, workbooks: Mapping[str, Path], folder: str) -> Ended:
+    def _run(
+        self,
+        limits: Limits,
+        job: bytes,
+        workbooks: Mapping[str, Path],
+        folder: str,
+        tell: Callable[[int], None],
+    ) -> Ended:
         files: dict[str, int] = {}
         try:
             for place, path in {walls.GUEST: _GUEST_FILE, **workbooks}.items():
                 files[place] = os.open(path, os.O_RDONLY)
             read_end, write_end = os.pipe()
-            words = walls.command(self.kind, self._inside, Opened(files, write_end), folder)
+            words = walls.command(self.kind, self._inside, Opened(files, write_end))
         except OSError:
             for descriptor in files.values():
                 os.close(descriptor)
@@ -196,6 +206,7 @@ class Sandbox:
             processes=limits.processes,
             keep={"result": _KEPT_RESULT, "printed": _KEPT_PRINTED, "complaints": _KEPT_COMPLAINTS},
             stop=self._stop,
+            tell=tell,
         )
 
 

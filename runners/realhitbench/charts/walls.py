@@ -23,6 +23,9 @@ OLDEST_BUBBLEWRAP = (0, 7)
 """The first that limits the size of a folder in memory."""
 
 _HERE = Path(__file__).resolve().parent
+_COVERED = "/sys"
+"""A folder of every system, from which nothing is shown inside: the one that is built there is mounted over it, where
+nobody outside sees it."""
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 _ETC = (
     "/etc/ld.so.cache",
@@ -84,17 +87,17 @@ def absent(kind: str) -> str | None:
     return None
 
 
-def command(kind: str, inside: Inside, opened: Opened, folder: str) -> list[str]:
-    """What to run. `folder`: an empty one of this run."""
+def command(kind: str, inside: Inside, opened: Opened) -> list[str]:
+    """What to run."""
     if kind == BUBBLEWRAP:
         return [*_bubblewrap(inside, opened), *_guest(inside, GUEST, opened)]
     if kind == NAMESPACES:
-        return _namespaces(inside, opened, folder)
+        return _namespaces(inside, opened)
     return _guest(inside, str(_HERE / "guest.py"), opened)
 
 
 def environment(kind: str, folder: str) -> dict[str, str]:
-    """The variables that the command is given."""
+    """The variables that the command is given. `folder`: without walls, where it may write."""
     if kind == NONE:
         return {name: re.sub(r"^/tmp\b", lambda _: folder, value) for name, value in ENVIRONMENT.items()}
     return ENVIRONMENT
@@ -160,11 +163,11 @@ def _bubblewrap(inside: Inside, opened: Opened) -> list[str]:
     return [*words, "--remount-ro", "/", "--chdir", "/tmp", "--"]
 
 
-def _namespaces(inside: Inside, opened: Opened, folder: str) -> list[str]:
+def _namespaces(inside: Inside, opened: Opened) -> list[str]:
     root = os.geteuid() == 0
     links, folders = _system()
     plan = {
-        "root": folder,
+        "root": _COVERED,
         "root_outside": root,
         "links": links,
         "folders": [*folders, *inside.folders],

@@ -10,7 +10,7 @@ import selectors
 import subprocess
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,9 +48,12 @@ def mind(
     processes: int,
     keep: Mapping[str, int],
     stop: threading.Event,
+    tell: Callable[[int], None] = lambda group: None,
 ) -> Ended:
     """Runs a command to its end, or to a limit's, or until `stop` is set.
 
+    It gets the job once it has written something to `result`: by then it ends with this process, however that ends.
+    `tell` gets the number of its group of processes before that, and 0 when the group has ended.
     `seconds`: on the clock; `memory`: bytes in all its processes together; `keep`: how many bytes of `result`,
     `printed` and `complaints` are kept, the rest is read and thrown away. `result`: the read end of a pipe;
     `handed`: descriptors that the command inherits. All of these are closed.
@@ -79,6 +82,7 @@ def mind(
     overrun: str | None = None
     end = time.monotonic() + seconds
     try:
+        tell(process.pid)
         with selectors.DefaultSelector() as selector:
             for name, descriptor in (
                 ("result", result),
@@ -88,21 +92,23 @@ def mind(
                 os.set_blocking(descriptor, False)
                 selector.register(descriptor, selectors.EVENT_READ, name)
             os.set_blocking(process.stdin.fileno(), False)
-            selector.register(process.stdin.fileno(), selectors.EVENT_WRITE, "job")
-            left = memoryview(job)
+            left: memoryview | None = None
             looked = 0.0
             while selector.get_map():
                 # Asked first: of one that has ended everything it wrote is there to be read.
                 has_ended = _has_ended(process.pid)
                 ready = selector.select(0 if has_ended else _LOOK_SECONDS)
                 for key, _ in ready:
-                    if key.data == "job":
+                    if key.data == "job" and left is not None:
                         left = _write(key.fd, left)
                         if not left:
                             selector.unregister(key.fd)
                             process.stdin.close()
                     elif not _read(key.fd, kept[key.data], keep[key.data]):
                         selector.unregister(key.fd)
+                if left is None and kept["result"]:
+                    left = memoryview(job)
+                    selector.register(process.stdin.fileno(), selectors.EVENT_WRITE, "job")
                 now = time.monotonic()
                 if stop.is_set():
                     overrun = STOPPED
@@ -118,7 +124,7 @@ def mind(
             while overrun is None and not _has_ended(process.pid) and time.monotonic() < patience:
                 time.sleep(0.002)
     finally:
-        _end(process)
+        _end(process, tell)
         os.close(result)
         process.stdout.close()
         process.stderr.close()
@@ -148,7 +154,7 @@ def _read(descriptor: int, into: bytearray, keep: int) -> bool:
     return bool(data)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: subprocess.Popen[bytes], tell: Callable[[int], None]) -> None:
     """Ends it and all that is below it. In a process namespace all end with the first; without one they are its group,
     which keeps its number for as long as the first is not waited for."""
     below = _tree(process.pid)
@@ -157,6 +163,9 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     for pid in below[1:]:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, 9)
+    # Before its number may be another's.
+    with contextlib.suppress(OSError):
+        tell(0)
     process.wait()
 
 
