@@ -8,11 +8,28 @@ never returns is interrupted by that second signal only.
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
+import threading
 from collections.abc import Iterator
 from types import FrameType
 
 EXIT_STATUSES = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGUSR1: 75}
+
+
+def stop_with_stdin() -> None:
+    """From now on the end of stdin asks to stop as SIGTERM does: it comes even when who held the other end was killed."""
+    main = threading.main_thread().ident
+    assert main is not None
+
+    def wait() -> None:
+        with contextlib.suppress(OSError):
+            while os.read(0, 4096):
+                continue
+        signal.pthread_kill(main, signal.SIGTERM)
+
+    # A daemon: it is not waited for, and holds nothing that an end would need.
+    threading.Thread(target=wait, name="stdin", daemon=True).start()
 
 
 class Stopped(BaseException):

@@ -90,10 +90,11 @@ def run_scoring(
 ) -> tuple[int, bytes]:
     """Runs the program to its end; its exit status, and with `capture` what it printed on stdout.
 
-    Without `capture` that goes where this process's own goes. Whatever is raised meanwhile ends it. Raises
-    LaunchError when it cannot be started, or ends in a way that no program of ours does.
+    Without `capture` that goes where this process's own goes. Whatever is raised meanwhile ends it, and so does whatever
+    kills this process: then a pipe ends that only this one holds. Raises LaunchError when it cannot be started, or ends
+    in a way that no program of ours does.
     """
-    command = [scoring.python, runners_folder(), program, "--plan", "-", *options]
+    command = [scoring.python, runners_folder(), program, "--plan", "-", "--until-stdin-ends", *options]
     where = f"hitui.toml: {scoring.named_by}" if scoring.named_by else "hitui's own Python"
     if scoring.named_by:
         _require_python(scoring.python, where)
@@ -103,8 +104,13 @@ def run_scoring(
         )
     except OSError as error:
         raise LaunchError(f"{where}: {scoring.python}: {error.strerror}; correct the path") from error
+    assert process.stdin is not None
     try:
-        printed, _ = process.communicate(json.dumps({"units": scoring.units}).encode())
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.write(json.dumps({"units": scoring.units}).encode() + b"\n")
+            process.stdin.flush()
+        printed = b"" if process.stdout is None else process.stdout.read()
+        process.wait()
     except KeyboardInterrupt:
         # Ctrl-C went to it too, and it ends the charts that it runs.
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -117,13 +123,17 @@ def run_scoring(
                 process.wait(_END_SECONDS)
             process.kill()
             process.wait()
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
+        if process.stdout is not None:
+            process.stdout.close()
     status = process.returncode
     if status not in (0, 1, 130):
         how = f"signal {-status}" if status < 0 else f"status {status}"
         raise LaunchError(
             f"{where}: {scoring.python}: the program {program!r} ended with {how}; run it again"
         )
-    return status, printed or b""
+    return status, printed
 
 
 def _require_python(python: str, where: str) -> None:

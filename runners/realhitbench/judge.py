@@ -45,7 +45,7 @@ from hitui_runners.realhitbench.rescoring import JUDGE_METRIC, Notes
 from hitui_runners.realhitbench.results import Result, TaskId, is_error
 from hitui_runners.realhitbench.score_words import as_json, as_lines, one_line, put_out
 from hitui_runners.realhitbench.scoring import JUDGED, judged_score
-from hitui_runners.realhitbench.units import Unit, read_units, results_of, units_of
+from hitui_runners.realhitbench.units import Unit, add_unit_arguments, named_units, results_of
 from hitui_runners.stopping import Stopped, StopSignals
 
 UNCUT = 10**9
@@ -65,10 +65,7 @@ def judge(words: Sequence[str], signals: StopSignals) -> int:
     run = JudgeRun(arguments, signals)
     stopped: Stopped | None = None
     try:
-        units = [unit for path in arguments.path for unit in units_of(path, run.refuse)]
-        if arguments.plan is not None:
-            units += read_units(arguments.plan, run.refuse)
-        run.judge(list(dict.fromkeys(units)))
+        run.judge(named_units(arguments, run.refuse))
     except RunnerError as error:
         run.refuse(str(error))
     except Stopped as error:
@@ -81,8 +78,7 @@ def _arguments(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="hitui_runners judge", description=(__doc__ or "").partition("\n")[0], allow_abbrev=False
     )
-    parser.add_argument("path", nargs="*", type=Path, metavar="PATH", help="a file of results, or a folder")
-    parser.add_argument("--plan", metavar="FILE", help="more of them, as JSON; -: from standard input")
+    add_unit_arguments(parser)
     parser.add_argument("--model", required=True, metavar="NAME", help="of the judge, on its server")
     parser.add_argument(
         "--data", type=Path, metavar="DIR", help="the dataset; the judge reads its tables in latex/"

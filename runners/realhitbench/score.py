@@ -45,7 +45,7 @@ from hitui_runners.realhitbench.score_words import (
 )
 from hitui_runners.realhitbench.scores_file import report_of, write_scores
 from hitui_runners.realhitbench.scoring import missing_scores
-from hitui_runners.realhitbench.units import Unit, read_units, results_of, units_of
+from hitui_runners.realhitbench.units import Unit, add_unit_arguments, named_units, results_of
 from hitui_runners.stopping import Stopped, StopSignals
 
 
@@ -63,10 +63,7 @@ def main(words: Sequence[str]) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     run = ScoreRun(chart_options(arguments), as_json=arguments.json)
     try:
-        units = [unit for path in arguments.path for unit in units_of(path, run.refuse)]
-        if arguments.plan is not None:
-            units += read_units(arguments.plan, run.refuse)
-        units = list(dict.fromkeys(units))
+        units = named_units(arguments, run.refuse)
         if units:
             run.say_what_is_missing()
         if arguments.check:
@@ -81,8 +78,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _arguments(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="hitui_runners score", description=__doc__.partition("\n")[0])
-    parser.add_argument("path", nargs="*", type=Path, metavar="PATH", help="a file of results, or a folder")
-    parser.add_argument("--plan", metavar="FILE", help="more of them, as JSON; -: from standard input")
+    add_unit_arguments(parser)
     parser.add_argument("--check", action="store_true", help="compare with the stored scores; write nothing")
     parser.add_argument("--json", action="store_true", help="print one list of objects")
     add_chart_arguments(parser)

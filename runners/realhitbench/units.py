@@ -6,6 +6,7 @@ holds results. Of the files of a unit the newer one counts, and an answer is nev
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import sys
@@ -27,6 +28,7 @@ from hitui_runners.realhitbench.results import (
     merge,
     result_files,
 )
+from hitui_runners.stopping import stop_with_stdin
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,28 @@ class Unit:
     def folders(self) -> tuple[Path, ...]:
         """Where its results lie, and at the end where its scores are put."""
         return tuple(dict.fromkeys([*(path.parent for path in self.files), self.scores.parent]))
+
+
+def add_unit_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that `named_units` reads."""
+    parser.add_argument("path", nargs="*", type=Path, metavar="PATH", help="a file of results, or a folder")
+    parser.add_argument("--plan", metavar="FILE", help="more of them, as JSON; -: from standard input")
+    parser.add_argument(
+        "--until-stdin-ends",
+        action="store_true",
+        help="a --plan on standard input is its first line, and its end asks to stop as SIGTERM does: this program "
+        "does not outlive the one that holds the other end",
+    )
+
+
+def named_units(arguments: argparse.Namespace, refuse: Callable[[str], None]) -> list[Unit]:
+    """What is to be scored or judged, each once. Raises RunnerError where a plan is of no use."""
+    units = [unit for path in arguments.path for unit in units_of(path, refuse)]
+    if arguments.plan is not None:
+        units += _read_units(arguments.plan, refuse, one_line=arguments.until_stdin_ends)
+    if arguments.until_stdin_ends:
+        stop_with_stdin()
+    return list(dict.fromkeys(units))
 
 
 def units_of(path: Path, refuse: Callable[[str], None]) -> list[Unit]:
@@ -84,13 +108,16 @@ def results_of(
     return (list(known.values()), lines) if read else None
 
 
-def read_units(plan: str, refuse: Callable[[str], None]) -> list[Unit]:
-    """The units that a plan names; `-` is standard input. Raises RunnerError where it is of no use.
+def _read_units(plan: str, refuse: Callable[[str], None], *, one_line: bool) -> list[Unit]:
+    """The units that a plan names; `-` is standard input, or its first line. Raises RunnerError where it is of no use.
 
     {"units": [{"path": …} | {"name": …, "folders": [those that count less first, …], "output": folder}, …]}
     """
     try:
-        text = sys.stdin.buffer.read() if plan == "-" else Path(plan).read_bytes()
+        if plan != "-":
+            text = Path(plan).read_bytes()
+        else:
+            text = sys.stdin.buffer.readline() if one_line else sys.stdin.buffer.read()
         entries = json.loads(text)["units"]
         return [unit for entry in entries for unit in _planned(entry, refuse)]
     except OSError as error:

@@ -110,7 +110,10 @@ def test_without_a_judge_a_key_or_a_config_there_is_one_line_and_nothing_is_aske
     assert server.chats == []
 
 
-def test_a_signal_to_the_command_ends_the_asking(sandbox: Sandbox, server: ChatServer) -> None:
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)])
+def test_whatever_ends_the_command_ends_the_asking(
+    number: int, status: int, sandbox: Sandbox, server: ChatServer
+) -> None:
     sandbox.env["JUDGE_KEY"] = "sk-1"
     sandbox.settings(settings(server))
     asked = threading.Event()
@@ -125,8 +128,8 @@ def test_a_signal_to_the_command_ends_the_asking(sandbox: Sandbox, server: ChatS
     process = subprocess.Popen(command, env=sandbox.env, start_new_session=True)
     try:
         assert asked.wait(60)
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 143
+        process.send_signal(number)
+        assert process.wait(60) == status
         eventually(lambda: not running(f"--base-url={server.url}"))
     finally:
         process.kill()

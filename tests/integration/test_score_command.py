@@ -226,11 +226,16 @@ class TestCharts:
         )
         assert sandbox.hitui("score", "image", "--chart-jobs", "0").returncode == 2
 
-    def test_a_signal_to_the_command_ends_them(self, sandbox: Sandbox, workspace: Path) -> None:
+    def test_whatever_ends_the_command_ends_them(self, sandbox: Sandbox, workspace: Path) -> None:
         word = f"1000.{uuid.uuid4().int}"
         self.store(workspace, f"{PLOT}import os\nos.execv('/usr/bin/sleep', ['sleep', '{word}'])\nplt.show()")
         command = [sys.executable, "-m", "hitui", "-w", str(workspace), "score", "image"]
-        for number, end in ((signal.SIGINT, os.killpg), (signal.SIGTERM, os.kill)):
+        ends = (
+            (signal.SIGINT, os.killpg, 130),
+            (signal.SIGTERM, os.kill, 143),
+            (signal.SIGKILL, os.kill, -signal.SIGKILL),
+        )
+        for number, end, status in ends:
             process = subprocess.Popen(
                 command, env=sandbox.env, stderr=subprocess.PIPE, text=True, start_new_session=True
             )
@@ -240,6 +245,6 @@ class TestCharts:
                 _, said = process.communicate(timeout=60)
             finally:
                 process.kill()
-            assert (process.returncode, said) == (128 + number, "")
-            eventually(lambda: not running(word))
+            assert (process.returncode, said) == (status, "")
+            eventually(lambda: not running(word) and not running(str(workspace / "data" / "tables")))
         assert list((workspace / "result").rglob("scores*")) == []
