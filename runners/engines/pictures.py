@@ -46,7 +46,9 @@ class RememberingImageProcessor:
 
     def __init__(self, processor: Any) -> None:
         self._processor = processor
-        self.drop()
+        self._image: Any = None
+        self._options: dict[str, Any] = {}
+        self._prepared: Any = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._processor, name)
@@ -68,9 +70,7 @@ class RememberingImageProcessor:
 
     def drop(self) -> None:
         """Forgets the last one."""
-        self._image: Any = None
-        self._options: dict[str, Any] = {}
-        self._prepared: Any = None
+        self._image, self._options, self._prepared = None, {}, None
 
 
 def decoded(content: bytes, name: str, max_pixels: int = MAX_IMAGE_PIXELS) -> Any:
