@@ -5,6 +5,8 @@ The rows of a batch are padded on the left, never on the right: an answer goes o
 stands there is masked, and positions are counted from each prompt's own start, so that every row says what its prompt
 says alone, token by token in float32; in bfloat16 the last bits of the scores may differ, as they do between two GPUs.
 
+An answer that has ended is given at once, and the others go on without it (`rows`).
+
 A batch has no more tokens than a budget, padding and the longest answers included. When memory runs out all the same,
 the budget is halved and stays so, until a prompt stands alone. Longer prompts would lose by padding, which makes
 attention slower and takes memory: of them those over one table are answered together, from what they have in common
@@ -13,11 +15,12 @@ attention slower and takes memory: of them those over one table are answered tog
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from hitui_runners.engines.memory import free_memory, out_of_memory
 from hitui_runners.engines.prefix_cache import MODEL_TYPES, PrefixCache
+from hitui_runners.engines.rows import generate_rows
 
 TOKENS_ON_GPUS = 32_768
 """The budget where none is given: keys and values of some 5 GB for a model of 8 billion parameters."""
@@ -59,34 +62,42 @@ class Batches:
                 return max(1, row)
         return len(lengths)
 
-    def generate(self, prompts: Sequence[Any]) -> list[Any] | None:
-        """The new tokens of each prompt, the one that ends the answer included; None where memory ran out: fewer are
-        answered together from now on.
+    def generate(self, prompts: Sequence[Any]) -> Iterator[dict[int, Any]]:
+        """The new tokens of each prompt, the one that ends the answer included, by the places of those that have ended,
+        as soon as they have. Where memory runs out it ends early: fewer are answered together from now on.
 
         `prompts`: token ids, each of shape (tokens,). Raises what else the model's `generate` raises.
         """
-        return self._answers(prompts, lambda: self._padded(prompts))
+        return self._as_memory_allows(prompts, self._padded(prompts))
 
     def generate_sharing(
         self, prefixes: PrefixCache, inputs: Any, picture: object, prompts: Sequence[Any]
-    ) -> list[Any] | None:
+    ) -> Iterator[dict[int, Any]]:
         """As `generate`, of prompts that have much in common, which is computed once; `inputs` and `picture` as for
         `PrefixCache.generate_together`."""
-        return self._answers(prompts, lambda: prefixes.generate_together(inputs, picture, prompts))
+        return self._as_memory_allows(
+            prompts, prefixes.generate_together(inputs, picture, prompts, self._new_tokens)
+        )
 
-    def _answers(self, prompts: Sequence[Any], generate: Callable[[], Any]) -> list[Any] | None:
-        width = max(map(len, prompts))
+    def _as_memory_allows(
+        self, prompts: Sequence[Any], answers: Iterator[dict[int, Any]]
+    ) -> Iterator[dict[int, Any]]:
+        left = len(prompts)
         try:
-            return [self._ended(row) for row in generate()[:, width:].cpu()]
+            for ended in answers:
+                left -= len(ended)
+                yield ended
         except Exception as error:
             if not out_of_memory(error):
                 raise
+        else:
+            return
         free_memory()
-        self._tokens = len(prompts) * (width + self._new_tokens) // 2
-        return None
+        self._tokens = left * (max(map(len, prompts)) + self._new_tokens) // 2
 
-    def _padded(self, prompts: Sequence[Any]) -> Any:
+    def _padded(self, prompts: Sequence[Any]) -> Iterator[dict[int, Any]]:
         import torch
+        from transformers import DynamicCache
 
         width = max(map(len, prompts))
         device = self._model.device
@@ -95,13 +106,4 @@ class Batches:
         mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in prompts])
         # The model holds how far positions are from token counts, of its last prompt.
         self._model.model.rope_deltas = None
-        return self._model.generate(input_ids=ids.to(device), attention_mask=mask.to(device))
-
-    def _ended(self, tokens: Any) -> Any:
-        """The tokens to the end of the answer; behind it a row waits for the others."""
-        ends = self._model.generation_config.eos_token_id
-        for end in ends if isinstance(ends, list) else [ends]:
-            found = [] if end is None else (tokens == end).nonzero().flatten().tolist()
-            if found:
-                tokens = tokens[: found[0] + 1]
-        return tokens
+        return generate_rows(self._model, ids.to(device), mask.to(device), DynamicCache(), self._new_tokens)

@@ -11,11 +11,12 @@ keys and values and put back before every generation.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from hitui_runners.engines.memory import free_memory, out_of_memory
+from hitui_runners.engines.rows import generate_rows
 
 MODEL_TYPES = ("qwen3_vl",)
 """Models of which it is known how positions and pictures go on from a kept beginning. Others start afresh."""
@@ -96,12 +97,15 @@ class PrefixCache:
             shared = _alike(rows[0], row, shared)
         return shared if self._is_worth_it(shared, rows) else 0
 
-    def generate_together(self, inputs: Any, picture: object, rows: Sequence[Any]) -> Any:
-        """Token ids of prompts and answers, shape (prompts, tokens); the prompts, of different lengths, are filled up
+    def generate_together(
+        self, inputs: Any, picture: object, rows: Sequence[Any], new_tokens: int
+    ) -> Iterator[dict[int, Any]]:
+        """The new tokens of each prompt, as `generate_rows` gives them; the prompts, of different lengths, are filled up
         between what they have in common, which there must be, and the rest.
 
         `inputs` and `picture`: of the first of them, as for `generate`; `rows`: token ids of each, of shape (tokens,),
-        with the same picture. Raises what the model's `generate` raises; nothing is kept then.
+        with the same picture; `new_tokens`: at most so many has an answer. Raises what the model's `generate` raises;
+        nothing is kept then, nor where not all answers are taken.
         """
         import torch
 
@@ -122,8 +126,8 @@ class PrefixCache:
         device = self._model.device
         deltas = kept.rope_deltas.expand(len(rows), 1)
         self._positions.rope_deltas = deltas - filling.to(deltas.device) if self._counts_padding else deltas
-        output = self._model.generate(
-            input_ids=ids.to(device), attention_mask=mask.to(device), past_key_values=kept.keys_and_values
+        yield from generate_rows(
+            self._model, ids.to(device), mask.to(device), kept.keys_and_values, new_tokens
         )
         kept.keys_and_values.batch_select_indices(torch.tensor([0]))
         _crop(kept.keys_and_values, shared)
@@ -131,7 +135,6 @@ class PrefixCache:
         self._kept = kept
         self.tokens += sum(map(len, rows[1:]))
         self.shared_tokens += shared * (len(rows) - 1)
-        return output
 
     def drop(self) -> None:
         """Lets go of what is kept, and of its memory."""

@@ -226,6 +226,8 @@ class TransformersEngine(Engine):
         return max(1, len(rows))
 
     def answer_all(self, prompts: Sequence[Prompt]) -> Iterator[Mapping[int, Answer]]:
+        import torch
+
         if len(prompts) == 1:
             yield {0: self.answer_of(prompts[0])}
             return
@@ -235,18 +237,29 @@ class TransformersEngine(Engine):
         waiting = sorted(rows, key=lambda place: -len(rows[place].ids))
         while waiting:
             places = waiting[: self._fitting([rows[place] for place in waiting])]
-            replies = None
             if len(places) > 1:
-                replies, ran_out = self._replies(prompts[places[0]], [rows[place] for place in places])
-                if ran_out:
-                    say(f"\nOut of memory with {len(places)} prompts together; from now on fewer at a time")
+                failure = None
+                # Without gradients in its own steps only, not in what is done between them.
+                replies = torch.inference_mode()(self._replies)
+                try:
+                    for ended in replies(prompts[places[0]], [rows[place] for place in places]):
+                        came = {places[row]: reply for row, reply in ended.items()}
+                        waiting = [place for place in waiting if place not in came]
+                        yield came
+                except Exception as error:  # noqa: BLE001  (whose it is shows when each is asked alone)
+                    failure = f"{type(error).__name__}: {words_of(error)}"
+                left = [place for place in places if place in waiting]
+                if failure is None:
+                    if left:
+                        say(
+                            f"\nOut of memory with {len(places)} prompts together; from now on fewer at a time"
+                        )
                     continue
-            del waiting[: len(places)]
-            if replies is not None:
-                yield dict(zip(places, replies, strict=True))
-            else:
-                for place in places:
-                    yield {place: self.answer_of(prompts[place])}
+                say(f"\n{len(places)} prompts together: {failure}; asking each alone")
+                places = left
+            waiting = [place for place in waiting if place not in places]
+            for place in places:
+                yield {place: self.answer_of(prompts[place])}
 
     def close(self) -> None:
         if self._prefixes is not None and self._prefixes.shared_tokens:
@@ -299,33 +312,25 @@ class TransformersEngine(Engine):
             return 1
         return count
 
-    def _replies(self, first: Prompt, rows: Sequence[_Row]) -> tuple[list[Reply] | None, bool]:
-        """The replies to prompts answered together, the first one of which is `first`, None where they are to be
-        answered alone; and whether memory ran out, so that fewer of them may be answered together."""
-        import torch
-
+    def _replies(self, first: Prompt, rows: Sequence[_Row]) -> Iterator[dict[int, Reply]]:
+        """The replies to prompts answered together, the first one of which is `first`, by their places, as soon as they
+        come. It ends early where memory ran out: fewer may be answered together then. Raises what the model's `generate`
+        raises."""
         ids = [row.ids for row in rows]
-        try:
-            with torch.inference_mode():
-                if rows[0].is_short:
-                    # What is kept of a longer prompt has no use here, and takes memory.
-                    self._prefixes.drop()
-                    answers = self._batches.generate(ids)
-                else:
-                    picture = self._picture(first)
-                    inputs = self._inputs.of(first, picture, {})
-                    answers = self._batches.generate_sharing(self._prefixes, inputs, picture, ids)
-        except Exception as error:  # noqa: BLE001  (whose it is shows when each is asked alone)
-            say(
-                f"\n{len(rows)} prompts together: {type(error).__name__}: {words_of(error)}; asking each alone"
-            )
-            return None, False
-        if answers is None:
-            return None, True
-        return [
-            Reply(self._tokenizer.decode(new, skip_special_tokens=True), len(row.ids), len(new), row.recovery)
-            for row, new in zip(rows, answers, strict=True)
-        ], False
+        if rows[0].is_short:
+            # What is kept of a longer prompt has no use here, and takes memory.
+            self._prefixes.drop()
+            answers = self._batches.generate(ids)
+        else:
+            picture = self._picture(first)
+            inputs = self._inputs.of(first, picture, {})
+            answers = self._batches.generate_sharing(self._prefixes, inputs, picture, ids)
+        for ended in answers:
+            yield {place: self._reply(rows[place], new) for place, new in ended.items()}
+
+    def _reply(self, row: _Row, new: Any) -> Reply:
+        text = self._tokenizer.decode(new, skip_special_tokens=True)
+        return Reply(text, len(row.ids), len(new), row.recovery)
 
     def _failure(self, error: Exception, tokens: int | None, image: Any) -> TaskFailed:
         """What is said of a task at which `error` came. Raises EngineLost when no other task can run either."""

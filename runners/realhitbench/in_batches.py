@@ -2,7 +2,8 @@
 
 The engine is shown the next prompts and says how many of the first of them it takes. Which ones are answered together
 follows from the questions alone, not from time: the same questions make the same batches, except where memory runs
-out. What comes of a batch is stored before the next one begins; a stop or a kill costs the batch at hand.
+out. What comes of a prompt is stored as soon as it comes, also while others of its batch go on: a stop or a kill costs
+those that were being answered.
 """
 
 from __future__ import annotations

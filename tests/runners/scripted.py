@@ -60,7 +60,7 @@ class Scripted(Engine):
         self.closed.set()
 
 
-def launch(runner: Runner, engine: Scripted, signals: StopSignals, when: str = "rerun") -> Launch:
+def launch(runner: Runner, engine: Engine, signals: StopSignals, when: str = "rerun") -> Launch:
     questions = load_questions(runner.benchmark.questions_file, pytest.fail)
     inputs = InputFiles(runner.benchmark.data, "text", "html")
     asker = Asker(inputs, OwnPrompts(), RecoveryRules(8000, when), signals.check)

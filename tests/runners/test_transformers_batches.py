@@ -14,7 +14,10 @@ from hitui_runners.engines.batches import Batches
 from hitui_runners.engines.prefix_cache import PrefixCache
 from hitui_runners.engines.transformers import TransformersEngine
 from hitui_runners.errors import EngineLost, RunnerError
+from hitui_runners.stopping import StopSignals
 
+from tests.runners.conftest import Runner
+from tests.runners.scripted import launch
 from tests.tools.benchmark import png
 from tests.tools.memory_limit import address_space
 
@@ -43,7 +46,7 @@ class Watched:
         def watched(**inputs: Any) -> Any:
             self.rows.append(len(inputs["input_ids"]))
             if self.failures and (failure := self.failures.pop(0)) is not None:
-                generate(**inputs, max_new_tokens=2)
+                generate(**{**inputs, "max_new_tokens": 2})
                 raise failure
             output = generate(**inputs, output_logits=True, return_dict_in_generate=True)
             self.scores.extend(torch.stack(output.logits, dim=1))
@@ -141,13 +144,15 @@ def test_together_they_say_what_each_says_alone_with_the_same_scores(model: Watc
 def test_what_fills_a_row_is_of_its_own_prompt(model: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a penalty on tokens that were said before meets none that it does not meet alone."""
     given: dict[str, Any] = {}
+    watched = model.engine._model.generate
 
     def generate(**inputs: Any) -> Any:
         given.update(inputs)
-        return inputs["input_ids"]
+        return watched(**inputs)
 
     monkeypatch.setattr(model.engine._model, "generate", generate)
     model.together(PROMPTS)
+    assert model.rows == [len(PROMPTS)]
 
     rows = list(zip(given["input_ids"], given["attention_mask"], strict=True))
     assert sum(int((mask == 0).sum()) for _, mask in rows) > len(PROMPTS)
@@ -157,19 +162,54 @@ def test_what_fills_a_row_is_of_its_own_prompt(model: Watched, monkeypatch: pyte
         assert mask.tolist() == sorted(mask.tolist())
 
 
-def test_each_answer_ends_where_it_ends_alone(
+def end_early(model: Watched, alone: Alone, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Lets some answers end before the others; how many new tokens each has then."""
+    said = [scores.argmax(1).tolist() for scores in alone.scores]
+    # What one says third and another second.
+    ends = [said[1][2], said[3][1]]
+    monkeypatch.setattr(model.engine._model.generation_config, "eos_token_id", ends)
+    lengths = [next((step for step, token in enumerate(row, 1) if token in ends), NEW_TOKENS) for row in said]
+    assert len(set(lengths)) > 2
+    return lengths
+
+
+def each_at_its_end(
+    model: Watched, prompts: Sequence[Prompt], alone: Alone, lengths: Sequence[int]
+) -> dict[int, Answer]:
+    """What comes of prompts answered together, when each came as soon as it had so many new tokens."""
+    import torch
+
+    assert model.engine.together(prompts) == len(prompts)
+    model.rows.clear()
+    model.scores.clear()
+    answers: dict[int, Answer] = {}
+    ends = sorted(set(lengths))
+    for end, came in zip(ends, model.engine.answer_all(prompts), strict=True):
+        assert sorted(came) == [place for place, length in enumerate(lengths) if length == end]
+        answers |= came
+    # The beginning of those over one table is computed once before.
+    scores = iter(model.scores[len(model.rows) - len(ends) :])
+    parts: list[list[Any]] = [[] for _ in prompts]
+    for step in [0, *ends[:-1]]:
+        for place in longest_first(alone.answers):
+            if lengths[place] > step:
+                parts[place].append(next(scores))
+    assert not list(scores)
+    for place, length in enumerate(lengths):
+        torch.testing.assert_close(
+            torch.cat(parts[place]), alone.scores[place][:length], rtol=1e-3, atol=1e-2
+        )
+    return answers
+
+
+def test_each_answer_comes_when_it_ends_and_is_what_it_is_alone(
     model: Watched, plain: Alone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said = [scores.argmax(1).tolist() for scores in plain.scores]
-    # What one says third and another second: at least two answers end before the others do.
-    monkeypatch.setattr(model.engine._model.generation_config, "eos_token_id", [said[1][2], said[3][1]])
-    expected = model.alone(PROMPTS)
+    lengths = end_early(model, plain, monkeypatch)
+    expected = dict(enumerate(model.alone(PROMPTS)))
+    assert [answer.output_tokens for answer in expected.values() if isinstance(answer, Reply)] == lengths
 
-    assert model.together(PROMPTS) == expected
-    lengths = [answer.output_tokens for answer in expected if isinstance(answer, Reply)]
-    assert lengths[1] == 3
-    assert lengths[3] == 2
-    assert max(filter(None, lengths)) == NEW_TOKENS
+    assert each_at_its_end(model, PROMPTS, plain, lengths) == expected
 
 
 def test_pictures_before_and_after_change_nothing(model: Watched, plain: Alone, tmp_path: Path) -> None:
@@ -344,6 +384,68 @@ def test_over_one_table_they_say_the_same_together(
     # What they have in common is kept, and right, for the next ones.
     assert sharing.together(prompts[1:3]) == alone.answers[1:3]
     assert sharing.alone(prompts[3:]) == alone.answers[3:]
+
+
+@pytest.mark.parametrize("has_picture", [False, True], ids=["text", "mix"])
+def test_over_one_table_too_each_comes_when_it_ends(
+    sharing: Watched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_picture: bool
+) -> None:
+    (tmp_path / "shown.png").write_bytes(png(320, 256))
+    prompts = over_one_table(TABLE, tmp_path / "shown.png" if has_picture else None)
+    alone = from_their_start(sharing, prompts)
+    lengths = end_early(sharing, alone, monkeypatch)
+    expected = from_their_start(sharing, prompts).answers
+
+    assert each_at_its_end(sharing, prompts, alone, lengths) == dict(enumerate(expected))
+    assert sharing.rows[0] == 1
+    # What they have in common is kept, and right, for the next ones.
+    assert sharing.together(prompts[1:3]) == expected[1:3]
+
+
+def test_what_has_ended_when_memory_runs_out_is_not_asked_again(
+    model: Watched, plain: Alone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    lengths = end_early(model, plain, monkeypatch)
+    expected = model.alone(PROMPTS)
+    model.rows.clear()
+    model.failures += [None, torch.OutOfMemoryError(OUT_OF_MEMORY)]
+
+    assert model.together(PROMPTS) == expected
+    left = sum(length > min(lengths) for length in lengths)
+    assert model.rows[:3] == [6, left, left // 2]
+
+
+def test_an_answer_is_stored_before_the_others_go_on(
+    model: Watched, runner: Runner, signals: StopSignals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that a kill costs those at most that were not yet answered."""
+    engine = model.engine
+    watched, decode = engine._model.generate, engine._tokenizer.decode
+    stored: list[int] = []
+
+    def generate(**inputs: Any) -> Any:
+        stored.append(len(runner.journal))
+        return watched(**inputs)
+
+    monkeypatch.setattr(engine._model, "generate", generate)
+    monkeypatch.setattr(
+        engine._tokenizer,
+        "decode",
+        lambda *ids, **options: "[Final Answer]: it said " + decode(*ids, **options),
+    )
+    # Every other word ends an answer: each has an end of its own.
+    words = range(0, len(engine._tokenizer), 2)
+    monkeypatch.setattr(engine._model.generation_config, "eos_token_id", list(words))
+    # One engine serves all tests here; the program's own ends with its run.
+    monkeypatch.setattr(engine, "load", lambda: None)
+    monkeypatch.setattr(engine, "close", lambda: None)
+    assert launch(runner, engine, signals).run() == 0
+
+    assert len(model.rows) > 2
+    assert stored == [6 - rows for rows in model.rows]
+    assert len(runner.journal) == 6
 
 
 def test_out_of_memory_halves_those_over_one_table_too(sharing: Watched) -> None:
