@@ -21,6 +21,7 @@ from hitui_runners.realhitbench.rescoring import (
     Sample,
     is_true,
     number,
+    stored_number,
 )
 
 OVERALL = "Overall"
@@ -128,9 +129,11 @@ def stored_rows(beside: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 def rows_of_csv(text: str) -> dict[str, Mapping[str, Any]]:
     """The means of an `aggregate_metrics.csv`: question types down, metrics across. Raises csv.Error."""
     lines = list(csv.reader(io.StringIO(text)))
-    header = lines[0] if lines else []
+    header = [name.strip() for name in lines[0]] if lines else []
     return {
-        line[0]: {name: _cell(cell) for name, cell in zip(header[1:], line[1:], strict=False) if cell.strip()}
+        line[0].strip(): {
+            name: _cell(cell) for name, cell in zip(header[1:], line[1:], strict=False) if cell.strip()
+        }
         for line in lines[1:]
         if line
     }
@@ -143,13 +146,18 @@ def _cell(text: str) -> float | str:
         return text
 
 
+def _is_made(value: Any) -> bool:
+    """Whether it is a mean, be it a wrong one; programs write None, N/A or - for one that they did not make."""
+    return value is not None and not (isinstance(value, str) and not any(map(str.isdecimal, value)))
+
+
 def differences(
     stored: Mapping[str, Mapping[str, Any]],
     samples: Sequence[Sample],
     every: Sequence[Sample],
     computed: Iterable[str],
-) -> list[Difference]:
-    """The stored means that are not right.
+) -> tuple[int, list[Difference]]:
+    """How many stored means are compared, and those that are not right.
 
     `samples`: the results that count; `every`: all that stand in the file, those too that others replaced.
     `computed`: the text scores that can be made here; means of others are not compared, nor those of charts
@@ -160,7 +168,7 @@ def differences(
         ("leaves out the failed results", aggregate([sample for sample in samples if not sample.failed])),
         ("counts ids twice that stand twice", aggregate(every)),
     ]
-    found = []
+    looked, found = 0, []
     for name, metrics in stored.items():
         row = rows.get(name, Row())
         for metric, value in metrics.items():
@@ -169,14 +177,17 @@ def differences(
             if metric in CHART_METRICS and row.charts_unscored:
                 continue
             right = row.means.get(metric)
+            # NaN is what a mean over nothing is.
+            if not _is_made(value) or (right is None and value != value):
+                continue
+            looked += 1
             if right is None:
-                if value is not None:
-                    found.append(Difference(name, metric, value, None, ""))
+                found.append(Difference(name, metric, value, None, ""))
             elif not _agree(value, right):
                 variants = [(why, other[name].means.get(metric)) for why, other in others if name in other]
                 why = _explained(metric, value, right, row, rows[OVERALL].results, variants)
                 found.append(Difference(name, metric, value, round(right, 2), why))
-    return found
+    return looked, found
 
 
 def _explained(
@@ -215,7 +226,7 @@ def _explained(
 
 def _agree(stored: Any, right: float, least: int = 2) -> bool:
     """Whether they are equal to as many decimals as the stored one has: `least` at least, six at most."""
-    given = number(stored)
+    given = stored_number(stored)
     if given is None:
         return False
     decimals = len(f"{given:.6f}".rstrip("0").partition(".")[2])

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hitui_runners.realhitbench.aggregates import (
+    METRICS,
     OVERALL,
     Difference,
     Row,
@@ -46,7 +47,7 @@ class Check:
     """Results that have text scores, none of which are stored."""
     mismatches: list[Mismatch] = field(default_factory=list)
     means: int = 0
-    """How many stored means were looked at."""
+    """How many stored means were compared."""
     differences: list[tuple[Path, Difference]] = field(default_factory=list)
     """Each with the file in which the mean stands."""
     notes: list[str] = field(default_factory=list)
@@ -101,6 +102,8 @@ def check_report(check: Check, path: Path, scorer: Scorer) -> None:
     except csv.Error as error:
         check.notes.append(f"{path.name} beside it is no table: {error}")
     else:
+        if not any(metric in METRICS for row in rows.values() for metric in row):
+            check.notes.append(f"{path.name} beside it holds no mean that is known here")
         _compare_means(check, path, rows, scorer)
 
 
@@ -129,6 +132,6 @@ def _counting(samples: Sequence[Sample], results: Sequence[Result]) -> list[Samp
 
 
 def _compare_means(check: Check, path: Path, stored: Mapping[str, Mapping[str, Any]], scorer: Scorer) -> None:
-    check.means += sum(map(len, stored.values()))
-    found = differences(stored, check.samples, check.every, scorer.names)
+    looked, found = differences(stored, check.samples, check.every, scorer.names)
+    check.means += looked
     check.differences += [(path, difference) for difference in found]

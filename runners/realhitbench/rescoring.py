@@ -28,6 +28,7 @@ from hitui_runners.realhitbench.scoring import (
 TEXT_METRICS = ("EM", "F1", "ROUGE-L", "SacreBLEU")
 CHART_METRICS = ("Pass", "ECR")
 JUDGE_METRIC = "GPT_EVAL"
+_TRUTH = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 _LARGEST = 1e9
 """No score is larger; a number beyond it is none, and may not even fit a float."""
 
@@ -128,14 +129,17 @@ def sample_of(result: Result, scorer: Scorer, notes: Notes, charts: ChartScorer 
         question_type = ""
     failed = is_error(result)
     answer = None if charts is None else charts.answer(result)
+    not_run: str | None = None
     if charts is not None and answer is not None:
         outcome = charts.outcome(answer)
         if isinstance(outcome, Scored):
             return _run_chart(result, question_type, outcome, stored, notes)
-        kept = all(name in stored for name in CHART_METRICS)
-        become = "kept as stored" if kept else "without ECR and Pass, which have no means then"
-        notes.add(f"charts not run ({outcome.why}), {become}", result["id"])
+        not_run = outcome.why
     kind, metrics = _scored(result, question_type, stored, scorer, notes, failed=failed)
+    if not_run is not None:
+        kept = all(name in metrics for name in CHART_METRICS)
+        become = "kept as stored" if kept else "without ECR and Pass, which have no means then"
+        notes.add(f"charts not run ({not_run}), {become}", result["id"])
     return Sample(result["id"], question_type, kind, failed, metrics, stored)
 
 
@@ -157,8 +161,15 @@ def _same(stored: object, made: object) -> bool:
 
 
 def is_true(value: object) -> bool:
-    """Whether an ECR or Pass is; some stored a truth value as its word."""
-    return value is True or value == "True"
+    """Whether an ECR or Pass is."""
+    return truth(value) is True
+
+
+def truth(value: object) -> bool | None:
+    """The truth value that is stored as such, as its word, or as 1 or 0; None: it is none."""
+    if isinstance(value, str):
+        return _TRUTH.get(value.strip().lower())
+    return value == 1 if isinstance(value, (bool, int, float)) and value in (0, 1) else None
 
 
 def _scored(
@@ -173,6 +184,8 @@ def _scored(
     if question_type == VISUALIZATION:
         if failed:
             return Kind.CHART, NO_CHART
+        if truth(stored.get("ECR")) is None:
+            return Kind.CHART, {}
         return Kind.CHART, {name: stored[name] for name in CHART_METRICS if name in stored}
     if result.get("SubQType") in JUDGED:
         given = judged_score(stored.get(JUDGE_METRIC))
@@ -223,6 +236,8 @@ def mismatches(sample: Sample, result: Result, scorer: Scorer, notes: Notes) -> 
         return None
     if right.keys() - stored.keys():
         notes.add("results whose stored scores are not all there, the others compared", sample.task)
+    if any(isinstance(value, str) and stored_number(value) is not None for value in stored.values()):
+        notes.add("results whose stored scores are text, taken for the numbers in it", sample.task)
     found = _differing(sample.task, stored, right)
     if found and sample.failed:
         # A failure has no answer, and scores nothing; some programs score the words of its error all the same.
@@ -242,7 +257,7 @@ def _differing(task: TaskId, stored: Mapping[str, Any], right: Mapping[str, floa
 
 
 def _equal(stored: object, right: float) -> bool:
-    given = number(stored)
+    given = stored_number(stored)
     return given is not None and round(given, 2) == right
 
 
@@ -251,6 +266,16 @@ def number(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     return float(value) if abs(value) <= _LARGEST and not math.isnan(value) else None
+
+
+def stored_number(value: object) -> float | None:
+    """The same of what a program stored, which may be the number as text, with a percent sign too."""
+    if isinstance(value, str):
+        try:
+            value = float(value.strip().removesuffix("%"))
+        except ValueError:
+            return None
+    return number(value)
 
 
 def _text(value: object) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import sys
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -16,6 +17,7 @@ from hitui_runners.realhitbench.charts.check import (
     DIFFERENT,
     EQUAL,
     NOT_RUN,
+    NOT_STORED,
     UNEXPLAINED,
     ChartCheck,
 )
@@ -24,6 +26,10 @@ from hitui_runners.realhitbench.rescoring import JUDGE_METRIC
 from hitui_runners.realhitbench.results import TaskId, encode
 from hitui_runners.realhitbench.units import Unit
 
+_COLUMNS = 80
+"""Of the narrowest terminal in which a table is not to be broken."""
+_LONGEST_TYPE = 23
+"""Columns: no type of the benchmark's has a longer name."""
 _MOST_SHOWN = 5
 """Of the scores of one file that differ; `--json` has all."""
 
@@ -41,19 +47,41 @@ def unit_lines(unit: Unit, rows: Mapping[str, Row], notes: Sequence[str], writte
 
 
 def _table(rows: Mapping[str, Row]) -> list[str]:
-    used = [name for name in METRICS if name != JUDGE_METRIC or name in rows[OVERALL].means]
+    """The means, in lines that fit a terminal; verdicts, which hardly any type has, in one below."""
+    used = [name for name in METRICS if name != JUDGE_METRIC]
     table = [["question type", "results", *used]]
+    judged = []
     for name, row in rows.items():
-        means = row.rounded()
-        table.append([name, str(row.results), *(f"{means[key]:.2f}" if key in means else "" for key in used)])
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return [
-        "  ".join(
-            cell.rjust(width) if place else cell.ljust(width)
-            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in table
-    ]
+        means, label = row.rounded(), _cut(one_line(name), _LONGEST_TYPE)
+        table.append(
+            [label, str(row.results), *(f"{means[key]:.2f}" if key in means else "" for key in used)]
+        )
+        if JUDGE_METRIC in means:
+            judged.append(f"{label} {means[JUDGE_METRIC]:.2f}")
+    widths = [max(map(_columns, column)) for column in zip(*table, strict=True)]
+    gap = "  " if sum(widths) + 2 * len(widths) <= _COLUMNS else " "
+    lines = []
+    for label, *cells in table:
+        padded = [cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True)]
+        lines.append(gap.join([label + " " * (widths[0] - _columns(label)), *padded]).rstrip())
+    return lines + ([f"{JUDGE_METRIC}: {', '.join(judged)}"] if judged else [])
+
+
+def _columns(text: str) -> int:
+    """How many a terminal takes for it."""
+    return sum(
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
+        for char in text
+    )
+
+
+def _cut(text: str, columns: int) -> str:
+    """The text, or as much of its beginning as finds room before the sign that there is more."""
+    if _columns(text) <= columns:
+        return text
+    while _columns(text) >= columns:
+        text = text[:-1]
+    return f"{text}…"
 
 
 def _some(count: int, what: str) -> str:
@@ -98,8 +126,10 @@ def check_lines(check: Check) -> list[str]:
         for found in check.mismatches[:_MOST_SHOWN]
     ]
     if len(check.mismatches) > _MOST_SHOWN:
-        rest = [found.task for found in check.mismatches[_MOST_SHOWN:]]
-        lines.append(f"  and {len(rest)} more: task {named(rest)}")
+        rest = check.mismatches[_MOST_SHOWN:]
+        lines.append(
+            f"  and {len(rest)} more, of task {named(list(dict.fromkeys(one.task for one in rest)))}"
+        )
     lines += [f"  {path.name}: {_difference(difference)}" for path, difference in check.differences]
     return lines + [f"  {note}" for note in check.notes]
 
@@ -155,13 +185,15 @@ def total_line(checks: Sequence[Check]) -> str:
             line += (
                 f", {unexplained} of them without an explanation" if unexplained else ", each explained above"
             )
-    if ran := sum(charts.values()) - charts[NOT_RUN]:
+    if ran := sum(charts.values()) - charts[NOT_RUN] - charts[NOT_STORED]:
         line += f"; {charts[EQUAL]} of {_some(ran, 'chart')} equal"
         different = sum(charts[kind] for kind in DIFFERENT)
         if different:
             line += f", {different} different, {charts[UNEXPLAINED]} of them without an explanation"
     if charts[NOT_RUN]:
         line += f"; {_some(charts[NOT_RUN], 'chart')} not run"
+    if charts[NOT_STORED]:
+        line += f"; {_some(charts[NOT_STORED], 'chart')} without stored ECR and Pass"
     return line
 
 

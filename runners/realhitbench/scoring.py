@@ -22,7 +22,7 @@ from hitui_runners.realhitbench.questions import VISUALIZATION, Question
 
 _DECIMALS = re.compile(r"\b\d+\.\d+\b")
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
-_STORED_VERDICT = re.compile(r"\s*(\d{1,3}(?:\.\d{1,6})?)\s*")
+_STORED_VERDICT = re.compile(r"[\s*]*(\d{1,3}(?:\.\d{1,6})?)[\s*]*(?:/\s*100[\s*]*)?")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 Score = Callable[[str, str], float]
@@ -54,7 +54,10 @@ def metrics_for(question: Question, prediction: str, *, failed: bool) -> dict[st
 
 
 def judged_score(value: object) -> float | None:
-    """What stands under `GPT_EVAL` as a score; None where it is none. The benchmark's programs store it as text."""
+    """What stands under `GPT_EVAL` as a score; None where it is none.
+
+    The benchmark's programs store it as the text behind its label, asterisks of Markdown too.
+    """
     if isinstance(value, str):
         match = _STORED_VERDICT.fullmatch(value)
         value = None if match is None else float(match[1])
@@ -67,7 +70,7 @@ def text_scores(reference: str, prediction: str) -> dict[str, float]:
     """F1, EM and, where installed, ROUGE-L and SacreBLEU."""
     wanted, given = _normal(reference), _normal(prediction) or "#"
     scores = {"F1": 100 * _f1(wanted, given), "EM": 100.0 * (wanted == given)}
-    scores.update({name: score(wanted, given) for name, score in _libraries().items()})
+    scores.update({name: float(score(wanted, given)) for name, score in _libraries().items()})
     return {name: round(value, 2) for name, value in scores.items()}
 
 

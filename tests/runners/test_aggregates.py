@@ -23,10 +23,23 @@ def test_a_chart_passes_where_true_is_stored_as_value_or_word() -> None:
     assert rows["Visualization"].rounded() == {"Pass": 40.0, "ECR": 100.0}
 
 
+def test_a_truth_value_of_a_chart_may_be_stored_as_a_number_or_word() -> None:
+    odd = [(1, 1.0), ("true", "TRUE"), (0, 0), (0.0, "None"), ("1", None)]
+    rows = aggregate(samples([chart(number, *stored) for number, stored in enumerate(odd)]))  # type: ignore[arg-type]
+    assert rows["Visualization"].rounded() == {"Pass": 40.0, "ECR": 60.0}
+
+
+def test_what_is_no_truth_value_is_no_score_of_a_chart() -> None:
+    odd = [None, [], "None", 55.0, float("nan")]
+    rows = aggregate(samples([chart(number, stored, True) for number, stored in enumerate(odd)]))  # type: ignore[arg-type]
+    assert (rows["Visualization"].charts_unscored, rows["Visualization"].means) == (5, {})
+
+
 def test_means_of_a_type_that_no_result_has_are_named() -> None:
-    found = differences(
+    looked, found = differences(
         {"Zoo": {"EM": 3.0, "Seconds": 4}}, samples([result(1)]), samples([result(1)]), ["EM"]
     )
+    assert looked == 1
     assert [(each.row, each.metric, each.right, each.why) for each in found] == [("Zoo", "EM", None, "")]
 
 

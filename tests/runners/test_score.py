@@ -223,6 +223,24 @@ def test_what_is_missing_in_the_environment_is_one_line(tmp_path: Path) -> None:
     assert "1 of 1 stored scores equal" in run.stdout
 
 
+def test_the_table_fits_eighty_columns(tmp_path: Path) -> None:
+    verdict = judged(1) | {"QuestionType": "Data Analysis", "Metrics": {"GPT_EVAL": "100"}}
+    kinds = ["Structure Comprehending", "数" * 30, "type " * 20]
+    results = [result(task, QuestionType=kind) for task, kind in enumerate(kinds, start=3)]
+    write(tmp_path / "results.json", [verdict, chart(2, True, True), *results])
+    lines = score(".", cwd=tmp_path).stdout.splitlines()
+    assert lines[1:8] == [
+        "  question type           results     EM     F1 ROUGE-L SacreBLEU   Pass    ECR",
+        "  Structure Comprehending       1 100.00 100.00  100.00      0.00",
+        "  Data Analysis                 1",
+        "  Visualization                 1                                 100.00 100.00",
+        "  type type type type ty…       1 100.00 100.00  100.00      0.00",
+        "  数数数数数数数数数数数…       1 100.00 100.00  100.00      0.00",
+        "  Overall                       5 100.00 100.00  100.00      0.00 100.00 100.00",
+    ]
+    assert lines[8] == "  GPT_EVAL: Data Analysis 100.00, Overall 100.00"
+
+
 def test_charts_without_scores_are_left_out_and_said(tmp_path: Path) -> None:
     failed = chart(3, False, "None") | {"Prediction": "[ERROR] x", "Metrics": {}}
     write(tmp_path / "results.json", [chart(1, True, True), chart(2, True, True) | {"Metrics": {}}, failed])

@@ -16,17 +16,53 @@ from tests.runners.scored import FULL, NOTHING, chart, result, score, write
 class TestCheck:
     def test_a_stored_score_that_is_wrong_is_named(self, tmp_path: Path) -> None:
         wrong = [result(task, "1", "2", Metrics={"EM": 100.0}) for task in range(2, 9)]
-        odd = [result(9, Metrics={**FULL, "F1": float("nan")}), result(10, Metrics={**FULL, "F1": "100"})]
+        odd = [result(9, Metrics={**FULL, "F1": float("nan")}), result(10, Metrics={**FULL, "F1": "x"})]
         write(tmp_path / "results.json", [result(1), *wrong, *odd])
         run = score(tmp_path, "--check")
         assert run.returncode == 1
         lines = run.stdout.splitlines()
         assert lines[0].endswith("10 results; 1 of 10 stored scores equal")
         assert lines[1] == "  task 2: EM is stored as 100.0, right is 0.00"
-        assert lines[6] == "  and 4 more: task 7, 8, 9, 10"
+        assert lines[6] == "  and 4 more, of task 7, 8, 9, 10"
         assert "results whose stored scores are not all there, the others compared: 7 (2, 3, 4" in run.stdout
         (check,) = json.loads(score(tmp_path, "--check", "--json").stdout)
         assert check["mismatches"][7] == {"id": 9, "metric": "F1", "stored": "nan", "right": 100.0}
+
+    def test_scores_and_means_that_are_stored_as_text_are_numbers(self, tmp_path: Path) -> None:
+        as_text = {name: str(value) for name, value in FULL.items()}
+        means = {"Overall": {"EM": "100.0", "F1": "100%", "SacreBLEU": "7"}}
+        write(
+            tmp_path / "results.json",
+            [result(1, Metrics=as_text), result(2, Metrics={**as_text, "EM": "99"})],
+            aggregate_metrics=means,
+        )
+        (check,) = json.loads(score(tmp_path, "--check", "--json").stdout)
+        assert (check["compared"], check["equal"], check["means"]) == (2, 1, 3)
+        assert [(found["id"], found["stored"]) for found in check["mismatches"]] == [(2, "99")]
+        assert [found["metric"] for found in check["differences"]] == ["SacreBLEU"]
+        assert check["notes"] == [
+            "results whose stored scores are text, taken for the numbers in it: 2 (1, 2)"
+        ]
+
+    def test_what_stands_for_a_mean_that_was_not_made_is_not_compared(self, tmp_path: Path) -> None:
+        means = {"Overall": {"EM": None, "F1": "N/A", "GPT_EVAL": float("nan"), "ROUGE-L": float("nan")}}
+        write(tmp_path / "results.json", [result(1)], aggregate_metrics=means)
+        (check,) = json.loads(score(tmp_path, "--check", "--json").stdout)
+        assert check["means"] == 1
+        assert [(found["metric"], found["right"]) for found in check["differences"]] == [("ROUGE-L", 100.0)]
+
+    def test_a_report_in_which_no_mean_is_known_is_said(self, tmp_path: Path) -> None:
+        write(tmp_path / "results.json", [result(1)])
+        report = tmp_path / "aggregate_metrics.csv"
+        for text in ("", ";EM;F1\nOverall;1;2\n"):
+            report.write_text(text)
+            assert (
+                "  aggregate_metrics.csv beside it holds no mean that is known here"
+                in score(tmp_path, "--check").stdout.splitlines()
+            )
+        report.write_bytes("\ufeff, EM ,F1\r\n Overall ,100.0,\r\n".encode())
+        run = score(tmp_path, "--check")
+        assert run.stdout.endswith("1 of 1 stored scores equal; 0 of 1 stored means wrong\n")
 
     def test_a_failure_may_be_scored_by_the_words_of_its_error(self, tmp_path: Path) -> None:
         words = "[ERROR] Failed to get proper final answer format"
@@ -101,6 +137,6 @@ class TestCheck:
             " instead of by the 1 charts",
             "checkpoint.json: 2 results (1 for charts); 1 of 1 stored scores equal",
             not_run,
-            "2 files: 2 of 2 stored scores equal; 2 of 6 stored means wrong, 1 of them without an explanation;"
+            "2 files: 2 of 2 stored scores equal; 2 of 5 stored means wrong, 1 of them without an explanation;"
             " 2 charts not run",
         ]

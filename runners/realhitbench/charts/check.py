@@ -13,7 +13,7 @@ from typing import Any
 
 from hitui_runners.realhitbench.charts.metrics import ChartAnswer, Scored
 from hitui_runners.realhitbench.charts.scorer import ChartScorer, Outcome
-from hitui_runners.realhitbench.rescoring import is_true
+from hitui_runners.realhitbench.rescoring import is_true, truth
 from hitui_runners.realhitbench.results import Result, TaskId
 
 EQUAL = "equal"
@@ -78,7 +78,7 @@ def check_charts(results: Sequence[Result], scorer: ChartScorer, label: str) -> 
         kind = _class_of(result, outcome, nothing_read)
         if kind == UNEXPLAINED and _explained(result, answer, failed, scorer):
             kind = LEFT_FIGURE
-        if str(_stored(result).get("ECR")) == "False" and isinstance(outcome, Scored):
+        if truth(_stored(result).get("ECR")) is False and isinstance(outcome, Scored):
             failed.append(answer)
         check.counts[kind] += 1
         if kind != EQUAL:
@@ -105,7 +105,7 @@ def _explained(
 
 def _class_of(result: Result, outcome: Outcome, nothing_read: bool) -> str:
     stored = _stored(result)
-    if str(stored.get("ECR")) not in ("True", "False"):
+    if truth(stored.get("ECR")) is None:
         return NOT_STORED
     if not isinstance(outcome, Scored):
         return NOT_RUN
@@ -118,7 +118,7 @@ def _class_of(result: Result, outcome: Outcome, nothing_read: bool) -> str:
 
 
 def _passed(result: Result) -> bool:
-    """`Pass` is stored as true, false, 'None', or a truth value as its word."""
+    """`Pass` is stored as a truth value, or as 'None'."""
     return is_true(_stored(result).get("Pass"))
 
 
