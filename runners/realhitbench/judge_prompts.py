@@ -60,10 +60,11 @@ _OWN = {
     ),
 }
 _SCORE = re.compile(
-    r"score[\s*\]]*[:：][\s*]*(-?\d+(?:\.\d+)?)(?:\s*(?:/|out\s+of)\s*(\d+(?:\.\d+)?)|(\s*[-–]\s*\d))?",
+    r"score[\s*\]]*[:：][\s*]*(-?\d+(?:\.\d+)?)"
+    r"(?:[\s*]*(?:/|out\s+of)[\s*]*(\d+(?:\.\d+)?)|([.,]\d|e\d|\s*[-–]\s*\d))?",
     re.IGNORECASE,
 )
-"""The number, and the number that it is out of, or what makes a range of it."""
+"""The number, and the number that it is out of, or what makes a range or another number of it."""
 
 
 @dataclass(frozen=True)

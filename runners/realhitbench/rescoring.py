@@ -148,16 +148,15 @@ def _run_chart(
 ) -> Sample:
     if not scored.walls:
         notes.add("charts run without a sandbox, as allowed", result["id"])
-    if any(name in stored and not _same(stored[name], scored.metrics[name]) for name in CHART_METRICS):
+    is_stored = truth(stored.get("ECR")) is not None
+    # A Pass that is false counts as one that is the text None.
+    if is_stored and any(
+        name in stored and is_true(stored[name]) != is_true(scored.metrics[name]) for name in CHART_METRICS
+    ):
         notes.add("charts whose stored ECR or Pass is another, which `--check` explains", result["id"])
     return Sample(
         result["id"], question_type, Kind.CHART, False, scored.metrics, stored, run=True, why=scored.why
     )
-
-
-def _same(stored: object, made: object) -> bool:
-    """Whether they count alike: a chart whose Pass is false, or the text None, does not pass."""
-    return is_true(stored) == is_true(made)
 
 
 def is_true(value: object) -> bool:

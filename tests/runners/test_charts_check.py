@@ -25,7 +25,7 @@ def scorer(workbook: Path) -> ChartScorer:
     )
 
 
-def test_every_difference_has_its_class(scorer: ChartScorer) -> None:
+def test_every_difference_has_its_class(scorer: ChartScorer, workbook: Path) -> None:
     results = [
         chart_result(1, DRAW, True, True),
         # Its line is still there when the next one draws, so that more is drawn than wanted.
@@ -54,8 +54,8 @@ def test_every_difference_has_its_class(scorer: ChartScorer) -> None:
     assert check.counts["equal"] == 4
     assert not check.explained
     assert [one.why for one in check.differences if one.kind == "not run"] == [
-        "no workbook: No such file or directory",
-        "no workbook: is a Git LFS pointer; `git lfs pull` brings the workbook",
+        f"no workbook in {workbook.parent}: No such file or directory",
+        f"no workbook in {workbook.parent}: is a Git LFS pointer; `git lfs pull` brings the workbook",
     ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from hitui_runners.realhitbench.questions import Question
-from hitui_runners.realhitbench.scoring import judged_score, metrics_for, text_scores
+from hitui_runners.realhitbench.scoring import metrics_for, text_scores
 
 
 def question(kind: str = "Fact Checking", sub: str = "Ranking") -> Question:
@@ -27,28 +27,6 @@ def test_an_empty_prediction_scores_nothing() -> None:
 
 def test_words_overlap_as_often_as_they_stand() -> None:
     assert text_scores("a b b c", "b b b d")["F1"] == pytest.approx(57.14)
-
-
-@pytest.mark.parametrize(
-    ("stored", "score"),
-    [
-        ("85", 85.0),
-        (" 90.5 ", 90.5),
-        ("**85", 85.0),
-        ("85/100", 85.0),
-        (7, 7.0),
-        (True, None),
-        ("101", None),
-        (-1, None),
-        ("85/10", None),
-        ("N/A (no eval_api_key)", None),
-        (float("nan"), None),
-    ],
-)
-def test_a_verdict_is_stored_as_a_number_or_as_what_stood_behind_its_label(
-    stored: object, score: float | None
-) -> None:
-    assert judged_score(stored) == score
 
 
 def test_what_is_not_scored_says_so() -> None:

@@ -138,12 +138,12 @@ class ChartScorer:
             keys, remembered = self._prepared()
             key = keys.of(answer, limits, before)
         except NoWorkbook as error:
-            return _without_workbook(error)
+            return _without_workbook(answer, error)
         except NoSandbox as error:
             self.refusal = str(error)
             return Unscored(self.refusal)
         except OSError as error:
-            return Unscored(f"no workbook: {error.strerror}")
+            return Unscored(f"no workbook in {answer.workbook.parent}: {error.strerror}")
         return remembered.get(key, without_walls=self._options.without_walls) or key
 
     def _prepared(self) -> tuple[Keys, Remembered]:
@@ -191,7 +191,7 @@ class ChartScorer:
         try:
             scored = score(answer, sandbox, before)
         except NoWorkbook as error:
-            return _without_workbook(error)
+            return _without_workbook(answer, error)
         except SandboxBroke as error:
             return Unscored(f"its sandbox broke: {error}")
         assert self._remembered is not None
@@ -199,5 +199,5 @@ class ChartScorer:
         return scored
 
 
-def _without_workbook(error: NoWorkbook) -> Unscored:
-    return Unscored(f"no workbook: {error.what}")
+def _without_workbook(answer: ChartAnswer, error: NoWorkbook) -> Unscored:
+    return Unscored(f"no workbook in {answer.workbook.parent}: {error.what}")
