@@ -54,6 +54,8 @@ class Row:
     """Charts whose `Pass` is the text None: programs that did not run, some of which older means leave out."""
     means: dict[str, float] = field(default_factory=dict)
     """Not rounded. A metric that no sample has is not there."""
+    counts: dict[str, int] = field(default_factory=dict)
+    """Over how many samples each of them is."""
 
     def rounded(self) -> dict[str, float]:
         return {name: round(self.means[name], 2) for name in METRICS if name in self.means}
@@ -85,6 +87,7 @@ def aggregate(samples: Iterable[Sample]) -> dict[str, Row]:
         for metric, found in values[name].items():
             if metric not in CHART_METRICS or not row.charts_unscored:
                 row.means[metric] = sum(found) / len(found)
+                row.counts[metric] = len(found)
     return {name: rows[name] for name in sorted(rows, key=_place)}
 
 
@@ -185,7 +188,7 @@ def differences(
                 found.append(Difference(name, metric, value, None, ""))
             elif not _agree(value, right):
                 variants = [(why, other[name].means.get(metric)) for why, other in others if name in other]
-                why = _explained(metric, value, right, row, rows[OVERALL].results, variants)
+                why = _explained(metric, value, right, row, rows, variants)
                 found.append(Difference(name, metric, value, round(right, 2), why))
     return looked, found
 
@@ -195,26 +198,41 @@ def _explained(
     stored: Any,
     right: float,
     row: Row,
-    everything: int,
+    rows: Mapping[str, Row],
     variants: list[tuple[str, float | None]],
 ) -> str:
     """How the stored mean came about; empty where no known mistake gives it."""
     candidates: list[tuple[str, float | None]] = [("", right), *variants]
-    if metric in CHART_METRICS and row.charts:
-        true = right / 100 * row.charts
+    count, overall = row.counts[metric], rows[OVERALL]
+    having = f"{count} charts" if metric in CHART_METRICS else f"{count} that have it"
+    answered = overall.results - overall.failed
+    candidates.append(
+        (
+            f"divides by all {overall.results} results instead of by the {having}",
+            right * count / overall.results,
+        )
+    )
+    if answered:
         candidates.append(
             (
-                f"divides by all {everything} results instead of by the {row.charts} charts",
-                100 * true / everything,
+                f"divides by all {answered} results that did not fail instead of by the {having}",
+                right * count / answered,
             )
         )
-        if row.passes_none < row.charts:
-            candidates.append(
-                (
-                    f"leaves out the {row.passes_none} charts whose Pass is 'None'",
-                    100 * true / (row.charts - row.passes_none),
-                )
+    if metric in CHART_METRICS and row.passes_none < count:
+        candidates.append(
+            (
+                f"leaves out the {row.passes_none} charts whose Pass is 'None'",
+                right * count / (count - row.passes_none),
             )
+        )
+    if row is overall:
+        of_types = [
+            found.means[metric] for found in rows.values() if found is not row and metric in found.means
+        ]
+        candidates.append(
+            ("is the mean of the question types, not of their results", sum(of_types) / len(of_types))
+        )
     for why, value in candidates:
         if value is not None and why and _agree(stored, value):
             return why

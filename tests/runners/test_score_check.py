@@ -90,7 +90,15 @@ class TestCheck:
                 0.3333333,
                 "is a fraction, not a percentage, and leaves out the 1 charts whose Pass is 'None'",
             ),
+            ("ECR", 28.57, "divides by all 7 results that did not fail instead of by the 4 charts"),
             ("EM", 66.67, "leaves out the failed results"),
+            ("EM", 25.0, "divides by all 8 results instead of by the 4 that have it"),
+            ("EM", 33.33, "is the mean of the question types, not of their results"),
+            (
+                "EM",
+                0.3333,
+                "is a fraction, not a percentage, and is the mean of the question types, not of their results",
+            ),
             ("EM", 99.0, ""),
             ("EM", True, ""),
             ("EM", 10**400, ""),
@@ -106,9 +114,9 @@ class TestCheck:
             chart(4, False, "None"),
         ]
         texts = [result(5), result(6), result(7, "1", "2", Metrics=NOTHING)]
-        texts += [result(8, prediction="[ERROR] x", Metrics=NOTHING)]
+        texts += [result(8, prediction="[ERROR] x", QuestionType="Data Analysis", Metrics=NOTHING)]
         right = {"ECR": 50.0, "Pass": 25.0, "EM": 50, "F1": 50.0, "ROUGE-L": 50.0, "SacreBLEU": 0.0}
-        means = {"by_question_type": {"Fact Checking": {"EM": 50.0}}, "overall": {**right, metric: stored}}
+        means = {"by_question_type": {"Fact Checking": {"EM": 66.67}}, "overall": {**right, metric: stored}}
         file = write(tmp_path / "results.json", [*charts, *texts], aggregate_metrics=means)
         check = check_file(file, Scorer(), pytest.fail)
         ((path, found),) = check.differences
