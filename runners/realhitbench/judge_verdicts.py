@@ -159,6 +159,8 @@ class VerdictJournal:
         """Raises OfThisUnit where it cannot be written, or another process is writing it."""
         self.path = folder / JOURNAL
         try:
+            # All results of a config may lie in other folders than its own.
+            folder.mkdir(parents=True, exist_ok=True)
             self._handle = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise OfThisUnit(

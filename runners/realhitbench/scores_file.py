@@ -60,6 +60,8 @@ def write_scores(path: Path, report: Mapping[str, Any], samples: Sequence[Sample
     content = encode({**MARK, **report, "metrics": metrics, "charts": charts}, indent=1)
     partial = path.with_name(f".{path.name}.{os.getpid()}.hitui-part")
     try:
+        # All results of a config may lie in other folders than its own.
+        path.parent.mkdir(parents=True, exist_ok=True)
         if os.path.lexists(path):
             # A pipe would be waited for without an end.
             before = path.read_bytes() if is_file(path) else b""

@@ -131,6 +131,12 @@ def test_the_last_program_counts_without_its_indentation() -> None:
     assert code(f"{HEAD}plt.plot([1])") is None
 
 
+def test_an_answer_that_does_not_come_to_an_end_is_searched_once() -> None:
+    program = f"{HEAD}plt.plot([1])\nplt.show()"
+    # From each beginning to the end it would take hours.
+    assert code(f"{program}\n{HEAD * 50_000}") == code(program)
+
+
 @pytest.mark.parametrize("path", ['"table.xlsx"', "'/data/tables/harbours.xlsx'", 'r"C:\\a table.xlsx"'])
 def test_every_path_of_a_workbook_is_the_real_one(path: str) -> None:
     found = code(f"{HEAD}table = pd.read_excel({path})\nplt.show()")

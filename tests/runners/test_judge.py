@@ -169,6 +169,17 @@ def test_a_model_that_takes_no_temperature_and_counts_tokens_by_another_name_is_
     assert [verdict["recovery"] for verdict in judging.verdicts] == [{"temperature": "the server's own"}] * 3
 
 
+def test_what_lies_in_other_folders_than_the_configs_own_is_judged_into_that_one(
+    judging: Judging, tmp_path: Path
+) -> None:
+    plan = tmp_path / "plan.json"
+    unit = {"name": "g/c", "folders": [str(judging.folder)], "output": str(tmp_path / "g" / "c")}
+    plan.write_text(json.dumps({"units": [unit]}))
+    words = judging.words("--plan", plan)
+    assert judge(words[1:], StopSignals()) == 0
+    assert len((tmp_path / "g" / "c" / "verdicts.jsonl").read_bytes().splitlines()) == 3
+
+
 def test_several_are_asked_at_once_and_no_more(judging: Judging) -> None:
     together = threading.Barrier(3, timeout=60)
     judging.server.act = lambda chat: (together.wait(), chat.answer(RIGHT))[1]

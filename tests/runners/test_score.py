@@ -272,6 +272,13 @@ def test_a_plan_names_configs_of_several_folders(tmp_path: Path) -> None:
     assert scores_in(first / "scores.json")["aggregate_metrics"]["overall"]["EM"] == 50.0
     assert scores_in(second / "scores.json")["metrics"] == {"2": NOTHING}
 
+    merged = tmp_path / "g" / "d_merged"
+    write(merged / "results.json", [result(3)])
+    elsewhere = {"name": "g/d", "folders": [str(merged)], "output": str(tmp_path / "g" / "d")}
+    run = score("--plan", "-", feed=json.dumps({"units": [elsewhere]}))
+    assert (run.returncode, run.stderr) == (0, "")
+    assert scores_in(tmp_path / "g" / "d" / "scores.json")["sources"] == ["../d_merged/results.json"]
+
     empty = {"name": "g/none", "folders": [str(tmp_path / "none")], "output": str(tmp_path / "none")}
     run = score("--plan", "-", "--check", feed=json.dumps({"units": [empty, unit]}))
     assert run.returncode == 1

@@ -122,8 +122,10 @@ def require_workbook(path: Path) -> None:
 
 def program_of(answer: ChartAnswer) -> Program | None:
     """What is run of an answer; None: there is no program in it."""
+    before, shown, _ = answer.prediction.rpartition("plt.show()")
     for pattern in _PROGRAMS:
-        found = pattern.findall(answer.prediction)
+        # Without what follows, in which each beginning of a program would have it searched through to its end.
+        found = pattern.findall(before + shown)
         if found:
             lines = _WORKBOOKS.sub(_path, found[-1]).split("\n")
             body = "".join(f"    {line.lstrip()}\n" for line in lines)
