@@ -98,6 +98,9 @@ class Engine(ABC):
     at_once: int = 1
     """How many prompts it is asked at the same time. Above 1, `answer` is called by other threads than the main
     one, and `close` makes those end that wait in it."""
+    most_input_tokens: int | None = None
+    """Tokens of a prompt for which the model itself has room, whatever the options say; None: that is not known,
+    or not before `load`."""
     looks_ahead: int = 1
     """How many prompts it is shown at a time, to say which of them it answers together. Above 1, `at_once` is 1."""
 

@@ -58,6 +58,11 @@ class Refused(Exception):
         self.details = details or {}
         """What an error in the form of OpenAI's holds besides."""
 
+    @property
+    def words(self) -> str:
+        """The message behind its status, where there is one."""
+        return self.message if self.status is None else f"{self.status}: {self.message}"
+
 
 class TooSlow(Exception):
     """No whole answer came in time."""
@@ -138,6 +143,10 @@ class JsonServer:
         """Requests that came to an answer other than an error."""
         self._told = -math.inf
         """When trouble was last told of."""
+
+    @property
+    def has_key(self) -> bool:
+        return self._key is not None
 
     def post(self, path: str, value: object) -> Any:
         """The answer to `value`. Raises Refused, TooSlow, and EngineLost where nothing can be asked of it."""
@@ -264,6 +273,11 @@ class JsonServer:
             connection.connect()
         except ssl.SSLCertVerificationError as error:
             raise EngineLost(f"{self.url}: its certificate is not trusted: {_words(error)}") from error
+        except ssl.SSLError as error:
+            connection.close()
+            if error.reason == "WRONG_VERSION_NUMBER":
+                raise EngineLost(f"{self.url}: it does not speak https; see --base-url") from error
+            raise _Unreachable(f"it cannot be reached: {_words(error)}") from error
         except (OSError, HTTPException, UnicodeError) as error:
             connection.close()
             raise _Unreachable(f"it cannot be reached: {_words(error)}") from error

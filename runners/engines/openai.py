@@ -34,6 +34,7 @@ from hitui_runners.engines.json_server import JsonServer, Refused, TooSlow
 from hitui_runners.engines.options import at_least_one
 from hitui_runners.engines.pictures import decoded
 from hitui_runners.engines.server_words import (
+    asks_for_too_long_an_answer,
     count,
     is_too_large,
     least_tokens_said,
@@ -69,11 +70,14 @@ class OpenAIEngine(Engine):
         self._server = server
         self._model = model
         self._max_input_tokens = max_input_tokens
+        self._max_new_tokens = max_new_tokens
         self._options: Mapping[str, object] = {"temperature": 0, "max_tokens": max_new_tokens}
         self._max_pixels = max_pixels
         self._counts = _TokenCounts()
         self._told: Mapping[str, object] = {}
         """What the server says of the model."""
+        self.lists_others: tuple[str, ...] = ()
+        """The models that the server lists, where this one is not among them; after `load`."""
 
     @classmethod
     def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
@@ -144,13 +148,29 @@ class OpenAIEngine(Engine):
             if refused.status in (401, 403):
                 raise self._lost(refused) from refused
             # Not every server lists its models; whether it has this one shows at the first prompt.
+            if self._model is None:
+                raise RunnerError(
+                    f"{self._server.url}: it lists no models ({refused.words}); see --base-url, such as "
+                    "http://localhost:8000/v1, or name the model by --model"
+                ) from refused
         if self._model is None:
             if len(models) != 1:
                 listed = f"it lists {', '.join(list(models)[:10])}" if models else "it lists none"
                 raise RunnerError(f"{self._server.url}: name the model by --model; {listed}")
             [self._model] = models
+        self.lists_others = () if self._model in models else tuple(models)
         self._told = models.get(self._model, {})
-        say(f"Asking {self._model} at {self._server.url}, up to {self.at_once} prompts at once")
+        context = count(self._told.get("max_model_len"))
+        if context is not None:
+            if self._max_new_tokens > context:
+                raise RunnerError(
+                    f"{self._server.url}: its model has {context} tokens for a prompt and its answer, and "
+                    f"--max-new-tokens is {self._max_new_tokens}; set it to less"
+                )
+            # An answer that was given less room than it may take could still fit.
+            self.most_input_tokens = context - min(self._max_new_tokens, context // 2)
+        limit = "" if context is None else f"; it has {context} tokens for a prompt and its answer"
+        say(f"Asking {self._model} at {self._server.url}, up to {self.at_once} prompts at once{limit}")
 
     def answer(self, prompt: Prompt) -> Reply:
         recovery: dict[str, object] = {}
@@ -257,25 +277,28 @@ class OpenAIEngine(Engine):
             return TaskFailed(f"Server: {error}", unexpected=True)
         if error.status in (401, 403, 404) or (error.status is not None and error.status < 400):
             raise self._lost(error)
+        if asks_for_too_long_an_answer(error):
+            raise EngineLost(f"{self._server.url}: {error.words}; set --max-new-tokens to less")
         if is_too_large(error):
             tokens = tokens_said(error)
             if picture is not None:
                 return image_too_large(picture.size, tokens)
             self._counts.learn(prompt, text, tokens)
             if tokens is None:
-                by_estimate = math.ceil(len(text) / self._counts.characters_per_token(prompt))
-                tokens = max(by_estimate, least_tokens_said(error))
+                tokens = math.ceil(len(text) / self._counts.characters_per_token(prompt))
+                if tokens < (least := least_tokens_said(error)):
+                    tokens = least
+                    self._counts.learn_least(prompt, text, least)
             return text_too_large(tokens)
-        status = "" if error.status is None else f"{error.status}: "
-        return TaskFailed(f"Server: {status}{error.message}", unexpected=True)
+        return TaskFailed(f"Server: {error.words}", unexpected=True)
 
     def _lost(self, refused: Refused) -> EngineLost:
-        mend = (
-            "name the variable that holds the key by --api-key-env"
-            if refused.status in (401, 403)
-            else "see --base-url, such as http://localhost:8000/v1, and --model"
-        )
-        return EngineLost(f"{self._server.url}: {refused.status}: {refused.message}; {mend}")
+        mend = "see --base-url, such as http://localhost:8000/v1, and --model"
+        if refused.status in (401, 403):
+            mend = "name the variable that holds the key by --api-key-env"
+            if self._server.has_key:
+                mend = "look at the key in the variable that --api-key-env names"
+        return EngineLost(f"{self._server.url}: {refused.words}; {mend}")
 
 
 class _TokenCounts:
@@ -295,6 +318,11 @@ class _TokenCounts:
         with self._lock:
             self._characters += len(text)
             self._tokens += tokens
+            self._of_task[prompt.task_id] = len(text) / tokens
+
+    def learn_least(self, prompt: Prompt, text: str, tokens: int) -> None:
+        """Takes in that this text has so many tokens or more, which says nothing of other prompts."""
+        with self._lock:
             self._of_task[prompt.task_id] = len(text) / tokens
 
     def characters_per_token(self, prompt: Prompt) -> float:

@@ -79,12 +79,15 @@ class Asker:
         prompts: OwnPrompts | BenchmarkPrompts,
         rules: RecoveryRules,
         check: Callable[[], None],
+        most_input_tokens: Callable[[], int | None] = lambda: None,
     ) -> None:
-        """`check` raises `Stopped` where a signal came: libraries can swallow the exception."""
+        """`check` raises `Stopped` where a signal came: libraries can swallow the exception. `most_input_tokens`: for
+        how many the model has room, once that is known; the ladder begins there where the rules allow more."""
         self._inputs = inputs
         self._prompts = prompts
         self._rules = rules
         self._check = check
+        self._most_input_tokens = most_input_tokens
 
     def ask(self, question: Question, before: Result | None, keep: Callable[[Outcome], None]) -> Steps:
         """What is done for a question whose newest result is `before`.
@@ -113,7 +116,7 @@ class Asker:
 
     def _ladder(self) -> Ladder:
         return Ladder(
-            self._rules.limit,
+            min(self._rules.limit, self._most_input_tokens() or self._rules.limit),
             0 if self._rules.when == "off" else self._rules.max_rungs,
             has_image=self._inputs.modality != "text",
             has_table=self._inputs.modality != "image",

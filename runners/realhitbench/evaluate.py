@@ -105,7 +105,9 @@ def prepare(
     except RunnerError:
         store.close()
         raise
-    asker = Asker(inputs, prompts, RecoveryRules.of_options(arguments), signals.check)
+    asker = Asker(
+        inputs, prompts, RecoveryRules.of_options(arguments), signals.check, lambda: engine.most_input_tokens
+    )
     events = EventWriter() if config.name is None else EventWriter().of(config.name)
     label = f"Processing {config.name or config.modality}"
     return Evaluation(config.name, chosen, asker, engine, store, signals, events, label), record

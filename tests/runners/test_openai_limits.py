@@ -94,6 +94,37 @@ def test_the_ladder_is_climbed_with_what_the_server_has_said(asking: Runner, ser
     assert "characters of the table are left out here" in last.text
 
 
+def test_where_the_model_has_little_room_the_ladder_begins_there(asking: Runner, server: ChatServer) -> None:
+    asking.benchmark.add_table("large", tuple((f"Harbour {n}", n, n / 4) for n in range(400)))
+    asking.benchmark.ask(7, "large", "How many boats lie in Saltby? (No. 6)", "63")
+    server.act_on_models = lambda chat: chat.json(
+        200, {"data": [{"id": "harbour-7b", "max_model_len": 2000}]}
+    )
+
+    def act(chat: Chat) -> object:
+        # So many that even its first estimate is too low.
+        if len(chat.text) < 2000:
+            return None
+        return chat.error(
+            400,
+            "This model's maximum context length is 2000 tokens. However, your prompt contains at least 2001 input "
+            "tokens, which exceeds this limit even without any output tokens. Please reduce the length of the input "
+            "prompt. (parameter=input_tokens, value=2001)",
+        )
+
+    server.act = act
+    ended = asking.run(
+        "--recovery", "at-once", "--ids", "2,7", "--max-new-tokens", "400", "--concurrency", "1"
+    )
+    assert ended.returncode == 0, ended.stderr
+
+    assert "; it has 2000 tokens for a prompt and its answer" in ended.stdout
+    tried = [result for result in asking.journal if result["id"] == 7]
+    budgets = [result.get("Recovery", {}).get("max_input_tokens") for result in tried]
+    assert budgets == [None, 1600, 800]
+    assert tried[-1]["Prediction"] == "63"
+
+
 PICTURE_TOO_LARGE = (
     "The decoder prompt contains a(n) image item with 20000 embedding tokens, which exceeds the pre-allocated encoder "
     "cache size 16384. Please reduce the input size or increase the encoder cache size by setting --limit-mm-per-prompt "

@@ -94,7 +94,9 @@ def test_a_server_that_asks_for_too_much_patience_is_not_waited_for(
     assert (asking.journal, server.asked) == ([], [1])
 
 
-@pytest.mark.parametrize(("status", "said"), [(401, "by --api-key-env"), (404, "see --base-url")])
+@pytest.mark.parametrize(
+    ("status", "said"), [(401, "look at the key in the variable"), (404, "see --base-url")]
+)
 def test_what_holds_for_every_prompt_ends_the_run_at_once(
     asking: Runner, server: ChatServer, status: int, said: str
 ) -> None:
@@ -109,6 +111,55 @@ def test_what_holds_for_every_prompt_ends_the_run_at_once(
     assert "secret" not in ended.stdout + ended.stderr
     assert [chat.headers["Authorization"] for chat in server.chats] == ["Bearer secret-123"]
     assert asking.journal == []
+
+
+@pytest.mark.parametrize("said", ["in its list", "to a prompt"])
+def test_an_answer_that_may_be_longer_than_the_model_has_room_for_blames_no_prompt(
+    asking: Runner, server: ChatServer, said: str
+) -> None:
+    told = {"max_model_len": 8192} if said == "in its list" else {}
+    server.act_on_models = lambda chat: chat.json(200, {"data": [{"id": "harbour-7b", **told}]})
+    words = "max_tokens=9000 cannot be greater than max_model_len=8192. Please request fewer output tokens."
+    server.act = lambda chat: chat.error(400, words)
+    ended = asking.run("--max-new-tokens", "9000", "--concurrency", "1")
+
+    assert ended.returncode == 1
+    (line,) = error_lines(ended.stderr)
+    if told:
+        line, words = line.replace("its model has 8192 tokens for a prompt and its answer, and ", ""), ""
+        assert line == f"error: {server.url}: --max-new-tokens is 9000; set it to less"
+    else:
+        assert line == f"error: {server.url}: 400: {words}; set --max-new-tokens to less"
+    assert asking.journal == []
+
+
+def test_an_address_above_the_api_is_said_to_be_wrong_before_a_model_is_asked_for(
+    asking: Runner, server: ChatServer
+) -> None:
+    server.act_on_models = lambda chat: chat.json(404, {"detail": "Not Found"})
+    ended = asking.run()
+
+    assert error_lines(ended.stderr) == [
+        f"error: {server.url}: it lists no models (404: Not Found); see --base-url, such as http://localhost:8000/v1, "
+        "or name the model by --model"
+    ]
+
+
+def test_a_server_without_https_is_not_waited_for(asking: Runner, server: ChatServer) -> None:
+    address = server.url.replace("http:", "https:")
+    ended = asking.run("--base-url", address)
+
+    assert ended.returncode == 1
+    assert ended.stderr == f"error: {address}: it does not speak https; see --base-url\n"
+
+
+def test_a_key_that_is_wanted_is_asked_for(asking: Runner, server: ChatServer) -> None:
+    server.act_on_models = lambda chat: chat.json(401, {"error": "Unauthorized"})
+    ended = asking.run()
+
+    assert error_lines(ended.stderr) == [
+        f"error: {server.url}: 401: Unauthorized; name the variable that holds the key by --api-key-env"
+    ]
 
 
 def test_a_key_that_is_not_there_is_one_line(asking: Runner) -> None:
