@@ -11,6 +11,7 @@ from pathlib import Path
 
 from hitui.adapters import notify
 from hitui.adapters.checkpoints.catalogue import Catalogue
+from hitui.adapters.checkpoints.weights import defect_of_model
 from hitui.adapters.files.look import identity_of, is_dir, is_file
 from hitui.adapters.files.watch import inotify_sees
 from hitui.services.health import LOW_SPACE, Finding, fail, ok, space_left, warn
@@ -145,6 +146,8 @@ def _model(name: str, folder: Path) -> Finding:
         return fail(name, f"model: {folder} {_ABSENT}", "correct the path, or download the model there")
     if not is_file(folder / "config.json"):
         return fail(name, f"model: {folder} has no config.json", "name the folder of a model")
+    if defect := defect_of_model(folder):
+        return fail(name, f"model: {folder}: {defect}", "copy or download the model again")
     return ok(name, f"model {folder}")
 
 

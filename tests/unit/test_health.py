@@ -17,6 +17,7 @@ from hitui.services import health, health_workspace
 from hitui.services.health import Finding, Level
 from hitui.settings import RunnerSettings, Settings
 from hitui.settings.values import ChartSettings, JudgeSettings
+from tests.tools.results import write_safetensors
 
 
 def levels(findings: list[Finding]) -> list[tuple[str, Level]]:
@@ -137,6 +138,7 @@ def runner_findings(folder: Path, runner: RunnerSettings) -> list[Finding]:
 def test_a_runner_with_everything_in_place_is_well(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text("{}")
+    write_safetensors(tmp_path / "model" / "model.safetensors")
     runner = RunnerSettings(engine="demo", python=sys.executable, model="model")
     assert levels(runner_findings(tmp_path, runner)) == [("runner mine", Level.OK)] * 2
 
@@ -151,6 +153,8 @@ def test_a_model_behind_a_server_is_no_folder(tmp_path: Path) -> None:
     [
         (RunnerSettings(engine="transformers", model="absent"), "is not there"),
         (RunnerSettings(engine="transformers", model="empty"), "has no config.json"),
+        (RunnerSettings(engine="transformers", model="light"), "light: weights are absent"),
+        (RunnerSettings(engine="vllm", model="cut"), "cut: model.safetensors is cut off"),
         (RunnerSettings(engine="demo", python="/absent/python"), "No such file or directory"),
         (RunnerSettings(engine="demo", python="true"), "is no Python"),
         (RunnerSettings(engine="demo", python="false"), "ended with status 1"),
@@ -163,7 +167,12 @@ def test_a_model_behind_a_server_is_no_folder(tmp_path: Path) -> None:
 def test_what_a_runner_lacks_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runner: RunnerSettings, words: str
 ) -> None:
-    (tmp_path / "empty").mkdir()
+    for folder in ("empty", "light", "cut"):
+        (tmp_path / folder).mkdir()
+        if folder != "empty":
+            (tmp_path / folder / "config.json").write_text("{}")
+    write_safetensors(weights := tmp_path / "cut" / "model.safetensors")
+    weights.write_bytes(weights.read_bytes()[:-1])
     # Whether this environment has them is not what is asked here.
     monkeypatch.setattr(health_workspace, "MODEL_LIBRARIES", {})
     assert words in only(runner_findings(tmp_path, runner), Level.FAIL).what
@@ -176,6 +185,8 @@ def test_libraries_that_a_runners_python_lacks_are_named(
     monkeypatch.setattr(health_workspace, "MODEL_LIBRARIES", wanted)
     monkeypatch.setattr(health_workspace, "PACKAGES", {"surely_no_such_module": "no-such-package"})
     (tmp_path / "config.json").write_text("{}")
+    # A name of its own is no defect.
+    write_safetensors(tmp_path / "consolidated.safetensors")
     found = only(runner_findings(tmp_path, RunnerSettings(engine="vllm", model=".")), Level.FAIL)
     assert found.what == f"{sys.executable} lacks no-such-package"
     assert found.mend.endswith("-m pip install no-such-package")

@@ -87,6 +87,7 @@ WEIGHTS: tuple[tuple[str, Callable[[Path], str]], ...] = (
     ("adapter_model.bin", defect_of_torch_file),
 )
 """Where a checkpoint's weights may lie; one of them must."""
+_NO_WEIGHTS = "weights are absent"
 
 
 def defect_of_checkpoint(folder: Path) -> str:
@@ -105,16 +106,32 @@ def defect_of_checkpoint(folder: Path) -> str:
     return next((defect for defect in checks if defect), "")
 
 
-def _defect_of_weights(folder: Path, partitions: Path | None) -> str:
+def defect_of_model(folder: Path) -> str:
+    """Why the weights of a model folder cannot be loaded; empty when they can, or lie there under a name of their own."""
+    defect = _defect_of_named_weights(folder)
+    if defect is not None:
+        return defect
+    return "" if any(folder.glob("*.safetensors")) or any(folder.glob("*.bin")) else _NO_WEIGHTS
+
+
+def _defect_of_named_weights(folder: Path) -> str | None:
+    """What is wrong with the first of WEIGHTS that is there; None: none is."""
     for name, defect_of in WEIGHTS:
         if is_file(folder / name):
             defect = defect_of(folder / name)
             return f"{name} {defect}" if defect else ""
+    return None
+
+
+def _defect_of_weights(folder: Path, partitions: Path | None) -> str:
+    defect = _defect_of_named_weights(folder)
+    if defect is not None:
+        return defect
     if is_file(folder / "pytorch_model_fsdp_0" / ".metadata"):
         return ""
     if partitions is not None:
         return _defect_of_partitions(partitions, "*_model_states.pt")
-    return "weights are absent"
+    return _NO_WEIGHTS
 
 
 def _defect_of_optimizer(folder: Path, partitions: Path | None) -> str:
