@@ -8,15 +8,12 @@ the budget by estimate only, and its `Recovery` says `estimated`.
 from __future__ import annotations
 
 import argparse
-import base64
-import io
 import math
 import os
 import re
 import sys
 import threading
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from hitui_runners.engines.base import (
@@ -28,11 +25,11 @@ from hitui_runners.engines.base import (
     image_too_large,
     text_too_large,
 )
-from hitui_runners.engines.demo import PIXELS_PER_TOKEN, png_size
+from hitui_runners.engines.demo import PIXELS_PER_TOKEN
 from hitui_runners.engines.headers import header_rows
 from hitui_runners.engines.json_server import JsonServer, Refused, TooSlow
 from hitui_runners.engines.options import at_least_one
-from hitui_runners.engines.pictures import decoded
+from hitui_runners.engines.sent_pictures import SentPicture, has_pillow
 from hitui_runners.engines.server_words import (
     asks_for_too_long_an_answer,
     count,
@@ -125,7 +122,7 @@ class OpenAIEngine(Engine):
                     f"--{option}: seconds above 0 are expected, at most {MOST_SECONDS:.0f},"
                     f" not {getattr(arguments, option)}"
                 )
-        if arguments.max_pixels is not None and not _has_pillow():
+        if arguments.max_pixels is not None and not has_pillow():
             raise RunnerError(f"--max-pixels: images cannot be scaled: install pillow in {sys.executable}")
         key = _key(arguments.api_key_env)
         return cls(
@@ -174,7 +171,7 @@ class OpenAIEngine(Engine):
 
     def answer(self, prompt: Prompt) -> Reply:
         recovery: dict[str, object] = {}
-        picture = None if prompt.image is None else _Picture(prompt.image)
+        picture = None if prompt.image is None else SentPicture(prompt.image)
         content: str | list[dict[str, object]]
         before_text = 0
         if picture is not None:
@@ -244,7 +241,7 @@ class OpenAIEngine(Engine):
             recovery.update(max_input_tokens=limit, uncut_tokens=uncut, estimated=True)
         return before + cut.text + after
 
-    def _most_pixels(self, picture: _Picture, share: float) -> int | None:
+    def _most_pixels(self, picture: SentPicture, share: float) -> int | None:
         """How many the picture may have; None: as it is."""
         most = self._max_pixels
         if share != 1:
@@ -270,7 +267,7 @@ class OpenAIEngine(Engine):
         )
 
     def _failure(
-        self, error: Refused | TooSlow, prompt: Prompt, text: str, picture: _Picture | None
+        self, error: Refused | TooSlow, prompt: Prompt, text: str, picture: SentPicture | None
     ) -> TaskFailed:
         """What is said of the task. Raises EngineLost where the others would fare no better."""
         if isinstance(error, TooSlow):
@@ -334,45 +331,6 @@ class _TokenCounts:
             return self._characters / self._tokens if self._tokens else CHARACTERS_PER_TOKEN
 
 
-class _Picture:
-    """A PNG file for one prompt. Raises TaskFailed where it is none, OSError where the disk does not give it."""
-
-    def __init__(self, path: Path) -> None:
-        self._name = path.name
-        self._content = path.read_bytes()
-        size = png_size(path)
-        if size is None:
-            raise TaskFailed(f"Image cannot be read: {path.name} is no PNG image")
-        self.size = self._sent = size
-        """(width, height) in pixels, of the file."""
-
-    @property
-    def pixels(self) -> int:
-        """Of what is sent."""
-        return self._sent[0] * self._sent[1]
-
-    def scale(self, most: int | None, recovery: dict[str, object]) -> None:
-        """Makes it have no more than `most` pixels. Raises TaskFailed where it cannot be decoded, or scaled here."""
-        if most is None or self.pixels <= most:
-            return
-        if not _has_pillow():
-            raise TaskFailed(f"Image cannot be scaled: install pillow in {sys.executable}", unexpected=True)
-        from PIL import Image
-
-        factor = math.sqrt(most / self.pixels)
-        self._sent = (max(1, int(self.size[0] * factor)), max(1, int(self.size[1] * factor)))
-        scaled = io.BytesIO()
-        image = decoded(self._content, self._name)
-        image.resize(self._sent, Image.Resampling.BICUBIC).save(scaled, "PNG")
-        self._content = scaled.getvalue()
-        recovery["max_pixels"] = most
-
-    def part(self) -> dict[str, object]:
-        """It as a part of a message."""
-        data = base64.b64encode(self._content).decode()
-        return {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}}
-
-
 def _key(variable: str | None) -> str | None:
     """What the variable holds; None where none is named. Raises RunnerError where it is not there."""
     if variable is None:
@@ -383,14 +341,6 @@ def _key(variable: str | None) -> str | None:
             f"--api-key-env: the variable {variable} is not set, or empty; set it to the server's key"
         )
     return key
-
-
-def _has_pillow() -> bool:
-    try:
-        import PIL.Image  # noqa: F401
-    except ImportError:
-        return False
-    return True
 
 
 def _harmless(text: str) -> str:
