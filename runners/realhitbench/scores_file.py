@@ -27,6 +27,7 @@ from hitui_runners.realhitbench.rescoring import Sample
 from hitui_runners.realhitbench.results import MARK, encode
 from hitui_runners.realhitbench.units import Unit
 
+_PARTIAL = ".hitui-part"
 LIBRARIES = ("rouge-score", "sacrebleu")
 """Of which the versions are written down: their scores may change with them."""
 _COUNTS = ("results", "failed", "unjudged", "unscored", "charts", "charts_run", "charts_unscored")
@@ -58,7 +59,7 @@ def write_scores(path: Path, report: Mapping[str, Any], samples: Sequence[Sample
     metrics = {str(sample.task): dict(sample.metrics) for sample in samples}
     charts = {str(sample.task): sample.why for sample in samples if sample.run and sample.why}
     content = encode({**MARK, **report, "metrics": metrics, "charts": charts}, indent=1)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.hitui-part")
+    partial = path.with_name(f".{path.name}.{os.uname().nodename}.{os.getpid()}{_PARTIAL}")
     try:
         # All results of a config may lie in other folders than its own.
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -74,6 +75,7 @@ def write_scores(path: Path, report: Mapping[str, Any], samples: Sequence[Sample
                 raise RunnerError(
                     f"{path}: was not written by hitui and is left as it is; move it away, then score again"
                 )
+        _clear(partial)
         try:
             with partial.open("xb") as file:
                 file.write(content)
@@ -88,6 +90,27 @@ def write_scores(path: Path, report: Mapping[str, Any], samples: Sequence[Sample
         raise RunnerError(
             f"{path}: cannot be written: {error.strerror}; nothing was changed, make room or make the folder writable"
         ) from error
+    return True
+
+
+def _clear(partial: Path) -> None:
+    """Removes what is half written where this process will write, and where killed ones of this machine did."""
+    start = partial.name.removesuffix(f"{os.getpid()}{_PARTIAL}")
+    for path in partial.parent.glob(f"*{_PARTIAL}"):
+        number = path.name.removeprefix(start).removesuffix(_PARTIAL)
+        if path.name.startswith(start) and number.isdecimal() and (path == partial or not _runs(int(number))):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        # Someone else's.
+        return True
     return True
 
 

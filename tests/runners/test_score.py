@@ -192,6 +192,21 @@ def test_results_that_come_while_others_are_scored_are_newer_than_the_scores(
     assert written.stat().st_mtime < file.stat().st_mtime
 
 
+def test_what_a_kill_left_half_written_goes_and_what_is_being_written_stays(tmp_path: Path) -> None:
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    here = os.uname().nodename
+    of_others = [f"{here}.1", f"elsewhere.{ended.pid}", here]
+    for end in (f"{here}.{ended.pid}", f"{here}.{os.getpid()}", *of_others):
+        (tmp_path / f".scores.json.{end}.hitui-part").write_text("{")
+    write(tmp_path / "results.json", [result(1)])
+    run = score(tmp_path)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert sorted(path.name for path in tmp_path.glob(".*")) == sorted(
+        f".scores.json.{end}.hitui-part" for end in of_others
+    )
+
+
 def test_what_someone_else_wrote_is_left_as_it_is(tmp_path: Path) -> None:
     write(tmp_path / "results.json", [result(1)])
     write(tmp_path / "piped" / "results.json", [result(1)])
