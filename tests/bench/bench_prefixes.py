@@ -151,7 +151,7 @@ def asked(options: argparse.Namespace) -> Iterator[Prompt]:
 def small_model(folder: Path) -> Path:
     program = (
         "from pathlib import Path; from tests.tools import tiny_model; "
-        f"tiny_model.build(Path({str(folder)!r}), size=tiny_model.MIDDLE)"
+        f"tiny_model.build(Path({str(folder)!r}), size=tiny_model.LARGE)"
     )
     subprocess.run([sys.executable, "-c", program], check=True, stderr=subprocess.DEVNULL)
     return folder

@@ -54,7 +54,7 @@ VISION_8B = {
     "deepstack_visual_indexes": [8, 16, 24],
 }
 VOCABULARY_8B = 151936
-SMALL = {**tiny_model.MIDDLE, "hidden_size": 256, "intermediate_size": 768, "num_hidden_layers": 4}
+SMALL = {**tiny_model.LARGE, "hidden_size": 256, "intermediate_size": 768, "num_hidden_layers": 4}
 PIXELS = {"gpu": (1600, 1200), "cpu": (320, 256)}
 FREE_ON_THE_CPU = 192 * 2**20
 """Bytes that a prompt may take there when the largest table is looked for."""

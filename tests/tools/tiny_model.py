@@ -46,6 +46,14 @@ TINY = {
     "head_dim": 16,
 }
 MIDDLE = {
+    "hidden_size": 256,
+    "intermediate_size": 768,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 64,
+}
+LARGE = {
     "hidden_size": 512,
     "intermediate_size": 1536,
     "num_hidden_layers": 8,
@@ -58,7 +66,7 @@ MIDDLE = {
 def build(folder: Path, seed: int = 0, size: dict[str, int] = TINY) -> Path:
     """Saves the model into `folder`, in a second or two. Needs transformers from 4.57 on.
 
-    TINY has 250 thousand parameters; MIDDLE 25 million, and its answers depend on the question.
+    TINY has 250 thousand parameters; MIDDLE 5 million and LARGE 25, and their answers depend on the question.
     """
     import torch
     from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
@@ -74,7 +82,7 @@ def build(folder: Path, seed: int = 0, size: dict[str, int] = TINY) -> Path:
         for name, weight in model.named_parameters():
             if weight.dim() >= 2:
                 weight.mul_(8 if "embed_tokens" in name or "lm_head" in name else 4)
-            elif size is MIDDLE and name.endswith(("q_norm.weight", "k_norm.weight")):
+            elif size in (MIDDLE, LARGE) and name.endswith(("q_norm.weight", "k_norm.weight")):
                 # So that it attends to a few tokens, and not to all of them alike.
                 weight.mul_(3)
     model.save_pretrained(folder)
