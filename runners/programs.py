@@ -15,6 +15,7 @@ PROGRAMS: dict[str, str] = {
     "judge": "hitui_runners.realhitbench.judge",
     "realhitbench": "hitui_runners.realhitbench.evaluate",
     "score": "hitui_runners.realhitbench.score",
+    "server": "hitui_runners.server",
 }
 
 

@@ -14,8 +14,10 @@ from hitui.adapters.checkpoints.catalogue import Catalogue
 from hitui.adapters.checkpoints.weights import defect_of_model
 from hitui.adapters.files.look import identity_of, is_dir, is_file
 from hitui.adapters.files.watch import inotify_sees
-from hitui.services.health import LOW_SPACE, Finding, fail, ok, space_left, warn
+from hitui.errors import LaunchError
+from hitui.services.health import LOW_SPACE, Finding, Level, fail, ok, space_left, warn
 from hitui.settings import RunnerSettings, Settings
+from hitui.supervisor.arguments import engine_options, runners_folder, text_or_none
 
 MODEL_LIBRARIES = {"transformers": ("torch", "transformers", "accelerate", "PIL"), "vllm": ("vllm",)}
 """What an engine imports, in the runner's environment."""
@@ -24,6 +26,8 @@ PACKAGES = {"PIL": "pillow"}
 """What brings a module, where that has another name."""
 ASK_SECONDS = 30.0
 """How long a runner's Python may take to say what it has."""
+SERVER_SECONDS = 10.0
+"""How long a server may take to say which models it has."""
 _ABSENT = "is not there, or out of reach"
 _ASK = (
     "import importlib.util as u, sys; print('%d.%d' % sys.version_info[:2], *[m for m in sys.argv[1:] "
@@ -130,7 +134,10 @@ def _examine_runner(settings: Settings, name: str, runner: RunnerSettings) -> It
     if runner.model is not None and runner.model_is_a_folder:
         yield _model(name, settings.path(runner.model))
     python = sys.executable if runner.python is None else settings.program(runner.python)
-    yield _libraries(name, python, MODEL_LIBRARIES.get(runner.engine or "", ()))
+    libraries = _libraries(name, python, MODEL_LIBRARIES.get(runner.engine or "", ()))
+    yield libraries
+    if runner.engine == "openai" and libraries.level is Level.OK:
+        yield _server(name, python, runner)
 
 
 def _program(name: str, program: str, cwd: Path) -> Finding:
@@ -149,6 +156,38 @@ def _model(name: str, folder: Path) -> Finding:
     if defect := defect_of_model(folder):
         return fail(name, f"model: {folder}: {defect}", "copy or download the model again")
     return ok(name, f"model {folder}")
+
+
+def _server(name: str, python: str, runner: RunnerSettings) -> Finding:
+    """Whether the server has the model, as our runner asks it; the model is asked nothing."""
+    key = runner.api_key_env
+    if key is not None and not os.environ.get(key):
+        return warn(
+            name, f"{key}, which is to hold its server's key, is not set", f"export {key} before `hitui run`"
+        )
+    options = {
+        **engine_options(runner),
+        "model": runner.model,
+        "max-new-tokens": text_or_none(runner.max_new_tokens),
+        "timeout": f"{SERVER_SECONDS:g}",
+        "patience": "1",
+    }
+    words = [word for option, text in options.items() if text is not None for word in (f"--{option}", text)]
+    try:
+        done = subprocess.run(
+            [python, runners_folder(), "server", *words],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=ASK_SECONDS,
+            check=False,
+        )
+    except (OSError, LaunchError, subprocess.TimeoutExpired) as error:
+        return warn(name, f"its server could not be asked: {error}", "look at python in hitui.toml")
+    if done.returncode == 0:
+        return ok(name, done.stdout.decode(errors="replace").strip())
+    said = done.stderr.decode(errors="replace").strip().rpartition("\n")[2].removeprefix("error: ")
+    # What a run would do about it is no matter here.
+    return warn(name, said.partition("; asked ")[0], "start the server, or correct its runner in hitui.toml")
 
 
 def _libraries(name: str, python: str, wanted: tuple[str, ...]) -> Finding:

@@ -75,6 +75,8 @@ class OpenAIEngine(Engine):
         """What the server says of the model."""
         self.lists_others: tuple[str, ...] = ()
         """The models that the server lists, where this one is not among them; after `load`."""
+        self.listing_error: RunnerError | None = None
+        """Why it lists none; after `load`."""
 
     @classmethod
     def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
@@ -134,26 +136,32 @@ class OpenAIEngine(Engine):
             arguments.max_pixels,
         )
 
+    @property
+    def url(self) -> str:
+        """Below which the server's API lies."""
+        return self._server.url
+
     def load(self) -> None:
         """Waits for the server, and asks for its models. Raises RunnerError and EngineLost."""
         models: dict[str, dict[str, object]] = {}
         try:
             models = _models(self._server.get("/models"))
         except TooSlow as error:
-            raise EngineLost(f"{self._server.url}: {error}") from error
+            raise EngineLost(f"{self.url}: {error}") from error
         except Refused as refused:
             if refused.status in (401, 403):
                 raise self._lost(refused) from refused
+            self.listing_error = RunnerError(
+                f"{self.url}: it lists no models ({refused.words}); see --base-url, such as "
+                "http://localhost:8000/v1, or name the model by --model"
+            )
             # Not every server lists its models; whether it has this one shows at the first prompt.
             if self._model is None:
-                raise RunnerError(
-                    f"{self._server.url}: it lists no models ({refused.words}); see --base-url, such as "
-                    "http://localhost:8000/v1, or name the model by --model"
-                ) from refused
+                raise self.listing_error from refused
         if self._model is None:
             if len(models) != 1:
                 listed = f"it lists {', '.join(list(models)[:10])}" if models else "it lists none"
-                raise RunnerError(f"{self._server.url}: name the model by --model; {listed}")
+                raise RunnerError(f"{self.url}: name the model by --model; {listed}")
             [self._model] = models
         self.lists_others = () if self._model in models else tuple(models)
         self._told = models.get(self._model, {})
@@ -161,13 +169,13 @@ class OpenAIEngine(Engine):
         if context is not None:
             if self._max_new_tokens > context:
                 raise RunnerError(
-                    f"{self._server.url}: its model has {context} tokens for a prompt and its answer, and "
+                    f"{self.url}: its model has {context} tokens for a prompt and its answer, and "
                     f"--max-new-tokens is {self._max_new_tokens}; set it to less"
                 )
             # An answer that was given less room than it may take could still fit.
             self.most_input_tokens = context - min(self._max_new_tokens, context // 2)
         limit = "" if context is None else f"; it has {context} tokens for a prompt and its answer"
-        say(f"Asking {self._model} at {self._server.url}, up to {self.at_once} prompts at once{limit}")
+        say(f"Asking {self._model} at {self.url}, up to {self.at_once} prompts at once{limit}")
 
     def answer(self, prompt: Prompt) -> Reply:
         recovery: dict[str, object] = {}
@@ -275,7 +283,7 @@ class OpenAIEngine(Engine):
         if error.status in (401, 403, 404) or (error.status is not None and error.status < 400):
             raise self._lost(error)
         if asks_for_too_long_an_answer(error):
-            raise EngineLost(f"{self._server.url}: {error.words}; set --max-new-tokens to less")
+            raise EngineLost(f"{self.url}: {error.words}; set --max-new-tokens to less")
         if is_too_large(error):
             tokens = tokens_said(error)
             if picture is not None:
@@ -295,7 +303,7 @@ class OpenAIEngine(Engine):
             mend = "name the variable that holds the key by --api-key-env"
             if self._server.has_key:
                 mend = "look at the key in the variable that --api-key-env names"
-        return EngineLost(f"{self._server.url}: {refused.words}; {mend}")
+        return EngineLost(f"{self.url}: {refused.words}; {mend}")
 
 
 class _TokenCounts:

@@ -17,6 +17,7 @@ from hitui.services import health, health_workspace
 from hitui.services.health import Finding, Level
 from hitui.settings import RunnerSettings, Settings
 from hitui.settings.values import ChartSettings, JudgeSettings
+from tests.tools.chat_server import chat_server
 from tests.tools.results import write_safetensors
 
 
@@ -143,9 +144,35 @@ def test_a_runner_with_everything_in_place_is_well(tmp_path: Path) -> None:
     assert levels(runner_findings(tmp_path, runner)) == [("runner mine", Level.OK)] * 2
 
 
-def test_a_model_behind_a_server_is_no_folder(tmp_path: Path) -> None:
-    runner = RunnerSettings(engine="openai", base_url="http://localhost:1/v1", model="harbours/7b")
-    assert levels(runner_findings(tmp_path, runner)) == [("runner mine", Level.OK)]
+def test_a_server_is_asked_for_its_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("A_KEY_OF_TESTS", "secret-123")
+    with chat_server() as server:
+        runner = RunnerSettings(engine="openai", base_url=server.url, api_key_env="A_KEY_OF_TESTS")
+        findings = runner_findings(tmp_path, runner)
+        absent = msgspec.structs.replace(runner, model="harbours/70b", max_new_tokens=5)
+        (found,) = [each for each in runner_findings(tmp_path, absent) if each.level is not Level.OK]
+        assert server.chats == []
+    assert levels(findings) == [("runner mine", Level.OK)] * 2
+    assert findings[1].what == f"harbour-7b at {server.url}"
+    assert found.what == f"{server.url}: it lists harbour-7b, and not harbours/70b; see --model"
+
+
+def test_what_is_wrong_with_a_server_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("A_KEY_OF_TESTS", raising=False)
+    with chat_server() as server:
+        runner = RunnerSettings(engine="openai", base_url=server.url)
+        server.act_on_models = lambda chat: chat.error(401, "who are you?")
+        refused = only(runner_findings(tmp_path, runner), Level.WARN)
+        server.act_on_models = lambda chat: chat.json(404, {"detail": "Not Found"})
+        named = msgspec.structs.replace(runner, model="harbour-7b")
+        elsewhere = only(runner_findings(tmp_path, named), Level.WARN)
+        keyless = msgspec.structs.replace(runner, api_key_env="A_KEY_OF_TESTS")
+        unset = only(runner_findings(tmp_path, keyless), Level.WARN)
+    gone = only(runner_findings(tmp_path, runner), Level.WARN)
+    assert refused.what.startswith(f"{server.url}: 401: who are you?; name the variable")
+    assert elsewhere.what.startswith(f"{server.url}: it lists no models (404: Not Found); see --base-url")
+    assert unset.what == "A_KEY_OF_TESTS, which is to hold its server's key, is not set"
+    assert gone.what == f"{server.url}: it cannot be reached: Connection refused"
 
 
 @pytest.mark.parametrize(
