@@ -33,6 +33,7 @@ from hitui_runners.engines.sent_pictures import SentPicture, has_pillow
 from hitui_runners.engines.server_words import (
     asks_for_too_long_an_answer,
     count,
+    is_about_picture,
     is_too_large,
     least_tokens_said,
     tokens_said,
@@ -285,17 +286,26 @@ class OpenAIEngine(Engine):
         if asks_for_too_long_an_answer(error):
             raise EngineLost(f"{self.url}: {error.words}; set --max-new-tokens to less")
         if is_too_large(error):
-            tokens = tokens_said(error)
-            if picture is not None:
-                return image_too_large(picture.size, tokens)
-            self._counts.learn(prompt, text, tokens)
-            if tokens is None:
-                tokens = math.ceil(len(text) / self._counts.characters_per_token(prompt))
-                if tokens < (least := least_tokens_said(error)):
-                    tokens = least
-                    self._counts.learn_least(prompt, text, least)
-            return text_too_large(tokens)
+            return self._too_large(error, prompt, text, picture)
         return TaskFailed(f"Server: {error.words}", unexpected=True)
+
+    def _too_large(
+        self, refused: Refused, prompt: Prompt, text: str, picture: SentPicture | None
+    ) -> TaskFailed:
+        tokens, least = tokens_said(refused), least_tokens_said(refused)
+        of_picture = 0
+        if picture is None:
+            self._counts.learn(prompt, text, tokens)
+        else:
+            of_picture = picture.pixels // PIXELS_PER_TOKEN
+        of_text = math.ceil(len(text) / self._counts.characters_per_token(prompt))
+        # Of a picture and a table the larger one is made less first.
+        if picture is not None and (not prompt.table or is_about_picture(refused) or of_text < of_picture):
+            return image_too_large(picture.size, tokens)
+        if of_text < least - of_picture:
+            of_text = least - of_picture
+            self._counts.learn_least(prompt, text, of_text)
+        return text_too_large(tokens or of_text + of_picture)
 
     def _lost(self, refused: Refused) -> EngineLost:
         mend = "see --base-url, such as http://localhost:8000/v1, and --model"

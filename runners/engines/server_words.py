@@ -32,6 +32,8 @@ _AT_LEAST = re.compile(r"\bat least (\d{1,12}) input tokens")
 """Where they stopped counting."""
 _UNSUPPORTED = re.compile(r"Unsupported (?:parameter|value): '(temperature|max_tokens)'")
 """How OpenAI's newer models refuse what every other server takes."""
+_PICTURE = re.compile(r"encoder cache size|\bimage item\b", re.IGNORECASE)
+"""How they say that it is the picture."""
 _ANSWER_TOO_LONG = re.compile(r"\bmax_(?:completion_)?tokens=\d+ cannot be greater than", re.IGNORECASE)
 """How they say that no prompt could have so long an answer."""
 _OUT_OF_MEMORY = re.compile(r"out of memory", re.IGNORECASE)
@@ -44,6 +46,12 @@ def is_too_large(refused: Refused) -> bool:
         or _TOO_LONG.search(refused.message) is not None
         or _OUT_OF_MEMORY.search(refused.message) is not None
     )
+
+
+def is_about_picture(refused: Refused) -> bool:
+    """Whether that would be a smaller picture, whatever stands beside it."""
+    # Bytes are refused, and not tokens: a picture has most of them.
+    return refused.status == 413 or _PICTURE.search(refused.message) is not None
 
 
 def asks_for_too_long_an_answer(refused: Refused) -> bool:

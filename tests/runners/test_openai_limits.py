@@ -153,6 +153,23 @@ def test_a_picture_that_is_too_large_loses_pixels(asking: Runner, server: ChatSe
     assert 59_000 < width * height <= 60_000
 
 
+def test_beside_a_table_that_is_far_larger_a_picture_keeps_its_pixels(
+    asking: Runner, server: ChatServer
+) -> None:
+    asking.benchmark.add_table("large", tuple((f"Harbour {n}", n, n / 4) for n in range(400)))
+    asking.benchmark.ask(7, "large", "How many boats lie in Saltby? (No. 6)", "63")
+    server.act = lambda chat: chat.error(400, TOO_LONG[9011]) if len(chat.text) > 6000 else None
+    options = ("--recovery", "at-once", "--ids", "7", "--max-input-tokens", "6000")
+    assert asking.run(*options, modality="mix").returncode == 0
+
+    assert [result["Prediction"] for result in asking.journal] == [
+        *["[ERROR] OOM: Text too large (9011 tokens)"] * 2,
+        "63",
+    ]
+    assert asking.journal[-1]["Recovery"].items() >= {"rung": 3, "max_input_tokens": 3000}.items()
+    assert "max_pixels" not in asking.journal[-1]["Recovery"]
+
+
 def test_without_pillow_no_picture_is_scaled_and_none_is_sent_for_a_smaller_one(
     asking: Runner, server: ChatServer
 ) -> None:
