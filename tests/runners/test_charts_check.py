@@ -59,6 +59,19 @@ def test_every_difference_has_its_class(scorer: ChartScorer, workbook: Path) -> 
     ]
 
 
+def test_what_ran_earlier_is_found_by_the_ids_where_a_file_has_another_order(scorer: ChartScorer) -> None:
+    results = [
+        chart_result(3, DRAW, True, False),
+        chart_result(1, DRAW, True, True),
+        chart_result(2, f"{HEAD}plt.plot([5])\nnothing\nplt.show()", False, "None"),
+    ]
+    check = check_charts(results, scorer, "charts")
+    assert [(one.task, one.kind) for one in check.differences] == [(3, "left figure")]
+    # The one that failed came later by both.
+    results[0]["id"], results[1]["id"] = 1, 3
+    assert [one.kind for one in check_charts(results, scorer, "charts").differences] == ["unexplained"]
+
+
 def test_a_file_in_which_no_chart_could_be_read_says_so(scorer: ChartScorer) -> None:
     check = check_charts([chart_result(1, DRAW, True, "False")], scorer, "charts")
     assert [(one.kind, one.stored) for one in check.differences] == [

@@ -67,19 +67,30 @@ class ChartCheck:
 
 
 def check_charts(results: Sequence[Result], scorer: ChartScorer, label: str) -> ChartCheck:
-    """Compares the answers of one file, in its order; `label` is shown while they run."""
+    """Compares the answers of one file; `label` is shown while they run.
+
+    Which of them ran before another is told by their order in the file, and where that is of no help by their ids: a
+    file may have been put together in another order than it ran in.
+    """
     charts = [(result, answer) for result in results if (answer := scorer.answer(result)) is not None]
     scorer.run([result for result, _ in charts], label)
     nothing_read = not any(_passed(result) for result, _ in charts)
     check = ChartCheck()
-    failed: list[ChartAnswer] = []
-    for result, answer in charts:
+    failed = [
+        (place, _rank(result["id"]), answer)
+        for place, (result, answer) in enumerate(charts)
+        if truth(_stored(result).get("ECR")) is False and isinstance(scorer.outcome(answer), Scored)
+    ]
+    by_id = sorted(failed, key=lambda one: one[1])
+    for place, (result, answer) in enumerate(charts):
         outcome = scorer.outcome(answer)
         kind = _class_of(result, outcome, nothing_read)
-        if kind == UNEXPLAINED and _explained(result, answer, failed, scorer):
-            kind = LEFT_FIGURE
-        if truth(_stored(result).get("ECR")) is False and isinstance(outcome, Scored):
-            failed.append(answer)
+        if kind == UNEXPLAINED:
+            above = [one for other, _, one in failed if other < place]
+            smaller = [one for _, other, one in by_id if other < _rank(result["id"])]
+            orders = [above] if above == smaller else [above, smaller]
+            if any(_explained(result, answer, earlier, scorer) for earlier in orders):
+                kind = LEFT_FIGURE
         check.counts[kind] += 1
         if kind != EQUAL:
             computed = outcome.metrics if isinstance(outcome, Scored) else None
@@ -87,6 +98,11 @@ def check_charts(results: Sequence[Result], scorer: ChartScorer, label: str) -> 
                 ChartDifference(result["id"], kind, result.get("Metrics"), computed, outcome.why)
             )
     return check
+
+
+def _rank(task: TaskId) -> tuple[bool, int, str]:
+    """Numbers by their size, texts behind them."""
+    return (True, 0, task) if isinstance(task, str) else (False, task, "")
 
 
 def _explained(
