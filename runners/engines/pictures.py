@@ -12,7 +12,10 @@ from hitui_runners.errors import words_of
 
 MAX_IMAGE_PIXELS = 178_956_970
 """The most that Pillow opens by itself, before it takes an image for an attack."""
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+"""What a file may hold, whatever its name says. Pillow knows more, and for one of them starts a program."""
 _PNG = b"\x89PNG\r\n\x1a\n"
+_WITH_TRANSPARENCY = ("RGBA", "LA", "PA", "RGBa", "La")
 
 
 class Pictures:
@@ -54,7 +57,10 @@ class RememberingImageProcessor:
         return getattr(self._processor, name)
 
     def __call__(self, images: Any, **options: Any) -> Any:
-        """What the processor makes of `images`; remembered where that is one picture, by its identity."""
+        """What the processor makes of `images`; remembered where that is one picture, by its identity.
+
+        Raises TaskFailed where the model can have no such picture, as one that is 200 times as wide as high.
+        """
         image = images
         while isinstance(image, list) and len(image) == 1:
             image = image[0]
@@ -63,7 +69,13 @@ class RememberingImageProcessor:
         if self._prepared is None or image is not self._image or options != self._options:
             self.drop()
             self._options = copy.deepcopy(options)
-            self._prepared = self._processor(images=images, **options)
+            try:
+                self._prepared = self._processor(images=images, **options)
+            except ValueError as error:
+                width, height = image.size
+                raise TaskFailed(
+                    f"Image cannot be prepared: {width}x{height} pixels: {words_of(error)}"
+                ) from error
             self._image = image
         # A copy: callers take values out and put others in.
         return copy.copy(self._prepared)
@@ -74,7 +86,10 @@ class RememberingImageProcessor:
 
 
 def decoded(content: bytes, name: str, max_pixels: int = MAX_IMAGE_PIXELS) -> Any:
-    """The picture of a file in RGB. Raises TaskFailed where it has more pixels, or cannot be decoded."""
+    """The picture of a file in RGB, upright, and white where it is transparent, as on paper.
+
+    Raises TaskFailed where it has more pixels, or cannot be decoded.
+    """
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -82,15 +97,42 @@ def decoded(content: bytes, name: str, max_pixels: int = MAX_IMAGE_PIXELS) -> An
             if image.width * image.height > max_pixels:
                 raise too_large_to_open(image.size, max_pixels)
             try:
-                return image.convert("RGB")
+                return _in_rgb(image)
             except MemoryError as error:
                 raise image_too_large(image.size) from error
     except Image.DecompressionBombError as error:
         raise TaskFailed(f"Image too large to open: {words_of(error)}") from error
     except UnidentifiedImageError as error:
         raise TaskFailed(f"Image cannot be read: {name} is no image") from error
-    except (OSError, SyntaxError, ValueError) as error:
+    except TaskFailed:
+        raise
+    except Exception as error:
+        # Whatever decoders raise at what they did not expect.
         raise TaskFailed(f"Image cannot be read: {name}: {words_of(error)}") from error
+
+
+def _in_rgb(image: Any) -> Any:
+    from PIL import Image, ImageOps
+
+    image.load()
+    try:
+        # As transformers loads pictures itself.
+        ImageOps.exif_transpose(image, in_place=True)
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001  (notes on it that cannot be read are none of its pixels)
+        pass
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
+        # 16 bits a pixel, of which Pillow would take all above 255 for white.
+        return image.convert("I").point(lambda value: value * (1 / 256)).convert("L").convert("RGB")
+    if image.mode in ("I", "F"):
+        raise ValueError(f"pixels of the mode {image.mode} have no known white")
+    if image.mode in _WITH_TRANSPARENCY or "transparency" in image.info:
+        shown = image if image.mode == "RGBA" else image.convert("RGBA")
+        paper = Image.new("RGB", image.size, "white")
+        paper.paste(shown, mask=shown)
+        return paper
+    return image.convert("RGB")
 
 
 def too_large_to_open(size: tuple[int, int], max_pixels: int) -> TaskFailed:
@@ -106,4 +148,6 @@ def _opened(content: bytes) -> Any:
 
     file = io.BytesIO(content)
     # `Image.open` has a limit of its own, which is one for the whole process.
-    return PngImagePlugin.PngImageFile(file) if content.startswith(_PNG) else Image.open(file)
+    return (
+        PngImagePlugin.PngImageFile(file) if content.startswith(_PNG) else Image.open(file, formats=FORMATS)
+    )

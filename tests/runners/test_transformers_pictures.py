@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections import UserDict
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hitui_runners.engines.base import TaskFailed
-from hitui_runners.engines.pictures import MAX_IMAGE_PIXELS, Pictures, RememberingImageProcessor
+from hitui_runners.engines.pictures import MAX_IMAGE_PIXELS, Pictures, RememberingImageProcessor, decoded
 from hitui_runners.realhitbench.recovery import asked_rung
 
 from tests.tools.benchmark import png, png_head
@@ -80,6 +81,88 @@ def test_the_limit_is_no_one_elses(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert Image.MAX_IMAGE_PIXELS == 9
 
 
+def content(image: Any, form: str = "PNG", **options: Any) -> bytes:
+    file = io.BytesIO()
+    image.save(file, form, **options)
+    return file.getvalue()
+
+
+def black_on_nothing() -> Any:
+    """A black dot in the corner, and all else transparent."""
+    from PIL import Image
+
+    image = Image.new("RGBA", (9, 9), (0, 0, 0, 0))
+    image.putpixel((0, 0), (0, 0, 0, 255))
+    return image
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_what_is_transparent_is_white_as_paper(mode: str) -> None:
+    image = black_on_nothing()
+    shown = decoded(content(image.quantize(8) if mode == "P" else image.convert(mode)), "shown.png")
+
+    assert shown.mode == "RGB"
+    assert [shown.getpixel(place) for place in ((0, 0), (5, 5))] == [(0, 0, 0), (255, 255, 255)]
+
+
+def test_sixteen_bits_a_pixel_keep_their_shades() -> None:
+    from PIL import Image
+
+    image = Image.new("I;16", (3, 1))
+    for place, value in enumerate((0, 128 * 256, 65_535)):
+        image.putpixel((place, 0), value)
+    shown = decoded(content(image), "shown.png")
+
+    assert [shown.getpixel((place, 0))[0] for place in range(3)] == [0, 128, 255]
+    with pytest.raises(TaskFailed, match=r"Image cannot be read: shown\.png: .* no known white"):
+        decoded(content(Image.new("F", (3, 1)), "TIFF"), "shown.png")
+
+
+def test_a_picture_that_was_taken_on_its_side_is_upright() -> None:
+    from PIL import Image
+
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    image = Image.new("RGB", (30, 20))
+    assert decoded(content(image, "JPEG", exif=turned), "shown.png").size == (20, 30)
+    # Words about the picture that cannot be read are none of its pixels.
+    assert decoded(content(image, exif=b"no notes"), "shown.png").size == (30, 20)
+
+
+def test_no_program_is_started_for_a_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # For this one Pillow would start Ghostscript, by whatever is called gs.
+    (tmp_path / "gs").write_text(f"#!/bin/sh\ntouch {tmp_path}/started\n")
+    (tmp_path / "gs").chmod(0o700)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    program = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
+
+    with pytest.raises(TaskFailed, match=r"shown\.png is no image"):
+        decoded(program, "shown.png")
+    assert not (tmp_path / "started").exists()
+
+
+def test_what_is_damaged_or_cut_off_is_not_shown_in_part() -> None:
+    from PIL import Image
+
+    whole = content(Image.effect_noise((60, 40), 90))
+    damaged = bytearray(whole)
+    damaged[60] ^= 255
+    for broken in (bytes(damaged), whole[: len(whole) // 2], whole[:20]):
+        with pytest.raises(TaskFailed, match=r"Image cannot be read: shown\.png: "):
+            decoded(broken, "shown.png")
+
+
+def test_whatever_a_decoder_says_fails_the_task_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    from PIL import PngImagePlugin
+
+    def torn(*_: Any) -> None:
+        raise NotImplementedError("filter 9")
+
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load_prepare", torn)
+    with pytest.raises(TaskFailed, match=r"Image cannot be read: shown\.png: filter 9"):
+        decoded(png(8, 8), "shown.png")
+
+
 @pytest.mark.parametrize("nested", [False, True])
 def test_it_is_prepared_once_for_each_way_to_do_so(nested: bool) -> None:
     processor, image, other = Processor(), object(), object()
@@ -101,12 +184,20 @@ def test_what_a_caller_takes_out_is_there_for_the_next() -> None:
     assert remembering(image) == {"pixel_values": 1}
 
 
+class Shown:
+    """In the place of a picture."""
+
+    size = (20_000, 1)
+
+
 def test_a_failure_is_not_remembered_nor_are_several_pictures() -> None:
-    processor, image = Processor(), object()
+    processor, image = Processor(), Shown()
     remembering = RememberingImageProcessor(processor)
     for _ in range(2):
-        with pytest.raises(ValueError, match="no pixels left"):
+        with pytest.raises(TaskFailed) as failed:
             remembering(image, size={"longest_edge": 0})
+        assert failed.value.message == "Image cannot be prepared: 20000x1 pixels: no pixels left"
+        assert not failed.value.unexpected
     for _ in range(2):
         remembering([image, image])
     assert len(processor.calls) == 4
