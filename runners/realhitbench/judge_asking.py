@@ -152,6 +152,7 @@ def ask_all(
 
     No further one is asked before a verdict was taken, so that a kill costs no more than those under way. Raises
     RunnerError, Stopped, and what `take` raises; what was answered until then is taken first, but where `take` failed.
+    Other than `ask_at_once` it ends only when its threads have: what a judge answers meanwhile may be paid for.
     """
     waiting = iter(items)
     under_way: set[Future[tuple[Verdict, bool]]] = set()
