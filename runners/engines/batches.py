@@ -7,8 +7,9 @@ says alone, token by token in float32; in bfloat16 the last bits of the scores m
 
 An answer that has ended is given at once, and the others go on without it (`rows`).
 
-A batch has no more tokens than a budget, padding and the longest answers included. When memory runs out all the same,
-the budget is halved and stays so, until a prompt stands alone. Longer prompts would lose by padding, which makes
+A batch has no more tokens than a budget, padding and the longest answers included. Unless it was said, it is at least
+what the longest prompt answered alone had: its keys and values took as much. When memory runs out all the same, the
+budget is halved and stays so, until a prompt stands alone. Longer prompts would lose by padding, which makes
 attention slower and takes memory: of them those over one table are answered together, from what they have in common
 (`prefix_cache`), as far as the budget goes.
 """
@@ -37,12 +38,14 @@ class Batches:
 
     def __init__(self, model: Any, tokens: int | None, new_tokens: int) -> None:
         """`model`: a model of transformers, from 4.57 on. `tokens`: the budget; 0: there are no batches; None: by where
-        the model computes. `new_tokens`: at most so many has an answer."""
+        the model computes, and by what it has held. `new_tokens`: at most so many has an answer."""
         self._model = model
+        # Of others it is not known whether padding changes what they say.
+        is_known = model.config.model_type in MODEL_TYPES
+        self._grows = is_known and tokens is None
         if tokens is None:
             tokens = TOKENS_ON_THE_CPU if model.device.type == "cpu" else TOKENS_ON_GPUS
-        # Of others it is not known whether padding changes what they say.
-        self._tokens = tokens if model.config.model_type in MODEL_TYPES else 0
+        self._tokens = tokens if is_known else 0
         self._short = self._tokens // SHORT_SHARE
         self._new_tokens = new_tokens
 
@@ -52,6 +55,11 @@ class Batches:
 
     def is_short(self, tokens: int) -> bool:
         return tokens <= self._short
+
+    def has_held(self, tokens: int) -> None:
+        """One prompt and its answer had so many tokens, and there was memory for them."""
+        if self._grows:
+            self._tokens = max(self._tokens, tokens)
 
     def rows(self, lengths: Sequence[int]) -> int:
         """How many of the first of these prompts (tokens of each) are answered together; one at the least."""
@@ -93,6 +101,7 @@ class Batches:
         else:
             return
         free_memory()
+        self._grows = False
         self._tokens = left * (max(map(len, prompts)) + self._new_tokens) // 2
 
     def _padded(self, prompts: Sequence[Any]) -> Iterator[dict[int, Any]]:

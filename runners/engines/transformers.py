@@ -101,8 +101,8 @@ class TransformersEngine(Engine):
             type=int,
             metavar="N",
             help="answer short prompts of text together, and others over one table, with at most N tokens at a time, "
-            f"padding and the longest answers included; short is up to N/{SHORT_SHARE}, and 0: each alone (default: {TOKENS_ON_GPUS} on "
-            f"GPUs, {TOKENS_ON_THE_CPU} on the CPU)",
+            f"padding and the longest answers included; short is up to N/{SHORT_SHARE}, and 0: each alone (default: "
+            f"{TOKENS_ON_GPUS} on GPUs, {TOKENS_ON_THE_CPU} on the CPU, or as many as the longest prompt before had)",
         )
 
     @classmethod
@@ -185,6 +185,7 @@ class TransformersEngine(Engine):
         except Exception as error:  # noqa: BLE001  (raised again below, when the handler has let go of its tensors)
             failure = self._failure(error, None if inputs is None else length(inputs), image)
         else:
+            self._batches.has_held(length(inputs) + new_tokens)
             return Reply(text, length(inputs), new_tokens, recovery)
         inputs = None
         self._forget()

@@ -471,6 +471,30 @@ def test_those_over_other_tables_are_answered_apart(sharing: Watched) -> None:
     assert sharing.engine.together(prompts) == 1
 
 
+def test_as_many_tokens_as_one_prompt_had_may_several_have(
+    sharing: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There was memory for them."""
+    import torch
+
+    monkeypatch.setattr("hitui_runners.engines.batches.TOKENS_ON_THE_CPU", 700)
+    prompts = over_one_table(TABLE, None)
+    longer = replace(prompts[0], table=TABLE * 6)
+
+    # Who says how many is believed.
+    for said, together in ((700, 1), (None, 4)):
+        sharing.engine._batches = Batches(sharing.engine._model, said, NEW_TOKENS)
+        assert sharing.engine.together(prompts) == 1
+        assert isinstance(sharing.engine.answer_of(longer), Reply)
+        assert sharing.engine.together(prompts) == together
+
+    # Nor does it grow once there was not.
+    sharing.failures += [None, torch.OutOfMemoryError(OUT_OF_MEMORY)]
+    sharing.together(prompts)
+    sharing.engine.answer_of(longer)
+    assert sharing.engine.together(prompts) < 4
+
+
 def test_it_can_be_turned_off(model: Watched) -> None:
     model.budget(0)
 
