@@ -12,6 +12,9 @@ TRANSFORMERS_TESTS := tests/runners/test_transformers_*.py
 # Each starts torch anew for what no version changes; the newest and `make test-versions` have them too.
 SAME_IN_ALL := broken_library or broken_off_by_a_signal or disk_refuses
 
+# What of the packages is not worth compiling before it is asked for.
+SELDOM := /(tests|_inductor|_internal|networkx|mypyc?|pip|setuptools|fontTools|pygments)/|/transformers/models/(?!auto|qwen[23])
+
 # Where the environment forbids Python to keep what it compiled, each of the many processes would do it again.
 export PYTHONDONTWRITEBYTECODE :=
 
@@ -20,15 +23,15 @@ export PYTHONDONTWRITEBYTECODE :=
 demo: $(DEMO_VENV)/installed
 	$(DEMO_VENV)/bin/hitui demo
 
-# All at once: much of what is tested waits, and the oldest transformers needs an environment first.
-test: $(TEST_VENV)/installed
+# All at once: much of what is tested waits, and pip uses one core for either environment.
+test:
 	$(MAKE) --no-print-directory --jobs 3 check test-newest test-oldest
 
 test-newest: $(TEST_VENV)/installed
 	$(TEST_VENV)/bin/pytest -n 4 --dist loadgroup $(PYTEST_ARGS)
 
 # What is tested says itself which it is: much of this environment is borrowed from one with the newest.
-test-oldest: $(OLDEST_VENV)/installed
+test-oldest: $(TEST_VENV)/installed $(OLDEST_VENV)/installed
 	$(OLDEST_VENV)/bin/python -c 'import transformers as it; assert it.__version__ == "$(OLDEST)", it'
 	$(OLDEST_VENV)/bin/python -m pytest -q -W default --forbid-skips -k 'not ($(SAME_IN_ALL))' $(TRANSFORMERS_TESTS)
 
@@ -56,19 +59,22 @@ $(DEMO_VENV)/installed: pyproject.toml
 	$(DEMO_VENV)/bin/pip install --quiet --editable .
 	touch $@
 
-# pip compiles on one core what is here compiled on all; in what packages bring along, not all is for this Python.
+# pip compiles on one core what is here compiled on all; in what packages bring along, not all is for this Python,
+# and more than half is loaded by no test.
 $(TEST_VENV)/installed: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(TEST_VENV)
 	$(TEST_VENV)/bin/pip install --quiet --no-compile --constraint $(CONSTRAINTS) --editable '.[runners,charts,dev]'
-	$(TEST_VENV)/bin/python -m compileall -qq -j 0 $(TEST_VENV)/lib || true
+	$(TEST_VENV)/bin/python -m compileall -qq -j 0 -x '$(SELDOM)' $(TEST_VENV)/lib || true
 	touch $@
 
 # An environment of its own for the library alone: torch, all else and hitui are borrowed from the other one.
-$(OLDEST_VENV)/installed: $(TEST_VENV)/installed
-	$(TEST_VENV)/bin/python -m venv --clear $(OLDEST_VENV)
+$(OLDEST_VENV)/installed: pyproject.toml $(CONSTRAINTS)
+	$(PYTHON) -m venv --clear $(OLDEST_VENV)
 	$(OLDEST_VENV)/bin/pip install --quiet --no-compile --no-deps transformers==$(OLDEST) huggingface_hub==0.36.2 tokenizers==0.22.2
-	$(TEST_VENV)/bin/python -c 'import site; print(f"import site; site.addsitedir({site.getsitepackages()[0]!r})")' \
-	  > "$$($(OLDEST_VENV)/bin/python -c 'import site; print(site.getsitepackages()[0])')/borrowed.pth"
+	$(OLDEST_VENV)/bin/python -m compileall -qq -x '$(SELDOM)' $(OLDEST_VENV)/lib || true
+	$(OLDEST_VENV)/bin/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % \
+	  sysconfig.get_path("purelib", vars={"base": "$(CURDIR)/$(TEST_VENV)"}))' \
+	  > "$$($(OLDEST_VENV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/borrowed.pth"
 	touch $@
 
 .venv-transformers-%/installed: pyproject.toml $(CONSTRAINTS)
