@@ -111,7 +111,9 @@ class Asker:
             if higher is None:
                 return _exhausted(outcome, rung)
             keep(outcome)
-            say(f"\n{outcome.prediction}: trying rung {higher.number} of the recovery ladder")
+            say(
+                f"\nQuery ID: {question.id} | {outcome.prediction}: trying rung {higher.number} of the recovery ladder"
+            )
             rung, failed_before = higher, True
 
     def _ladder(self) -> Ladder:
@@ -136,7 +138,7 @@ class Asker:
             reply = yield from self._asked(prompt)
             answer = final_answer(reply.text, is_code=prompt.writes_code)
             if answer is None:
-                say("\nNo final answer in the reply; asking once more")
+                say(f"\nQuery ID: {question.id} | no final answer in the reply; asking once more")
                 reply = yield from self._asked(replace(prompt, after=prompt.after + REMINDER))
                 answer = final_answer(reply.text, is_code=prompt.writes_code)
         except TaskFailed as failure:

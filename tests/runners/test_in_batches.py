@@ -62,7 +62,9 @@ def test_an_engine_that_says_nothing_is_asked_one_after_the_other(
     assert [result["id"] for result in runner.journal] == [1, 2, 3, 4, 5, 6]
 
 
-def test_what_is_asked_once_more_is_next_and_together(runner: Runner, signals: StopSignals) -> None:
+def test_what_is_asked_once_more_is_next_and_together(
+    runner: Runner, signals: StopSignals, capsys: pytest.CaptureFixture[str]
+) -> None:
     def act(prompt: Prompt) -> Reply:
         if prompt.task_id in (1, 3) and "Give it now." not in prompt.after:
             return Reply("Seven, I think.")
@@ -78,6 +80,13 @@ def test_what_is_asked_once_more_is_next_and_together(runner: Runner, signals: S
         (2, None), (3, None), (4, None), (1, None), (5, None), (6, None), (4, 2),
     ]  # fmt: skip
     assert runner.events[-1]["errors"] == 0
+    # Several are under way: it is said of which.
+    said = [line for line in capsys.readouterr().out.splitlines() if "once more" in line or "rung" in line]
+    assert said[:3] == [
+        "Query ID: 3 | no final answer in the reply; asking once more",
+        "Query ID: 1 | no final answer in the reply; asking once more",
+        "Query ID: 4 | [ERROR] OOM: Text too large (9000 tokens): trying rung 2 of the recovery ladder",
+    ]
 
 
 def test_what_has_no_prompt_takes_no_place(runner: Runner, signals: StopSignals) -> None:
