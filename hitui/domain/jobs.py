@@ -251,12 +251,13 @@ def decide_ending(
         return Ending.STOPPED, "on request"
     if status == REQUEUE_STATUS:
         return Ending.REQUEUED, "the runner asked for it"
-    said = f": {last_words}" if last_words else ""
     if signal is not None:
+        # What it said last need not be why: it may have known nothing of its end.
+        said = f"; last in its log: {last_words}" if last_words else ""
         hint = "; if nobody here did it, the machine ran out of memory (see dmesg)" if signal == 9 else ""
         hint = "; the kernel ended it for lack of memory" if out_of_memory else hint
         return Ending.FAILED, f"ended by {signal_name(signal)}{hint}{said}"
-    return Ending.FAILED, f"exit status {status}{said}"
+    return Ending.FAILED, f"exit status {status}" + (f": {last_words}" if last_words else "")
 
 
 def signal_name(number: int) -> str:

@@ -35,7 +35,7 @@ from hitui.supervisor import snapshots, wire
         ({"status": 75, "stop_asked": True}, (Ending.STOPPED, "on request")),
         ({"status": 1, "last_words": "no model"}, (Ending.FAILED, "exit status 1: no model")),
         ({"signal": 11}, (Ending.FAILED, "ended by SIGSEGV")),
-        ({"signal": 40, "last_words": "x"}, (Ending.FAILED, "ended by signal 40: x")),
+        ({"signal": 40, "last_words": "x"}, (Ending.FAILED, "ended by signal 40; last in its log: x")),
         ({"status": 127, "error": "python: not found"}, (Ending.NOT_STARTED, "python: not found")),
     ],
 )
