@@ -66,6 +66,12 @@ class PromptInputs:
         self._max_input_tokens = max_input_tokens
         self._max_pixels = max_pixels
         self._truncation = truncation
+        self._marks = tuple(
+            token.content
+            for token in self._tokenizer.added_tokens_decoder.values()
+            if token.special or (token.content.startswith("<|") and token.content.endswith("|>"))
+        )
+        self._table, self._harmless_table = "", ""
         self._last: _Table | None = None
 
     def drop(self) -> None:
@@ -85,7 +91,10 @@ class PromptInputs:
         """
         size = self.image_size(image, prompt.pixel_share, recovery)
         limit = min(self._max_input_tokens, prompt.max_input_tokens or self._max_input_tokens)
-        words = _Words(*(self._harmless(part) for part in (prompt.before, prompt.table, prompt.after)))
+        # Some tokenizers have a thousand marks, each looked for in megabytes: once for all questions about a table.
+        if prompt.table != self._table:
+            self._table, self._harmless_table = prompt.table, self._harmless(prompt.table)
+        words = _Words(self._harmless(prompt.before), self._harmless_table, self._harmless(prompt.after))
         table = None
         if len(words.table) > PIECE_CHARACTERS:
             table = self._tokenized(words.table, prompt.table_format)
@@ -253,9 +262,8 @@ class PromptInputs:
 
     def _harmless(self, text: str) -> str:
         """The text with the tokenizer's own marks (`<|im_end|>`) broken up, which must mean nothing in a table."""
-        for token in self._tokenizer.added_tokens_decoder.values():
-            if token.special:
-                text = text.replace(token.content, f"{token.content[:1]} {token.content[1:]}")
+        for mark in self._marks:
+            text = text.replace(mark, f"{mark[:1]} {mark[1:]}")
         return text
 
     def _picture_tokens(self, words: _Words, image: Any, size: Any) -> int:

@@ -153,6 +153,20 @@ def test_a_tokenizer_that_cannot_say_where_tokens_begin_will_do(
     assert shown(PromptInputs(processor, 5000, None), of_model).endswith("assistant\n")
 
 
+def test_marks_are_broken_up_and_words_of_the_vocabulary_are_not(
+    processor: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import AddedToken
+
+    # Qwen's marks for code are none of its special ones; other vocabularies hold the tags of HTML.
+    added = [AddedToken("<|file_sep|>", special=False), AddedToken("<td>", special=False)]
+    monkeypatch.setattr(processor.tokenizer, "added_tokens_decoder", dict(enumerate(added)), raising=False)
+    inputs = PromptInputs(processor, 10**6, None)
+    for _ in range(2):
+        of_model, _ = made(inputs, asked("<td><|file_sep|>harbour 7"))
+        assert "\n<td>< |file_sep|>harbour 7\n" in shown(inputs, of_model)
+
+
 def test_a_table_is_tokenized_once_for_all_questions_about_it(processor: Any) -> None:
     table, table_format = TABLES["rows"]
     for budget in (10**6, 12_000):
