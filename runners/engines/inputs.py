@@ -7,7 +7,7 @@ around it; they are what its text has when it is tokenized in one go.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -184,6 +184,11 @@ class PromptInputs:
         words = first.text + last.text
         text = self._prompt_text(words, image)
         begin = text.find(words)
+        if begin < 0:
+            # Some templates trim what they are given.
+            first = replace(first, text=first.text.lstrip())
+            last = replace(last, text=last.text.rstrip())
+            begin = text.find(first.text + last.text)
         if begin < 0:
             return None
         # The first and the last window are one text, which the processor gets; its picture is before the words.

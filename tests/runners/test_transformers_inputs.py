@@ -179,6 +179,25 @@ def test_a_table_is_tokenized_once_for_all_questions_about_it(processor: Any) ->
         assert processor.tokenizer.characters < len(table) / 4
 
 
+def test_so_it_is_where_a_template_trims_the_prompt(processor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    trimming = processor.chat_template.replace("{{ part.text }}", "{{ part.text | trim }}")
+    assert trimming != processor.chat_template
+    monkeypatch.setattr(processor, "chat_template", trimming)
+    table, table_format = TABLES["rows"]
+    inputs = PromptInputs(processor, 10**6, None)
+    prompt = replace(asked(table, table_format), before="\n A table:\n", after="\n\nHow many? \n")
+    made(inputs, prompt)
+    processor.tokenizer.characters = 0
+    of_model, _ = made(inputs, prompt)
+
+    assert processor.tokenizer.characters < len(table) / 4
+    text = shown(inputs, of_model)
+    assert text.startswith("<|im_start|>user\nA table:\n<table>")
+    assert text.endswith("\n\nHow many?<|im_end|>\n<|im_start|>assistant\n")
+    plain = processor.tokenizer(text)
+    assert of_model["input_ids"][0].tolist() == plain["input_ids"]
+
+
 def test_questions_of_one_length_get_the_same_cut_and_all_the_same_head(processor: Any) -> None:
     inputs = PromptInputs(processor, 12_000, None)
     table, table_format = TABLES["rows"]
