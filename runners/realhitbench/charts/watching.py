@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import selectors
 import subprocess
 import threading
@@ -80,6 +81,7 @@ def mind(
     assert process.stderr is not None
     kept = {"result": bytearray(), "printed": bytearray(), "complaints": bytearray()}
     overrun: str | None = None
+    inside: list[int] = []
     end = time.monotonic() + seconds
     try:
         tell(process.pid)
@@ -107,6 +109,7 @@ def mind(
                     elif not _read(key.fd, kept[key.data], keep[key.data]):
                         selector.unregister(key.fd)
                 if left is None and kept["result"]:
+                    inside = _opened(_tree(process.pid)[1:])
                     left = memoryview(job)
                     selector.register(process.stdin.fileno(), selectors.EVENT_WRITE, "job")
                 now = time.monotonic()
@@ -125,6 +128,7 @@ def mind(
                 time.sleep(0.002)
     finally:
         _end(process, tell)
+        _wait_for(inside)
         os.close(result)
         process.stdout.close()
         process.stderr.close()
@@ -167,6 +171,26 @@ def _end(process: subprocess.Popen[bytes], tell: Callable[[int], None]) -> None:
     with contextlib.suppress(OSError):
         tell(0)
     process.wait()
+
+
+def _opened(pids: Sequence[int]) -> list[int]:
+    """Descriptors of those that are still there."""
+    found = []
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            found.append(os.pidfd_open(pid))
+    return found
+
+
+def _wait_for(processes: Sequence[int]) -> None:
+    """Until they have ended, which what builds walls does not wait for: the first of a process namespace takes all
+    others along when it ends."""
+    patience = time.monotonic() + _STATUS_SECONDS
+    for descriptor in processes:
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        poll.poll(1000 * max(0.0, patience - time.monotonic()))
+        os.close(descriptor)
 
 
 def _has_ended(pid: int) -> bool:
