@@ -38,6 +38,12 @@ class Sandbox:
         return self
 
     def __exit__(self, *_: object) -> None:
+        # A supervisor writes there before all else; most commands start none.
+        if any(Path(self.env["XDG_STATE_HOME"]).glob("hitui/*")):
+            self._stop()
+        shutil.rmtree(self._runtime)
+
+    def _stop(self) -> None:
         running = json.loads(self.hitui("jobs", "--json").stdout or "[]")
         active = [
             str(job["id"]) for job in running if job["state"] in ("queued", "starting", "running", "stopping")
@@ -45,7 +51,6 @@ class Sandbox:
         if active:
             self.hitui("stop", *active)
         self.hitui("supervisor", "stop")
-        shutil.rmtree(self._runtime)
 
     def hitui(self, *words: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         """Runs one command to its end."""
