@@ -43,6 +43,8 @@ MOST_WORDS = 300
 """Characters of what a server says that are shown."""
 BUSY = (408, 425, 429, 502, 503, 504, 529)
 """Statuses of a server that may answer the same request later."""
+NO_TLS = ("wrong version number", "record layer failure")
+"""What OpenSSL says, before and since 3.2, of who does not speak TLS; the latter has no name in some Pythons."""
 _VISIBLE = re.compile(r"[!-~]+")
 
 
@@ -275,7 +277,7 @@ class JsonServer:
             raise EngineLost(f"{self.url}: its certificate is not trusted: {_words(error)}") from error
         except ssl.SSLError as error:
             connection.close()
-            if error.reason == "WRONG_VERSION_NUMBER":
+            if any(words in str(error) for words in NO_TLS):
                 raise EngineLost(f"{self.url}: it does not speak https; see --base-url") from error
             raise _Unreachable(f"it cannot be reached: {_words(error)}") from error
         except (OSError, HTTPException, UnicodeError) as error:

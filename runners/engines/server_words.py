@@ -49,7 +49,7 @@ def is_too_large(refused: Refused) -> bool:
 
 
 def is_about_picture(refused: Refused) -> bool:
-    """Whether that would be a smaller picture, whatever stands beside it."""
+    """Whether it is the picture that must be smaller, whatever stands beside it."""
     # Bytes are refused, and not tokens: a picture has most of them.
     return refused.status == 413 or _PICTURE.search(refused.message) is not None
 

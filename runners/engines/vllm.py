@@ -170,6 +170,7 @@ class VllmEngine(Engine):
             raise RunnerError(f"{self._folder}: {what}") from error
         model = llm.llm_engine.model_config
         self._most_tokens = model.max_model_len
+        self.most_input_tokens = max(1, model.max_model_len - self._max_new_tokens)
         self._numbers = str(model.dtype).removeprefix("torch.")
         self._inputs = PromptInputs(
             self._processor, self._max_input_tokens, self._max_pixels, truncation=self._truncation

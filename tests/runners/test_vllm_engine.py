@@ -173,6 +173,7 @@ def test_it_says_what_transformers_says_and_computes_shared_beginnings_once(
     engine.load()
     with ThreadPoolExecutor(4) as threads:
         found = list(threads.map(engine.answer, prompts))
+    assert engine.most_input_tokens == 6000
     engine._most_tokens = 100
     with pytest.raises(TaskFailed, match=r"OOM: Text too large \(\d+ tokens\)"):
         engine.answer(prompts[0])
