@@ -173,7 +173,7 @@ class OpenAIEngine(Engine):
                     f"{self.url}: its model has {context} tokens for a prompt and its answer, and "
                     f"--max-new-tokens is {self._max_new_tokens}; set it to less"
                 )
-            # An answer that was given less room than it may take could still fit.
+            # Half of it at least is for the prompt: few answers are as long as they may be.
             self.most_input_tokens = context - min(self._max_new_tokens, context // 2)
         limit = "" if context is None else f"; it has {context} tokens for a prompt and its answer"
         say(f"Asking {self._model} at {self.url}, up to {self.at_once} prompts at once{limit}")
