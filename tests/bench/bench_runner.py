@@ -54,7 +54,7 @@ VISION_8B = {
     "deepstack_visual_indexes": [8, 16, 24],
 }
 VOCABULARY_8B = 151936
-SMALL = {**tiny_model.LARGE, "hidden_size": 256, "intermediate_size": 768, "num_hidden_layers": 4}
+SMALL = {**tiny_model.LARGE, "hidden_size": 256, "intermediate_size": 768}
 PIXELS = {"gpu": (1600, 1200), "cpu": (320, 256)}
 FREE_ON_THE_CPU = 192 * 2**20
 """Bytes that a prompt may take there when the largest table is looked for."""
@@ -114,6 +114,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--most-characters", type=int, help="of a table in HTML (default: any, and 10000 on the CPU)"
     )
+    parser.add_argument("--layers", type=int, default=4, help="of the model on the CPU (default: 4)")
     for hidden in ("model", "list", "data"):
         parser.add_argument(f"--{hidden}", type=Path, help=argparse.SUPPRESS)
     for hidden in ("side", "order", "modality", "format"):
@@ -123,7 +124,7 @@ def arguments() -> argparse.Namespace:
     named = sys.argv[0].endswith("bench_runner.py")
     options = parser.parse_args(sys.argv[1:] if named else [])
     if options.build:
-        build(options.model, gpu=options.gpu)
+        build(options.model, options.layers, gpu=options.gpu)
         print("a model with random weights")
         sys.exit()
     return options
@@ -141,7 +142,7 @@ def on_gpu() -> bool:
 def in_a_process(options: argparse.Namespace, *words: object) -> str:
     """The last line of what this program says with these words."""
     every = [*words, *(["--gpu"] if options.gpu else [])]
-    for name in ("model", "list", "data", "prompts", "new_tokens", "max_input_tokens"):
+    for name in ("model", "list", "data", "prompts", "new_tokens", "max_input_tokens", "layers"):
         if getattr(options, name) is not None:
             every += [f"--{name.replace('_', '-')}", getattr(options, name)]
     return runner_processes.in_a_process("tests.bench.bench_runner", every)
@@ -183,8 +184,8 @@ def prepare(options: argparse.Namespace, made: Path) -> None:
         options.prompts.write_text("\n".join([*lines, "}"]), encoding="utf-8")
 
 
-def build(folder: Path, *, gpu: bool) -> None:
-    """A Qwen3-VL with random weights in the layout of the hub."""
+def build(folder: Path, layers: int, *, gpu: bool) -> None:
+    """A Qwen3-VL with random weights in the layout of the hub; on the CPU a small one of so many layers."""
     import torch
     from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
@@ -195,7 +196,7 @@ def build(folder: Path, *, gpu: bool) -> None:
     path, pixels = folder / "config.json", folder / "preprocessor_config.json"
     config = json.loads(path.read_bytes())
     text = config["text_config"]
-    text |= {**TEXT_8B, "vocab_size": VOCABULARY_8B} if gpu else SMALL
+    text |= {**TEXT_8B, "vocab_size": VOCABULARY_8B} if gpu else {**SMALL, "num_hidden_layers": layers}
     text["rope_scaling"]["mrope_section"] = [text["head_dim"] * part // 32 for part in (6, 5, 5)]
     config["vision_config"] |= {**(VISION_8B if gpu else {}), "out_hidden_size": text["hidden_size"]}
     if gpu:
