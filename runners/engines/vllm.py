@@ -226,9 +226,12 @@ class VllmEngine(Engine):
             image = None if prompt.image is None else self._pictures.open(prompt.image)
             inputs = self._inputs.of(prompt, image, recovery)
             tokens = length(inputs)
-            if tokens + self._max_new_tokens > self._most_tokens:
-                raise text_too_large(tokens) if image is None else image_too_large(image.size, tokens)
             ids = inputs["input_ids"][0].tolist()
+            if tokens + self._max_new_tokens > self._most_tokens:
+                # Of a picture and a table the larger one is made less first.
+                if image is None or (prompt.table and ids.count(self._mark) < tokens / 2):
+                    raise text_too_large(tokens)
+                raise image_too_large(image.size, tokens)
             if image is None:
                 return {"prompt_token_ids": ids}, tokens
             size = self._inputs.image_size(image, prompt.pixel_share, {})
@@ -242,14 +245,18 @@ class VllmEngine(Engine):
 
     def _marked_once(self, ids: list[int]) -> list[int]:
         """The token ids with the place of the picture as its prompt has it: vLLM makes room for the picture itself."""
-        mark = getattr(self._processor, "image_token_id", None)
-        if mark not in ids:
+        if self._mark not in ids:
             raise RunnerError(
                 f"{self._folder}: where a picture stands in the prompts of this model is not known; use the engine "
                 "transformers, or openai with a server of vLLM's"
             )
-        first = ids.index(mark)
-        return [*ids[: first + 1], *(token for token in ids[first:] if token != mark)]
+        first = ids.index(self._mark)
+        return [*ids[: first + 1], *(token for token in ids[first:] if token != self._mark)]
+
+    @property
+    def _mark(self) -> int | None:
+        """The token that stands for a part of a picture, where it is known."""
+        return getattr(self._processor, "image_token_id", None)
 
 
 def _part(text: str) -> float:

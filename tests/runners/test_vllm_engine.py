@@ -175,8 +175,12 @@ def test_it_says_what_transformers_says_and_computes_shared_beginnings_once(
         found = list(threads.map(engine.answer, prompts))
     assert engine.most_input_tokens == 6000
     engine._most_tokens = 100
-    with pytest.raises(TaskFailed, match=r"OOM: Text too large \(\d+ tokens\)"):
-        engine.answer(prompts[0])
+    # Of a picture and a table the larger one is what is too large.
+    for prompt in (prompts[0], prompts[-2]):
+        with pytest.raises(TaskFailed, match=r"OOM: Text too large \(\d+ tokens\)"):
+            engine.answer(prompt)
+    with pytest.raises(TaskFailed, match=r"OOM: Image too large \(\(400, 300\)\)"):
+        engine.answer(replace(prompts[-2], table=""))
     engine.close()
     shared = capsys.readouterr().out
     plain = TransformersEngine(model, 6000, 12, None)
