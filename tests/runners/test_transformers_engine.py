@@ -361,7 +361,9 @@ def test_a_picture_that_the_processor_refuses_costs_its_task(
     first, second = evaluate(1, 10, modality="image", table=None)
 
     assert first["Prediction"] == "41"
-    assert second["Prediction"].startswith("[ERROR] Image cannot be prepared: 4000x2 pixels: absolute aspect ")
+    assert second["Prediction"].startswith(
+        "[ERROR] Image cannot be prepared: 4000x2 pixels: absolute aspect "
+    )
 
 
 def test_marks_of_the_tokenizer_in_a_table_mean_nothing(
