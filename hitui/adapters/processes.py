@@ -60,8 +60,9 @@ def send(process: Process, number: int) -> bool:
         descriptor = os.pidfd_open(process.pid)
     except ProcessLookupError:
         return False
-    except OSError:
-        # A kernel before 5.3: the moment between the look and the signal stays open.
+    except (OSError, AttributeError):
+        # A kernel before 5.3, or a Python that was built for one, as conda's: the moment between the look and the
+        # signal stays open.
         if not alive(process):
             return False
         try:

@@ -77,7 +77,14 @@ def seen_through(
     return record
 
 
-def test_a_stop_ends_processes_that_ignore_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("has_descriptors", [True, False])
+def test_a_stop_ends_processes_that_ignore_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_descriptors: bool
+) -> None:
+    if not has_descriptors:
+        # As in a Python that was built for a Linux before 5.3.
+        monkeypatch.delattr(os, "pidfd_open")
+
     async def stop(job: LaunchedJob) -> None:
         await asyncio.to_thread(eventually, (tmp_path / "child").exists)
         await asyncio.to_thread(eventually, (tmp_path / "main").exists)

@@ -284,6 +284,13 @@ def test_nothing_outlives_the_program(sandbox: Sandbox, workbook: Path) -> None:
     assert running(word) == []
 
 
+def test_a_python_that_was_built_for_an_older_linux_will_do(
+    sandbox: Sandbox, workbook: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "pidfd_open")
+    assert run(sandbox, "print(7)", workbook).printed == "7\n"
+
+
 @pytest.mark.parametrize("kind", [BUBBLEWRAP, NAMESPACES, NONE])
 def test_of_a_program_whose_starter_is_killed_nothing_is_left(
     kind: str, stub_python: str, workbook: Path, open_folder: Path

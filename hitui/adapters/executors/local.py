@@ -175,7 +175,8 @@ async def _gone(process: Process) -> None:
     """Returns when the process is gone (a zombie is)."""
     try:
         descriptor = os.pidfd_open(process.pid)
-    except OSError:
+    except (OSError, AttributeError):
+        # As in `processes.send`.
         descriptor = -1
     try:
         while processes.alive(process):

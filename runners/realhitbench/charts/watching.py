@@ -174,10 +174,11 @@ def _end(process: subprocess.Popen[bytes], tell: Callable[[int], None]) -> None:
 
 
 def _opened(pids: Sequence[int]) -> list[int]:
-    """Descriptors of those that are still there."""
+    """Descriptors of those that are still there; of none before Linux 5.3, or where Python was built for one older than
+    that, as conda's."""
     found = []
     for pid in pids:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, AttributeError):
             found.append(os.pidfd_open(pid))
     return found
 
