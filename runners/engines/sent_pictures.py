@@ -39,9 +39,10 @@ class SentPicture:
         from PIL import Image
 
         factor = math.sqrt(most / self.pixels)
-        self._sent = (max(1, int(self.size[0] * factor)), max(1, int(self.size[1] * factor)))
-        scaled = io.BytesIO()
+        # Of one that lies on its side in the file it is upright.
         image = decoded(self._content, self._name)
+        self._sent = (max(1, int(image.width * factor)), max(1, int(image.height * factor)))
+        scaled = io.BytesIO()
         image.resize(self._sent, Image.Resampling.BICUBIC).save(scaled, "PNG")
         self._content = scaled.getvalue()
         recovery["max_pixels"] = most

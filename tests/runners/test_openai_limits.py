@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import base64
+import io
 import math
 import sys
+from pathlib import Path
+from typing import Any
+
+from hitui_runners.engines.sent_pictures import SentPicture
 
 from tests.runners.asked import answers, asking, server
 from tests.runners.conftest import Runner
@@ -151,6 +156,21 @@ def test_a_picture_that_is_too_large_loses_pixels(asking: Runner, server: ChatSe
     assert answered["Recovery"] == {"rung": 1, "pixel_share": 0.5, "max_pixels": 60000}
     width, height = int.from_bytes(sizes[1][:4], "big"), int.from_bytes(sizes[1][4:], "big")
     assert 59_000 < width * height <= 60_000
+
+
+def test_a_picture_on_its_side_is_upright_and_not_squeezed_when_it_is_made_smaller(tmp_path: Path) -> None:
+    from PIL import Image
+
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    path = tmp_path / "harbours.png"
+    Image.new("RGB", (400, 300)).save(path, exif=turned)
+    picture = SentPicture(path)
+    picture.scale(30_000, {})
+
+    part: dict[str, Any] = picture.part()
+    with Image.open(io.BytesIO(base64.b64decode(part["image_url"]["url"].partition(",")[2]))) as sent:
+        assert sent.size == (150, 200)
 
 
 def test_beside_a_table_that_is_far_larger_a_picture_keeps_its_pixels(
