@@ -140,6 +140,9 @@ def test_a_runner_with_everything_in_place_is_well(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text("{}")
     write_safetensors(tmp_path / "model" / "model.safetensors")
+    # Whoever leaves out the older form of the weights still gets what lists its files.
+    index = '{"weight_map": {"a": "pytorch_model-1.bin"}}'
+    (tmp_path / "model" / "pytorch_model.bin.index.json").write_text(index)
     runner = RunnerSettings(engine="demo", python=sys.executable, model="model")
     assert levels(runner_findings(tmp_path, runner)) == [("runner mine", Level.OK)] * 2
 

@@ -79,14 +79,14 @@ def defect_of_index(path: Path) -> str:
 
 
 WEIGHTS: tuple[tuple[str, Callable[[Path], str]], ...] = (
-    ("model.safetensors.index.json", defect_of_index),
-    ("pytorch_model.bin.index.json", defect_of_index),
     ("model.safetensors", defect_of_safetensors),
-    ("adapter_model.safetensors", defect_of_safetensors),
+    ("model.safetensors.index.json", defect_of_index),
     ("pytorch_model.bin", defect_of_torch_file),
+    ("pytorch_model.bin.index.json", defect_of_index),
+    ("adapter_model.safetensors", defect_of_safetensors),
     ("adapter_model.bin", defect_of_torch_file),
 )
-"""Where a checkpoint's weights may lie; one of them must."""
+"""Where the weights of a checkpoint or model may lie, in the order in which transformers looks for them; one must be."""
 _NO_WEIGHTS = "weights are absent"
 
 
