@@ -30,7 +30,7 @@ class Watched:
     def __post_init__(self) -> None:
         import torch
 
-        self.generate = generate = self.engine._model.generate
+        generate = self.engine._model.generate
 
         def watched(**inputs: Any) -> Any:
             self.rows.append(len(inputs["input_ids"]))
