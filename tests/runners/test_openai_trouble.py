@@ -113,23 +113,31 @@ def test_what_holds_for_every_prompt_ends_the_run_at_once(
     assert asking.journal == []
 
 
-@pytest.mark.parametrize("said", ["in its list", "to a prompt"])
+FEWER_TOKENS = (
+    "max_tokens=9000 cannot be greater than max_model_len=8192. Please request fewer output tokens."
+)
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        (
+            {"max_model_len": 8192},
+            "its model has 8192 tokens for a prompt and its answer, and --max-new-tokens is 9000; set it to less",
+        ),
+        ({}, f"400: {FEWER_TOKENS}; set --max-new-tokens to less"),
+    ],
+    ids=["in its list", "to a prompt"],
+)
 def test_an_answer_that_may_be_longer_than_the_model_has_room_for_blames_no_prompt(
-    asking: Runner, server: ChatServer, said: str
+    asking: Runner, server: ChatServer, told: dict[str, int], said: str
 ) -> None:
-    told = {"max_model_len": 8192} if said == "in its list" else {}
     server.act_on_models = lambda chat: chat.json(200, {"data": [{"id": "harbour-7b", **told}]})
-    words = "max_tokens=9000 cannot be greater than max_model_len=8192. Please request fewer output tokens."
-    server.act = lambda chat: chat.error(400, words)
+    server.act = lambda chat: chat.error(400, FEWER_TOKENS)
     ended = asking.run("--max-new-tokens", "9000", "--concurrency", "1")
 
     assert ended.returncode == 1
-    (line,) = error_lines(ended.stderr)
-    if told:
-        line, words = line.replace("its model has 8192 tokens for a prompt and its answer, and ", ""), ""
-        assert line == f"error: {server.url}: --max-new-tokens is 9000; set it to less"
-    else:
-        assert line == f"error: {server.url}: 400: {words}; set --max-new-tokens to less"
+    assert error_lines(ended.stderr) == [f"error: {server.url}: {said}"]
     assert asking.journal == []
 
 
