@@ -115,4 +115,6 @@ class Batches:
         mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in prompts])
         # The model holds how far positions are from token counts, of its last prompt.
         self._model.model.rope_deltas = None
-        return generate_rows(self._model, ids.to(device), mask.to(device), DynamicCache(), self._new_tokens)
+        yield from generate_rows(
+            self._model, ids.to(device), mask.to(device), DynamicCache(), self._new_tokens
+        )

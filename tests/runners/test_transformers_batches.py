@@ -12,6 +12,7 @@ import pytest
 from hitui_runners.engines.base import Prompt, Reply, TaskFailed
 from hitui_runners.engines.batches import Batches
 from hitui_runners.engines.prefix_cache import PrefixCache
+from hitui_runners.engines.rows import generate_rows
 from hitui_runners.engines.transformers import TransformersEngine
 from hitui_runners.errors import EngineLost, RunnerError
 from hitui_runners.stopping import StopSignals
@@ -179,6 +180,24 @@ def test_memory_that_really_runs_out_halves_the_batch(
     assert answers == plain.answers
     assert 1 < max(model.rows) <= 3
     assert sum(model.rows) == 6
+
+
+def test_memory_that_runs_out_before_the_model_is_asked_halves_the_batch_too(
+    model: Watched, plain: Alone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    together: list[int] = []
+
+    def generate(watched: Any, ids: Any, *given: Any) -> Any:
+        together.append(len(ids))
+        if len(ids) > 3:
+            raise torch.OutOfMemoryError(OUT_OF_MEMORY)
+        return generate_rows(watched, ids, *given)
+
+    monkeypatch.setattr("hitui_runners.engines.batches.generate_rows", generate)
+    assert model.together(PROMPTS) == plain.answers
+    assert together == [6, 3, 3]
 
 
 def test_a_failure_of_the_batch_is_told_of_the_one_whose_it_is(
