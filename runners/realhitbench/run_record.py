@@ -229,12 +229,12 @@ def with_folders(
     ]
 
 
-def shown(found: Iterable[tuple[str, object, object]]) -> str:
+def shown(found: Iterable[tuple[str, object, object]], form: str = "{key} was {before}, now {now}") -> str:
     """Differences for people: `max_new_tokens was 1024, now 512`. Of those with parts, which are digests, the names."""
     words = [
         f"other {key} ({named(list(now))})"
         if isinstance(now, dict)
-        else f"{key} was {_value(before)}, now {_value(now)}"
+        else form.format(key=key, before=_value(before), now=_value(now))
         for key, before, now in found
     ]
     more = f"; and {len(words) - SHOWN} more" if len(words) > SHOWN else ""

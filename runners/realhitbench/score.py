@@ -30,6 +30,7 @@ from hitui_runners.realhitbench.charts.options import add_chart_arguments, chart
 from hitui_runners.realhitbench.charts.scorer import ChartOptions, ChartScorer
 from hitui_runners.realhitbench.check import REPORT, Check, check_file, check_report
 from hitui_runners.realhitbench.judge_verdicts import Verdicts, with_verdicts
+from hitui_runners.realhitbench.mixed import mixture
 from hitui_runners.realhitbench.rescoring import Notes, Sample, Scorer, sample_of
 from hitui_runners.realhitbench.results import Unreadable
 from hitui_runners.realhitbench.score_words import (
@@ -165,6 +166,7 @@ class ScoreRun:
         if read is None:
             return None
         results, lines = read
+        lines += mixture(results, unit.folders)
         self._charts.run(results, f"charts of {unit.name}")
         samples: list[Sample] = [sample_of(result, self._scorer, notes, self._charts) for result in results]
         try:
