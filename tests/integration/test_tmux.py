@@ -90,7 +90,7 @@ def test_r_reruns_what_is_missing_and_it_outlives_the_screen(tmux: Tmux, sandbox
     tmux.keys("/", *"text_html", "Enter")
     tmux.shows("1 of 10")
     tmux.keys("r")
-    tmux.shows("Rerun what is missing", "16 tasks in 1 job", "Enter start 1 job")
+    tmux.shows("Rerun what is pending", "16 tasks in 1 job", "Enter start 1 job")
     tmux.keys("Enter")
     tmux.shows("▶ GPU ")
     os.kill(tmux.program(), signal.SIGKILL)

@@ -77,7 +77,7 @@ def test_r_reruns_the_seventeen(workspace: Path, tmp_path: Path) -> None:
         tmux.keys("/", *"text_html", "Enter")
         tmux.shows("1 of 11")
         tmux.keys("r")
-        tmux.shows("Rerun what is missing", "17", "Enter start")
+        tmux.shows("Rerun what is pending", "17", "Enter start")
         tmux.keys("Enter")
         tmux.shows("#1 text_html", "whole")
         assert sorted(result["id"] for result in journal(workspace, "qwen3vl_text/text_html")) == failed

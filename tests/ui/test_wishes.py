@@ -21,7 +21,7 @@ async def test_r_shows_what_will_run_and_enter_starts_it() -> None:
     async with Dashboard(services).run_test(size=WIDE, notifications=True) as pilot:
         await shown(pilot, "25 to rerun")
         await pilot.press("down", "down", "r")
-        await shown(pilot, "Rerun what is missing", "GPU 1 now", "25 tasks in 1 job, about 4m of work")
+        await shown(pilot, "Rerun what is pending", "GPU 1 now", "25 tasks in 1 job, about 4m of work")
         assert services.jobs.submitted == []
         await pilot.press("enter")
         await until(pilot, lambda: services.jobs.submitted)

@@ -205,7 +205,7 @@ class DetailScreen(FullScreen):
         self._show_tasks()
 
     def action_rerun(self) -> None:
-        self.dashboard.post_message(LaunchWanted("Rerun what is missing", [JobRequest(self._config)]))
+        self.dashboard.post_message(LaunchWanted("Rerun what is pending", [JobRequest(self._config)]))
 
     def action_stop(self) -> None:
         jobs = self._row.active_jobs if self._row is not None else ()

@@ -275,7 +275,7 @@ class MainScreen(FullScreen):
         self.log_rule.show_focus(self.log_view.has_focus)
 
     def action_rerun(self) -> None:
-        self._launch("Rerun what is missing", self._chosen())
+        self._launch("Rerun what is pending", self._chosen())
 
     def action_start(self) -> None:
         self._launch("Start or resume", self._chosen())
@@ -286,7 +286,7 @@ class MainScreen(FullScreen):
             self.dashboard.tell("nothing is pending in the configs that are shown")
             return
         among = f" that match {self.table.wanted!r}" if self.table.wanted else ""
-        self._launch(f"Rerun what is missing in all configs{among}", rows)
+        self._launch(f"Rerun what is pending in all configs{among}", rows)
 
     def _chosen(self) -> list[ConfigRow]:
         row = self.table.selected
