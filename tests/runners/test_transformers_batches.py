@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ from typing import Any
 import pytest
 from hitui_runners.engines.base import Prompt, Reply, TaskFailed
 from hitui_runners.engines.batches import Batches
-from hitui_runners.engines.prefix_cache import PrefixCache
 from hitui_runners.engines.rows import generate_rows
 from hitui_runners.engines.transformers import TransformersEngine
 from hitui_runners.errors import EngineLost, RunnerError
@@ -27,15 +25,17 @@ from tests.runners.watched import (
     asked,
     each_at_its_end,
     end_early,
+    from_their_start,
     longest_first,
     model,
     one_engine,
     plain,
+    sharing,
 )
 from tests.tools.benchmark import png
 from tests.tools.memory_limit import address_space
 
-__all__ = ["model", "one_engine", "plain"]
+__all__ = ["model", "one_engine", "plain", "sharing"]
 
 pytestmark = pytest.mark.model
 OUT_OF_MEMORY = "CUDA out of memory. Tried to allocate 3 GiB"
@@ -235,24 +235,6 @@ def over_one_table(table: str, picture: Path | None) -> list[Prompt]:
         replace(prompt, after=prompt.after + " And how many in all of them together?" * (number % 3))
         for number, prompt in enumerate(prompts)
     ]
-
-
-@pytest.fixture
-def sharing(model: Watched, monkeypatch: pytest.MonkeyPatch) -> Watched:
-    """No prompt is short, and beginnings are shared."""
-    monkeypatch.setattr(model.engine, "_prefixes", PrefixCache(model.engine._model))
-    model.engine._batches._short = 0
-    return model
-
-
-def from_their_start(model: Watched, prompts: Sequence[Prompt]) -> Alone:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(model.engine, "_prefixes", PrefixCache(model.engine._model, enabled=False))
-        model.scores.clear()
-        alone = Alone(model.alone(prompts), list(model.scores))
-    model.scores.clear()
-    model.rows.clear()
-    return alone
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hitui_runners.engines.base import Answer, Prompt, Reply
 from hitui_runners.engines.batches import Batches
+from hitui_runners.engines.prefix_cache import PrefixCache
 from hitui_runners.engines.transformers import TransformersEngine
 
 NEW_TOKENS = 6
@@ -97,6 +98,24 @@ def model(one_engine: Watched, plain: Alone, monkeypatch: pytest.MonkeyPatch) ->
     one_engine.scores.clear()
     one_engine.failures.clear()
     return one_engine
+
+
+@pytest.fixture
+def sharing(model: Watched, monkeypatch: pytest.MonkeyPatch) -> Watched:
+    """No prompt is short, and beginnings are shared."""
+    monkeypatch.setattr(model.engine, "_prefixes", PrefixCache(model.engine._model))
+    model.engine._batches._short = 0
+    return model
+
+
+def from_their_start(model: Watched, prompts: Sequence[Prompt]) -> Alone:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model.engine, "_prefixes", PrefixCache(model.engine._model, enabled=False))
+        model.scores.clear()
+        alone = Alone(model.alone(prompts), list(model.scores))
+    model.scores.clear()
+    model.rows.clear()
+    return alone
 
 
 def asked(number: int, picture: Path | None = None) -> Prompt:
