@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -16,9 +17,12 @@ from hitui.commands.saying import warn
 from hitui.commands.tables import fitted, iso_time, width_of_output
 from hitui.domain.jobs import Ended, Job, Queued, Running, Starting, Stopping
 from hitui.domain.progress import JobProgress
+from hitui.domain.records import JobRecord
 from hitui.domain.schedule import Queue
 from hitui.domain.units import duration_words
+from hitui.errors import SupervisorError
 from hitui.factory import Services
+from hitui.services.history import HistoryService
 from hitui.services.progress import read_progress
 
 ENDED_JOBS = 10
@@ -35,12 +39,16 @@ def run(arguments: argparse.Namespace) -> int:
     snapshot, status = read_jobs(services, every=arguments.all)
     jobs = list(snapshot.jobs)
     if not arguments.all:
-        ended = [job.id for job in jobs if not job.active][-ENDED_JOBS:]
-        jobs = [job for job in jobs if job.active or job.id in ended]
+        latest = [job.id for job in jobs if not job.active][-ENDED_JOBS:]
+        jobs = [job for job in jobs if job.active or job.id in latest]
+    records: Mapping[int, JobRecord] = {}
+    # They only add to what is known of the jobs.
+    with contextlib.suppress(SupervisorError):
+        records = HistoryService(services.paths).records([job.id for job in jobs if not job.active])
     if arguments.json:
-        print(json.dumps([as_object(job) for job in jobs], indent=2))
+        print(json.dumps([as_object(job, records.get(job.id)) for job in jobs], indent=2))
     elif jobs:
-        _print_table(services, jobs, snapshot.queue)
+        _print_table(services, jobs, snapshot.queue, records)
     else:
         print("no jobs; `hitui run CONFIG` starts one")
     for line in pauses(snapshot.queue):
@@ -48,10 +56,13 @@ def run(arguments: argparse.Namespace) -> int:
     return status
 
 
-def as_object(job: Job) -> dict[str, Any]:
-    """What `--json` prints of a job; times in ISO 8601 with the offset from UTC, GPUs by UUID, `after*` by number."""
+def as_object(job: Job, record: JobRecord | None = None) -> dict[str, Any]:
+    """What `--json` prints of a job; times in ISO 8601 with the offset from UTC, GPUs by UUID, `after*` by number.
+
+    `record`: of one that has ended.
+    """
     state = job.state
-    progress = _progress(job)
+    progress = _progress(job, record)
     pid = state.pid if isinstance(state, (Running, Stopping)) else None
     ended = state if isinstance(state, Ended) else None
     return {
@@ -92,9 +103,10 @@ def as_object(job: Job) -> dict[str, Any]:
     }
 
 
-def remark(job: Job, queue: Queue) -> str:
-    """What a listing says of a job in its last column: how far it is, what it waits for, why it ended."""
-    said = _of_state(job)
+def remark(job: Job, queue: Queue, record: JobRecord | None = None) -> str:
+    """What a listing says of a job in its last column: how far it is, what it waits for, why it ended; of one that
+    succeeded by its record, how many tasks failed all the same."""
+    said = _of_state(job, record)
     if waits_for_group(job, queue):
         # The listing says once why.
         said = said.partition(":")[0]
@@ -118,11 +130,18 @@ def _shard(job: Job) -> dict[str, int] | None:
     return None if shard is None else {"of_job": shard.split, "number": shard.number, "count": shard.count}
 
 
-def _progress(job: Job) -> JobProgress:
-    return read_progress(job) if isinstance(job.state, (Running, Stopping)) else JobProgress()
+def _progress(job: Job, record: JobRecord | None = None) -> JobProgress:
+    if isinstance(job.state, (Running, Stopping)):
+        return read_progress(job)
+    if record is None or record.done is None:
+        return JobProgress()
+    failed = record.failed or 0
+    return JobProgress(done=record.done + failed, errors=failed)
 
 
-def _print_table(services: Services, jobs: Sequence[Job], queue: Queue) -> None:
+def _print_table(
+    services: Services, jobs: Sequence[Job], queue: Queue, records: Mapping[int, JobRecord]
+) -> None:
     labels = gpu_labels(services, jobs)
     rows = []
     for job in jobs:
@@ -135,14 +154,14 @@ def _print_table(services: Services, jobs: Sequence[Job], queue: Queue) -> None:
                 gpus_of(job, labels),
                 "" if job.task_count is None else str(job.task_count),
                 "" if started is None else f"{datetime.fromtimestamp(started):%m-%d %H:%M}",
-                remark(job, queue),
+                remark(job, queue, records.get(job.id)),
             )
         )
     header = ("job", "config", "state", "GPU", "tasks", "started", "")
     print("\n".join(fitted(header, rows, "><<<><<", width_of_output(), shrink=1)))
 
 
-def _of_state(job: Job) -> str:
+def _of_state(job: Job, record: JobRecord | None) -> str:
     match job.state:
         case Queued(waits_for=waits_for):
             return f"waits for {waits_for}" if waits_for else ""
@@ -151,6 +170,9 @@ def _of_state(job: Job) -> str:
             return ", ".join(filter(None, (stalled, progress_line(_progress(job)))))
         case Running() | Stopping():
             return progress_line(_progress(job))
+        case Ended(reason=""):
+            progress = _progress(job, record)
+            return f"{progress.errors} of {progress.done} tasks failed" if progress.errors else ""
         case Ended(reason=reason):
             return reason
         case _:

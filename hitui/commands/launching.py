@@ -259,14 +259,16 @@ class Teller:
 
 def progress_line(progress: JobProgress) -> str:
     """`running 12/17, 1 error, 3.9 a minute, 4 min left`, as far as it is known."""
-    parts = [progress.phase]
+    # Its process takes a moment more to end, which no rate of tasks tells anything of.
+    through = progress.phase == "end"
+    parts = ["finishing" if through else progress.phase]
     if progress.done is not None:
         parts[0] += f" {progress.done}" + (f"/{progress.total}" if progress.total is not None else "")
     if progress.errors:
         parts.append(f"{progress.errors} error{'s' if progress.errors > 1 else ''}")
-    if progress.rate is not None:
+    if progress.rate is not None and not through:
         parts.append(f"{progress.rate * 60:.1f} a minute")
-    if progress.eta_seconds is not None:
+    if progress.eta_seconds is not None and not through:
         parts.append(f"{duration_words(progress.eta_seconds)} left")
     return ", ".join(parts).strip()
 

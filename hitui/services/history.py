@@ -63,6 +63,17 @@ class HistoryService:
             )
         return HistoryEntry(job, self._record(job_id))
 
+    def records(self, job_ids: Collection[int]) -> dict[int, JobRecord]:
+        """Of these jobs, as far as there are any. Raises SupervisorError when the store cannot be read."""
+        from hitui.supervisor.history_tables import HistoryTables, read_history
+
+        def asked(tables: HistoryTables) -> dict[int, JobRecord]:
+            found = {job_id: tables.record(job_id) for job_id in job_ids}
+            return {job_id: record for job_id, record in found.items() if record is not None}
+
+        nothing: dict[int, JobRecord] = {}
+        return read_history(self._paths.database, asked, nothing) if job_ids else nothing
+
     def gpus(self, now: float | None = None) -> tuple[GpuBin, ...]:
         """The last day of all GPUs, the oldest bins first: what was not read has none.
 

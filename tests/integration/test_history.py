@@ -27,6 +27,7 @@ from hitui.supervisor.history_tables import HistoryTables, connect
 from hitui.supervisor.pruning import prune, rotate_log
 from hitui.supervisor.rows import End
 from hitui.supervisor.store import Store
+from tests.tools.commands import typed
 from tests.tools.control import HEAD, Control, control, kill
 from tests.tools.eventually import eventually
 from tests.tools.git import git
@@ -190,19 +191,19 @@ def test_the_list_can_be_narrowed_and_what_is_not_there_is_said(here: Control) -
         assert line in run.stderr.splitlines()[-1]
 
 
-# Pruning, of a store that nobody else has open.
+# A store that nobody else has open.
 
 
 class Kept:
     """A store of jobs that ended a hundred days ago and later, each with its folder."""
 
-    def __init__(self, folder: Path) -> None:
-        self.paths = RuntimePaths(folder / "state", folder / "runtime")
-        self.paths.state.mkdir()
+    def __init__(self, folder: Path, paths: RuntimePaths | None = None) -> None:
+        self.paths = paths or RuntimePaths(folder / "state", folder / "runtime")
+        self.paths.state.mkdir(parents=True, exist_ok=True)
         self.store = Store(self.paths.database)
         self.now = time.time()
 
-    def end(self, config: str, days_ago: float, **environment: str) -> int:
+    def end(self, config: str, days_ago: float, record: JobRecord | None = None, **environment: str) -> int:
         (job,) = self.store.submit([JobRequest(config)], environment)
         folder = self.paths.job(job.id)
         folder.mkdir(parents=True)
@@ -210,7 +211,7 @@ class Kept:
         self.store.start(job.id, (), "boot", log=folder / "log", events=folder / "events", task_count=1)
         self.store.end(job.id, End(Ending.SUCCEEDED, at=self.now - days_ago * DAY))
         with closing(connect(self.paths.database)) as database:
-            HistoryTables(database).put_record(job.id, JobRecord(done=1), complete=True)
+            HistoryTables(database).put_record(job.id, record or JobRecord(done=1), complete=True)
         return job.id
 
     def prune(self, least: int = 0, **more: Any) -> int:
@@ -232,6 +233,25 @@ def kept(tmp_path: Path) -> Iterator[Kept]:
     made = Kept(tmp_path)
     yield made
     made.store.close()
+
+
+def test_the_jobs_that_succeeded_are_listed_with_how_many_of_their_tasks_failed(here: Control) -> None:
+    here.write_settings()
+    ended = Kept(here.root, here.paths)
+    for config, done, failed in (("g/answer", 3, 0), ("g/fail", 0, 17), ("g/quit", 4, 1)):
+        ended.end(config, 0, JobRecord(done=done, failed=failed))
+    ended.end("g/hang", 0, JobRecord())
+    ended.store.close()
+
+    lines = [line.split() for line in typed(here, "jobs").stdout.splitlines()[1:]]
+    assert [" ".join(words[4:]) for words in lines] == [
+        "",
+        "17 of 17 tasks failed",
+        "1 of 5 tasks failed",
+        "",
+    ]
+    objects = json.loads(typed(here, "jobs", "--json").stdout)
+    assert [(job["done"], job["errors"]) for job in objects] == [(3, 0), (17, 17), (5, 1), (None, 0)]
 
 
 def test_old_jobs_go_with_folder_row_record_and_environment(kept: Kept) -> None:

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from hitui.adapters.events import EventFile, read_tail
+from hitui.commands.launching import progress_line
 from hitui.commands.ls import progress_of
 from hitui.domain.jobs import Job, JobRequest, Running
 from hitui.domain.progress import EventTally, JobProgress, parse_tqdm, rate_of, together
@@ -218,3 +220,10 @@ def test_a_listing_tells_each_config_of_a_job_its_own_pace(tmp_path: Path) -> No
 def test_a_speed_that_no_number_can_hold_is_no_bar() -> None:
     """JSON has no infinity, and `--json` prints the rate."""
     assert parse_tqdm(f"| 3/9 [00:38<01:00, {'9' * 400}it/s]") is None
+
+
+def test_of_a_run_that_is_through_no_speed_and_no_time_left_are_told() -> None:
+    tally = JobProgress(phase="running", done=5, total=17, errors=1, rate=0.5, eta_seconds=24.0)
+    assert progress_line(tally) == "running 5/17, 1 error, 30.0 a minute, 24 s left"
+    through = replace(tally, phase="end", done=17, eta_seconds=0.0)
+    assert progress_line(through) == "finishing 17/17, 1 error"
