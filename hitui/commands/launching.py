@@ -6,7 +6,8 @@ import argparse
 import contextlib
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from hitui.adapters.checkpoints.catalogue import Catalogue
 from hitui.commands.job_naming import mend_of_wait, pauses
@@ -16,7 +17,7 @@ from hitui.domain.configs import Config
 from hitui.domain.jobs import Ended, Ending, Job, JobRequest, JobsSnapshot, Queued, Running
 from hitui.domain.progress import JobProgress
 from hitui.domain.schedule import Queue, Schedule
-from hitui.domain.tasks import TaskId, TaskStatus, select_pending
+from hitui.domain.tasks import Task, TaskId, TaskStatus, select_pending
 from hitui.domain.units import duration_words
 from hitui.factory import Services
 
@@ -67,6 +68,7 @@ def launch(
     All of it or nothing; with `each`, what can be started, and a line on stderr for what cannot.
     """
     tasks: dict[str, tuple[TaskId, ...] | None] = {}
+    left_out: dict[str, str] = {}
     requests = []
     for config, request in wanted:
         reading = catalogue.read(config)
@@ -81,6 +83,7 @@ def launch(
                 known = {str(task.id) for task in reading.tasks}
                 # What the question list does not have is for the supervisor to refuse.
                 ids = tuple(task for task in ids if str(task) in asked) if asked <= known else request.ids
+                left_out[config.name] = _left_out(reading.tasks, asked)
             if not ids:
                 blocked = f", {reading.state.blocked} blocked" if reading.state.blocked else ""
                 print(harmless(f"{config.name}: nothing is pending{blocked}"))
@@ -99,7 +102,8 @@ def launch(
     for job in jobs:
         count = tasks[job.request.config]
         many = "" if count is None else f", {_tasks(len(count))}"
-        print(harmless(f"job {job.id}: {job.request.config}{many}{words_of(job)}"))
+        besides = left_out.get(job.request.config, "")
+        print(harmless(f"job {job.id}: {job.request.config}{many}{besides}{words_of(job)}"))
     for refusal in refusals:
         warn(refusal)
     if jobs:
@@ -117,6 +121,13 @@ def launch(
     for line in failures:
         warn(line)
     return 1 if failures or refusals else 0
+
+
+def _left_out(tasks: Iterable[Task], asked: Collection[str]) -> str:
+    """What is not run of the tasks that were asked for, which `12 tasks` alone would keep to itself."""
+    counts = Counter(task.status for task in tasks if str(task.id) in asked and not task.pending)
+    said = ", ".join(f"{count} {status.value}" for status, count in sorted(counts.items()))
+    return f" (of those named {said})" if said else ""
 
 
 def _failure(

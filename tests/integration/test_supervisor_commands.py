@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from hitui.domain.jobs import Ended, Ending
-from tests.tools.commands import hitui, listed, shown_on_a_terminal
+from tests.tools.commands import hitui, listed, shown_on_a_terminal, typed
 from tests.tools.control import HEAD, Control, control, kill
 from tests.tools.eventually import eventually
 
@@ -58,6 +58,8 @@ def test_ids_and_gpus(here: Control) -> None:
     job = listed(here)[0]
     assert (job["tasks"], job["state"], job["exit_status"]) == (2, "succeeded", 0)
     assert len(job["gpus"]) == 2
+    again = typed(here, "run", "answer", "--ids", "1,2,3", "--hold").stdout
+    assert again.startswith("job 2: g/answer, 1 task (of those named 2 done)")
 
 
 @pytest.mark.parametrize(
