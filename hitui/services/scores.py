@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from hitui.adapters.files.look import is_file
+from hitui.decoding import json_decoder
 
 NAME = "scores.json"
 VERDICTS = "verdicts.jsonl"
@@ -54,7 +55,7 @@ def read_scores(output: Path) -> Scores | None:
     try:
         if not is_file(path) or path.stat().st_size > _LARGEST:
             return None
-        found = msgspec.json.decode(path.read_bytes(), type=_File)
+        found = json_decoder(_File)(path.read_bytes())
         written = path.stat().st_mtime
     except (OSError, msgspec.MsgspecError, ValueError):
         # It is made anew at any time; nothing is lost with it.

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from hitui.decoding import convert
 from hitui.errors import SettingsError
 from hitui.settings.checks import check, nearest
 from hitui.settings.values import (
@@ -76,14 +77,14 @@ def _convert(file: Path, data: dict[str, Any]) -> SettingsFile:
         if kind is not list:
             _refuse_unknown(file, where, table, kind)
         try:
-            msgspec.convert(table, kind)
+            convert(table, kind)
         except msgspec.ValidationError as error:
             mend = f"; write {written}" if kind is list or not isinstance(table, dict) else ""
             raise SettingsError(f"{file}: [{where}]{_readable(str(error))}{mend}") from error
         for key, value in table.items():
             if _holds_nul(value):
                 raise SettingsError(f"{file}: [{where}] {key}: holds a NUL character, as no file's name can")
-    return msgspec.convert(data, SettingsFile)
+    return convert(data, SettingsFile)
 
 
 def _tables(data: dict[str, Any]) -> list[tuple[str, Any, Any, str]]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hitui.adapters.events import read_tail
-from hitui.adapters.processes import JOB_VARIABLE
+from hitui.adapters.processes import JOB_VARIABLE, alive, find_process
 from hitui.domain.foremost import foremost
 from hitui.domain.jobs import Job, JobRequest, JobsSnapshot, one_line
 from hitui.domain.schedule import Schedule
@@ -131,14 +131,20 @@ class SupervisorClient:
         return tuple(map(wire.job_from_wire, answer["jobs"]))
 
     def shut_down(self) -> None:
-        """Ends the supervisor; its jobs go on. Returns when it has ended; harmless where none runs."""
-        with contextlib.suppress(OSError), self._connect(ANSWER_SECONDS) as connection:
-            connection.sendall(wire.encode({"do": "shut_down"}))
-            # The answer, then the end of the connection as the supervisor closes it.
-            while connection.recv(4096):
-                pass
-        deadline = time.monotonic() + 5.0
-        while self._paths.socket.exists() and self.answers() and time.monotonic() < deadline:
+        """Ends the supervisor; its jobs go on. Returns when it has ended; harmless where none runs.
+
+        Raises SupervisorError where it takes too long.
+        """
+        try:
+            pid = int(self._ask({"do": "shut_down"})["pid"])
+        except SupervisorError:
+            return
+        # It answers nobody for some time before its end, and whoever came then would be turned away.
+        deadline = time.monotonic() + ANSWER_SECONDS
+        process = find_process(pid)
+        while process is not None and alive(process):
+            if time.monotonic() > deadline:
+                raise SupervisorError(f"the supervisor, pid {pid}, takes long to end; look at it with `ps`")
             time.sleep(0.02)
 
     def open_watch(self) -> Watch:

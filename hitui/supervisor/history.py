@@ -21,6 +21,7 @@ from msgspec.structs import replace
 from hitui import __version__
 from hitui.adapters.events import EventFile
 from hitui.adapters.git_head import read_head
+from hitui.decoding import json_decoder
 from hitui.domain.gpu_history import GpuBin, bins_of, merged
 from hitui.domain.gpus import GpuSnapshot
 from hitui.domain.jobs import Job, Running
@@ -224,7 +225,7 @@ class Historian:
         """What the job's folder says of its start."""
         try:
             text = (self._paths.job(job.id) / "spec.json").read_bytes()
-            told = msgspec.json.decode(text, type=_Specification)
+            told = json_decoder(_Specification)(text)
         except (OSError, msgspec.DecodeError):
             return JobRecord()
         own = {name for runner in self._settings().runners.values() for name in runner.env}

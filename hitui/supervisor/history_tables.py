@@ -14,14 +14,15 @@ from typing import TypeVar
 
 import msgspec
 
+from hitui.decoding import json_decoder
 from hitui.domain.gpu_history import GpuBin, due_before, folded, merged
 from hitui.domain.records import JobRecord
 from hitui.errors import SupervisorError
 from hitui.supervisor.schema import HISTORY_SINCE, transaction, version_of
 from hitui.supervisor.trouble import disk_trouble
 
-_decode_record = msgspec.json.Decoder(JobRecord).decode
-_decode_bin = msgspec.json.Decoder(GpuBin).decode
+_decode_record = json_decoder(JobRecord)
+_decode_bin = json_decoder(GpuBin)
 _Answer = TypeVar("_Answer")
 
 

@@ -8,6 +8,7 @@ import sqlite3
 import msgspec
 from msgspec.structs import replace
 
+from hitui.decoding import json_decoder
 from hitui.domain.jobs import (
     Ended,
     Ending,
@@ -29,8 +30,8 @@ COLUMNS = (
 )
 """Those that a job is made of; the environment, which may be large, is none of them."""
 
-_decode_schedule = msgspec.json.Decoder(Schedule).decode
-_decode_request = msgspec.json.Decoder(JobRequest).decode
+_decode_schedule = json_decoder(Schedule)
+_decode_request = json_decoder(JobRequest)
 
 
 class End(msgspec.Struct, frozen=True):

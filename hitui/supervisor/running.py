@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
 import os
 import signal
 import socket
@@ -44,6 +45,8 @@ def run(workspace: str) -> int:
             return 0
         _write_pid(paths.supervisor_lock)
         _write_errors_to(paths.supervisor_log)
+        # A library that crashes would take it along without a word.
+        faulthandler.enable()
         store = Store(paths.database)
         listener = open_socket(paths.socket)
     except HituiError as error:

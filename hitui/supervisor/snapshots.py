@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 from msgspec.structs import replace
 
+from hitui.decoding import convert, json_decoder
 from hitui.domain.jobs import Ending, Job, JobRequest, JobsSnapshot, JobState, Queued
 from hitui.domain.schedule import Queue, Schedule
 from hitui.supervisor import wire
@@ -70,7 +71,7 @@ class _Line(msgspec.Struct, gc=False):
     message: str = ""
 
 
-_decode = msgspec.json.Decoder(_Line).decode
+_decode = json_decoder(_Line)
 
 
 def whole(snapshot: JobsSnapshot) -> dict[str, object]:
@@ -136,7 +137,7 @@ def _read(line: bytes) -> _Line:
         return _decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         # A ValidationError is a ValueError.
-        return msgspec.convert(wire.decode_odd(line), _Line)
+        return convert(wire.decode_odd(line), _Line)
 
 
 def _told(job: Job) -> _JobLine:

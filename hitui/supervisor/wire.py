@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from hitui.decoding import convert
 from hitui.domain.jobs import (
     Ended,
     Ending,
@@ -200,7 +201,7 @@ def schedule_to_wire(schedule: Schedule) -> object:
 
 def schedule_from_wire(value: object) -> Schedule:
     """Raises ValueError for what is no schedule."""
-    return msgspec.convert(value, Schedule)
+    return convert(value, Schedule)
 
 
 def error_to_wire(error: HituiError) -> dict[str, object]:

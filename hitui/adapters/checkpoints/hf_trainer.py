@@ -20,6 +20,7 @@ from hitui.adapters.checkpoints.discovery import CHECKPOINT_FOLDER, TRAINER_STAT
 from hitui.adapters.checkpoints.reading import ReadContext, Reading, Signature, signature_of
 from hitui.adapters.checkpoints.weights import defect_of_checkpoint
 from hitui.adapters.files.look import identity_of, is_dir, is_file
+from hitui.decoding import json_decoder
 from hitui.domain.configs import Config, ConfigState
 
 LOG_NAME = "trainer_log.jsonl"
@@ -38,8 +39,8 @@ class _LogLine(msgspec.Struct):
     total_steps: int = 0
 
 
-_decode_state = msgspec.json.Decoder(_TrainerState).decode
-_decode_log_line = msgspec.json.Decoder(_LogLine).decode
+_decode_state = json_decoder(_TrainerState)
+_decode_log_line = json_decoder(_LogLine)
 
 
 class _Steps(msgspec.Struct, frozen=True):

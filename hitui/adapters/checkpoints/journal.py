@@ -16,6 +16,7 @@ import msgspec
 
 from hitui.adapters.checkpoints.reading import FileReading, UnreadableFile
 from hitui.adapters.checkpoints.results_file import NO_RECOVERY, id_of, rung_in, seconds_of
+from hitui.decoding import json_decoder
 from hitui.domain.recovery import rung_of
 from hitui.domain.tasks import ERROR_PREFIX, TaskId
 
@@ -37,7 +38,7 @@ class _Line(msgspec.Struct, gc=False):
     Recovery: msgspec.Raw = NO_RECOVERY
 
 
-_decode_line = msgspec.json.Decoder(_Line).decode
+_decode_line = json_decoder(_Line)
 
 
 class Journal:

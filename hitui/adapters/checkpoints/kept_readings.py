@@ -19,6 +19,7 @@ import msgspec
 from hitui import __version__
 from hitui.adapters.checkpoints import results_file
 from hitui.adapters.checkpoints.reading import FileReading, signature_of
+from hitui.decoding import msgpack_decoder
 
 LEAST_BYTES = 256 * 1024
 """Smaller files are parsed as fast as what was kept of them."""
@@ -39,7 +40,7 @@ class _Kept(msgspec.Struct, frozen=True, array_like=True):
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(_Kept).decode
+_decode = msgpack_decoder(_Kept)
 
 
 class KeptReadings:

@@ -21,6 +21,7 @@ from hitui.adapters.checkpoints.result_listing import result_files
 from hitui.adapters.checkpoints.results_file import LARGE
 from hitui.adapters.checkpoints.skip_ids import read_report
 from hitui.adapters.files.look import identity_of, is_dir, is_file
+from hitui.decoding import json_decoder
 from hitui.domain.configs import Config
 from hitui.domain.tasks import TaskId
 from hitui.settings import Settings
@@ -38,7 +39,7 @@ class _Entries(msgspec.Struct, gc=False):
     results: list[_Entry]
 
 
-_decode_entries = msgspec.json.Decoder(_Entries).decode
+_decode_entries = json_decoder(_Entries)
 
 
 def choose_question_file(

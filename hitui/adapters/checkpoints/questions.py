@@ -16,6 +16,7 @@ import msgspec
 
 from hitui.adapters.checkpoints.reading import UnreadableFile, listed
 from hitui.adapters.checkpoints.results_file import id_of
+from hitui.decoding import json_decoder
 from hitui.domain.tasks import Question, TaskId
 
 
@@ -40,8 +41,8 @@ class _Queries(msgspec.Struct, gc=False):
     queries: list[_Question]
 
 
-_decode_object = msgspec.json.Decoder(_Queries).decode
-_decode_list = msgspec.json.Decoder(list[_Question]).decode
+_decode_object = json_decoder(_Queries)
+_decode_list = json_decoder(list[_Question])
 
 
 def read_questions(path: Path) -> QuestionList:

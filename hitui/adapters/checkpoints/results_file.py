@@ -28,6 +28,7 @@ from typing import Any
 import msgspec
 
 from hitui.adapters.checkpoints.reading import FileReading, UnreadableFile, listed
+from hitui.decoding import json_decoder
 from hitui.domain.recovery import rung_of
 from hitui.domain.tasks import ERROR_PREFIX, TaskId
 
@@ -71,9 +72,9 @@ class _Results(msgspec.Struct, gc=False):
     results: list[_Result]
 
 
-_decode_object = msgspec.json.Decoder(_Results).decode
-_decode_list = msgspec.json.Decoder(list[_Result]).decode
-_skip_value = msgspec.json.Decoder(msgspec.Raw).decode
+_decode_object = json_decoder(_Results)
+_decode_list = json_decoder(list[_Result])
+_skip_value = json_decoder(msgspec.Raw)
 
 
 def read_results_file(path: Path | str) -> FileReading:

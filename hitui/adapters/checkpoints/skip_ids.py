@@ -17,6 +17,7 @@ import msgspec
 from hitui.adapters.checkpoints.reading import UnreadableFile
 from hitui.adapters.files.atomic import keep_copy_once, write_atomically
 from hitui.adapters.files.look import identity_of, is_file
+from hitui.decoding import convert, json_decoder
 from hitui.domain.configs import Config, ConfigState
 from hitui.domain.tasks import INPUT_ABSENT, ErrorClass, Task, TaskId, TaskStatus
 from hitui.errors import WorkspaceError
@@ -61,7 +62,7 @@ class SkipReport(msgspec.Struct):
     categorized: Categories = msgspec.field(default_factory=Categories)
 
 
-_decode = msgspec.json.Decoder(SkipReport).decode
+_decode = json_decoder(SkipReport)
 
 
 def read_report(path: Path) -> SkipReport:
@@ -76,7 +77,7 @@ def read_report(path: Path) -> SkipReport:
         pass
     try:
         # A byte order mark, NaN and lone surrogates are no JSON; Python's module reads them all the same.
-        return msgspec.convert(json.loads(content), SkipReport)
+        return convert(json.loads(content), SkipReport)
     except (ValueError, msgspec.ValidationError, RecursionError) as error:
         raise UnreadableFile(
             f"is no report of missing tasks ({error}): write it anew with `hitui analyze --write`"

@@ -17,6 +17,7 @@ from hitui.adapters import processes
 from hitui.adapters.executors.base import ExitRecord, Launch, RunnerRecord, Standing
 from hitui.adapters.executors.locks import JOB_LOCK, is_locked, try_lock
 from hitui.adapters.processes import Process
+from hitui.decoding import json_decoder
 from hitui.errors import LaunchError
 
 LAUNCHER = Path(__file__).parents[2] / "supervisor" / "launcher.py"
@@ -205,7 +206,7 @@ _T = TypeVar("_T")
 def _read(path: Path, kind: type[_T]) -> _T | None:
     """None: there is no such file, or it is not what a launcher writes."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
+        return json_decoder(kind)(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return None
 

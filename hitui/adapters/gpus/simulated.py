@@ -23,6 +23,7 @@ from msgspec.structs import replace
 
 from hitui.adapters.gpus.process_names import ProcessNames, session_of
 from hitui.adapters.processes import Process, alive
+from hitui.decoding import json_decoder
 from hitui.domain.gpus import Gpu, GpuProcess, GpuSnapshot
 
 FOLDER_VARIABLE = "HITUI_SIMULATED_GPUS"
@@ -142,7 +143,7 @@ class SimulatedSource:
 
 def _decoded(file: Path, kind: type[_T]) -> _T:
     try:
-        return msgspec.json.decode(file.read_bytes(), type=kind)
+        return json_decoder(kind)(file.read_bytes())
     except OSError as error:
         raise _Unreadable(
             f"{file}: cannot be read ({error.strerror}); {FOLDER_VARIABLE} names its folder"
