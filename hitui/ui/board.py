@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from hitui.domain.jobs import Ended, Job
 from hitui.ui.config_rows import ConfigRow, config_rows
 from hitui.ui.gpu_lines import GpuView, gpu_title
 from hitui.ui.job_words import wait_words
@@ -16,7 +17,6 @@ from hitui.ui.log_title import log_title
 from hitui.ui.summary import summary_line
 
 if TYPE_CHECKING:
-    from hitui.domain.jobs import Job
     from hitui.services.logs import LogWindow
     from hitui.ui.app import Dashboard
     from hitui.ui.widgets.config_table import ConfigTable
@@ -90,5 +90,13 @@ class Board:
         """What stands in the place of the log of a queued job."""
         return f"#{job.id} {wait_words(job, time.time())[0]}"
 
+    def log_shown(self, row: ConfigRow) -> Job | None:
+        """The job whose log stands below: the row's own, or where that ended without one the last that has one."""
+        job = row.job
+        if job is None or job.log or not isinstance(job.state, Ended):
+            return job
+        return self._app.jobs.log_left(row.name, job) or job
+
     def log_title(self, row: ConfigRow | None, window: LogWindow) -> tuple[Line, Line]:
-        return log_title(row, window, self._app.gpu_snapshot)
+        job = None if row is None else self.log_shown(row)
+        return log_title(row, job, window, self._app.gpu_snapshot)

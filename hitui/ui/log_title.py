@@ -5,18 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 from hitui.domain.gpus import GpuSnapshot
+from hitui.domain.jobs import Job
 from hitui.services.logs import LogWindow
 from hitui.ui import text
 from hitui.ui.config_rows import ConfigRow, gpu_words
 from hitui.ui.line import Line, joined
 
 
-def log_title(row: ConfigRow | None, window: LogWindow, gpus: GpuSnapshot | None) -> tuple[Line, Line]:
-    """Left and right of the rule: `#14 text_html · GPU 2 · 3 of 17`, and `following`."""
+def log_title(
+    row: ConfigRow | None, job: Job | None, window: LogWindow, gpus: GpuSnapshot | None
+) -> tuple[Line, Line]:
+    """Left and right of the rule: `#14 text_html · GPU 2 · 3 of 17`, and `following`; `job` is whose log it is."""
     if row is None:
         return (("Log", "title"),), ()
     parts: list[Line] = []
-    job = row.job
     if job is not None and job.log:
         shard = f" {job.request.shard.label}" if job.request.shard is not None else ""
         parts.append(((f"#{job.id} {text.short_name(row.name)}{shard}", "title"),))

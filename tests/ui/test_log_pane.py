@@ -6,7 +6,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from hitui.domain.jobs import JobsSnapshot, Queued
+from hitui.domain.jobs import Ended, Ending, JobsSnapshot, Queued
 from hitui.ui.app import Dashboard
 from tests.ui import sample
 from tests.ui.conftest import gone, shown
@@ -70,3 +70,21 @@ async def test_a_queued_job_says_in_full_what_it_waits_for_until_its_log_is_ther
         services.jobs.publish(JobsSnapshot((first, running), 99))
         await shown(pilot, "started")
         await gone(pilot, "GPU 3 is excluded")
+
+
+async def test_a_job_that_was_stopped_before_it_started_leaves_the_log_of_the_one_before(
+    tmp_path: Path,
+) -> None:
+    log = tmp_path / "log.txt"
+    log.write_text("17 answers of today\n")
+    first, second, _ = sample.jobs(str(log)).jobs
+    stopped = Ended(Ending.STOPPED, sample.NOON, "on request, before it started")
+    ran = replace(second, state=replace(stopped, reason="on request"))
+    dropped = replace(second, id=16, state=replace(stopped, ended_at=sample.NOON + 9), log="")
+    services = sample.services(known_jobs=JobsSnapshot((first, ran, dropped), 99))
+    async with Dashboard(services).run_test(size=WIDE, notifications=True) as pilot:
+        await shown(pilot, "17 answers of today", "#14 text_html · stopped")
+        await pilot.press("enter")
+        await shown(pilot, "#16 stopped")
+        await pilot.press("l")
+        await shown(pilot, "17 answers of today")

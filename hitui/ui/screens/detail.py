@@ -218,7 +218,7 @@ class DetailScreen(FullScreen):
         from hitui.ui.screens.log import LogScreen
 
         job = self._row.job if self._row is not None else None
-        told = None if job is None else self.dashboard.jobs.with_log(job)
+        told = None if job is None else self.dashboard.jobs.log_left(self._config, job)
         if told is not None:
             self.app.push_screen(LogScreen(self._config, told.log))
         else:

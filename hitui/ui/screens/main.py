@@ -216,10 +216,11 @@ class MainScreen(FullScreen):
 
     def _show_log(self, row: ConfigRow | None) -> None:
         """The log of the row's newest job, or what that waits for; where no job has run, the newest log there."""
+        job = None if row is None else self._board.log_shown(row)
         if row is None:
             self._open_log("", "")
-        elif row.job is not None and row.job.log:
-            self._open_log(row.name, row.job.log)
+        elif job is not None and job.log:
+            self._open_log(row.name, job.log)
         elif row.job is not None and isinstance(row.job.state, Queued):
             self._open_log(row.name, "", self._board.wait_note(row.job))
         elif self._log_of is None or self._log_of[0] != row.name or self._log_note:
@@ -242,7 +243,8 @@ class MainScreen(FullScreen):
 
     def on_log_found(self, message: LogFound) -> None:
         row = self.table.selected
-        superseded = self._log_note or (row is not None and row.job is not None and row.job.log)
+        job = None if row is None else self._board.log_shown(row)
+        superseded = self._log_note or (job is not None and job.log)
         if row is not None and row.name == message.config and not superseded:
             if message.path is None:
                 startable = row.state.pending and row.state.config.runner
