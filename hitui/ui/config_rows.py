@@ -308,8 +308,26 @@ def _seconds_left(parts: list[ConfigRow]) -> float | None:
     for row in parts:
         if row.state.seconds_per_task is None or row.state.total is None:
             return None
-        seconds += row.state.pending * row.state.seconds_per_task
+        seconds += _to_run(row, job) * row.state.seconds_per_task
     return seconds / max(1, len(parts[0].shards))
+
+
+def _to_run(row: ConfigRow, job: Job) -> int:
+    """Of the pending tasks of a config those that its job, or the shards together, were asked for, at most."""
+    if job.request.also:
+        return row.state.pending
+    count = 0
+    for each in row.shards or (job,):
+        request = each.request
+        if each.task_count is not None:
+            count += each.task_count
+        elif request.shard is not None:
+            count += len(request.shard.ids)
+        elif request.ids is not None:
+            count += len(request.ids)
+        else:
+            return row.state.pending
+    return min(count, row.state.pending)
 
 
 def matches(row: ConfigRow, wanted: str) -> bool:

@@ -132,6 +132,22 @@ def test_what_waits_for_its_time_ends_after_that() -> None:
     assert estimated_end([replace(later, job=at), queued_row(5.0)], NOON + 3600) == 100.0
 
 
+def test_a_job_that_was_asked_for_some_tasks_takes_no_longer_than_these() -> None:
+    waits = queued_row(5.0)
+    assert waits.job is not None
+    few = replace(waits.job, request=JobRequest("a/c", ids=(1, 2, 3)))
+    assert estimated_end([replace(waits, job=few)], NOON) == 15.0
+    # Those that are done meanwhile are not run again.
+    many = replace(waits.job, request=JobRequest("a/c", ids=tuple(range(100))))
+    assert estimated_end([replace(waits, job=many)], NOON) == 50.0
+    begins = running_row(None, seconds_per_task=10.0)
+    assert begins.job is not None
+    assert estimated_end([begins], NOON) == 710.0
+    assert estimated_end([replace(begins, job=replace(begins.job, task_count=4))], NOON) == 40.0
+    parts = shards(Running(("u0",), 1, NOON), Running(("u1",), 2, NOON))
+    assert estimated_end([row_of_shards(parts, {})], NOON) == 10.0
+
+
 def test_no_end_is_guessed_where_a_time_is_unknown() -> None:
     assert estimated_end([running_row(100.0), queued_row(None)], NOON) is None
     assert estimated_end([running_row(None)], NOON) is None
