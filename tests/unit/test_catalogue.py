@@ -301,6 +301,12 @@ class TestFind:
             catalogue.find(name)
         assert said in str(refused.value)
 
+    def test_a_name_that_ends_so_is_nearer_than_one_with_such_letters(self, tmp_path: Path) -> None:
+        for name in ("new/text_csv", "old/Some-8B-Instruct_text_csv_cut"):
+            write_results(tmp_path / name / "results.json", [answer(1)])
+        with pytest.raises(NoSuchName, match="did you mean old/Some-8B-Instruct_text_csv_cut"):
+            Catalogue(Settings(root=tmp_path)).find("text_csv_cut")
+
     def test_a_link_to_itself_is_no_config(
         self, catalogue: Catalogue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -175,7 +175,9 @@ class Catalogue:
                     return config
         if not configs:
             raise NoSuchName(f"{name}: no such config; there are none in {self.settings.root}")
-        near = difflib.get_close_matches(name, by_name, n=1, cutoff=0.4)
+        # Ends that begin within a word say more than letters that are alike.
+        near = [known for known in by_name if wanted and known.endswith(wanted)]
+        near = near or difflib.get_close_matches(name, by_name, n=1, cutoff=0.4)
         if not near:
             tails = {config.name.rpartition("/")[2]: config.name for config in configs}
             near = [tails[tail] for tail in difflib.get_close_matches(name, tails, n=1, cutoff=0.4)]
