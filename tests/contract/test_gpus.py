@@ -21,6 +21,7 @@ from hitui.adapters.gpus import KINDS, make_source, open_source
 from hitui.adapters.gpus.base import GpuSource, UnknownSource
 from hitui.adapters.processes import find_process
 from hitui.domain.gpus import Gpu
+from tests.tools.eventually import eventually
 from tests.tools.nvml_sim.driver import NvmlDriver
 
 GIB = 1024**3
@@ -221,13 +222,16 @@ def test_processes_carry_user_and_command_where_they_are_ours_to_see(stage: Stag
     command = [sys.executable, "-c", "input()  # title \x1b[31m"]
     with subprocess.Popen(command, stdin=subprocess.PIPE) as child:
         stage.put([Staged(used=70, processes=((child.pid, 7), (absent, 60)))])
+        words = f"{sys.executable} -c input()  # title  [31m"
+        # A process that has just begun has no command line for a moment.
+        eventually(lambda: words in [one.command for one in read_gpus(source)[0].processes], words)
         (gpu,) = read_gpus(source)
         other, ours = gpu.processes
         assert gpu.memory_used == 70 * GIB
         assert (other.pid, other.memory, other.user, other.command) == (absent, 60 * GIB, None, None)
         assert (ours.pid, ours.memory, ours.kind) == (child.pid, 7 * GIB, "compute")
         assert ours.user == getpass.getuser()
-        assert ours.command == f"{sys.executable} -c input()  # title  [31m"
+        assert ours.command == words
         child.communicate(b"\n")
 
 

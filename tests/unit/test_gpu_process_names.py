@@ -41,6 +41,16 @@ def test_a_process_without_words_goes_by_its_name(tmp_path: Path) -> None:
     assert proc.names().describe(7) == ("4242", "[kworker]")
 
 
+def test_one_that_has_no_words_yet_is_looked_at_again(tmp_path: Path) -> None:
+    """As in the moment between its start and its words."""
+    proc = Proc(tmp_path)
+    names = proc.names()
+    proc.put(7, 1, b"")
+    assert names.describe(7)[1] == "[python]"
+    proc.put(7, 1, b"python\0train.py")
+    assert names.describe(7)[1] == "python train.py"
+
+
 def test_a_reused_pid_is_another_process(tmp_path: Path) -> None:
     proc = Proc(tmp_path)
     names = proc.names()

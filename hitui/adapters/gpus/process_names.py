@@ -45,8 +45,10 @@ class ProcessNames:
             return None, None
         known = self._known.get(pid)
         if known is None or known.process != process:
-            known = _Known(process, self._user(pid), self._command(pid))
-            self._known[pid] = known
+            words = self._words(pid)
+            known = _Known(process, self._user(pid), self._name(pid) if words == "" else words)
+            if words != "":
+                self._known[pid] = known
         return known.user, known.command
 
     def forget_all_but(self, pids: Iterable[int]) -> None:
@@ -72,14 +74,20 @@ class ProcessNames:
             self._users[number] = name
         return name
 
-    def _command(self, pid: int) -> str | None:
-        folder = self._proc / str(pid)
+    def _words(self, pid: int) -> str | None:
+        """Its command line; empty where it has none, or none yet."""
         try:
-            words = (folder / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")
-            text = b" ".join(words) or b"[" + (folder / "comm").read_bytes().strip() + b"]"
+            words = (self._proc / str(pid) / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")
         except OSError:
             return None
-        return printable(text.decode(errors="replace"))[:COMMAND_LENGTH]
+        return printable(b" ".join(words).decode(errors="replace"))[:COMMAND_LENGTH]
+
+    def _name(self, pid: int) -> str | None:
+        try:
+            name = (self._proc / str(pid) / "comm").read_bytes().strip()
+        except OSError:
+            return None
+        return f"[{printable(name.decode(errors='replace'))}]"
 
 
 def session_of(pid: int) -> int | None:
