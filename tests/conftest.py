@@ -18,7 +18,6 @@ from tests.tools.nvml_sim.build import build
 from tests.tools.nvml_sim.driver import FILE_VARIABLE, NvmlDriver
 
 ROOT = Path(__file__).resolve().parents[1]
-LIGHT = ROOT / "tests" / "tools" / "light"
 pytest_plugins = ["tests.tools.order", "tests.tools.skips"]
 
 # How long an example takes says something of the machine that runs it, and nothing of what is tested.
@@ -53,13 +52,6 @@ def one_thread_for_each_model() -> None:
     Set before any test imports torch, which reads it then; the runners that tests start inherit it.
     """
     os.environ["OMP_NUM_THREADS"] = "1"
-
-
-@pytest.fixture(scope="session", autouse=True)
-def light_packages() -> None:
-    """The many processes that tests start load only what they use of a package that loads all of itself."""
-    paths = [str(LIGHT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
 
 
 @pytest.fixture(scope="session")
