@@ -8,7 +8,9 @@ result is taken as it stands, with all its keys; with which settings they were m
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -86,6 +88,8 @@ def merge_results(reading: Reading, path: Path | None = None) -> Merge:
     made_by = {str(result.get(RUN)) for result in results}
     carry_over({source.parent for source in sources}, path.parent, made_by)
     copy = _write(path, content) if written else None
+    if written:
+        _date_as_newest(path, sources)
     blocked = tuple(task.id for task in tasks if task.status is TaskStatus.BLOCKED)
     failed = [task for task, result in ordered.items() if _is_error(result)]
     return Merge(
@@ -199,3 +203,11 @@ def _write(path: Path, content: bytes) -> Path | None:
     copy = keep_copy_once(path) if path.exists() and not is_ours(path) else None
     write_atomically(path, content)
     return copy
+
+
+def _date_as_newest(path: Path, sources: Iterable[Path]) -> None:
+    """Makes the file as old as the newest of what it holds: no result and no score is older for it."""
+    # Where that cannot be they are scored again, which costs a call at most.
+    with contextlib.suppress(OSError, ValueError):
+        newest = max(source.stat().st_mtime_ns for source in sources if source != path)
+        os.utime(path, ns=(newest, newest))

@@ -71,7 +71,10 @@ def test_shards_reruns_and_journals_become_one_file(sandbox: Sandbox, group: Pat
     assert by_id[3]["Prediction"] == "late"
     assert by_id[4]["Prediction"] == NO_ANSWER
     assert by_id[7] == odd
-    # It is read with the others, and changes nothing of what they say.
+    # It is read with the others, and changes nothing of what they say, nor when they were made.
+    others = group.glob("text_html*/*.json*")
+    ages = [path.stat().st_mtime_ns for path in others if path.name.startswith(("results", "checkpoint."))]
+    assert merged.stat().st_mtime_ns == max(ages)
     row = next(row for row in sandbox.json("ls") if row["name"] == "g/text_html")
     assert (row["done"], row["errors"], row["missing"], row["blocked"]) == (4, 2, 1, 1)
 
