@@ -14,8 +14,9 @@ from hitui.domain.gpus import GpuSnapshot
 from hitui.domain.jobs import JobsSnapshot, Running
 from hitui.domain.schedule import Group, Queue
 from hitui.ui.app import Dashboard
+from hitui.ui.widgets.gpu_strip import GpuStrip
 from tests.ui import sample
-from tests.ui.conftest import gone, screen_text, shown, until
+from tests.ui.conftest import dashboard, gone, screen_text, shown, until
 
 WIDE = (120, 40)
 
@@ -125,6 +126,10 @@ async def test_more_gpus_than_fit_scroll_and_none_is_lost() -> None:
         await shown(pilot, "free for jobs")
         await pilot.press("g")
         await shown(pilot, "3 more ↓")
+        # However late its height follows.
+        strip = dashboard(pilot).screen.query_one(GpuStrip)
+        strip.styles.height = strip.size.height - 2
+        await shown(pilot, "5 more ↓")
         await pilot.press("shift+tab", "end")
         await shown(pilot, " 15 A800")
 

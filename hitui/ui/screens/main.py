@@ -146,12 +146,14 @@ class MainScreen(FullScreen):
 
     def resized(self, width: int, height: int) -> None:
         self._lay_out()
-        self.call_after_refresh(self._title_both)
         self.call_after_refresh(self._show_header)
 
-    def _title_both(self) -> None:
-        self._title_gpus()
-        self._title_configs()
+    def on_line_view_resized(self) -> None:
+        """Titles say how many lines are not to be seen."""
+        # Before there are data, nothing of them is loaded.
+        if "_board" in vars(self):
+            self._title_gpus()
+            self._title_configs()
 
     def _lay_out(self) -> None:
         """GPUs take what they need up to a third, configs what they need, the log the rest."""
@@ -171,8 +173,6 @@ class MainScreen(FullScreen):
         self.gpu_strip.show(view)
         if len(self.gpu_strip.lines) != lines_before:
             self._lay_out()
-            # Until then strip and table have their heights of before.
-            self.call_after_refresh(self._title_both)
         self._title_gpus()
 
     def _title_gpus(self) -> None:
@@ -191,7 +191,6 @@ class MainScreen(FullScreen):
         self.table.show(self._rows, self._board.empty_text())
         if len(self.table.rows) != count_before:
             self._lay_out()
-            self.call_after_refresh(self._title_both)
         self._title_configs()
         self._show_header()
         self._show_log(self.table.selected)
@@ -208,7 +207,6 @@ class MainScreen(FullScreen):
 
     def on_config_table_sorted(self) -> None:
         self._lay_out()
-        self.call_after_refresh(self._title_configs)
         self._title_configs()
 
     def on_config_table_opened(self, message: ConfigTable.Opened) -> None:

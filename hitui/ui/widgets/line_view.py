@@ -9,6 +9,7 @@ from rich.segment import Segment
 from rich.style import Style
 from textual.binding import Binding, BindingType
 from textual.geometry import Region, Size
+from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
@@ -51,9 +52,13 @@ class LineView(ScrollView, can_focus=False):
     def line_width(self) -> int:
         return self.scrollable_content_region.width
 
+    class Resized(Message):
+        """Another number of its lines is to be seen."""
+
     def on_resize(self) -> None:
         self.resized()
         self.rebuild()
+        self.post_message(self.Resized())
 
     def watch_show_vertical_scrollbar(self) -> None:
         """A scroll bar that comes or goes with the number of lines changes their width, not our size."""
