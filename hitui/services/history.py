@@ -61,7 +61,7 @@ class HistoryService:
             raise NoSuchName(
                 f"no job {job_id}; `hitui history` lists them, old ones are taken away ([history] keep)"
             )
-        return HistoryEntry(job, self._record(job_id))
+        return HistoryEntry(job, self.records((job_id,)).get(job_id))
 
     def records(self, job_ids: Collection[int]) -> dict[int, JobRecord]:
         """Of these jobs, as far as there are any. Raises SupervisorError when the store cannot be read."""
@@ -84,14 +84,6 @@ class HistoryService:
         nothing: tuple[GpuBin, ...] = ()
         bins = read_history(self._paths.database, HistoryTables.bins, nothing)
         return folded(bins, time.time() if now is None else now)
-
-    def _record(self, job_id: int) -> JobRecord | None:
-        from hitui.supervisor.history_tables import HistoryTables, read_history
-
-        def asked(tables: HistoryTables) -> JobRecord | None:
-            return tables.record(job_id)
-
-        return read_history(self._paths.database, asked, None)
 
     def _records(self) -> dict[int, JobRecord]:
         from hitui.supervisor.history_tables import HistoryTables, read_history
