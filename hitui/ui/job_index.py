@@ -63,7 +63,7 @@ class JobIndex:
     def log_left(self, config: str, job: Job) -> Job | None:
         """The job whose log is the newest on a config, of which this one is the last: as `with_log`, or else what ended
         last. None: nothing that is known has left one."""
-        left = [each for each in self.ended if each.log and config in each.request.configs]
+        left = (each for each in self.ended if each.log and config in each.request.configs)
         return self.with_log(job) or max(left, key=_ended_at, default=None)
 
     def needs_someone(self, job: Job) -> bool:
