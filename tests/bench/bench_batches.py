@@ -20,7 +20,7 @@ from hitui_runners.realhitbench.prompts import OwnPrompts
 from hitui_runners.realhitbench.questions import InputFiles
 
 from tests.bench import runner_processes
-from tests.bench.bench_prefixes import KINDS, small_model
+from tests.bench.bench_prefixes import KINDS
 from tests.bench.runner_processes import peak_memory, prompts_of, questions_with_files, seconds_now
 from tests.tools.benchmark import Benchmark
 
@@ -36,11 +36,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder)
-        if options.model is None:
-            options.model = small_model(made / "model")
-        if options.questions is None:
-            benchmark = made_up(made / "benchmark")
-            options.questions, options.data = benchmark.questions_file, benchmark.data
+        runner_processes.make_what_is_not_named(options, made, made_up)
         alone = None
         for way in WAYS:
             found = in_a_process(options, way)
@@ -75,7 +71,6 @@ def in_a_process(options: argparse.Namespace, way: str) -> dict:
 
 def measured(options: argparse.Namespace) -> dict:
     """Seconds for all questions, and what it took."""
-    import torch
     from hitui_runners.engines.transformers import TransformersEngine
 
     share, tokens = WAYS[options.way]
@@ -87,11 +82,7 @@ def measured(options: argparse.Namespace) -> dict:
         share_prefixes=share,
         batch_tokens=options.batch_tokens if tokens is None else tokens,
     )
-    if not torch.cuda.is_available():
-        torch.set_num_threads(1)
-    engine.load()
-    # Every answer of one length: how long a model talks is not what is measured.
-    engine._model.generation_config.eos_token_id = None
+    runner_processes.load(engine)
     waiting = list(asked(options))
     engine.answer(waiting[0])
     engine._prefixes.drop()

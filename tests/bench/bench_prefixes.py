@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -48,11 +47,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder)
         (made / "prompts.py").write_text(INSTRUCTIONS_FIRST, encoding="utf-8")
-        if options.model is None:
-            options.model = small_model(made / "model")
-        if options.questions is None:
-            benchmark = made_up(made / "benchmark")
-            options.questions, options.data = benchmark.questions_file, benchmark.data
+        runner_processes.make_what_is_not_named(options, made, made_up)
         for modality, table_format in FORMS:
             for order in ("table first", "instructions first"):
                 plain, shared = (
@@ -101,17 +96,12 @@ def in_a_process(
 
 def measured(options: argparse.Namespace) -> dict:
     """Seconds for all questions, and what it took."""
-    import torch
     from hitui_runners.engines.transformers import TransformersEngine
 
     engine = TransformersEngine(
         options.model, 100_000, options.new_tokens, None, share_prefixes=options.way == "shared"
     )
-    if not torch.cuda.is_available():
-        torch.set_num_threads(1)
-    engine.load()
-    # Every answer of one length: how long a model talks is not what is measured.
-    engine._model.generation_config.eos_token_id = None
+    runner_processes.load(engine)
     prompts = list(asked(options))
     engine.answer(prompts[0])
     engine._prefixes.drop()
@@ -146,15 +136,6 @@ def asked(options: argparse.Namespace) -> Iterator[Prompt]:
     prompts = OwnPrompts() if own else BenchmarkPrompts(Path(options.prompts), options.modality)
     questions = questions_with_files(options.questions, inputs)[: options.at_most]
     return prompts_of(by_beginning(questions, prompts, inputs), prompts, inputs)
-
-
-def small_model(folder: Path) -> Path:
-    program = (
-        "from pathlib import Path; from tests.tools import tiny_model; "
-        f"tiny_model.build(Path({str(folder)!r}), size=tiny_model.LARGE)"
-    )
-    subprocess.run([sys.executable, "-c", program], check=True, stderr=subprocess.DEVNULL)
-    return folder
 
 
 def made_up(folder: Path) -> Benchmark:

@@ -211,18 +211,14 @@ def build(folder: Path, layers: int, *, gpu: bool) -> None:
 
 
 def loaded(options: argparse.Namespace) -> Any:
-    """The engine of a side, whose answers are all of one length."""
-    import torch
+    """The engine of a side."""
     from hitui_runners.engines.transformers import TransformersEngine
 
     more = {}
     if options.side == "script":
         more = {"share_prefixes": False, "batch_tokens": 0, "truncation": "original"}
     engine = TransformersEngine(options.model, options.max_input_tokens, options.new_tokens, None, **more)
-    if not options.gpu:
-        torch.set_num_threads(1)
-    engine.load()
-    engine._model.generation_config.eos_token_id = None
+    runner_processes.load(engine)
     return engine
 
 

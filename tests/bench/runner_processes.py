@@ -10,12 +10,15 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from hitui_runners.engines.base import Prompt
 from hitui_runners.realhitbench.prompts import BenchmarkPrompts, OwnPrompts
 from hitui_runners.realhitbench.questions import InputFiles, Question, load_questions, read_table
+
+from tests.tools.benchmark import Benchmark
 
 
 def add_arguments(parser: argparse.ArgumentParser, new_tokens: int) -> None:
@@ -25,6 +28,33 @@ def add_arguments(parser: argparse.ArgumentParser, new_tokens: int) -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--at-most", type=int, default=300)
     parser.add_argument("--new-tokens", type=int, default=new_tokens)
+
+
+def make_what_is_not_named(
+    options: argparse.Namespace, folder: Path, made_up: Callable[[Path], Benchmark]
+) -> None:
+    """A small model with random weights, and `made_up` questions, where the options name none."""
+    if options.model is None:
+        options.model = folder / "model"
+        program = (
+            "from pathlib import Path; from tests.tools import tiny_model; "
+            f"tiny_model.build(Path({str(options.model)!r}), size=tiny_model.LARGE)"
+        )
+        subprocess.run([sys.executable, "-c", program], check=True, stderr=subprocess.DEVNULL)
+    if options.questions is None:
+        benchmark = made_up(folder / "benchmark")
+        options.questions, options.data = benchmark.questions_file, benchmark.data
+
+
+def load(engine: Any) -> None:
+    """Makes the engine `transformers` ready to be measured: on one thread of the CPU, and every answer of one length,
+    since how long a model talks is not what is measured."""
+    import torch
+
+    if not torch.cuda.is_available():
+        torch.set_num_threads(1)
+    engine.load()
+    engine._model.generation_config.eos_token_id = None
 
 
 def words_of(options: argparse.Namespace) -> list[object]:
