@@ -133,11 +133,14 @@ class SupervisorClient:
     def shut_down(self) -> None:
         """Ends the supervisor; its jobs go on. Returns when it has ended; harmless where none runs.
 
-        Raises SupervisorError where it takes too long.
+        Raises SupervisorError where it does not take that, or takes too long.
         """
         try:
             pid = int(self._ask({"do": "shut_down"})["pid"])
         except SupervisorError:
+            if self.answers():
+                # One is there, and did not take it.
+                raise
             return
         # It answers nobody for some time before its end, and whoever came then would be turned away.
         deadline = time.monotonic() + ANSWER_SECONDS
