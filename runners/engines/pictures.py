@@ -9,6 +9,7 @@ from typing import Any
 
 from hitui_runners.engines.base import TaskFailed, image_too_large
 from hitui_runners.errors import words_of
+from hitui_runners.output import say
 
 MAX_IMAGE_PIXELS = 178_956_970
 """The most that Pillow opens by itself, before it takes an image for an attack."""
@@ -97,7 +98,7 @@ def decoded(content: bytes, name: str, max_pixels: int = MAX_IMAGE_PIXELS) -> An
             if image.width * image.height > max_pixels:
                 raise too_large_to_open(image.size, max_pixels)
             try:
-                return _in_rgb(image)
+                return _in_rgb(image, name)
             except MemoryError as error:
                 raise image_too_large(image.size) from error
     except Image.DecompressionBombError as error:
@@ -111,7 +112,7 @@ def decoded(content: bytes, name: str, max_pixels: int = MAX_IMAGE_PIXELS) -> An
         raise TaskFailed(f"Image cannot be read: {name}: {words_of(error)}") from error
 
 
-def _in_rgb(image: Any) -> Any:
+def _in_rgb(image: Any, name: str) -> Any:
     from PIL import Image, ImageOps
 
     image.load()
@@ -120,8 +121,8 @@ def _in_rgb(image: Any) -> Any:
         ImageOps.exif_transpose(image, in_place=True)
     except MemoryError:
         raise
-    except Exception:  # noqa: BLE001  (notes on it that cannot be read are none of its pixels)
-        pass
+    except Exception as error:  # noqa: BLE001  (notes on it that cannot be read are none of its pixels)
+        say(f"\n{name}: which side is up cannot be read, so it is taken as it is: {words_of(error)}")
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
         # 16 bits a pixel, of which Pillow would take all above 255 for white.
         return image.convert("I").point(lambda value: value * (1 / 256)).convert("L").convert("RGB")

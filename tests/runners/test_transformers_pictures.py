@@ -118,7 +118,7 @@ def test_sixteen_bits_a_pixel_keep_their_shades() -> None:
         decoded(content(Image.new("F", (3, 1)), "TIFF"), "shown.png")
 
 
-def test_a_picture_that_was_taken_on_its_side_is_upright() -> None:
+def test_a_picture_that_was_taken_on_its_side_is_upright(capsys: pytest.CaptureFixture[str]) -> None:
     from PIL import Image
 
     turned = Image.Exif()
@@ -127,6 +127,7 @@ def test_a_picture_that_was_taken_on_its_side_is_upright() -> None:
     assert decoded(content(image, "JPEG", exif=turned), "shown.png").size == (20, 30)
     # Words about the picture that cannot be read are none of its pixels.
     assert decoded(content(image, exif=b"no notes"), "shown.png").size == (30, 20)
+    assert "shown.png: which side is up cannot be read" in capsys.readouterr().out
 
 
 def test_no_program_is_started_for_a_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
