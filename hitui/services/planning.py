@@ -17,6 +17,7 @@ from hitui.domain.queue import group_room, group_wait
 from hitui.domain.recovery import gpus_for
 from hitui.domain.schedule import DEFAULT_GROUP
 from hitui.domain.shards import worth_splitting
+from hitui.domain.to_run import tasks_of_request
 from hitui.services.placing import claims_now, standing_of
 from hitui.settings import Settings
 from hitui.supervisor.joining import UNKNOWN_SECONDS
@@ -61,7 +62,7 @@ class _Planner:
     def _planned(
         self, request: JobRequest, state: ConfigState, behind: Sequence[JobRequest]
     ) -> PlannedLaunch:
-        count = _task_count(request, state)
+        count = tasks_of_request(request, state)
         request = self._widened(request, state)
         need = need_of(self._settings, state.config, request)
         refused = self._refusal(request, state, count, need)
@@ -144,7 +145,7 @@ class _Planner:
         if state is None:
             return 0.0
         need = need_of(self._settings, state.config)
-        refused = self._refusal(request, state, _task_count(request, state), need)
+        refused = self._refusal(request, state, tasks_of_request(request, state), need)
         return _seconds(request, state) if need.memory and not refused else 0.0
 
     def _refusal(self, request: JobRequest, state: ConfigState, count: int | None, need: Need) -> str:
@@ -169,15 +170,4 @@ class _Planner:
 
 def _seconds(request: JobRequest, state: ConfigState) -> float:
     """About how long it takes; 0 where the runner decides what it does."""
-    return (_task_count(request, state) or 0) * (state.seconds_per_task or UNKNOWN_SECONDS)
-
-
-def _task_count(request: JobRequest, state: ConfigState) -> int | None:
-    """How many tasks would run; None where the runner decides."""
-    if state.total is None:
-        return None
-    if request.ids is not None:
-        return len(request.ids)
-    if request.error_class is not None:
-        return dict(state.error_classes).get(request.error_class, 0)
-    return state.pending
+    return (tasks_of_request(request, state) or 0) * (state.seconds_per_task or UNKNOWN_SECONDS)

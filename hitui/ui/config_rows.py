@@ -13,6 +13,7 @@ from hitui.domain.configs import ConfigCondition, ConfigState
 from hitui.domain.gpus import GpuSnapshot
 from hitui.domain.jobs import FAILURES, Ended, Job, Queued, Running, Starting, Stopping
 from hitui.domain.progress import JobProgress, together
+from hitui.domain.to_run import tasks_of_jobs
 from hitui.domain.units import duration_words
 from hitui.ui.job_index import JobIndex
 from hitui.ui.job_words import about, paused_words, seconds_to_retry, start_words
@@ -306,28 +307,11 @@ def _seconds_left(parts: list[ConfigRow]) -> float | None:
         return None
     seconds = 0.0
     for row in parts:
-        if row.state.seconds_per_task is None or row.state.total is None:
+        count = tasks_of_jobs(row.shards or (job,), row.state)
+        if count is None or row.state.seconds_per_task is None:
             return None
-        seconds += _to_run(row, job) * row.state.seconds_per_task
+        seconds += count * row.state.seconds_per_task
     return seconds / max(1, len(parts[0].shards))
-
-
-def _to_run(row: ConfigRow, job: Job) -> int:
-    """Of the pending tasks of a config those that its job, or the shards together, were asked for, at most."""
-    if job.request.also:
-        return row.state.pending
-    count = 0
-    for each in row.shards or (job,):
-        request = each.request
-        if each.task_count is not None:
-            count += each.task_count
-        elif request.shard is not None:
-            count += len(request.shard.ids)
-        elif request.ids is not None:
-            count += len(request.ids)
-        else:
-            return row.state.pending
-    return min(count, row.state.pending)
 
 
 def matches(row: ConfigRow, wanted: str) -> bool:

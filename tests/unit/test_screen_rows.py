@@ -26,6 +26,7 @@ from hitui.domain.jobs import (
 )
 from hitui.domain.progress import JobProgress
 from hitui.domain.schedule import Schedule
+from hitui.domain.tasks import ErrorClass
 from hitui.ui.columns import COLUMNS, place_columns
 from hitui.ui.config_rows import ConfigRow, config_rows, estimated_end, state_words
 from hitui.ui.job_index import JobIndex
@@ -140,6 +141,9 @@ def test_a_job_that_was_asked_for_some_tasks_takes_no_longer_than_these() -> Non
     # Those that are done meanwhile are not run again.
     many = replace(waits.job, request=JobRequest("a/c", ids=tuple(range(100))))
     assert estimated_end([replace(waits, job=many)], NOON) == 50.0
+    one_class = replace(waits.job, request=JobRequest("a/c", error_class=ErrorClass.OTHER))
+    failed = replace(waits.state, error_classes=((ErrorClass.OTHER, 2),))
+    assert estimated_end([replace(waits, state=failed, job=one_class)], NOON) == 10.0
     begins = running_row(None, seconds_per_task=10.0)
     assert begins.job is not None
     assert estimated_end([begins], NOON) == 710.0
