@@ -271,8 +271,8 @@ class Teller:
 def progress_line(progress: JobProgress) -> str:
     """`running 12/17, 1 error, 3.9 a minute, 4 min left`, as far as it is known."""
     # Its process takes a moment more to end, which no rate of tasks tells anything of.
-    through = progress.phase == "end"
-    parts = ["finishing" if through else progress.phase]
+    through = progress.through
+    parts = ["finishing" if through and progress.phase not in ("loading", "scoring") else progress.phase]
     if progress.done is not None:
         parts[0] += f" {progress.done}" + (f"/{progress.total}" if progress.total is not None else "")
     if progress.errors:

@@ -33,6 +33,17 @@ class JobProgress(msgspec.Struct, frozen=True):
     configs: Mapping[str, JobProgress] = {}
     """Of each config that a job of several has begun with; what stands above is then their sum."""
 
+    @property
+    def through(self) -> bool:
+        """Whether every task has ended, so that neither a rate nor a time left says anything any more.
+
+        A full bar of tqdm is no evidence: a program may draw several.
+        """
+        if self.phase == "end":
+            return True
+        counted = self.source != "log" and self.done is not None and self.total is not None
+        return counted and (self.done or 0) >= (self.total or 0)
+
     def of(self, config: str) -> JobProgress:
         """Progress on one config of the job."""
         return self.configs.get(config, JobProgress(source=self.source)) if self.configs else self
@@ -48,7 +59,7 @@ def together(parts: Sequence[JobProgress | None]) -> JobProgress | None:
     said = [part for part in parts if part is not None]
     if not said:
         return None
-    going_on = [part for part in said if part.phase != "end"] or said
+    going_on = [part for part in said if not part.through] or said
     phases = {part.phase for part in going_on}
     rates = [part.rate for part in going_on if part.rate is not None]
     left = [part.eta_seconds for part in going_on if part.eta_seconds is not None]

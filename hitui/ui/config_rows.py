@@ -93,24 +93,15 @@ def config_rows(
 
 
 def _part_of(whole: JobProgress, job: Job, config: str) -> JobProgress:
-    """What a job's progress says of one config of it."""
-    if not job.request.also:
-        return whole
-    if not whole.configs:
-        # It has begun with none of them; its numbers are of all.
-        return JobProgress(whole.phase, source=whole.source)
-    part = whole.of(config)
-    if whole.phase == "loading":
-        # The model is loaded for all of them, and how many tasks each has may be known before.
-        return msgspec.structs.replace(part, phase=whole.phase)
-    # What is through has no speed any more, though the job goes on with others.
-    return msgspec.structs.replace(part, rate=None, eta_seconds=None) if _through(part) else part
-
-
-def _through(part: JobProgress) -> bool:
-    return part.phase == "end" or (
-        part.total is not None and part.done is not None and part.done >= part.total
-    )
+    """What a job's progress says of one config of it; without rate and time left once it is through with that."""
+    part = whole
+    if job.request.also:
+        # Before it has begun with one of them its numbers are of all.
+        part = whole.of(config) if whole.configs else JobProgress(whole.phase, source=whole.source)
+        if whole.phase == "loading":
+            # The model is loaded for all of them, and how many tasks each has may be known before.
+            part = msgspec.structs.replace(part, phase=whole.phase)
+    return msgspec.structs.replace(part, rate=None, eta_seconds=None) if part.through else part
 
 
 def state_words(
@@ -140,7 +131,7 @@ def _turn(state: ConfigState, job: Job, part: JobProgress) -> StateWords | None:
     """Of a running job's several configs: what to say of one that it is not on; None: it is on this one."""
     if not part.phase and not part.done and part.total != 0:
         return StateWords(f"waits for its turn in #{job.id}", f"waits in #{job.id}", "accent")
-    if not _through(part):
+    if not part.through:
         return None
     rest = _at_rest(state)
     return msgspec.structs.replace(rest, long=f"{rest.long}, #{job.id} goes on")

@@ -205,9 +205,9 @@ def _running(job: Job, view: QueueView, places: QueueLayout | None) -> Line:
     if progress.errors:
         # Before what is cut where there is no room.
         spans.append((f"  {text.count(progress.errors, 'error')}", "bad"))
-    if progress.eta_seconds is not None:
+    if progress.eta_seconds is not None and not progress.through:
         spans.append((f"  {text.duration(progress.eta_seconds)} left", ""))
-    if progress.rate:
+    if progress.rate and not progress.through:
         spans.append((f"  {text.rate(progress.rate)}", "dim"))
     return tuple(spans)
 

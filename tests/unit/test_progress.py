@@ -227,3 +227,23 @@ def test_of_a_run_that_is_through_no_speed_and_no_time_left_are_told() -> None:
     assert progress_line(tally) == "running 5/17, 1 error, 30.0 a minute, 24 s left"
     through = replace(tally, phase="end", done=17, eta_seconds=0.0)
     assert progress_line(through) == "finishing 17/17, 1 error"
+    # The last answer is there, and the line that says so not yet.
+    assert progress_line(replace(through, phase="running")) == "finishing 17/17, 1 error"
+    assert progress_line(replace(through, phase="scoring")) == "scoring 17/17, 1 error"
+
+
+def test_a_run_is_through_when_it_says_so_or_has_done_all_and_not_by_a_bar_that_is_full() -> None:
+    assert JobProgress("end").through
+    assert JobProgress(done=0, total=0).through
+    assert JobProgress("running", 17, 17).through
+    assert not JobProgress("running", 16, 17).through
+    assert not JobProgress("running", 17).through
+    bar = parse_tqdm("Loading checkpoint shards: 100%|████| 4/4 [00:08<00:00,  2.0s/it]")
+    assert bar is not None
+    assert not bar.through
+
+
+def test_a_shard_that_is_through_keeps_no_time_left_from_the_others() -> None:
+    # Of one task there is no rate.
+    through, on = JobProgress("running", 1, 1), JobProgress("running", 2, 20, 0, 0.25, 72.0)
+    assert together([through, on]) == JobProgress("running", 3, 21, 0, 0.25, 72.0)
