@@ -183,6 +183,15 @@ class Job(msgspec.Struct, frozen=True):
         )
 
     @property
+    def setup_at_fault(self) -> bool:
+        """Whether it ended because its runner would fail the same way until someone changes its setup."""
+        return (
+            isinstance(self.state, Ended)
+            and self.state.ending is Ending.FAILED
+            and self.state.exit_status == SETUP_STATUS
+        )
+
+    @property
     def word(self) -> str:
         """The state in one word, as listings print it."""
         match self.state:
@@ -226,6 +235,9 @@ RESUME_REFUSED = "resume refused"
 """What our own runner says where it would mix answers with those of other settings."""
 REQUEUE_STATUS = 75
 """Exit status with which a runner asks to be put back into the queue (EX_TEMPFAIL of sysexits.h)."""
+SETUP_STATUS = 78
+"""Exit status with which a runner says that its setup is at fault, and that it would fail the same way until someone
+changes that (EX_CONFIG of sysexits.h)."""
 
 
 def decide_ending(

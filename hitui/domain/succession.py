@@ -2,7 +2,8 @@
 
 A runner that asks for it, a job that was paused and one whose GPU was lost go back at once. A crash is tried
 again after pauses that grow, a few times, and then left with its reason; not where a retry would end the same
-way: an out-of-memory, wrong usage, a program that cannot be executed; nor what someone outside of hitui ended.
+way: an out-of-memory, wrong usage, a setup at fault, a program that cannot be executed; nor what someone outside of
+hitui ended.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from enum import Enum
 import msgspec
 from msgspec.structs import replace
 
-from hitui.domain.jobs import RESUME_REFUSED, Ending, Job
+from hitui.domain.jobs import RESUME_REFUSED, SETUP_STATUS, Ending, Job
 from hitui.domain.schedule import HeldFor, Schedule
 
 QUICK_SECONDS = 10.0
@@ -31,6 +32,7 @@ GROWTH = 4.0
 LONGEST_PAUSE = 3600.0
 WRONG_USAGE = 2
 _DIED = " died within"
+_DIED_OF_SETUP = " died before the first task"
 _OOM_LINES = 20
 """An out-of-memory stands within the last lines of a log, though seldom in the very last: libraries complain
 while they are torn down."""
@@ -115,7 +117,7 @@ class Successor(msgspec.Struct, frozen=True):
 
 
 class Toll(msgspec.Struct, frozen=True):
-    """What a group has paid in jobs that died within seconds, one after the other."""
+    """What a group has paid in jobs that died at once, one after the other."""
 
     died: tuple[int, ...] = ()
     """The last of them, oldest first."""
@@ -128,6 +130,11 @@ def is_quick(end: HowItEnded, quick: float = QUICK_SECONDS) -> bool:
     return end.ran_seconds is not None and end.ran_seconds <= quick and end.answered == 0
 
 
+def setup_at_fault(end: HowItEnded) -> bool:
+    """Whether its runner says that it would fail the same way until someone changes its setup."""
+    return end.exit_status == SETUP_STATUS
+
+
 def toll_of(
     job: Job, end: HowItEnded, paid: Sequence[int], queued: Sequence[Job], quick: float, last_words: str
 ) -> Toll | None:
@@ -138,7 +145,10 @@ def toll_of(
     """
     if end.ending is Ending.STOPPED or refused_to_mix(end):
         return None
-    died = end.ending is Ending.NOT_STARTED or (end.ending is Ending.FAILED and is_quick(end, quick))
+    at_once = is_quick(end, quick)
+    # Others of the group, which often have the same setup, would fail too, however long it takes to load what is there.
+    of_setup = setup_at_fault(end) and end.answered == 0
+    died = end.ending is Ending.NOT_STARTED or (end.ending is Ending.FAILED and (at_once or of_setup))
     if not died:
         return Toll()
     dead = (*paid, job.id)[-QUICK_DEATHS:]
@@ -149,7 +159,7 @@ def toll_of(
     )
     if len(dead) < QUICK_DEATHS or not others:
         return Toll(dead)
-    return Toll(pause=quick_deaths_reason(dead, last_words, quick))
+    return Toll(pause=quick_deaths_reason(dead, last_words, quick, of_setup=of_setup))
 
 
 def _is_try_of_sibling(other: Job, job: Job) -> bool:
@@ -158,15 +168,18 @@ def _is_try_of_sibling(other: Job, job: Job) -> bool:
     return own is not None and others is not None and own.split == others.split and other.replaces is not None
 
 
-def quick_deaths_reason(died: Sequence[int], last_words: str, quick: float = QUICK_SECONDS) -> str:
+def quick_deaths_reason(
+    died: Sequence[int], last_words: str, quick: float = QUICK_SECONDS, *, of_setup: bool = False
+) -> str:
     """Why a group starts no more jobs after these: `#12 and #13 died within 10 s: no module named torch`."""
     named = " and ".join(f"#{number}" for number in died)
-    return f"{named}{_DIED} {quick:g} s" + (f": {last_words}" if last_words else "")
+    how = _DIED_OF_SETUP if of_setup else f"{_DIED} {quick:g} s"
+    return f"{named}{how}" + (f": {last_words}" if last_words else "")
 
 
 def died_at_once(reason: str) -> bool:
     """Whether a group is paused for that reason, and not because someone asked for it."""
-    return reason.startswith("#") and _DIED in reason
+    return reason.startswith("#") and (_DIED in reason or _DIED_OF_SETUP in reason)
 
 
 def out_of_memory(last_words: str) -> bool:
@@ -231,6 +244,8 @@ def left_because(job: Job, end: HowItEnded, rules: RetryRules) -> str:
         return "it would be refused again"
     if end.exit_status == WRONG_USAGE:
         return "it would be used wrongly again"
+    if setup_at_fault(end):
+        return "it would fail the same way until its setup changes"
     if end.out_of_memory or out_of_memory(end.last_words):
         return "it would run out of memory again"
     if ended_from_outside(end):

@@ -35,6 +35,7 @@ from hitui.domain.succession import (
     Successor,
     left_because,
     out_of_memory,
+    setup_at_fault,
     successor,
     toll_of,
 )
@@ -319,9 +320,10 @@ class Keeper:
             interrupted,
             end.signal,
             out_of_memory=record is not None and record.out_of_memory,
-            # Asked only of those that may have died at once: the event lines of a long run are many.
-            answered=_answered(job) if ran_seconds is not None and ran_seconds <= rules.quick else 0,
         )
+        if setup_at_fault(how) or (ran_seconds is not None and ran_seconds <= rules.quick):
+            # Asked only of those that may have died at once: the event lines of a long run are many.
+            how = replace(how, answered=_answered(job))
         follows = successor(job, how, wish, rules)
         end = _explained(job, end, how, wish, follows, rules)
         toll = toll_of(

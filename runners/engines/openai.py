@@ -40,7 +40,7 @@ from hitui_runners.engines.server_words import (
     unsupported_option,
 )
 from hitui_runners.engines.truncation import TokenizedTable, note
-from hitui_runners.errors import EngineLost, RunnerError
+from hitui_runners.errors import EngineLost, RunnerError, SetupError
 from hitui_runners.output import say
 
 CHARACTERS_PER_TOKEN = 2.0
@@ -152,7 +152,9 @@ class OpenAIEngine(Engine):
         except Refused as refused:
             if refused.status in (401, 403):
                 raise self._lost(refused) from refused
-            self.listing_error = RunnerError(
+            # A server that fails, or breaks off, may list them later.
+            kind = SetupError if refused.status is not None and refused.status < 500 else RunnerError
+            self.listing_error = kind(
                 f"{self.url}: it lists no models ({refused.words}); see --base-url, such as "
                 "http://localhost:8000/v1, or name the model by --model"
             )
@@ -162,14 +164,16 @@ class OpenAIEngine(Engine):
         if self._model is None:
             if len(models) != 1:
                 listed = f"it lists {', '.join(list(models)[:10])}" if models else "it lists none"
-                raise RunnerError(f"{self.url}: name the model by --model; {listed}")
+                raise (SetupError if models else RunnerError)(
+                    f"{self.url}: name the model by --model; {listed}"
+                )
             [self._model] = models
         self.lists_others = () if self._model in models else tuple(models)
         self._told = models.get(self._model, {})
         context = count(self._told.get("max_model_len"))
         if context is not None:
             if self._max_new_tokens > context:
-                raise RunnerError(
+                raise SetupError(
                     f"{self.url}: its model has {context} tokens for a prompt and its answer, and "
                     f"--max-new-tokens is {self._max_new_tokens}; set it to less"
                 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from hitui_runners.errors import RunnerError
+from hitui_runners.errors import SetupError
 from hitui_runners.look import is_dir, is_file
 
 
@@ -17,14 +17,14 @@ def at_least_one(text: str) -> int:
 
 
 def model_folder(arguments: argparse.Namespace) -> Path:
-    """The folder that `--model` names. Raises RunnerError where it is none."""
+    """The folder that `--model` names. Raises SetupError where it is none."""
     if arguments.model is None:
-        raise RunnerError(f"--engine {arguments.engine} needs --model, the folder of the model")
+        raise SetupError(f"--engine {arguments.engine} needs --model, the folder of the model")
     folder = Path(arguments.model)
     if not is_dir(folder):
-        raise RunnerError(
+        raise SetupError(
             f"{folder}: there is no such model folder; give the one that holds config.json by --model"
         )
     if not is_file(folder / "config.json"):
-        raise RunnerError(f"{folder}: is no model folder, it has no config.json; see --model")
+        raise SetupError(f"{folder}: is no model folder, it has no config.json; see --model")
     return folder

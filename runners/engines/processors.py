@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from hitui_runners.errors import RunnerError, words_of
+from hitui_runners.errors import SetupError, words_of
 from hitui_runners.output import warn
 
 
@@ -41,14 +41,14 @@ def _hide_torchvision(error: Exception) -> None:
 
 
 def load_processor(folder: Path) -> Any:
-    """The processor of the model in `folder`, with a chat template. Raises RunnerError where it has none, and
+    """The processor of the model in `folder`, with a chat template. Raises SetupError where it has none, and
     else what transformers raises."""
     processor = _processor(folder)
     # Where only the tokenizer has one, a processor does not look there.
     tokenizer = getattr(processor, "tokenizer", processor)
     processor.chat_template = processor.chat_template or tokenizer.chat_template
     if not processor.chat_template:
-        raise RunnerError(
+        raise SetupError(
             f"{folder}: the model has no chat template; put its chat_template.jinja (or .json) there"
         )
     return processor

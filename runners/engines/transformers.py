@@ -33,7 +33,7 @@ from hitui_runners.engines.options import model_folder
 from hitui_runners.engines.pictures import MAX_IMAGE_PIXELS, Pictures
 from hitui_runners.engines.prefix_cache import PrefixCache
 from hitui_runners.engines.processors import hide_broken_torchvision, load_processor
-from hitui_runners.errors import EngineLost, RunnerError, words_of
+from hitui_runners.errors import EngineLost, RunnerError, SetupError, setup_error, words_of
 from hitui_runners.output import named, say
 
 LOOKS_AHEAD = 64
@@ -129,9 +129,10 @@ class TransformersEngine(Engine):
             from transformers import AutoModelForImageTextToText, GenerationConfig
         except Exception as error:
             # ImportError where one is absent; a broken one raises whatever its native libraries do.
-            raise RunnerError(
+            raise setup_error(
                 f"{sys.executable}: cannot run models: {words_of(error)}; "
-                "install torch, transformers, accelerate and pillow there"
+                "install torch, transformers, accelerate and pillow there",
+                error,
             ) from error
         on_gpu = torch.cuda.is_available()
         torch.manual_seed(SEED)
@@ -148,7 +149,7 @@ class TransformersEngine(Engine):
                 output_loading_info=True,
             )
             if absent := sorted(told["missing_keys"]):
-                raise RunnerError(
+                raise SetupError(
                     f"{self._folder}: weights are not there that would be made up at random: "
                     f"{named(absent, at_most=2)}; copy or download the model again"
                 )
@@ -157,10 +158,11 @@ class TransformersEngine(Engine):
             raise
         except Exception as error:
             if out_of_memory(error):
-                what = f"not enough memory to load the model: {words_of(error)}"
-            else:
-                what = cannot_be_loaded(self._folder, words_of(error))
-            raise RunnerError(f"{self._folder}: {what}") from error
+                raise RunnerError(
+                    f"{self._folder}: not enough memory to load the model: {words_of(error)}"
+                ) from error
+            what = cannot_be_loaded(self._folder, words_of(error))
+            raise setup_error(f"{self._folder}: {what}", error) from error
         # A new one, and not the model's own: that asks for sampling, and greedy answers can be repeated.
         own = self._model.generation_config
         self._model.generation_config = GenerationConfig(

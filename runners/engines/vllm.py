@@ -33,7 +33,7 @@ from hitui_runners.engines.options import at_least_one, model_folder
 from hitui_runners.engines.pictures import MAX_IMAGE_PIXELS, Pictures
 from hitui_runners.engines.processors import hide_broken_torchvision, load_processor
 from hitui_runners.engines.vllm_steps import VllmSteps
-from hitui_runners.errors import RunnerError, words_of
+from hitui_runners.errors import RunnerError, SetupError, setup_error, words_of
 from hitui_runners.output import say
 
 ENVIRONMENT = {
@@ -133,8 +133,9 @@ class VllmEngine(Engine):
             from vllm.sampling_params import RequestOutputKind
         except Exception as error:
             # ImportError where it is absent; a broken one raises whatever its native libraries do.
-            raise RunnerError(
-                f"{sys.executable}: cannot run vLLM: {words_of(error)}; install vllm there, in an environment of its own"
+            raise setup_error(
+                f"{sys.executable}: cannot run vLLM: {words_of(error)}; install vllm there, in an environment of its own",
+                error,
             ) from error
         from transformers import AutoConfig
 
@@ -164,10 +165,16 @@ class VllmEngine(Engine):
         except RunnerError:
             raise
         except Exception as error:
-            what = cannot_be_loaded(self._folder, words_of(error))
             if any(words in f"{type(error).__name__}: {error}" for words in MEMORY):
-                what = f"not enough memory, see --max-input-tokens and --gpu-memory-utilization: {words_of(error)}"
-            raise RunnerError(f"{self._folder}: {what}") from error
+                raise RunnerError(
+                    f"{self._folder}: not enough memory, see --max-input-tokens and --gpu-memory-utilization: "
+                    f"{words_of(error)}"
+                ) from error
+            what = f"{self._folder}: {cannot_be_loaded(self._folder, words_of(error))}"
+            # Of what went wrong in another process vLLM says by a RuntimeError that something did.
+            raise (
+                RunnerError(what) if isinstance(error, RuntimeError) else setup_error(what, error)
+            ) from error
         model = llm.llm_engine.model_config
         self._most_tokens = model.max_model_len
         self.most_input_tokens = max(1, model.max_model_len - self._max_new_tokens)
@@ -246,7 +253,7 @@ class VllmEngine(Engine):
     def _marked_once(self, ids: list[int]) -> list[int]:
         """The token ids with the place of the picture as its prompt has it: vLLM makes room for the picture itself."""
         if self._mark not in ids:
-            raise RunnerError(
+            raise SetupError(
                 f"{self._folder}: where a picture stands in the prompts of this model is not known; use the engine "
                 "transformers, or openai with a server of vLLM's"
             )

@@ -33,7 +33,8 @@ def evaluation_parser(engine: type[Engine] | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="hitui_runners realhitbench",
         description="Runs RealHiTBench questions through an engine and stores every result as it comes.",
-        epilog="Exit status: 0 every given task has a result (errors included), 1 failed, 2 wrong usage; "
+        epilog="Exit status: 0 every given task has a result (errors included), 1 failed, 78 failed, and would again until "
+        "its setup changes, 2 wrong usage; "
         "stopped by SIGTERM 143, SIGINT 130, SIGUSR1 75.",
         allow_abbrev=False,
     )

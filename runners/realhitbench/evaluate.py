@@ -5,9 +5,11 @@
 
 With `--plan FILE` several configs, one after the other, with one load of the model.
 
-Exit status: 0 every given task has a result (errors included), 1 the run cannot go on, or a config of the plan
-could not be run (one line says why), 2 wrong usage, or `--resume` was refused because the answers there were made with
-other settings, and nothing else failed; stopped by SIGTERM 143, SIGINT 130, SIGUSR1 75 ("put me back in the queue").
+Exit status: 0 every given task has a result (errors included), 1 the run cannot go on, or a config of the plan could
+not be run (one line says why), 78 the same, and it would be so again until a person changes something (a library, the
+model folder, a list, an option), 2 wrong usage, or `--resume` was refused because the answers there were made with other
+settings; of several configs the first of these in this order that befell one. Stopped by SIGTERM 143, SIGINT 130, SIGUSR1
+75 ("put me back in the queue").
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from collections.abc import Sequence
 
 from hitui_runners.engines import engine_class
 from hitui_runners.engines.base import Engine
-from hitui_runners.errors import EngineLost, RunnerError
+from hitui_runners.errors import EngineLost, RunnerError, SetupError
 from hitui_runners.events import EventWriter
 from hitui_runners.look import can_be_entered
 from hitui_runners.output import complain, named, say, warn
@@ -36,7 +38,8 @@ from hitui_runners.realhitbench.selection import select
 from hitui_runners.realhitbench.store import ResultStore
 from hitui_runners.stopping import Stopped, StopSignals
 
-REFUSED = 2
+WORST_FIRST = (RunnerError.exit_status, SetupError.exit_status, ResumeRefused.exit_status)
+"""Exit statuses of configs that could not be run: whether a new try may help is what matters most."""
 
 
 def main(words: Sequence[str]) -> int:
@@ -45,17 +48,17 @@ def main(words: Sequence[str]) -> int:
     signals = StopSignals()
     signals.install()
     try:
-        engine = engine_class(arguments.engine).from_arguments(arguments)
+        engine = made(arguments)
         questions = load_questions(arguments.questions, warn)
         if not can_be_entered(arguments.data):
-            raise RunnerError(
+            raise SetupError(
                 f"{arguments.data}: there is no data folder that can be entered; give it by --data"
             )
         launch = Launch(engine, signals, EventWriter())
         if arguments.plan is None:
             launch.add(*prepare(arguments, config_of_options(arguments), engine, questions, signals))
         else:
-            for config in read_plan(arguments.plan, launch.refuse):
+            for config in read_plan(arguments.plan, lambda name, why: launch.refuse(name, SetupError(why))):
                 try:
                     launch.add(*prepare(arguments, config, engine, questions, signals))
                 except RunnerError as error:
@@ -63,9 +66,17 @@ def main(words: Sequence[str]) -> int:
         return launch.run()
     except RunnerError as error:
         complain(f"error: {error}")
-        return REFUSED if isinstance(error, ResumeRefused) else 1
+        return error.exit_status
     except Stopped as stopped:
         return stopped.exit_status
+
+
+def made(arguments: argparse.Namespace) -> Engine:
+    """The engine, not yet loaded. Raises SetupError where an option cannot be meant."""
+    try:
+        return engine_class(arguments.engine).from_arguments(arguments)
+    except RunnerError as error:
+        raise SetupError(str(error)) from error
 
 
 def prepare(
@@ -124,8 +135,8 @@ class Launch:
         self._records: dict[Evaluation, RunRecord] = {}
         self._exit_status = 0
         """As far as it is decided by configs that could not be run."""
-        self._refusals: list[tuple[str, str]] = []
-        """Names of configs whose resume was refused, and why."""
+        self._left: dict[type[RunnerError], list[tuple[str, str]]] = {ResumeRefused: [], SetupError: []}
+        """Names of the configs that a new try does not help, and why."""
         self._strange = 0
         """Unexpected failures in a row, over all configs."""
 
@@ -135,22 +146,20 @@ class Launch:
         if record is not None:
             self._records[evaluation] = record
 
-    def refuse(self, name: str | None, why: str | RunnerError) -> None:
+    def refuse(self, name: str | None, why: RunnerError) -> None:
         """Says why a config of the plan cannot be run; the others are."""
         status = self._fail(name, why)
         if name:
             self._events.of(name).end(0, 0, status)
 
-    def _fail(self, name: str | None, why: str | RunnerError) -> int:
-        """Says why a config failed, and returns its exit status. Of several, that of a plain failure counts."""
+    def _fail(self, name: str | None, why: RunnerError) -> int:
+        """Says why a config failed, and returns its exit status; of several the worst counts."""
         complain(f"error: {name}: {why}" if name else f"error: {why}")
-        status = 1
-        if isinstance(why, ResumeRefused):
-            status = REFUSED
-            if name:
-                self._refusals.append((name, str(why)))
-        self._exit_status = status if self._exit_status == 0 else min(self._exit_status, status)
-        return status
+        if name and type(why) in self._left:
+            self._left[type(why)].append((name, str(why)))
+        known = {self._exit_status, why.exit_status}
+        self._exit_status = next(status for status in WORST_FIRST if status in known)
+        return why.exit_status
 
     def run(self) -> int:
         """Runs the configs in their order; returns the exit status. Raises RunnerError and Stopped."""
@@ -167,12 +176,15 @@ class Launch:
             exit_status = stopped.exit_status
             say(f"\nStopped by a signal after {self._done} tasks")
             raise
+        except RunnerError as error:
+            exit_status = error.exit_status
+            raise
         finally:
             exit_status = self._finish(exit_status)
-        if self._refusals and (self._done or len(self._refusals) > 1):
+        if self._done or sum(map(len, self._left.values())) > 1:
             # Who looks at the end of a log is to find them there: its last line is said of each of the configs.
-            names = [name for name, _ in self._refusals]
-            complain(f"error: not run: {named(names, at_most=2)}: {self._refusals[0][1]}")
+            for left in filter(None, self._left.values()):
+                complain(f"error: not run: {named([name for name, _ in left], at_most=2)}: {left[0][1]}")
         return exit_status
 
     @property

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hitui_runners.errors import RunnerError
+from hitui_runners.errors import RunnerError, SetupError, setup_error
 from hitui_runners.realhitbench.questions import MODALITIES, TABLE_FORMATS
 
 KEYS = ("name", "modality", "format", "output", "ids", "ids_file", "earlier")
@@ -58,12 +58,12 @@ def read_plan(path: Path, refuse: Callable[[str | None, str], None]) -> tuple[Pl
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise RunnerError(f"{path}: the plan cannot be read: {error.strerror}; see --plan") from error
+        raise setup_error(f"{path}: the plan cannot be read: {error.strerror}; see --plan", error) from error
     except (ValueError, RecursionError) as error:
-        raise RunnerError(f"{path}: the plan is no JSON: {error}") from error
+        raise SetupError(f"{path}: the plan is no JSON: {error}") from error
     entries = data.get("configs") if isinstance(data, dict) else None
     if not isinstance(entries, list) or not entries:
-        raise RunnerError(f'{path}: an object with a list "configs" that is not empty is expected')
+        raise SetupError(f'{path}: an object with a list "configs" that is not empty is expected')
     configs: list[PlannedConfig] = []
     names: set[str] = set()
     outputs: dict[Path, str] = {}
@@ -73,12 +73,10 @@ def read_plan(path: Path, refuse: Callable[[str | None, str], None]) -> tuple[Pl
         try:
             config = _config(entry)
             if known in names:
-                raise RunnerError("a config before it has the same name; give each its own")
+                raise SetupError("a config before it has the same name; give each its own")
             output = config.output.resolve()
             if output in outputs:
-                raise RunnerError(
-                    f"{config.output}: {outputs[output]} writes there; give each its own output"
-                )
+                raise SetupError(f"{config.output}: {outputs[output]} writes there; give each its own output")
         except RunnerError as error:
             refuse(known, str(error) if known else f"{path}: config number {number}: {error}")
             continue
@@ -91,36 +89,36 @@ def read_plan(path: Path, refuse: Callable[[str | None, str], None]) -> tuple[Pl
 def _config(entry: Any) -> PlannedConfig:
     """Raises RunnerError, with a line that names the key."""
     if not isinstance(entry, dict):
-        raise RunnerError(f"an object with the keys {', '.join(KEYS)} is expected")
+        raise SetupError(f"an object with the keys {', '.join(KEYS)} is expected")
     if unknown := sorted(map(str, entry.keys() - set(KEYS))):
-        raise RunnerError(f"unknown key {', '.join(unknown)}; known are {', '.join(KEYS)}")
+        raise SetupError(f"unknown key {', '.join(unknown)}; known are {', '.join(KEYS)}")
     name, output = _text(entry, "name"), _text(entry, "output")
     modality, table_format = entry.get("modality"), entry.get("format")
     if modality not in MODALITIES:
-        raise RunnerError(f"modality: one of {', '.join(MODALITIES)} is expected, not {modality!r}")
+        raise SetupError(f"modality: one of {', '.join(MODALITIES)} is expected, not {modality!r}")
     if modality == "image":
         table_format = None
     elif not isinstance(table_format, str) or table_format not in TABLE_FORMATS:
-        raise RunnerError(f"format: one of {', '.join(TABLE_FORMATS)} is expected, not {table_format!r}")
+        raise SetupError(f"format: one of {', '.join(TABLE_FORMATS)} is expected, not {table_format!r}")
     if "ids" in entry and "ids_file" in entry:
-        raise RunnerError("ids and ids_file: give one of them")
+        raise SetupError("ids and ids_file: give one of them")
     ids = None
     if "ids" in entry:
         if not isinstance(entry["ids"], list):
-            raise RunnerError("ids: a list is expected")
+            raise SetupError("ids: a list is expected")
         ids = frozenset(map(str, entry["ids"]))
     elif "ids_file" in entry:
         ids = _ids_in(Path(_text(entry, "ids_file")))
     earlier = entry.get("earlier", [])
     if not isinstance(earlier, list) or not all(isinstance(folder, str) for folder in earlier):
-        raise RunnerError("earlier: a list of folders is expected")
+        raise SetupError("earlier: a list of folders is expected")
     return PlannedConfig(name, modality, table_format, Path(output), ids, tuple(map(Path, earlier)))
 
 
 def _text(entry: Mapping[str, Any], key: str) -> str:
     value = entry.get(key)
     if not isinstance(value, str) or not value:
-        raise RunnerError(f"{key}: a text is expected, not {value!r}")
+        raise SetupError(f"{key}: a text is expected, not {value!r}")
     return value
 
 
@@ -128,10 +126,10 @@ def _ids_in(path: Path) -> frozenset[str]:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise RunnerError(f"{path}: the ids cannot be read: {error.strerror}") from error
+        raise setup_error(f"{path}: the ids cannot be read: {error.strerror}", error) from error
     except (ValueError, RecursionError) as error:
-        raise RunnerError(f"{path}: the ids are no JSON: {error}") from error
+        raise SetupError(f"{path}: the ids are no JSON: {error}") from error
     ids = data.get("ids") if isinstance(data, dict) else None
     if not isinstance(ids, list):
-        raise RunnerError(f'{path}: an object with a list "ids" is expected')
+        raise SetupError(f'{path}: an object with a list "ids" is expected')
     return frozenset(str(identifier) for identifier in ids)

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from hitui_runners.errors import RunnerError
+from hitui_runners.errors import SetupError, setup_error
 from hitui_runners.look import is_dir
 from hitui_runners.realhitbench.questions import VISUALIZATION, Question
 
@@ -104,14 +104,14 @@ class BenchmarkPrompts:
         self._strings, self._prompts = literals(self._path, "Answer_Prompt")
         self._user = self._strings.get("User_Prompt", "")
         if "{Question}" not in self._user:
-            raise RunnerError(f"{self._path}: no string User_Prompt with the field {{Question}}; {MEND}")
+            raise SetupError(f"{self._path}: no string User_Prompt with the field {{Question}}; {MEND}")
         self._table_first = table_first and "{Table}" in self._user
 
     def wording(self, question: Question, modality: str, table_format: str | None) -> Wording:
         kind = _kind(question)
         task = self._prompts.get(kind) or self._strings.get(kind.replace(" ", "_"))
         if task is None:
-            raise RunnerError(
+            raise SetupError(
                 f"{self._path}: Answer_Prompt has nothing for {kind!r} (task {question.id}); {MEND}"
             )
         fields = {"Question": question.text, "Answer_format": _answer_format(question)}
@@ -154,9 +154,9 @@ def literals(path: Path, table: str) -> tuple[dict[str, str], dict[str, str]]:
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
     except OSError as error:
-        raise RunnerError(f"{path}: the prompts cannot be read: {error.strerror}; {MEND}") from error
+        raise setup_error(f"{path}: the prompts cannot be read: {error.strerror}; {MEND}", error) from error
     except (ValueError, SyntaxError, RecursionError) as error:
-        raise RunnerError(f"{path}: the prompts are no Python that can be read: {error}; {MEND}") from error
+        raise SetupError(f"{path}: the prompts are no Python that can be read: {error}; {MEND}") from error
     strings: dict[str, str] = {}
     prompts: dict[str, str] = {}
     for statement in tree.body:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hitui_runners.errors import RunnerError
+from hitui_runners.errors import RunnerError, SetupError, setup_error
 from hitui_runners.look import can_be_entered, is_file
 from hitui_runners.output import named
 from hitui_runners.realhitbench.results import task_id
@@ -45,14 +45,14 @@ def load_questions(path: Path, warn: Callable[[str], None]) -> tuple[Question, .
         # Bytes, so that a byte order mark is no mistake.
         data = json.loads(path.read_bytes())
     except OSError as error:
-        raise RunnerError(
-            f"{path}: the question list cannot be read: {error.strerror}; give another by --questions"
+        raise setup_error(
+            f"{path}: the question list cannot be read: {error.strerror}; give another by --questions", error
         ) from error
     except (ValueError, RecursionError) as error:
-        raise RunnerError(f"{path}: the question list is no JSON: {error}") from error
+        raise SetupError(f"{path}: the question list is no JSON: {error}") from error
     entries = data.get("queries") if isinstance(data, dict) else data
     if not isinstance(entries, list):
-        raise RunnerError(f'{path}: a question list is an object with a list "queries"')
+        raise SetupError(f'{path}: a question list is an object with a list "queries"')
     questions: dict[int | str, Question] = {}
     unusable: list[int] = []
     repeated: dict[int | str, None] = {}
@@ -73,7 +73,7 @@ def load_questions(path: Path, warn: Callable[[str], None]) -> tuple[Question, .
             f"{path}: ids that stand more than once: {named(list(repeated))}; the first entry of each counts"
         )
     if not questions:
-        raise RunnerError(f"{path}: the question list is empty")
+        raise SetupError(f"{path}: the question list is empty")
     return tuple(questions.values())
 
 

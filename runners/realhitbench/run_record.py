@@ -40,6 +40,8 @@ SHOWN_CHARACTERS = 40
 class ResumeRefused(RunnerError):
     """The answers would be mixed with those of other settings."""
 
+    exit_status = 2
+
 
 class Unusable(Exception):
     """A file that says nothing of runs; the message says why, without its name."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from hitui_runners.errors import RunnerError
+from hitui_runners.errors import SetupError
 from hitui_runners.output import named, say, warn
 from hitui_runners.realhitbench.plan import PlannedConfig
 from hitui_runners.realhitbench.questions import InputFiles, Question
@@ -22,7 +22,7 @@ def select(
     resume: bool,
     at_most: int | None,
 ) -> tuple[Question, ...]:
-    """The questions to run, in the order of the question list. Raises RunnerError.
+    """The questions to run, in the order of the question list. Raises SetupError.
 
     With ids those, else all whose input files are there: a task that is blocked gets no result unless it was
     asked for by its id. With `resume` the answered ones are left out.
@@ -35,7 +35,7 @@ def select(
             warn(f"{of_config}{questions_file}: no question has id {named(unknown)}; the others run")
         chosen = [question for question in questions if str(question.id) in config.ids]
         if config.ids and not chosen:
-            raise RunnerError(f"{questions_file}: none of the ids asked for is in this question list")
+            raise SetupError(f"{questions_file}: none of the ids asked for is in this question list")
     else:
         chosen = list(questions)
         blocked = [question for question in chosen if inputs.absent(question)]

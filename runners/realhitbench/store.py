@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from hitui_runners.errors import RunnerError
+from hitui_runners.errors import RunnerError, setup_error
 from hitui_runners.realhitbench.recovery import asked_rung
 from hitui_runners.realhitbench.results import (
     MARK,
@@ -204,8 +204,8 @@ class ResultStore:
             handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
             _sync_folder(self._folder)
         except OSError as error:
-            raise RunnerError(
-                f"{path}: cannot be written: {error.strerror}; give a folder that can be by --output"
+            raise setup_error(
+                f"{path}: cannot be written: {error.strerror}; give a folder that can be by --output", error
             ) from error
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

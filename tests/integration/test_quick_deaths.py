@@ -95,3 +95,30 @@ def test_programs_that_cannot_be_executed_do_not_burn_through_their_group(here: 
     assert [here.ended(job_id).ending for job_id in jobs[:2]] == [Ending.NOT_STARTED] * 2
     waits(here, jobs[2], f"group default to be resumed: #{jobs[0]} and #{jobs[1]} died")
     assert [type(here.job(job_id).state) for job_id in jobs[2:]] == [Queued, Queued]
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_setup_at_fault_is_not_tried_again_and_stops_the_group_of_those_it_would_hit_too(
+    here: Control, killed: bool
+) -> None:
+    at_fault = "event('phase', phase='loading')\nprint('no module named torch', file=sys.stderr)\n"
+    end = "event('end', done=0, errors=0, exit=78)\nsay('main')\nwait()\n" if killed else "sys.exit(78)\n"
+    names = ("one", "two", "three")
+    write_programs(here, dict.fromkeys(names, at_fault + end), 'retries = 2\nquick = "0s"')
+    here.client.start(here.root)
+    here.client.change_queue("limit", group="default", limit=1)
+    jobs = [here.submit(name) for name in names]
+    for name, job_id in zip(names[: 2 * killed], jobs, strict=False):
+        # The launcher has no time to write down how the runner ended: its own last event line says so.
+        here.running(job_id)
+        main = here.told(name, "main")
+        kill(here.launcher(job_id))
+        kill(main)
+    reason = "exit status 78: no module named torch; not tried again: it would fail the same way until its setup changes"
+    for job_id in jobs[:2]:
+        ended = here.ended(job_id)
+        assert (ended.ending, ended.exit_status, ended.reason) == (Ending.FAILED, 78, reason)
+        assert here.successor(job_id) is None
+    waits(here, jobs[2], "group default to be resumed: #")
+    paused = here.client.last_known().queue.group("default").paused
+    assert paused == f"#{jobs[0]} and #{jobs[1]} died before the first task: no module named torch"

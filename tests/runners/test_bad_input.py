@@ -64,7 +64,7 @@ def test_an_output_that_cannot_be_written_is_one_line(runner: Runner, tmp_path: 
 
     ended = runner.run()
 
-    assert ended.returncode == 1
+    assert ended.returncode == 78
     assert ended.stderr.count("\n") == 1
     assert ended.stderr.startswith(
         f"error: {runner.output}/results.jsonl: cannot be written: Not a directory"
@@ -77,7 +77,7 @@ def test_a_read_only_folder_is_one_line(runner: Runner) -> None:
 
     ended = runner.run()
 
-    assert ended.returncode == 1
+    assert ended.returncode == 78
     assert ended.stderr == (
         f"error: {runner.output}/results.jsonl: cannot be written: Permission denied; "
         "give a folder that can be by --output\n"
@@ -101,7 +101,7 @@ def test_an_unusable_question_list_is_one_line(runner: Runner, content: bytes | 
 
     ended = runner.run()
 
-    assert ended.returncode == 1
+    assert ended.returncode == 78
     assert ended.stderr.splitlines()[-1].startswith(f"error: {runner.benchmark.questions_file}: {said}")
     assert "Traceback" not in ended.stderr
 
@@ -111,7 +111,7 @@ def test_a_missing_data_folder_is_one_line(runner: Runner) -> None:
 
     ended = runner.run()
 
-    assert ended.returncode == 1
+    assert ended.returncode == 78
     assert ended.stderr == (
         f"error: {runner.benchmark.data}: there is no data folder that can be entered; give it by --data\n"
     )
@@ -197,7 +197,7 @@ def test_a_folder_that_may_not_be_entered_is_one_line(runner: Runner, tmp_path: 
         ended = runner.run(f"--{what}", closed / "inside")
     closed.chmod(0o700)
 
-    assert ended.returncode == 1
+    assert ended.returncode == 78
     assert ended.stderr.startswith(f"error: {closed}/")
     assert ended.stderr.count("\n") == 1
 
@@ -262,7 +262,7 @@ def test_ids_that_are_no_json_are_one_line(runner: Runner, tmp_path: Path) -> No
 
     ended = runner.run("--ids-file", tmp_path / "ids.json")
 
-    assert ended.returncode == 1
+    assert ended.returncode == 78
     assert ended.stderr.startswith(f"error: {tmp_path}/ids.json: the ids are no JSON: ")
     assert ended.stderr.count("\n") == 1
 
@@ -311,14 +311,14 @@ def test_a_broken_score_library_costs_its_score_alone_and_is_said(runner: Runner
 def test_a_missing_model_folder_is_one_line(runner: Runner, tmp_path: Path) -> None:
     runner.python = PLAIN_PYTHON
     ended = runner.run("--model", tmp_path / "nowhere", engine="transformers")
-    assert ended.returncode == 1
+    assert ended.returncode == 78
     assert ended.stderr == (
         f"error: {tmp_path}/nowhere: there is no such model folder; give the one that holds config.json by --model\n"
     )
 
     (tmp_path / "config.json").write_text("{}")
     ended = runner.run("--model", tmp_path, engine="transformers")
-    assert ended.returncode == 1
+    assert ended.returncode == runner.events[-1]["exit"] == 78
     assert ended.stderr.startswith(
         f"error: {PLAIN_PYTHON[0]}: cannot run models: No module named 'torch'; install"
     )

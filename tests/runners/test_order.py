@@ -115,7 +115,7 @@ def test_a_question_without_a_prompt_is_told_before_anything_is_loaded(
     runner = Runner(mixed, tmp_path / "output")
     ended = runner.run("--prompts", tmp_path / "prompts.py")
 
-    assert ended.returncode == 1
+    assert ended.returncode == 78
     assert ended.stderr.startswith("error: ")
     assert "Answer_Prompt has nothing for 'Something new' (task 9)" in ended.stderr
     assert [event["event"] for event in runner.events] == []

@@ -185,10 +185,26 @@ def test_an_entry_that_cannot_be_meant_is_one_line_and_the_others_run(
     plan.configs.append(entry)
     ended = plan.run()
 
-    assert ended.returncode == 1
-    (error,) = [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
+    assert ended.returncode == 78
+    error, *again = [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
     assert said in error
     assert plan.ids("good") == [1]
+    # Where it has a name, once more below what the others say, for who looks at the end.
+    name, named, why = said.partition(": ") if not said.startswith("plan.json") else ("", "", "")
+    assert [line.startswith(f"error: not run: {name}: {why}") for line in again] == [True] * bool(named)
+
+
+def test_of_several_failures_one_that_may_pass_decides_the_exit_status(plan: Plan) -> None:
+    plan.add("held", ids=[1])
+    plan.add("wrong", modality="sound")
+    journal = plan.output / "held/results.jsonl"
+    journal.parent.mkdir(parents=True)
+    with journal.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert plan.run().returncode == 1
+    assert [line["exit"] for name in ("held", "wrong") for line in plan.told("end", name)] == [1, 78]
+    assert plan.run().returncode == 78
+    assert plan.ids("held") == [1]
 
 
 def test_two_configs_never_write_into_one_folder(plan: Plan) -> None:
@@ -196,7 +212,7 @@ def test_two_configs_never_write_into_one_folder(plan: Plan) -> None:
     plan.add("two", ids=[2], output=str(plan.output / "." / "one"))
     ended = plan.run()
 
-    assert ended.returncode == 1
+    assert ended.returncode == 78
     assert "error: two: " in ended.stderr
     assert "one writes there; give each its own output" in ended.stderr
     assert plan.ids("one") == [1]
@@ -213,7 +229,7 @@ def test_a_plan_that_cannot_be_read_is_one_line(plan: Plan, content: str | None)
     plan.words = lambda *options, **choices: words  # type: ignore[method-assign]
     ended = plan.run()
 
-    assert ended.returncode == 1
+    assert ended.returncode == 78
     assert ended.stderr.startswith(f"error: {plan.file}: ")
     assert ended.stderr.count("\n") == 1
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hitui_runners.engines.model_folder import cannot_be_loaded, model_digest
 from hitui_runners.engines.transformers import TransformersEngine
-from hitui_runners.errors import RunnerError
+from hitui_runners.errors import RunnerError, SetupError
 
 from tests.runners.conftest import Runner, without_rights
 from tests.tools.benchmark import Benchmark
@@ -71,7 +71,7 @@ def test_a_broken_model_folder_is_one_line(tiny_model: Path, tmp_path: Path, bro
     for file in tiny_model.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes()[: 40 if file.name == broken else None])
 
-    with pytest.raises(RunnerError) as refused:
+    with pytest.raises(SetupError) as refused:
         TransformersEngine(tmp_path, 1000, 8, None).load()
 
     assert str(refused.value).startswith(f"{tmp_path}: the model cannot be loaded: ")
@@ -86,7 +86,7 @@ def test_what_was_not_downloaded_whole_is_named(tiny_model: Path, tmp_path: Path
     weights.unlink()
     weights.write_bytes(content[:100_000])
 
-    with pytest.raises(RunnerError) as refused:
+    with pytest.raises(SetupError) as refused:
         TransformersEngine(tmp_path, 1000, 8, None).load()
     named = f"loaded: model.safetensors is cut off at 100000 bytes of {len(content)}; copy or download"
     assert named in str(refused.value)
@@ -108,7 +108,7 @@ def test_no_weights_are_made_up(tiny_model: Path, tmp_path: Path) -> None:
     weights.write_bytes(weights.read_bytes().replace(b"layers.1.mlp.down_proj", b"layers.1.mlp.done_proj"))
 
     absent = "model.language_model.layers.1.mlp.down_proj.weight"
-    with pytest.raises(RunnerError, match=f"weights are not there .* random: {absent}; copy or download"):
+    with pytest.raises(SetupError, match=f"weights are not there .* random: {absent}; copy or download"):
         TransformersEngine(tmp_path, 1000, 8, None).load()
 
 
@@ -132,14 +132,27 @@ def changed(model: Path, folder: Path, file: str, **values: object) -> Path:
 
 def test_a_model_of_an_unknown_type_is_one_line(tiny_model: Path, tmp_path: Path) -> None:
     folder = changed(tiny_model, tmp_path, "config.json", model_type="qwen9_vl")
-    with pytest.raises(RunnerError, match=r"the model cannot be loaded: .*model type `qwen9_vl`"):
+    with pytest.raises(SetupError, match=r"the model cannot be loaded: .*model type `qwen9_vl`"):
         TransformersEngine(folder, 1000, 8, None).load()
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA error: unspecified launch failure")])
+def test_want_of_memory_and_a_gpu_that_fails_are_no_fault_of_the_setup(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("transformers.AutoModelForImageTextToText.from_pretrained", fail)
+    with pytest.raises(RunnerError) as refused:
+        TransformersEngine(tiny_model, 1000, 8, None).load()
+    assert refused.value.exit_status == 1
 
 
 def test_a_model_without_chat_template_is_one_line(tiny_model: Path, tmp_path: Path) -> None:
     folder = changed(tiny_model, tmp_path, "tokenizer_config.json", chat_template=None)
     (folder / "chat_template.json").unlink()
-    with pytest.raises(RunnerError) as refused:
+    with pytest.raises(SetupError) as refused:
         TransformersEngine(folder, 1000, 8, None).load()
     assert str(refused.value) == (
         f"{folder}: the model has no chat template; put its chat_template.jinja (or .json) there"
@@ -199,7 +212,7 @@ def test_a_broken_library_is_one_line(
     runner.env = {"PYTHONPATH": str(tmp_path / "broken")}
     ended = runner.run("--model", tiny_model, engine="transformers")
 
-    assert ended.returncode == 1
+    assert ended.returncode == 78
     assert ended.stderr.splitlines() == [
         f"error: {sys.executable}: cannot run models: {said}; install torch, transformers, accelerate and pillow there"
     ]

@@ -43,7 +43,7 @@ ENDS = st.builds(
     st.sampled_from(list(Ending)),
     st.just(NOW),
     st.none() | st.floats(0, 1e6),
-    st.none() | st.sampled_from([0, 1, 2, 75, 143]),
+    st.none() | st.sampled_from([0, 1, 2, 75, 78, 143]),
     st.sampled_from(["", "CUDA out of memory", "KeyError: 'x'"]),
     st.booleans(),
     st.none() | st.sampled_from([1, 2, 6, 9, 11, 15]),
@@ -181,7 +181,8 @@ def test_a_group_stops_after_two_deaths_in_a_row_where_something_else_waits(
             assert toll is None
             continue
         assert toll is not None
-        died = end.ending is Ending.NOT_STARTED or (end.ending is Ending.FAILED and quick)
+        of_setup = end.exit_status == 78
+        died = end.ending is Ending.NOT_STARTED or (end.ending is Ending.FAILED and (quick or of_setup))
         row = [*row, number] if died else []
         others = [
             other for other in queued if other.schedule.group == "default" and other.replaces not in row[-2:]
@@ -189,7 +190,8 @@ def test_a_group_stops_after_two_deaths_in_a_row_where_something_else_waits(
         assert bool(toll.pause) == (len(row) >= 2 and bool(others))
         if toll.pause:
             assert died_at_once(toll.pause)
-            assert toll.pause == f"#{row[-2]} and #{row[-1]} died within 10 s: no module"
+            when = "before the first task" if of_setup else "within 10 s"
+            assert toll.pause == f"#{row[-2]} and #{row[-1]} died {when}: no module"
             row = []
         else:
             assert toll == Toll(tuple(row[-2:]))
@@ -233,6 +235,19 @@ def test_a_job_that_answered_something_did_not_die_at_once() -> None:
     assert (is_quick(quick), is_quick(busy)) == (True, False)
     assert toll_of(job(), quick, (), (), 10.0, "") == Toll((job().id,))
     assert toll_of(job(), busy, (), (), 10.0, "") == Toll()
+
+
+def test_a_run_whose_setup_is_at_fault_is_left_and_counts_as_dead_however_long_it_took_to_load() -> None:
+    end = HowItEnded(Ending.FAILED, NOW, 90.0, 78, last_words="error: no module named torch")
+    assert left_because(job(), end, RetryRules()) == "it would fail the same way until its setup changes"
+    assert successor(job(), end, END, RetryRules()) is None
+    assert toll_of(job(), end, (4,), (), 10.0, "no torch") == Toll((4, 5))
+    # Others of the runner would die too.
+    toll = toll_of(job(), end, (4,), (job(6),), 10.0, "no torch")
+    assert toll == Toll(pause="#4 and #5 died before the first task: no torch")
+    assert died_at_once(toll.pause)
+    # One of several configs was at fault, and the others were answered.
+    assert toll_of(job(), msgspec.structs.replace(end, answered=13), (4,), (job(6),), 10.0, "") == Toll()
 
 
 def test_a_run_that_would_mix_answers_is_left_and_says_nothing_of_its_group() -> None:
