@@ -7,6 +7,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from hitui.adapters.checkpoints.catalogue import Catalogue
 from hitui.adapters.executors.locks import locked_gpus
 from hitui.commands.job_naming import number_in
@@ -85,7 +87,10 @@ def _refusal(
 
 
 def as_object(why: Why) -> dict[str, Any]:
-    """What `--json` prints. Memory in bytes; `needs.memory` is asked of each GPU."""
+    """What `--json` prints. Memory in bytes; `needs.memory` is asked of each GPU.
+
+    `last_failure`: where the last job of a config without one says that a new one may end the same way.
+    """
     return {
         "config": why.config,
         "configs": [why.config, *why.also],
@@ -98,10 +103,15 @@ def as_object(why: Why) -> dict[str, Any]:
             {"gpu": gpu.label, "uuid": gpu.uuid, "free_for_it": gpu.free, "reason": gpu.reason}
             for gpu in why.gpus
         ],
+        "last_failure": None if why.last is None else msgspec.to_builtins(why.last),
     }
 
 
 def lines(why: Why) -> list[str]:
     """What people read."""
     subject = why.config if why.job is None else f"job {why.job} ({', '.join((why.config, *why.also))})"
-    return [f"{subject}: {why.says}", *(f"  GPU {gpu.label} {gpu.reason}" for gpu in why.gpus)]
+    told = [f"{subject}: {why.says}"]
+    if why.last is not None:
+        told.append(f"  its last job ({why.last.job}) failed: {why.last.reason}")
+        told += [f"  {why.last.mend}"] if why.last.mend else []
+    return [*told, *(f"  GPU {gpu.label} {gpu.reason}" for gpu in why.gpus)]

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from hitui.domain.claims import Claims
 from hitui.domain.configs import Config
 from hitui.domain.gpus import GpuSnapshot
-from hitui.domain.jobs import Ended, Job, JobRequest, JobsSnapshot, Queued
+from hitui.domain.jobs import Ended, Ending, Job, JobRequest, JobsSnapshot, Queued
 from hitui.domain.placement import Need, Verdict, judge, place
 from hitui.domain.queue import group_wait
 from hitui.domain.schedule import DEFAULT_GROUP
@@ -33,6 +33,15 @@ class GpuReason(msgspec.Struct, frozen=True):
     """`is held by job 14`, `is free`."""
 
 
+class LastFailure(msgspec.Struct, frozen=True):
+    """How the last job of a config ended, where a new one may end the same way at once."""
+
+    job: int
+    reason: str
+    mend: str = ""
+    """What to do, where the reason does not say it as it is typed."""
+
+
 class Why(msgspec.Struct, frozen=True):
     """All that is to be said."""
 
@@ -50,6 +59,8 @@ class Why(msgspec.Struct, frozen=True):
     """Empty where no GPU matters: the job runs, has ended, or needs none."""
     also: tuple[str, ...] = ()
     """The other configs of the job, which joined it."""
+    last: LastFailure | None = None
+    """Of a config without a job; None: nothing speaks against a new one."""
 
 
 class Situation(msgspec.Struct, frozen=True):
@@ -108,12 +119,33 @@ def why_request(now: Situation, request: JobRequest, refused: str | None) -> Why
     placed = place(now.gpus, need, rules, claims, request.gpus, None, now.locked)
     reasons = _reasons(now, need, claims, request)
     paused = group_wait(DEFAULT_GROUP, standing_of(now.jobs))
+    last = last_failure(now.jobs, request.config)
     if paused or placed.waits_for:
         waits_for = paused or _without_gpus(placed.waits_for, reasons)
-        return Why(request.config, None, "", False, f"would wait for {waits_for}", need, reasons)
+        return Why(request.config, None, "", False, f"would wait for {waits_for}", need, reasons, last=last)
     labels = [gpu.label for gpu in now.gpus.gpus if gpu.uuid in placed.gpus]
     where = f" on GPU {', '.join(labels)}{_hold(now, len(labels))}" if labels else ", on no GPU"
-    return Why(request.config, None, "", True, f"would start now{where}", need, reasons)
+    return Why(request.config, None, "", True, f"would start now{where}", need, reasons, last=last)
+
+
+def last_failure(jobs: JobsSnapshot, config: str) -> LastFailure | None:
+    """Why the job that ended last on a config was not tried again, where that is for a person to mend: its setup is at
+    fault, or its answers would be mixed with those of other settings."""
+    ended = [
+        (job.state.ended_at, job.id, job)
+        for job in jobs.jobs
+        if isinstance(job.state, Ended)
+        and job.state.ending is not Ending.JOINED
+        and config in job.request.configs
+    ]
+    if not ended:
+        return None
+    _, _, last = max(ended)
+    assert isinstance(last.state, Ended)
+    if last.refused_to_mix:
+        mend = f"`hitui rerun {config} --force` mixes the answers"
+        return LastFailure(last.id, last.state.reason, mend)
+    return LastFailure(last.id, last.state.reason) if last.setup_at_fault else None
 
 
 def _reasons(now: Situation, need: Need, claims: Claims, request: JobRequest) -> tuple[GpuReason, ...]:

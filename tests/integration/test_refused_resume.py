@@ -59,6 +59,12 @@ def test_it_is_said_in_one_line_not_tried_again_and_can_be_forced(here: Control)
     assert failed.state.reason.endswith("; not tried again: it would be refused again")
     assert failed.successor is None
     assert said in done.stderr
+    why = typed(here, "why", "text_html").stdout.splitlines()
+    assert why[0].startswith("g/text_html: would start now")
+    assert why[1].startswith(f"  its last job ({failed.id}) failed: {said}")
+    assert why[2] == "  `hitui rerun g/text_html --force` mixes the answers"
+    told = json.loads(typed(here, "why", "text_html", "--json").stdout)["last_failure"]
+    assert (told["job"], told["reason"]) == (failed.id, failed.state.reason)
 
     forced = typed(here, "run", "text_html", "--force", "--wait")
     assert forced.returncode == 0, forced.stderr

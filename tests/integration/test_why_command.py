@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from hitui.cli import main
-from hitui.domain.jobs import Job, JobRequest, JobsSnapshot, Running
+from hitui.domain.jobs import Ended, Ending, Job, JobRequest, JobsSnapshot, Running
 from hitui.domain.schedule import Schedule
 from hitui.services.placing import standing_of
+from hitui.services.why import LastFailure, last_failure
 from tests.tools.control import Control, control
 
 GIB = 2**30
@@ -140,6 +141,26 @@ def test_a_job_of_several_configs_is_on_each_of_them() -> None:
     request = JobRequest("g/one", also=(JobRequest("g/two"),))
     jobs = JobsSnapshot((Job(4, request, 0.0, Running((), 1, 0.0)),))
     assert standing_of(jobs).busy == {"g/one": jobs.jobs, "g/two": jobs.jobs}
+
+
+def test_only_a_last_job_that_a_person_has_to_mend_is_told_of_a_config_without_one() -> None:
+    def ended(number: int, status: int, reason: str, *others: str) -> Job:
+        how = Ended(Ending.FAILED if status else Ending.SUCCEEDED, float(number), reason, exit_status=status)
+        also = tuple(JobRequest(other) for other in others)
+        return Job(number, JobRequest("g/one", also=also), 0.0, how)
+
+    refused = ended(3, 2, "exit status 2: error: resume refused: x was 1, now 2", "g/two")
+    setup = ended(4, 78, "exit status 78: no such model folder")
+    crash = ended(5, 1, "exit status 1: resume")
+    jobs = (setup, ended(1, 0, ""), refused)
+    assert last_failure(JobsSnapshot(jobs), "g/one") == LastFailure(4, "exit status 78: no such model folder")
+    assert last_failure(JobsSnapshot(jobs), "g/two") == LastFailure(
+        3,
+        "exit status 2: error: resume refused: x was 1, now 2",
+        "`hitui rerun g/two --force` mixes the answers",
+    )
+    assert last_failure(JobsSnapshot((*jobs, crash)), "g/one") is None
+    assert last_failure(JobsSnapshot(jobs), "g/three") is None
 
 
 def test_without_a_supervisor_a_queued_job_says_how_to_go_on(
