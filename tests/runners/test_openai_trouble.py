@@ -59,6 +59,7 @@ def test_a_server_that_goes_for_good_ends_the_run_and_loses_nothing(
     def act(chat: Chat) -> object:
         if chat.number < 4:
             return None
+        asking.wait_for_results(3)
         if not server.over.is_set():
             server.over.set()
             server.shutdown()
