@@ -70,6 +70,14 @@ class TooSlow(Exception):
     """No whole answer came in time."""
 
 
+class NotNow(Exception):
+    """The one try failed, and another might not."""
+
+
+class Away(NotNow):
+    """No connection came about."""
+
+
 class _Trouble(Exception):
     """One try that failed, and may succeed later."""
 
@@ -154,6 +162,16 @@ class JsonServer:
         """The answer to `value`. Raises Refused, TooSlow, and EngineLost where nothing can be asked of it."""
         return self._until_answered("POST", path, json.dumps(value).encode())
 
+    def post_once(self, path: str, value: object, seconds: float, *, at_root: bool = False) -> Any:
+        """As `post`, tried once, for so many seconds at most; raises NotNow too. `at_root`: above /v1."""
+        above = self._path.removesuffix("/v1") if at_root else self._path
+        try:
+            return self._once("POST", above + path, json.dumps(value).encode(), min(seconds, self._timeout))
+        except _Unreachable as trouble:
+            raise Away(trouble.words) from trouble
+        except _Trouble as trouble:
+            raise NotNow(trouble.words) from trouble
+
     def get(self, path: str) -> Any:
         """What is at `path`; raises as `post` does."""
         return self._until_answered("GET", path, None)
@@ -171,7 +189,7 @@ class JsonServer:
         while True:
             tries += 1
             try:
-                value = self._once(method, path, body)
+                value = self._once(method, self._path + path, body, self._timeout)
             except _Trouble as error:
                 trouble = error
             else:
@@ -207,7 +225,7 @@ class JsonServer:
         if self._answered > answered_before:
             return True
         try:
-            self._exchange("GET", "/models", None, PROBE_SECONDS)
+            self._exchange("GET", self._path + "/models", None, PROBE_SECONDS)
         except (_Trouble, TooSlow):
             return False
         return True
@@ -221,9 +239,9 @@ class JsonServer:
         if not silent:
             complain(f"\nwarning: {self.url}: {trouble.words}; trying again for up to {self._patience:.0f} s")
 
-    def _once(self, method: str, path: str, body: bytes | None) -> Any:
+    def _once(self, method: str, path: str, body: bytes | None, timeout: float) -> Any:
         """One try. Raises _Trouble where another may succeed, and what `post` raises."""
-        answer = self._exchange(method, path, body, self._timeout)
+        answer = self._exchange(method, path, body, timeout)
         status: int | None = answer.status
         if answer.status == 200:
             try:
@@ -241,7 +259,7 @@ class JsonServer:
             message, details = self._error_of(answer)
         if status in BUSY:
             raise _Busy(f"{status}: {message}", _retry_after(answer.headers))
-        if status is not None and status >= 500:
+        if status is not None and status >= 500 and status != 501:
             failure = _Failed(message)
             failure.status = status
             raise failure
@@ -257,7 +275,7 @@ class JsonServer:
         connection = self._connected()
         with contextlib.closing(connection), self._guarded(connection.sock, timeout):
             try:
-                connection.request(method, self._path + path, body, headers)
+                connection.request(method, path, body, headers)
                 # An answer that ends its connection holds the socket by itself.
                 with contextlib.closing(connection.getresponse()) as response:
                     return _Answer(

@@ -1,8 +1,7 @@
 """Any server that speaks OpenAI's chat completions (vLLM, SGLang, llama.cpp, …), asked several prompts at once.
 
 Nothing but the standard library is needed; pictures are scaled where Pillow is installed. The server has the
-tokenizer, so prompts are counted by what it has said of others: where a table must be cut, the result is within
-the budget by estimate only, and its `Recovery` says `estimated`.
+tokenizer: where it counts tokens for others, tables are cut to their budget exactly, else by estimate.
 """
 
 from __future__ import annotations
@@ -10,9 +9,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
-import re
 import sys
-import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,10 +23,11 @@ from hitui_runners.engines.base import (
     text_too_large,
 )
 from hitui_runners.engines.demo import PIXELS_PER_TOKEN
-from hitui_runners.engines.headers import header_rows
 from hitui_runners.engines.json_server import JsonServer, Refused, TooSlow
 from hitui_runners.engines.options import at_least_one
 from hitui_runners.engines.sent_pictures import SentPicture, has_pillow
+from hitui_runners.engines.server_prompts import ServerPrompts
+from hitui_runners.engines.server_tokens import ServerTokens
 from hitui_runners.engines.server_words import (
     asks_for_too_long_an_answer,
     count,
@@ -39,14 +37,10 @@ from hitui_runners.engines.server_words import (
     tokens_said,
     unsupported_option,
 )
-from hitui_runners.engines.truncation import TokenizedTable, note
 from hitui_runners.errors import EngineLost, RunnerError, SetupError
 from hitui_runners.output import say
 
-CHARACTERS_PER_TOKEN = 2.0
-"""Of a prompt with a table, until the server has said it; tables are full of digits and marks."""
 MOST_SECONDS = 7 * 24 * 3600.0
-_MARK = re.compile(r"<(\|\w+\|>)")
 
 
 class OpenAIEngine(Engine):
@@ -67,11 +61,11 @@ class OpenAIEngine(Engine):
         self.at_once = at_once
         self._server = server
         self._model = model
-        self._max_input_tokens = max_input_tokens
         self._max_new_tokens = max_new_tokens
         self._options: Mapping[str, object] = {"temperature": 0, "max_tokens": max_new_tokens}
         self._max_pixels = max_pixels
-        self._counts = _TokenCounts()
+        self._tokens = ServerTokens(server)
+        self._prompts = ServerPrompts(self._tokens, max_input_tokens)
         self._told: Mapping[str, object] = {}
         """What the server says of the model."""
         self.lists_others: tuple[str, ...] = ()
@@ -168,6 +162,7 @@ class OpenAIEngine(Engine):
                     f"{self.url}: name the model by --model; {listed}"
                 )
             [self._model] = models
+        self._tokens.model = self._model
         self.lists_others = () if self._model in models else tuple(models)
         self._told = models.get(self._model, {})
         context = count(self._told.get("max_model_len"))
@@ -186,11 +181,11 @@ class OpenAIEngine(Engine):
         recovery: dict[str, object] = {}
         picture = None if prompt.image is None else SentPicture(prompt.image)
         content: str | list[dict[str, object]]
-        before_text = 0
         if picture is not None:
             picture.scale(self._most_pixels(picture, prompt.pixel_share), recovery)
-            before_text = picture.pixels // PIXELS_PER_TOKEN
-        text = self._text(prompt, before_text, recovery)
+        made = self._prompts.text(prompt, picture)
+        recovery.update(made.recovery)
+        text = made.text
         content = text if picture is None else [picture.part(), {"type": "text", "text": text}]
         try:
             reply = self._reply(self._ask(content, recovery), recovery)
@@ -198,7 +193,11 @@ class OpenAIEngine(Engine):
             failure = self._failure(error, prompt, text, picture)
             failure.recovery = recovery
             raise failure from error
-        self._counts.learn(prompt, text, None if picture is not None else reply.input_tokens)
+        self._prompts.estimates.learn(prompt, text, None if picture is not None else reply.input_tokens)
+        if made.tokens is not None and (reply.input_tokens or 0) > made.tokens:
+            self._tokens.is_wrong(made.tokens, reply.input_tokens or 0)
+            if made.recovery:
+                recovery["estimated"] = True
         return reply
 
     def facts(self) -> EngineFacts:
@@ -230,29 +229,6 @@ class OpenAIEngine(Engine):
             if "temperature" not in options:
                 recovery["temperature"] = "the server's own"
             return value
-
-    def _text(self, prompt: Prompt, before_text: int, recovery: dict[str, object]) -> str:
-        """The words of the prompt, the table cut where they have more tokens than allowed, by estimate.
-
-        `before_text`: about how many tokens its picture takes.
-        """
-        before, table, after = map(_harmless, (prompt.before, prompt.table, prompt.after))
-        limit = min(self._max_input_tokens, prompt.max_input_tokens or self._max_input_tokens)
-        ratio = self._counts.characters_per_token(prompt)
-        around = before_text + math.ceil((len(before) + len(after)) / ratio)
-        uncut = around + math.ceil(len(table) / ratio)
-        if uncut <= limit or not table:
-            return before + table + after
-        if around > limit:
-            raise TaskFailed(
-                f"Input has about {around} tokens without its table, more than the {limit} allowed",
-                input_tokens=around,
-            )
-        cuts = TokenizedTable(table, _even_starts(table, ratio), header_rows(table, prompt.table_format))
-        cut = cuts.cut(limit - around, math.ceil(len(note(len(table))) / ratio))
-        if cut.left_out:
-            recovery.update(max_input_tokens=limit, uncut_tokens=uncut, estimated=True)
-        return before + cut.text + after
 
     def _most_pixels(self, picture: SentPicture, share: float) -> int | None:
         """How many the picture may have; None: as it is."""
@@ -299,16 +275,16 @@ class OpenAIEngine(Engine):
         tokens, least = tokens_said(refused), least_tokens_said(refused)
         of_picture = 0
         if picture is None:
-            self._counts.learn(prompt, text, tokens)
+            self._prompts.estimates.learn(prompt, text, tokens)
         else:
             of_picture = picture.pixels // PIXELS_PER_TOKEN
-        of_text = math.ceil(len(text) / self._counts.characters_per_token(prompt))
+        of_text = math.ceil(len(text) / self._prompts.estimates.characters_per_token(prompt))
         # Of a picture and a table the larger one is made less first.
         if picture is not None and (not prompt.table or is_about_picture(refused) or of_text < of_picture):
             return image_too_large(picture.size, tokens)
         if of_text < least - of_picture:
             of_text = least - of_picture
-            self._counts.learn_least(prompt, text, of_text)
+            self._prompts.estimates.learn_least(prompt, text, of_text)
         return text_too_large(tokens or of_text + of_picture)
 
     def _lost(self, refused: Refused) -> EngineLost:
@@ -318,39 +294,6 @@ class OpenAIEngine(Engine):
             if self._server.has_key:
                 mend = "look at the key in the variable that --api-key-env names"
         return EngineLost(f"{self.url}: {refused.words}; {mend}")
-
-
-class _TokenCounts:
-    """How many characters a token has, by what the server has said; for any number of threads."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._characters = 0
-        self._tokens = 0
-        self._of_task: dict[int | str, float] = {}
-        """Of those that did not fit: they are asked again, cut."""
-
-    def learn(self, prompt: Prompt, text: str, tokens: int | None) -> None:
-        """Takes in that this text, with nothing beside it, had so many tokens; None: it is not known."""
-        if not tokens or not prompt.table:
-            return
-        with self._lock:
-            self._characters += len(text)
-            self._tokens += tokens
-            self._of_task[prompt.task_id] = len(text) / tokens
-
-    def learn_least(self, prompt: Prompt, text: str, tokens: int) -> None:
-        """Takes in that this text has so many tokens or more, which says nothing of other prompts."""
-        with self._lock:
-            self._of_task[prompt.task_id] = len(text) / tokens
-
-    def characters_per_token(self, prompt: Prompt) -> float:
-        """Of this prompt, as far as can be told: of the same one cut otherwise, of all, or none."""
-        with self._lock:
-            own = self._of_task.get(prompt.task_id)
-            if own is not None:
-                return own
-            return self._characters / self._tokens if self._tokens else CHARACTERS_PER_TOKEN
 
 
 def _key(variable: str | None) -> str | None:
@@ -363,16 +306,6 @@ def _key(variable: str | None) -> str | None:
             f"--api-key-env: the variable {variable} is not set, or empty; set it to the server's key"
         )
     return key
-
-
-def _harmless(text: str) -> str:
-    """The text with marks such as `<|im_end|>` broken up, which a server would take for its own."""
-    return _MARK.sub(r"< \1", text)
-
-
-def _even_starts(text: str, ratio: float) -> list[int]:
-    """Where tokens would begin if all were equally long."""
-    return [int(number * ratio) for number in range(math.ceil(len(text) / ratio))]
 
 
 def _models(value: Any) -> dict[str, dict[str, object]]:

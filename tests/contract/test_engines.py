@@ -1,6 +1,7 @@
 """What every engine of the runner keeps, one suite over the registry.
 
-A new engine needs one entry in `STAGES`: the options with which it runs here.
+A new engine needs one entry in `STAGES`: the options with which it runs here. One that works in two ways has a second,
+named with what it does then behind a comma.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from hitui_runners.engines import ENGINES, engine_class
 from hitui_runners.engines.base import Answer, Engine, Prompt, Reply
 from hitui_runners.realhitbench.arguments import parse_arguments
 
+from tests.tools import counting_server
 from tests.tools.benchmark import ROWS, Benchmark, png
 from tests.tools.chat_server import chat_server
 
@@ -42,6 +44,13 @@ def openai(request: pytest.FixtureRequest) -> Iterator[Sequence[object]]:
 
 
 @contextmanager
+def openai_counting(request: pytest.FixtureRequest) -> Iterator[Sequence[object]]:
+    with chat_server() as server:
+        counting_server.count_with(server, counting_server.vllm)
+        yield ["--base-url", server.url, "--concurrency", "3"]
+
+
+@contextmanager
 def vllm(request: pytest.FixtureRequest) -> Iterator[Sequence[object]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
@@ -51,7 +60,13 @@ def vllm(request: pytest.FixtureRequest) -> Iterator[Sequence[object]]:
         ]
 
 
-STAGES: dict[str, Stage] = {"demo": demo, "transformers": transformers, "vllm": vllm, "openai": openai}
+STAGES: dict[str, Stage] = {
+    "demo": demo,
+    "transformers": transformers,
+    "vllm": vllm,
+    "openai": openai,
+    "openai, counting": openai_counting,
+}
 MARKS: dict[str, tuple[pytest.MarkDecorator, ...]] = {
     "transformers": (pytest.mark.model,),
     "vllm": (
@@ -60,12 +75,27 @@ MARKS: dict[str, tuple[pytest.MarkDecorator, ...]] = {
         pytest.mark.skipif(find_spec("vllm") is None, reason="vllm is not installed here"),
     ),
 }
-PARAMETERS = [pytest.param(name, marks=MARKS.get(name, ())) for name in ENGINES]
+PARAMETERS = [pytest.param(name, marks=MARKS.get(name, ())) for name in STAGES]
 
 
-def parsed(name: str, options: Sequence[object]) -> argparse.Namespace:
+def engine_of(stage: str) -> str:
+    return stage.partition(",")[0]
+
+
+def parsed(stage: str, options: Sequence[object]) -> argparse.Namespace:
     """As the program has them that runs engines."""
-    words = ["--engine", name, "--questions", "q", "--data", "d", "--output", "o", "--modality", "image"]
+    words = [
+        "--engine",
+        engine_of(stage),
+        "--questions",
+        "q",
+        "--data",
+        "d",
+        "--output",
+        "o",
+        "--modality",
+        "image",
+    ]
     return parse_arguments([*words, "--max-new-tokens", "8", *map(str, options)])
 
 
@@ -75,7 +105,7 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_HUB_OFFLINE", "1")
         with STAGES[request.param](request) as options:
-            made = engine_class(request.param).from_arguments(parsed(request.param, options))
+            made = engine_class(engine_of(request.param)).from_arguments(parsed(request.param, options))
             made.load()
             yield made
             made.close()
@@ -103,7 +133,7 @@ def with_picture(prompt: Prompt, data: Path) -> Prompt:
 
 
 def test_every_engine_is_staged() -> None:
-    assert set(STAGES) == set(ENGINES)
+    assert {engine_of(stage) for stage in STAGES} == set(ENGINES)
 
 
 @pytest.mark.parametrize("modality", ["text", "image", "mix"])
@@ -172,13 +202,13 @@ def test_as_many_as_it_takes_can_be_asked_at_once_and_together(engine: Engine, t
     assert [answer.text if isinstance(answer, Reply) else answer for answer in answers] == alone
 
 
-@pytest.mark.parametrize("name", PARAMETERS)
+@pytest.mark.parametrize("stage", PARAMETERS)
 def test_it_is_named_as_in_the_registry_and_can_be_closed_at_any_time(
-    request: pytest.FixtureRequest, name: str
+    request: pytest.FixtureRequest, stage: str
 ) -> None:
-    with STAGES[name](request) as options:
-        made = engine_class(name).from_arguments(parsed(name, options))
-        assert made.name == name
+    with STAGES[stage](request) as options:
+        made = engine_class(engine_of(stage)).from_arguments(parsed(stage, options))
+        assert made.name == engine_of(stage)
         assert made.at_once >= 1
         made.close()
         made.close()

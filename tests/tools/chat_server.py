@@ -26,6 +26,11 @@ class Chat(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self.body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if not self.path.endswith("/chat/completions"):
+            with self.server.lock:
+                self.server.others.append(self)
+            self.server.act_on_others(self)
+            return
         with self.server.lock:
             self.server.chats.append(self)
             self.server.now += 1
@@ -50,7 +55,7 @@ class Chat(BaseHTTPRequestHandler):
 
     def answer(self, text: object, **more: object) -> type[Done]:
         """A whole reply with this text."""
-        usage = {"prompt_tokens": len(self.text) // 3, "completion_tokens": 5}
+        usage = {"prompt_tokens": self.server.prompt_tokens(self), "completion_tokens": 5}
         return self.json(200, {"choices": [{"message": {"content": text}}], "usage": usage, **more})
 
     def error(self, status: int, message: str, **headers: str) -> type[Done]:
@@ -151,6 +156,12 @@ class ChatServer(ThreadingHTTPServer):
         self.act_on_models: Callable[[Chat], object] = lambda chat: chat.json(
             200, {"object": "list", "data": [{"id": "harbour-7b", "created": 7, "owned_by": "tests"}]}
         )
+        self.act_on_others: Callable[[Chat], object] = lambda chat: chat.json(404, {"detail": "Not Found"})
+        """What is posted elsewhere."""
+        self.prompt_tokens: Callable[[Chat], int] = lambda chat: len(chat.text) // 3
+        """What a reply tells of its prompt."""
+        self.others: list[Chat] = []
+        """What came elsewhere, in order."""
         self.chats: list[Chat] = []
         """In the order in which they came."""
         self.now = 0
