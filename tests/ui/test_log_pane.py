@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from msgspec.structs import replace
 
 from hitui.domain.jobs import Ended, Ending, JobsSnapshot, Queued
@@ -88,3 +89,35 @@ async def test_a_job_that_was_stopped_before_it_started_leaves_the_log_of_the_on
         await shown(pilot, "#16 stopped")
         await pilot.press("l")
         await shown(pilot, "17 answers of today")
+
+
+@pytest.mark.parametrize("opened_by", ["", "enter"])
+@pytest.mark.parametrize("left_by", ["a job", "a script", ""])
+async def test_a_queued_job_that_never_ran_has_the_newest_log_of_its_config_on_both_screens(
+    left_by: str, opened_by: str, tmp_path: Path
+) -> None:
+    log = tmp_path / "log.log"
+    _, second, _ = sample.jobs(str(log)).jobs
+    state = sample.config(second.request.config, 3054, errors=17)
+    ended = replace(second, state=Ended(Ending.STOPPED, sample.NOON, "on request"))
+    known = [
+        replace(ended, log="") if left_by != "a job" else ended,
+        replace(second, id=16, state=Queued("its turn"), log=""),
+    ]
+    if left_by:
+        log.write_text("17 answers of today\n")
+    if left_by == "a script":
+        state = replace(state, config=replace(state.config, folders=(str(tmp_path),)))
+    services = sample.services(states=(state,), known_jobs=JobsSnapshot(tuple(known), 99))
+    async with Dashboard(services).run_test(size=WIDE, notifications=True) as pilot:
+        await shown(pilot, "#16 waits for its turn")
+        if opened_by:
+            await pilot.press(opened_by)
+            await shown(pilot, "#16 queued")
+        await pilot.press("l")
+        if not left_by:
+            await shown(pilot, "there is no log yet for this config")
+            return
+        await shown(pilot, "f follow", "17 answers of today")
+        if left_by == "a job":
+            await shown(pilot, "#16 has no log of its own: this is that of #14")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 from textual import events
@@ -15,9 +17,16 @@ from hitui.ui.widgets.line_view import OneLine
 if TYPE_CHECKING:
     from textual.widgets import Input
 
+    from hitui.domain.configs import ConfigState
+    from hitui.domain.jobs import Job
     from hitui.ui.app import Dashboard
 
 LEAST_COLUMNS, LEAST_ROWS = 60, 15
+
+
+def other_log_words(job: Job, told: Job) -> str:
+    """What is said where the log of another job is shown for one that has none."""
+    return f"#{job.id} has no log of its own: this is that of #{told.id}"
 
 
 class MoreRoom(OneLine):
@@ -89,6 +98,31 @@ class FullScreen(Screen[None]):
         if self._entry is not None:
             self._entry.display = False
         back_to.focus()
+
+    def show_left_log(self, state: ConfigState, job: Job | None) -> None:
+        """The newest log there is of a config over the full screen, whoever left it; `job`: the last one on it."""
+        from hitui.ui.screens.log import LogScreen
+
+        told = None if job is None else self.dashboard.jobs.log_left(state.name, job)
+        if told is None or job is None:
+            found = self._show_found_log(state.name, state.config.folders)
+            self.run_worker(found, group="left-log", exclusive=True, exit_on_error=False)
+            return
+        if told.id != job.id:
+            self.dashboard.tell(other_log_words(job, told))
+        self.app.push_screen(LogScreen(state.name, told.log))
+
+    async def _show_found_log(self, config: str, folders: Sequence[str]) -> None:
+        from hitui.services.logs import newest_log
+        from hitui.ui.screens.log import LogScreen
+
+        path = await asyncio.to_thread(newest_log, folders)
+        if not self.is_current:
+            return
+        if path is None:
+            self.dashboard.tell("there is no log yet for this config")
+        else:
+            self.app.push_screen(LogScreen(config, path))
 
     def resized(self, width: int, height: int) -> None:
         """Called after each change of size."""

@@ -215,14 +215,8 @@ class DetailScreen(FullScreen):
             self.dashboard.tell("this config has no job to stop")
 
     def action_logs(self) -> None:
-        from hitui.ui.screens.log import LogScreen
-
-        job = self._row.job if self._row is not None else None
-        told = None if job is None else self.dashboard.jobs.log_left(self._config, job)
-        if told is not None:
-            self.app.push_screen(LogScreen(self._config, told.log))
-        else:
-            self.dashboard.tell("no job of hitui has run this config yet")
+        if self._row is not None:
+            self.show_left_log(self._row.state, self._row.job)
 
     def action_help(self) -> None:
         from hitui.ui.screens.help import HelpScreen

@@ -319,18 +319,9 @@ class MainScreen(FullScreen):
         self.app.push_screen(QueueScreen())
 
     def action_logs(self) -> None:
-        from hitui.ui.screens.log import LogScreen
-
-        config, path = self._log_of or ("", "")
         row = self.table.selected
-        if not path and row is not None and row.job is not None:
-            # What waits to be tried again has the log of the try before.
-            told = self.dashboard.jobs.with_log(row.job)
-            config, path = row.name, "" if told is None else told.log
-        if path:
-            self.app.push_screen(LogScreen(config, path))
-        else:
-            self.dashboard.tell("there is no log yet for this config")
+        if row is not None:
+            self.show_left_log(row.state, row.job)
 
     def action_open(self) -> None:
         self.table.action_open()

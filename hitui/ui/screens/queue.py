@@ -15,7 +15,7 @@ from hitui.ui.line import Line, joined
 from hitui.ui.messages import PauseWanted, QueueWanted, RetryWanted, StopWanted
 from hitui.ui.queue_lines import QueueView, facts
 from hitui.ui.queue_wishes import TO_THE_END, Wish
-from hitui.ui.screens.base import FullScreen, MoreRoom
+from hitui.ui.screens.base import FullScreen, MoreRoom, other_log_words
 from hitui.ui.widgets.key_line import KeyLine
 from hitui.ui.widgets.line_view import LineView
 from hitui.ui.widgets.queue_table import QueueTable
@@ -262,7 +262,7 @@ class QueueScreen(FullScreen):
             self.dashboard.tell(f"#{job.id} has no log: it never ran")
             return
         if told.id != job.id:
-            self.dashboard.tell(f"#{job.id} has no log of its own: this is that of #{told.id}")
+            self.dashboard.tell(other_log_words(job, told))
         self.app.push_screen(LogScreen(told.request.config, told.log))
 
     def action_help(self) -> None:
