@@ -17,7 +17,7 @@ from hitui.commands.saying import warn
 from hitui.commands.tables import fitted, iso_time, width_of_output
 from hitui.domain.jobs import Ended, Job, Queued, Running, Starting, Stopping
 from hitui.domain.progress import JobProgress
-from hitui.domain.records import JobRecord
+from hitui.domain.records import JobRecord, words_of_end
 from hitui.domain.schedule import Queue
 from hitui.domain.units import duration_words
 from hitui.errors import SupervisorError
@@ -170,13 +170,8 @@ def _of_state(job: Job, record: JobRecord | None) -> str:
             return ", ".join(filter(None, (stalled, progress_line(_progress(job)))))
         case Running() | Stopping():
             return progress_line(_progress(job))
-        case Ended(reason=""):
-            progress = _progress(job, record)
-            return f"{progress.errors} of {progress.done} tasks failed" if progress.errors else ""
-        case Ended(reason=reason):
-            return reason
         case _:
-            return ""
+            return words_of_end(job, record)
 
 
 def _stalled_since(job: Job) -> float | None:

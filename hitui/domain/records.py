@@ -9,6 +9,7 @@ import msgspec
 from msgspec.structs import replace
 
 from hitui.domain.gpus import GpuSnapshot
+from hitui.domain.jobs import Ended, Job
 
 _TELLING = ("CUDA_", "HF_", "HITUI_", "CONDA_", "NCCL_", "TORCH_", "PYTORCH_")
 _TELLING_NAMES = ("VIRTUAL_ENV", "PYTHONPATH")
@@ -45,6 +46,16 @@ class JobRecord(msgspec.Struct, frozen=True):
     done: int | None = None
     """Tasks that were answered."""
     failed: int | None = None
+
+
+def words_of_end(job: Job, record: JobRecord | None) -> str:
+    """What is said of a job behind how it ended: why, or how many of its tasks failed though it succeeded. Empty: nothing
+    is to be said, or it has not ended."""
+    if not isinstance(job.state, Ended):
+        return ""
+    if job.state.reason or record is None or record.done is None or not record.failed:
+        return job.state.reason
+    return f"{record.failed} of {record.done + record.failed} tasks failed"
 
 
 def telling_environment(environment: Mapping[str, str], own: Collection[str]) -> dict[str, str]:

@@ -6,13 +6,14 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from hitui.domain.configs import ConfigState
 from hitui.domain.gpus import GpuSnapshot
 from hitui.domain.jobs import Job, JobRequest, JobsSnapshot
 from hitui.domain.launches import LaunchPlan
+from hitui.domain.records import JobRecord
 from hitui.domain.schedule import Schedule
 from hitui.errors import HituiError, LaunchError, NoSuchName, SupervisorError
 from hitui.paths import RuntimePaths
@@ -42,6 +43,7 @@ class JobsService:
 
     def __init__(self, settings: Settings, paths: RuntimePaths) -> None:
         self._settings = settings
+        self._paths = paths
         self._client = SupervisorClient(paths)
         self._latest = JobsSnapshot()
         self._closed = threading.Event()
@@ -89,6 +91,16 @@ class JobsService:
         except SupervisorError:
             self._latest = self._client.last_known(None if every else 200)
         return self._latest
+
+    def records(self, job_ids: Collection[int]) -> Mapping[int, JobRecord]:
+        """What came of these jobs, as far as it is on record; of one that ended a moment ago it may not be yet.
+
+        Raises SupervisorError when the store cannot be read.
+        """
+        # Who starts the screen need not wait for what reads it.
+        from hitui.services.history import HistoryService
+
+        return HistoryService(self._paths).records(job_ids)
 
     def foremost_once(self) -> dict[str, tuple[Job, ...]]:
         """Config → the job that is on it now, or the shards that are, else the first that waits for it; from where

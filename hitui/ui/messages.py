@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from hitui.domain.jobs import Job, JobRequest, JobsSnapshot
     from hitui.domain.launches import LaunchPlan
     from hitui.domain.progress import JobProgress
+    from hitui.domain.records import JobRecord
     from hitui.domain.tasks import Task
     from hitui.services.logs import LogWindow
     from hitui.services.scores import Scores
@@ -101,6 +102,15 @@ class ScoresRead(Message):
     def __init__(self, scores: Scores | None) -> None:
         super().__init__()
         self.scores = scores
+
+
+class RecordsRead(Message):
+    """What came of these jobs, as far as it is on record."""
+
+    def __init__(self, asked: Sequence[int], records: Mapping[int, JobRecord]) -> None:
+        super().__init__()
+        self.asked = asked
+        self.records = records
 
 
 class LogFound(Message):

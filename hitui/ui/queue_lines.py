@@ -12,6 +12,7 @@ import msgspec
 from hitui.domain.jobs import FAILURES, Ended, Ending, Job, Queued, Running, Stopping
 from hitui.domain.progress import JobProgress
 from hitui.domain.queue import in_order
+from hitui.domain.records import JobRecord, words_of_end
 from hitui.domain.units import duration_words
 from hitui.ui import text
 from hitui.ui.config_rows import gpu_words
@@ -39,6 +40,8 @@ class QueueView(msgspec.Struct, frozen=True):
     """Seconds since the epoch."""
     wanted: str = ""
     """Only jobs that match."""
+    records: Mapping[int, JobRecord] = {}
+    """What came of those that succeeded, as far as it was read."""
 
 
 class QueueLayout(msgspec.Struct, frozen=True):
@@ -135,11 +138,11 @@ def words(job: Job, view: QueueView, places: QueueLayout | None = None) -> Line:
             return (
                 (told.removeprefix("waits for ") if places is not None and places.narrow else told, role),
             )
-        case Ended(ending=ending, ended_at=ended_at, reason=reason):
+        case Ended(ending=ending, ended_at=ended_at):
             role = "bad" if ending in FAILURES else "good" if ending is Ending.SUCCEEDED else ""
             spans: list[Span] = [(ending.value, role), (f" {text.moment(ended_at, view.now)}", "dim")]
-            if reason:
-                spans.append((f": {reason}", "" if role == "bad" else "dim"))
+            if told := words_of_end(job, view.records.get(job.id)):
+                spans.append((f": {told}", "" if role == "bad" else "dim"))
             return tuple(spans)
         case Running(stalled_since=stalled_since):
             running = _running(job, view, places)

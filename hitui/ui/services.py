@@ -6,7 +6,7 @@ app hands each on as a message and touches no widget from that thread.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from hitui.domain.configs import ConfigState
@@ -14,6 +14,7 @@ from hitui.domain.gpus import GpuSnapshot
 from hitui.domain.jobs import Job, JobRequest, JobsSnapshot
 from hitui.domain.launches import LaunchPlan
 from hitui.domain.progress import JobProgress
+from hitui.domain.records import JobRecord
 from hitui.domain.tasks import Task
 from hitui.services.scores import Scores
 from hitui.settings import Settings
@@ -54,6 +55,7 @@ class JobsSource(Protocol):
     def submit_each(self, requests: Sequence[JobRequest]) -> tuple[tuple[Job, ...], tuple[str, ...]]: ...
     def stop(self, job_ids: Sequence[int]) -> tuple[Job, ...]: ...
     def change_queue(self, verb: str, **what: object) -> tuple[Job, ...]: ...
+    def records(self, job_ids: Collection[int]) -> Mapping[int, JobRecord]: ...
 
 
 class ProgressSource(Protocol):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from hitui.domain.gpus import Gpu, GpuProcess, GpuSnapshot
 from hitui.domain.jobs import Ended, Ending, Job, JobRequest, JobsSnapshot, Queued, Running, Stopping
 from hitui.domain.launches import LaunchPlan, PlannedLaunch
 from hitui.domain.progress import JobProgress
+from hitui.domain.records import JobRecord
 from hitui.domain.schedule import Group, Queue, Schedule
 from hitui.domain.tasks import ErrorClass, Task, TaskStatus
 from hitui.services.scores import Scores
@@ -231,6 +232,10 @@ class Jobs(Source):
     answer: Callable[[str, dict[str, object]], tuple[Job, ...]] = lambda verb, what: ()
     error: Exception | None = None
     refusals: tuple[str, ...] = ()
+    recorded: dict[int, JobRecord] = field(default_factory=dict)
+
+    def records(self, job_ids: Collection[int]) -> Mapping[int, JobRecord]:
+        return {number: record for number, record in self.recorded.items() if number in job_ids}
 
     def plan(
         self, requests: Sequence[JobRequest], workspace: WorkspaceValue, gpus: GpuSnapshot

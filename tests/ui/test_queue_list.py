@@ -11,6 +11,7 @@ from textual.geometry import Region
 
 from hitui.domain.jobs import Ended, Ending, Job, JobRequest, JobsSnapshot, Queued, Running
 from hitui.domain.progress import JobProgress
+from hitui.domain.records import JobRecord
 from hitui.domain.schedule import Group, HeldFor
 from hitui.ui.app import Dashboard
 from hitui.ui.widgets.queue_table import QueueTable
@@ -90,6 +91,18 @@ async def test_nothing_is_painted_when_nothing_changed() -> None:
         services.progress.publish({14: replace(sample.PROGRESS[14], done=4)})
         await shown(pilot, "4/14")
         assert [region.y for region in painted] == [2]
+
+
+async def test_of_a_job_that_succeeded_the_tasks_that_failed_are_told_as_soon_as_they_are_on_record() -> None:
+    succeeded = Ended(Ending.SUCCEEDED, time.time())
+    ended = [replace(waiting(number), state=succeeded) for number in (14, 15)]
+    services = sample.services(known_jobs=queue_of(*ended, waiting(16)))
+    services.jobs.recorded = {14: JobRecord(done=14, failed=3), 15: JobRecord()}
+    async with Dashboard(services).run_test(size=WIDE, notifications=True) as pilot:
+        await open_queue(pilot)
+        await shown(pilot, ": 3 of 17 tasks failed")
+        services.jobs.recorded[15] = JobRecord(done=0, failed=1)
+        await shown(pilot, ": 1 of 1 tasks failed")
 
 
 async def test_the_log_of_a_job_that_joined_another_is_that_of_the_other(tmp_path: Path) -> None:
