@@ -6,10 +6,11 @@ import math
 from collections.abc import Sequence
 
 from hitui.domain.jobs import Job, Queued
+from hitui.domain.progress import JobProgress
 from hitui.domain.schedule import DEFAULT_GROUP, Queue
 from hitui.domain.succession import died_at_once
 from hitui.ui import text
-from hitui.ui.line import Line
+from hitui.ui.line import Line, Span
 
 STEP_SECONDS = 10
 """A time that is still to come is told in such steps: finer ones would wake the screen for nothing."""
@@ -73,6 +74,23 @@ def wait_words(job: Job, now: float) -> tuple[str, str]:
 def paused_words(reason: str) -> str:
     """`paused by hand`, `paused: until Monday`."""
     return reason if reason.startswith("paused") else f"paused: {reason}"
+
+
+def progress_parts(progress: JobProgress) -> list[Span]:
+    """`3/14`, `1 error`, `9m left`, `2.5/m`: as far as it is known, and the phase where it is not the usual one."""
+    parts: list[Span] = []
+    if progress.done is not None:
+        parts.append((f"{progress.done}/{progress.total}" if progress.total else str(progress.done), ""))
+    if progress.phase in ("loading", "scoring"):
+        parts.append((progress.phase, "dim"))
+    if progress.errors:
+        # Before what is cut where there is no room.
+        parts.append((text.count(progress.errors, "error"), "bad"))
+    if progress.eta_seconds is not None and not progress.through:
+        parts.append((f"{text.duration(progress.eta_seconds)} left", ""))
+    if progress.rate and not progress.through:
+        parts.append((text.rate(progress.rate), "dim"))
+    return parts
 
 
 def pause_parts(queue: Queue) -> list[Line]:

@@ -17,7 +17,7 @@ from hitui.domain.units import duration_words
 from hitui.ui import text
 from hitui.ui.config_rows import gpu_words
 from hitui.ui.job_index import JobIndex
-from hitui.ui.job_words import pause_reasons, wait_words
+from hitui.ui.job_words import pause_reasons, progress_parts, wait_words
 from hitui.ui.line import Line, Span, fit_line, joined
 from hitui.ui.queue_wishes import matches
 
@@ -196,22 +196,10 @@ def _running(job: Job, view: QueueView, places: QueueLayout | None) -> Line:
     spans: list[Span] = [(f"▶ {on if narrow else text.fit(on, 8)}", "running")]
     if progress is None:
         return tuple(spans)
-    if progress.done is not None and progress.total:
-        if not narrow:
-            filled, empty = text.bar(progress.done / progress.total, BAR_CELLS)
-            spans += [("  ", ""), (filled, "running"), (empty, "bar-empty")]
-        spans.append((f"  {progress.done}/{progress.total}", ""))
-    elif progress.done is not None:
-        spans.append((f"  {progress.done}", ""))
-    if progress.phase in ("loading", "scoring"):
-        spans.append((f"  {progress.phase}", "dim"))
-    if progress.errors:
-        # Before what is cut where there is no room.
-        spans.append((f"  {text.count(progress.errors, 'error')}", "bad"))
-    if progress.eta_seconds is not None and not progress.through:
-        spans.append((f"  {text.duration(progress.eta_seconds)} left", ""))
-    if progress.rate and not progress.through:
-        spans.append((f"  {text.rate(progress.rate)}", "dim"))
+    if progress.done is not None and progress.total and not narrow:
+        filled, empty = text.bar(progress.done / progress.total, BAR_CELLS)
+        spans += [("  ", ""), (filled, "running"), (empty, "bar-empty")]
+    spans += [(f"  {part}", style) for part, style in progress_parts(progress)]
     return tuple(spans)
 
 

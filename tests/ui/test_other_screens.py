@@ -199,6 +199,9 @@ async def test_the_detail_follows_what_changes() -> None:
         states = (sample.config("qwen3vl_text/text_html", 3050, errors=13, blocked=8), *sample.configs()[1:])
         services.workspace.publish(sample.WorkspaceValue(states))
         await shown(pilot, "3050 done of 3071 · 13 errors")
+        await shown(pilot, "progress    3/14 · 1 error · 3m left · 3.9/m")
+        services.progress.publish({14: replace(sample.PROGRESS[14], done=4)})
+        await shown(pilot, "progress    4/14 · 1 error")
 
 
 async def test_tasks_that_cannot_be_read_are_said_and_nothing_breaks() -> None:

@@ -18,7 +18,7 @@ from hitui.services.scores import Scores
 from hitui.services.scoring import KIND
 from hitui.ui import text
 from hitui.ui.config_rows import ConfigRow, config_rows
-from hitui.ui.job_words import wait_words
+from hitui.ui.job_words import progress_parts, wait_words
 from hitui.ui.line import Line, joined
 from hitui.ui.messages import LaunchWanted, ScoresRead, StopWanted, TasksRead
 from hitui.ui.screens.base import FullScreen, MoreRoom
@@ -270,6 +270,8 @@ def fact_lines(row: ConfigRow, root: str, scores: str, width: int) -> list[Line]
     facts.append(("runner", state.config.runner or "none: name one in hitui.toml to run it from here", ""))
     if row.job is not None:
         facts.append(("job", _job_words(row), ""))
+    if row.progress is not None and (parts := progress_parts(row.progress)):
+        facts.append(("progress", " · ".join(part for part, _ in parts), ""))
     if state.seconds_per_task is not None:
         facts.append(("a task", f"{state.seconds_per_task:.1f} s (median of the answered ones)", ""))
     if scores:
