@@ -1,6 +1,7 @@
 """Words for people, on stdout and stderr: they may be lost, and never end a run.
 
-The log of a job may lie on a disk that is full while results still find room on another one.
+The log of a job may lie on a disk that is full while results still find room on another one. A text that begins with a
+line end is to stand on lines of its own: that end is left out where no progress bar stands before it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,12 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+
+
+class _Line:
+    """The last line of what was written, stdout and stderr together, as a log and a terminal have it."""
+
+    has_bar = False
 
 
 def prepare() -> None:
@@ -28,14 +35,22 @@ def prepare() -> None:
 
 def say(text: str) -> None:
     """One piece of the story, on stdout."""
+    text = _below_bar(text)
+    _Line.has_bar = False
     with contextlib.suppress(OSError):
         print(text, flush=True)
 
 
 def complain(text: str, end: str = "\n") -> None:
-    """A warning, an error, or a progress bar, on stderr."""
+    """A warning, an error, or a progress bar, which has no end, on stderr."""
+    text = _below_bar(text)
+    _Line.has_bar = not end and not text.endswith("\r")
     with contextlib.suppress(OSError):
         print(text, end=end, file=sys.stderr, flush=True)
+
+
+def _below_bar(text: str) -> str:
+    return text if _Line.has_bar else text.removeprefix("\n")
 
 
 def warn(line: str) -> None:

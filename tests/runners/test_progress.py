@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import os
 import struct
 import sys
 import termios
 
 import pytest
+from hitui_runners.output import complain, say
 from hitui_runners.progress import ProgressBar, bar_line
 from hypothesis import given
 from hypothesis import strategies as st
@@ -57,6 +59,36 @@ def test_in_a_terminal_the_bar_stays_on_its_line(monkeypatch: pytest.MonkeyPatch
     assert first.startswith(LABEL[:30])
     assert second.startswith("…")
     assert max(len(first), len(second)) < 80
+
+
+def test_what_is_said_beside_a_bar_stands_below_it_and_leaves_no_line_empty(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    both = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", both)
+    monkeypatch.setattr(sys, "stderr", both)
+    bar = ProgressBar("Work", 2)
+    bar.show(1)
+    say("\nasking 1 once more")
+    say("\nasking 2 once more")
+    complain("\nwarning: busy")
+    bar.show(1)
+    say("\nasking 3 once more")
+    bar.write("one")
+    bar.close()
+    say("\nStopped")
+
+    lines = both.getvalue().replace("\r", "\n").split("\n")
+    said = [line for line in lines if not line.startswith("Work: ") and line.strip()]
+    assert said == [
+        "asking 1 once more",
+        "asking 2 once more",
+        "warning: busy",
+        "asking 3 once more",
+        "one",
+        "Stopped",
+    ]
+    assert "\n\n" not in both.getvalue()
 
 
 def test_text_and_bar_do_not_mix(capsys: pytest.CaptureFixture[str]) -> None:
