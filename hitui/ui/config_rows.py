@@ -19,6 +19,8 @@ from hitui.ui.job_index import JobIndex
 from hitui.ui.job_words import about, paused_words, seconds_to_retry, start_words
 
 _PAUSED = " to be resumed"
+SHORT_CELLS = 13
+"""Of the state column where it has the least room."""
 
 
 class StateWords(msgspec.Struct, frozen=True):
@@ -139,10 +141,13 @@ def _turn(state: ConfigState, job: Job, part: JobProgress) -> StateWords | None:
 
 def _with_more(words: StateWords, count: int) -> StateWords:
     """Of several jobs for one config the row shows the first, and says that others wait."""
+    more = f" +{count}"
+    short = words.short
+    if len(short + more) > SHORT_CELLS:
+        # That there are others says more than what the number behind the mark is.
+        short = short.replace("▶ GPU ", "▶ ")
     return msgspec.structs.replace(
-        words,
-        long=f"{words.long}, {count} more {'waits' if count == 1 else 'wait'}",
-        short=f"{words.short} +{count}",
+        words, long=f"{words.long}, {count} more {'waits' if count == 1 else 'wait'}", short=short + more
     )
 
 
@@ -205,14 +210,18 @@ def _active(
             phase = (
                 progress.phase if progress is not None and progress.phase in ("loading", "scoring") else ""
             )
-            short_on = on.removeprefix("GPU ").removeprefix("GPUs ")
-            return StateWords(
-                f"▶ {on} {number}" + (f" {phase}" if phase else ""),
-                f"▶ {short_on} {number}" if len(short_on) <= 3 else f"▶ {number}",
-                "running",
-            )
+            words = f"▶ {on} {number}"
+            return StateWords(f"{words} {phase}" if phase else words, _short(words, on, number), "running")
         case Ended():
             raise AssertionError("an ended job is not active")
+
+
+def _short(words: str, on: str, number: str) -> str:
+    """What a running job has in the least room, the same form in all its phases."""
+    if len(words) <= SHORT_CELLS:
+        return words
+    on = on.removeprefix("GPU ").removeprefix("GPUs ")
+    return f"▶ {on} {number}" if len(on) <= 3 else f"▶ {number}"
 
 
 def _at_rest(state: ConfigState) -> StateWords:

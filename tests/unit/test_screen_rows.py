@@ -28,7 +28,7 @@ from hitui.domain.progress import JobProgress
 from hitui.domain.schedule import Schedule
 from hitui.domain.tasks import ErrorClass
 from hitui.ui.columns import COLUMNS, place_columns
-from hitui.ui.config_rows import ConfigRow, config_rows, estimated_end, state_words
+from hitui.ui.config_rows import SHORT_CELLS, ConfigRow, config_rows, estimated_end, state_words
 from hitui.ui.job_index import JobIndex
 from hitui.ui.job_words import wait_words
 from hitui.ui.text import moment
@@ -50,8 +50,9 @@ def job(state: object, **others: object) -> Job:
         (Queued("group default to be resumed: by hand"), "group default paused #7", "waits #7"),
         (Queued("the queue to be resumed: by hand"), "the queue paused #7", "waits #7"),
         (Starting(("u0",), NOON), "▶ GPU 0 #7 starts", "▶ #7 starts"),
-        (Running(("u0", "u1"), 1, NOON), "▶ GPUs 0,1 #7", "▶ 0,1 #7"),
-        (Running((), 1, NOON), "▶ no GPU #7", "▶ #7"),
+        (Running(("u0", "u1"), 1, NOON), "▶ GPUs 0,1 #7", "▶ GPUs 0,1 #7"),
+        (Running(("u0", "u1", "u2"), 1, NOON), "▶ GPUs 0,1,2 #7", "▶ #7"),
+        (Running((), 1, NOON), "▶ no GPU #7", "▶ no GPU #7"),
         (
             Running(("u0",), 1, NOON, NOON),
             "! stalled for 1 h 5 min: #7 on GPU 0",
@@ -65,7 +66,7 @@ def job(state: object, **others: object) -> Job:
     ],
 )
 def test_the_state_of_a_config_with_a_job(state: object, long: str, short: str) -> None:
-    labels = {"u0": "0", "u1": "1"}
+    labels = {"u0": "0", "u1": "1", "u2": "2"}
     words = state_words(config("a/text_html", 3054, errors=17), job(state), None, labels, NOON + 3900)
     assert (words.long, words.short) == (long, short)
     assert words.attention == long.startswith("!")
@@ -87,7 +88,7 @@ def test_a_failed_job_is_forgotten_once_nothing_is_missing() -> None:
 def test_the_phase_is_said_while_it_is_not_the_usual_one() -> None:
     running = job(Running(("u0",), 1, NOON))
     words = state_words(config("a/b"), running, JobProgress("loading"), {"u0": "0"})
-    assert words.long == "▶ GPU 0 #7 loading"
+    assert (words.long, words.short) == ("▶ GPU 0 #7 loading", "▶ GPU 0 #7")
 
 
 def test_a_config_whose_inputs_are_not_here_is_not_called_whole() -> None:
@@ -101,6 +102,20 @@ def test_the_active_job_counts_before_the_newest() -> None:
     (row,) = config_rows([config("a/text_html")], JobIndex(JobsSnapshot((old, newer))), {}, None, NOON)
     assert row.job is not None
     assert row.job.id == 1
+
+
+@pytest.mark.parametrize(("number", "short"), [(7, "▶ GPU 0 #7 +1"), (12, "▶ 0 #12 +1")])
+def test_that_others_wait_is_said_in_the_least_room_too(number: int, short: str) -> None:
+    running, waits = (
+        replace(job(state), id=number + more)
+        for more, state in enumerate((Running(("u0",), 1, NOON), Queued()))
+    )
+    snapshot = GpuSnapshot(NOON, "nvml", (replace(gpu(0, 1.0), uuid="u0"),))
+    (row,) = config_rows(
+        [config("a/text_html")], JobIndex(JobsSnapshot((running, waits))), {}, snapshot, NOON
+    )
+    assert row.words.short == short
+    assert len(short) <= SHORT_CELLS
 
 
 def running_row(eta: float | None, **others: object) -> ConfigRow:
@@ -258,7 +273,7 @@ def test_each_config_of_a_job_of_several_says_how_far_the_job_is_with_it() -> No
 
 def test_a_config_that_a_job_has_not_named_yet_waits_for_its_turn_too() -> None:
     begun = JobProgress("running", 1, 28, configs={"a/one": JobProgress("running", 1, 6)})
-    assert [row.words.short for row in rows_of_joined(begun)] == ["▶ 0 #7", "waits in #7", "waits in #7"]
+    assert [row.words.short for row in rows_of_joined(begun)] == ["▶ GPU 0 #7", "waits in #7", "waits in #7"]
 
 
 def test_a_model_is_loaded_for_all_configs_of_a_job() -> None:
