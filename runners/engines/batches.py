@@ -1,5 +1,5 @@
-"""Short prompts of text, answered together: most of the time of each goes into reading the weights for every new token,
-and that is done once for all of them.
+"""Prompts answered together: most of an answer's time goes into reading the weights for every new token, and that is done
+once for all of them.
 
 The rows of a batch are padded on the left, never on the right: an answer goes on from its prompt's last token. What
 stands there is masked, and positions are counted from each prompt's own start, so that every row says what its prompt
@@ -9,14 +9,15 @@ An answer that has ended is given at once, and the others go on without it (`row
 
 A batch has no more tokens than a budget, padding and the longest answers included. Unless it was said, it is at least
 what the longest prompt answered alone had: its keys and values took as much. When memory runs out all the same, the
-budget is halved and stays so, until a prompt stands alone. Longer prompts would lose by padding, which makes
-attention slower and takes memory: of them those over one table are answered together, from what they have in common
-(`prefix_cache`), as far as the budget goes.
+budget is halved and stays so, until a prompt stands alone. Only short prompts are computed together as well: longer ones
+would lose by padding, which makes attention slower and takes memory, and gain nothing, having enough to compute by
+themselves. They are computed one after the other, each from what it shares with the one before (`prefix_cache`), and
+their answers together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from hitui_runners.engines.memory import free_memory, out_of_memory
@@ -78,14 +79,12 @@ class Batches:
         """
         return self._as_memory_allows(prompts, self._padded(prompts))
 
-    def generate_sharing(
-        self, prefixes: PrefixCache, inputs: Any, picture: object, prompts: Sequence[Any]
+    def generate_long(
+        self, prefixes: PrefixCache, prompts: Sequence[Any], inputs: Iterable[tuple[Any, object]]
     ) -> Iterator[dict[int, Any]]:
-        """As `generate`, of prompts that have much in common, which is computed once; `inputs` and `picture` as for
+        """As `generate`, of prompts that are not short; `inputs`: of the same prompts, as for
         `PrefixCache.generate_together`."""
-        return self._as_memory_allows(
-            prompts, prefixes.generate_together(inputs, picture, prompts, self._new_tokens)
-        )
+        return self._as_memory_allows(prompts, prefixes.generate_together(inputs, self._new_tokens))
 
     def _as_memory_allows(
         self, prompts: Sequence[Any], answers: Iterator[dict[int, Any]]

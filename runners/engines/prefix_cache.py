@@ -11,12 +11,13 @@ keys and values and put back before every generation.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hitui_runners.engines.memory import free_memory, out_of_memory
 from hitui_runners.engines.rows import generate_rows
+from hitui_runners.engines.side_by_side import layers_of, side_by_side, taken_out
 
 MODEL_TYPES = ("qwen3_vl",)
 """Models of which it is known how positions and pictures go on from a kept beginning. Others start afresh."""
@@ -48,7 +49,8 @@ class PrefixCache:
     def __init__(self, model: Any, *, enabled: bool = True) -> None:
         """`model`: a model of transformers, from 4.57 on. Not `enabled`: every prompt is computed from its start."""
         self._model = model
-        self._enabled = enabled and model.config.model_type in MODEL_TYPES
+        self.enabled = enabled and model.config.model_type in MODEL_TYPES
+        """Whether anything is kept, and prompts can be answered together."""
         # Newer versions count positions from the mask, the older ones from the place in the row.
         self._counts_padding = "_prepare_position_ids_for_generation" not in vars(type(model))
         self._kept: _Kept | None = None
@@ -63,7 +65,7 @@ class PrefixCache:
         `inputs`: of one prompt, as its processor makes them. `picture`: the same object for the same picture; None
         where the prompt has none. `options`: of the model's `generate`. Raises what that raises; nothing is kept then.
         """
-        if not self._enabled:
+        if not self.enabled:
             return self._model.generate(**inputs.to(self._model.device), **options)
         ids = inputs["input_ids"][0]
         grid = inputs["image_grid_thw"].tolist() if "image_grid_thw" in inputs else None
@@ -86,55 +88,45 @@ class PrefixCache:
         self.shared_tokens += shared
         return output
 
-    def common(self, rows: Sequence[Any]) -> int:
-        """How many tokens at the beginning of all these prompts (token ids, each of shape (tokens,)) are computed once
-        when they are answered together; 0: they are not to be."""
-        if not self._enabled:
-            return 0
-        # The last one is computed in any case: its scores say how the answer begins.
-        shared = min(map(len, rows)) - 1
-        for row in rows[1:]:
-            shared = _alike(rows[0], row, shared)
-        return shared if self._is_worth_it(shared, rows) else 0
-
     def generate_together(
-        self, inputs: Any, picture: object, rows: Sequence[Any], new_tokens: int
+        self, prompts: Iterable[tuple[Any, object]], new_tokens: int
     ) -> Iterator[dict[int, Any]]:
-        """The new tokens of each prompt, as `generate_rows` gives them; the prompts, of different lengths, are filled up
-        between what they have in common, which there must be, and the rest.
+        """The new tokens of each prompt, as `generate_rows` gives them. The prompts are computed one after the other, each
+        from what it shares with the one before, and their answers together.
 
-        `inputs` and `picture`: of the first of them, as for `generate`; `rows`: token ids of each, of shape (tokens,),
-        with the same picture; `new_tokens`: at most so many has an answer. Raises what the model's `generate` raises;
-        nothing is kept then, nor where not all answers are taken.
+        `prompts`: inputs and picture of each, as for `generate`, asked for as they are computed; `new_tokens`: at most so
+        many has an answer. Raises what the model's `generate` raises; nothing is kept then, nor where not all answers are
+        taken.
         """
         import torch
 
-        shared, width = self.common(rows), max(map(len, rows))
-        # Computes what they have in common, where it is not kept.
-        self.generate(inputs, picture, max_new_tokens=1)
-        kept, self._kept = self._kept, None
-        assert kept is not None
-        _crop(kept.keys_and_values, shared)
-        kept.keys_and_values.batch_repeat_interleave(len(rows))
-        ids = torch.stack(
-            [torch.cat([row[:shared], row[:1].expand(width - len(row)), row[shared:]]) for row in rows]
-        )
-        mask = torch.ones_like(ids)
-        filling = torch.tensor([[width - len(row)] for row in rows])
-        for row, (filled,) in zip(mask, filling.tolist(), strict=True):
-            row[shared : shared + filled] = 0
+        rows: list[_Kept] = []
+        layers: list[list[tuple[Any, Any]]] = []
+        for inputs, picture in prompts:
+            self.generate(inputs, picture, max_new_tokens=1)
+            assert self._kept is not None
+            rows.append(replace(self._kept, keys_and_values=None))
+            # Without the last token: it is computed once more, with those of the others.
+            layers.append(layers_of(self._kept.keys_and_values, len(self._kept.ids) - 1))
+        self._kept = None
+        width = max(len(row.ids) for row in rows)
+        filled = [width - len(row.ids) for row in rows]
+        ids = torch.stack([torch.cat([row.ids[:1].expand(width - len(row.ids)), row.ids]) for row in rows])
+        mask = torch.tensor([[0] * count + [1] * (width - count) for count in filled])
+        keys_and_values = side_by_side(layers)
+        deltas = torch.cat([row.rope_deltas for row in rows])
+        if self._counts_padding:
+            deltas = deltas - torch.tensor(filled).unsqueeze(1).to(deltas.device)
+        self._positions.rope_deltas = deltas
         device = self._model.device
-        deltas = kept.rope_deltas.expand(len(rows), 1)
-        self._positions.rope_deltas = deltas - filling.to(deltas.device) if self._counts_padding else deltas
-        yield from generate_rows(
-            self._model, ids.to(device), mask.to(device), kept.keys_and_values, new_tokens
-        )
-        kept.keys_and_values.batch_select_indices(torch.tensor([0]))
-        _crop(kept.keys_and_values, shared)
-        kept.ids = rows[0][:shared]
+        last = 0
+        for ended in generate_rows(self._model, ids.to(device), mask.to(device), keys_and_values, new_tokens):
+            place, last = len(ended) - 1, max(ended)
+            yield ended
+        kept = rows[last]
+        kept.ids = kept.ids[:-1]
+        kept.keys_and_values = taken_out(keys_and_values, place, filled[last], len(kept.ids))
         self._kept = kept
-        self.tokens += sum(map(len, rows[1:]))
-        self.shared_tokens += shared * (len(rows) - 1)
 
     def drop(self) -> None:
         """Lets go of what is kept, and of its memory."""
@@ -144,14 +136,9 @@ class PrefixCache:
         """How many tokens of the prompt `ids` need not be computed after `before`; 0: it starts afresh."""
         # The last one is computed in any case: its scores say how the answer begins.
         shared = _alike(before, ids, min(len(before), len(ids) - 1))
-        return shared if self._is_worth_it(shared, [ids]) else 0
-
-    def _is_worth_it(self, shared: int, rows: Sequence[Any]) -> bool:
-        """Whether so many tokens at the beginning of these prompts, computed together, are taken over."""
-        longest = max(map(len, rows))
-        if shared < LEAST_SHARE * longest or len(rows) * (longest - shared) * longest > MASK_ENTRIES:
-            return False
-        return not any(bool((row[shared:] == self._model.config.image_token_id).any()) for row in rows)
+        if shared < LEAST_SHARE * len(ids) or (len(ids) - shared) * len(ids) > MASK_ENTRIES:
+            return 0
+        return 0 if bool((ids[shared:] == self._model.config.image_token_id).any()) else shared
 
     def _from_kept(self, kept: _Kept, shared: int, inputs: Any, options: dict[str, Any]) -> Any:
         """The output; None where there was no memory for it. That may be due to the mask: a prompt fails only when it

@@ -1,5 +1,5 @@
-"""Vision-language models through `transformers`, greedily: short prompts of text several at a time, and longer ones and
-those with pictures where they are over one table; what they share is not computed again.
+"""Vision-language models through `transformers`, greedily: prompts are computed one after the other, short ones of text
+several at a time, and answers of several at a time; what prompts share is not computed again.
 
 On GPUs the weights are bfloat16 and spread by accelerate (`device_map="auto"`), else float32. An out-of-memory
 costs its task only: the memory is freed and the next one runs. Nothing is fetched: the model is a folder.
@@ -8,6 +8,7 @@ costs its task only: the memory is freed and the next one runs. Nothing is fetch
 from __future__ import annotations
 
 import argparse
+import copy
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -48,7 +49,9 @@ class _Row:
     """Its token ids, shape (tokens,)."""
     recovery: Mapping[str, object]
     is_short: bool
-    """With others that are; else with those over the same table."""
+    """With others that are."""
+    inputs: Any
+    """What the model gets; None where a picture is in it, of which no more than one is kept."""
 
 
 class TransformersEngine(Engine):
@@ -100,8 +103,8 @@ class TransformersEngine(Engine):
             "--batch-tokens",
             type=int,
             metavar="N",
-            help="answer short prompts of text together, and others over one table, with at most N tokens at a time, "
-            f"padding and the longest answers included; short is up to N/{SHORT_SHARE}, and 0: each alone (default: "
+            help="answer prompts together that have at most N tokens, padding and the longest answers included; those of "
+            f"text up to N/{SHORT_SHARE} are computed together too, and 0: each alone (default: "
             f"{TOKENS_ON_GPUS} on GPUs, {TOKENS_ON_THE_CPU} on the CPU, or as many as the longest prompt before had)",
         )
 
@@ -180,7 +183,7 @@ class TransformersEngine(Engine):
         recovery: dict[str, object] = {}
         inputs = None
         try:
-            inputs = self._inputs.of(prompt, image, recovery)
+            inputs = self._inputs_of(prompt, image, recovery)
             text, new_tokens = self._generate(inputs, image)
         except TaskFailed:
             raise
@@ -210,13 +213,12 @@ class TransformersEngine(Engine):
     def together(self, prompts: Sequence[Prompt]) -> int:
         known, self._rows = self._rows, {}
         rows: list[_Row] = []
-        is_followed = len(prompts) > 1 and _same_source(prompts[0], prompts[1])
-        if not is_followed and not self._may_be_short(prompts[0]):
+        if not self._may_be_short(prompts[0]) and not (
+            self._prefixes.enabled and len(prompts) > 1 and _same_picture(*prompts[:2])
+        ):
             return 1
         for prompt in prompts:
-            if rows and not (
-                self._may_be_short(prompt) if rows[0].is_short else _same_source(prompts[0], prompt)
-            ):
+            if rows and not self._may_join(rows[0], prompts[0], prompt):
                 break
             row = known[prompt] if prompt in known else self._row(prompt)
             self._rows[prompt] = row
@@ -236,8 +238,10 @@ class TransformersEngine(Engine):
             return
         ready = [self._rows[prompt] for prompt in prompts]
         rows = {place: row for place, row in enumerate(ready) if row is not None}
-        # Those of about one length stay together where memory runs out.
-        waiting = sorted(rows, key=lambda place: -len(rows[place].ids))
+        waiting = list(rows)
+        if rows[waiting[0]].is_short:
+            # Those of about one length stay together where memory runs out.
+            waiting.sort(key=lambda place: -len(rows[place].ids))
         while waiting:
             places = waiting[: self._fitting([rows[place] for place in waiting])]
             if len(places) > 1:
@@ -245,7 +249,9 @@ class TransformersEngine(Engine):
                 # Without gradients in its own steps only, not in what is done between them.
                 replies = torch.inference_mode()(self._replies)
                 try:
-                    for ended in replies(prompts[places[0]], [rows[place] for place in places]):
+                    for ended in replies(
+                        [prompts[place] for place in places], [rows[place] for place in places]
+                    ):
                         came = {places[row]: reply for row, reply in ended.items()}
                         waiting = [place for place in waiting if place not in came]
                         yield came
@@ -294,7 +300,16 @@ class TransformersEngine(Engine):
         except Exception:  # noqa: BLE001  (whatever it is, it is told when the prompt is answered)
             return None
         is_short = prompt.image is None and self._batches.is_short(length(inputs))
-        return _Row(inputs["input_ids"][0], recovery, is_short)
+        return _Row(inputs["input_ids"][0], recovery, is_short, inputs if prompt.image is None else None)
+
+    def _inputs_of(self, prompt: Prompt, image: Any, recovery: dict[str, object]) -> Any:
+        """As `PromptInputs.of`, which a prompt that is ready does not need."""
+        row = self._rows.get(prompt)
+        if row is None or row.inputs is None:
+            return self._inputs.of(prompt, image, recovery)
+        recovery.update(row.recovery)
+        # A copy: the model takes what is in it to where it computes.
+        return copy.copy(row.inputs)
 
     def _may_be_short(self, prompt: Prompt) -> bool:
         """Whether it is worth being made ready to see that."""
@@ -304,32 +319,38 @@ class TransformersEngine(Engine):
     def _picture(self, prompt: Prompt) -> Any:
         return None if prompt.image is None else self._pictures.open(prompt.image)
 
+    def _may_join(self, first: _Row, first_prompt: Prompt, prompt: Prompt) -> bool:
+        """Whether a prompt is worth being made ready to see whether it is answered together with the first one."""
+        if first.is_short:
+            return self._may_be_short(prompt)
+        has_room = self._batches.rows([len(first.ids), 0]) > 1
+        return bool(self._prefixes.enabled and has_room and _same_picture(first_prompt, prompt))
+
     def _fitting(self, rows: Sequence[_Row]) -> int:
         """How many of the first of these are answered together."""
-        count: int = self._batches.rows([len(row.ids) for row in rows])
-        if (
-            count > 1
-            and not rows[0].is_short
-            and not self._prefixes.common([row.ids for row in rows[:count]])
-        ):
+        if not (rows[0].is_short or self._prefixes.enabled):
             return 1
+        count: int = self._batches.rows([len(row.ids) for row in rows])
         return count
 
-    def _replies(self, first: Prompt, rows: Sequence[_Row]) -> Iterator[dict[int, Reply]]:
-        """The replies to prompts answered together, the first one of which is `first`, by their places, as soon as they
-        come. It ends early where memory ran out: fewer may be answered together then. Raises what the model's `generate`
-        raises."""
+    def _replies(self, prompts: Sequence[Prompt], rows: Sequence[_Row]) -> Iterator[dict[int, Reply]]:
+        """The replies to prompts answered together, by their places, as soon as they come. It ends early where memory
+        ran out: fewer may be answered together then. Raises what the model's `generate` raises."""
         ids = [row.ids for row in rows]
         if rows[0].is_short:
             # What is kept of a longer prompt has no use here, and takes memory.
             self._prefixes.drop()
             answers = self._batches.generate(ids)
         else:
-            picture = self._picture(first)
-            inputs = self._inputs.of(first, picture, {})
-            answers = self._batches.generate_sharing(self._prefixes, inputs, picture, ids)
+            answers = self._batches.generate_long(self._prefixes, ids, self._one_by_one(prompts))
         for ended in answers:
             yield {place: self._reply(rows[place], new) for place, new in ended.items()}
+
+    def _one_by_one(self, prompts: Sequence[Prompt]) -> Iterator[tuple[Any, object]]:
+        """What the model gets for each, and its picture."""
+        for prompt in prompts:
+            picture = self._picture(prompt)
+            yield self._inputs_of(prompt, picture, {}), picture
 
     def _reply(self, row: _Row, new: Any) -> Reply:
         text = self._tokenizer.decode(new, skip_special_tokens=True)
@@ -351,14 +372,9 @@ class TransformersEngine(Engine):
         free_memory()
 
 
-def _same_source(one: Prompt, other: Prompt) -> bool:
-    """Whether table and picture of both are the same, in the same form."""
-    return (one.table, one.image, one.max_input_tokens, one.pixel_share) == (
-        other.table,
-        other.image,
-        other.max_input_tokens,
-        other.pixel_share,
-    )
+def _same_picture(one: Prompt, other: Prompt) -> bool:
+    """Whether both show the same one, or none: no more than one is kept in memory."""
+    return (one.image, one.pixel_share) == (other.image, other.pixel_share)
 
 
 def _devices(torch: Any) -> str:

@@ -231,15 +231,16 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
     engine.answer(prompts[0])
     forget(engine)
     hits = 0
-    generate = engine._model.generate
+    computed = engine._prefixes.generate
 
-    def counted(**inputs: Any) -> Any:
+    def counted(*prompt: Any, **options: Any) -> Any:
         nonlocal hits
-        cache = inputs.get("past_key_values")
-        hits += cache is not None and cache.get_seq_length() > 0
-        return generate(**inputs)
+        before = engine._prefixes.shared_tokens
+        output = computed(*prompt, **options)
+        hits += engine._prefixes.shared_tokens > before
+        return output
 
-    engine._model.generate = counted
+    engine._prefixes.generate = counted
     began = seconds_now()
     answers = list(answered(engine, prompts, alone=options.side == "script"))
     seconds = seconds_now() - began

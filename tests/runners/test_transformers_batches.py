@@ -83,7 +83,7 @@ def test_each_answer_comes_when_it_ends_and_is_what_it_is_alone(
     expected = dict(enumerate(model.alone(PROMPTS)))
     assert [answer.output_tokens for answer in expected.values() if isinstance(answer, Reply)] == lengths
 
-    assert each_at_its_end(model, PROMPTS, plain, lengths) == expected
+    assert each_at_its_end(model, PROMPTS, plain, lengths, longest_first(plain.answers)) == expected
 
 
 def test_pictures_before_and_after_change_nothing(model: Watched, plain: Alone, tmp_path: Path) -> None:
@@ -250,9 +250,10 @@ def test_over_one_table_they_say_the_same_together(
     alone = from_their_start(sharing, prompts)
 
     assert sharing.together(prompts) == alone.answers
-    # The beginning is computed once, with one token of an answer.
-    assert sharing.rows == [1, 4]
-    for place, scores in zip(longest_first(alone.answers), sharing.scores[1:], strict=True):
+    # Each is computed after the other, with one token of an answer; then all go on.
+    assert sharing.rows == [1, 1, 1, 1, 4]
+    assert sharing.engine._prefixes.shared_tokens > sharing.engine._prefixes.tokens / 2
+    for place, scores in enumerate(sharing.scores[4:]):
         torch.testing.assert_close(scores, alone.scores[place], rtol=1e-3, atol=1e-2)
     assert len({answer.text for answer in alone.answers if isinstance(answer, Reply)}) > 2
     # What they have in common is kept, and right, for the next ones.
@@ -270,8 +271,8 @@ def test_over_one_table_too_each_comes_when_it_ends(
     lengths = end_early(sharing, alone, monkeypatch)
     expected = from_their_start(sharing, prompts).answers
 
-    assert each_at_its_end(sharing, prompts, alone, lengths) == dict(enumerate(expected))
-    assert sharing.rows[0] == 1
+    assert each_at_its_end(sharing, prompts, alone, lengths, range(4)) == dict(enumerate(expected))
+    assert sharing.rows[:5] == [1, 1, 1, 1, 4]
     # What they have in common is kept, and right, for the next ones.
     assert sharing.together(prompts[1:3]) == expected[1:3]
 
@@ -322,27 +323,73 @@ def test_an_answer_is_stored_before_the_others_go_on(
     assert len(runner.journal) == 6
 
 
-def test_out_of_memory_halves_those_over_one_table_too(sharing: Watched) -> None:
+def test_over_several_tables_they_say_the_same_together(sharing: Watched) -> None:
+    import torch
+
+    tables = ("", TABLE, TABLE.replace("Harbour", "Quay") * 2)
+    prompts = [prompt for table in tables for prompt in over_one_table(table, None)[:2]]
+    alone = from_their_start(sharing, prompts)
+
+    assert sharing.together(prompts) == alone.answers
+    assert sharing.rows == [1] * 6 + [6]
+    for place, scores in enumerate(sharing.scores[6:]):
+        torch.testing.assert_close(scores, alone.scores[place], rtol=1e-3, atol=1e-2)
+    lengths = [answer.input_tokens or 0 for answer in alone.answers if isinstance(answer, Reply)]
+    assert max(lengths) > 3 * min(lengths)
+    # The last table is kept for the next prompt, which computes little more than its question.
+    computed = sharing.engine._prefixes.tokens - sharing.engine._prefixes.shared_tokens
+    assert sharing.alone(prompts[4:5]) == alone.answers[4:5]
+    assert sharing.engine._prefixes.tokens - sharing.engine._prefixes.shared_tokens - computed < 60
+
+
+@pytest.mark.parametrize("failing", [2, 4], ids=["while it is computed", "while it is answered"])
+def test_out_of_memory_halves_those_that_are_not_short_too(sharing: Watched, failing: int) -> None:
     import torch
 
     prompts = over_one_table(TABLE, None)
     alone = from_their_start(sharing, prompts)
-    sharing.failures += [None, torch.OutOfMemoryError(OUT_OF_MEMORY)]
+    # From what is kept, and then from its start.
+    times = 1 if failing == 4 else 2
+    sharing.failures += [*[None] * failing, *[torch.OutOfMemoryError(OUT_OF_MEMORY)] * times]
 
     assert sharing.together(prompts) == alone.answers
-    assert sharing.rows == [1, 4, 1, 2, 1, 2]
+    calls = [1, 1, 1, 1] if failing == 2 else [1, 1, 1, 1, 4]
+    assert sharing.rows == [*calls, 1, 1, 2, 1, 1, 2]
 
 
-def test_those_over_other_tables_are_answered_apart(sharing: Watched) -> None:
-    prompts = over_one_table(TABLE, None)
-    others = over_one_table(TABLE.replace("Harbour", "Quay"), None)
+def test_those_that_show_other_pictures_are_answered_apart(sharing: Watched, tmp_path: Path) -> None:
+    """No more than one is kept in memory."""
+    for number, name in enumerate(("shown.png", "other.png")):
+        (tmp_path / name).write_bytes(png(192, 160, number + 1))
+    prompts = over_one_table(TABLE, tmp_path / "shown.png")
+    others = over_one_table(TABLE, tmp_path / "other.png")
 
     assert sharing.engine.together([*prompts[:3], *others[:2]]) == 3
     assert sharing.engine.together([prompts[0], *others]) == 1
-    # What is little of a prompt is not worth it.
-    assert sharing.engine.together(PROMPTS[:2]) == 1
+    assert sharing.engine.together([*over_one_table(TABLE, None)[:2], *prompts]) == 2
     sharing.engine._batches._tokens = 700
     assert sharing.engine.together(prompts) == 1
+
+
+def test_a_prompt_of_text_is_made_ready_once(sharing: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int | str] = []
+    of = sharing.engine._inputs.of
+
+    def counted(prompt: Prompt, *given: Any) -> Any:
+        made.append(prompt.task_id)
+        return of(prompt, *given)
+
+    monkeypatch.setattr(sharing.engine._inputs, "of", counted)
+    prompts = over_one_table(TABLE, None)
+    sharing.engine._batches._tokens = 500
+    assert sharing.engine.together(prompts) == 1
+    list(sharing.engine.answer_all(prompts[:1]))
+    # Nor is one made ready that cannot join.
+    assert made == [0]
+    sharing.budget(100_000)
+    sharing.engine._batches._short = 0
+    sharing.together(prompts)
+    assert made == [0, 0, 1, 2, 3]
 
 
 def test_as_many_tokens_as_one_prompt_had_may_several_have(
@@ -363,7 +410,7 @@ def test_as_many_tokens_as_one_prompt_had_may_several_have(
         assert sharing.engine.together(prompts) == together
 
     # Nor does it grow once there was not.
-    sharing.failures += [None, torch.OutOfMemoryError(OUT_OF_MEMORY)]
+    sharing.failures += [None] * 4 + [torch.OutOfMemoryError(OUT_OF_MEMORY)]
     sharing.together(prompts)
     sharing.engine.answer_of(longer)
     assert sharing.engine.together(prompts) < 4

@@ -130,7 +130,7 @@ PROMPTS = [asked(number) for number in range(6)]
 
 
 def longest_first(answers: Sequence[Answer]) -> list[int]:
-    """The places in the order in which rows stand in a batch."""
+    """The places in the order in which rows of short prompts stand in a batch."""
     tokens = [answer.input_tokens or 0 for answer in answers if isinstance(answer, Reply)]
     return sorted(range(len(answers)), key=lambda place: -tokens[place])
 
@@ -147,9 +147,10 @@ def end_early(model: Watched, alone: Alone, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def each_at_its_end(
-    model: Watched, prompts: Sequence[Prompt], alone: Alone, lengths: Sequence[int]
+    model: Watched, prompts: Sequence[Prompt], alone: Alone, lengths: Sequence[int], order: Sequence[int]
 ) -> dict[int, Answer]:
-    """What comes of prompts answered together, when each came as soon as it had so many new tokens."""
+    """What comes of prompts answered together, when each came as soon as it had so many new tokens; `order`: the places
+    as the rows stand in the batch."""
     import torch
 
     assert model.engine.together(prompts) == len(prompts)
@@ -160,11 +161,11 @@ def each_at_its_end(
     for end, came in zip(ends, model.engine.answer_all(prompts), strict=True):
         assert sorted(came) == [place for place, length in enumerate(lengths) if length == end]
         answers |= came
-    # The beginning of those over one table is computed once before.
+    # Those that are not short are each computed before.
     scores = iter(model.scores[len(model.rows) - len(ends) :])
     parts: list[list[Any]] = [[] for _ in prompts]
     for step in [0, *ends[:-1]]:
-        for place in longest_first(alone.answers):
+        for place in order:
             if lengths[place] > step:
                 parts[place].append(next(scores))
     assert not list(scores)
