@@ -240,7 +240,7 @@ def test_a_server_that_fails_at_it_again_and_again_is_not_asked_for_a_while(
         assert engine.answer(with_budget(2_000)).recovery["estimated"] is True
 
     assert len(server.others) == 3
-    assert capsys.readouterr().err == f"\nwarning: {server.url}: oh dear; tables are cut by estimate\n"
+    assert capsys.readouterr().err == f"warning: {server.url}: oh dear; tables are cut by estimate\n"
 
 
 def test_after_a_while_it_is_asked_again(
