@@ -26,7 +26,7 @@ from hitui_runners.engines.demo import PIXELS_PER_TOKEN
 from hitui_runners.engines.json_server import JsonServer, Refused, TooSlow
 from hitui_runners.engines.options import at_least_one
 from hitui_runners.engines.sent_pictures import SentPicture, has_pillow
-from hitui_runners.engines.server_prompts import ServerPrompts
+from hitui_runners.engines.server_prompts import MadeText, ServerPrompts
 from hitui_runners.engines.server_tokens import ServerTokens
 from hitui_runners.engines.server_words import (
     asks_for_too_long_an_answer,
@@ -165,7 +165,7 @@ class OpenAIEngine(Engine):
         self._tokens.model = self._model
         self.lists_others = () if self._model in models else tuple(models)
         self._told = models.get(self._model, {})
-        context = count(self._told.get("max_model_len"))
+        context = count(self._told.get("max_model_len")) or count(self._told.get("n_ctx"))
         if context is not None:
             if self._max_new_tokens > context:
                 raise SetupError(
@@ -190,7 +190,7 @@ class OpenAIEngine(Engine):
         try:
             reply = self._reply(self._ask(content, recovery), recovery)
         except (Refused, TooSlow) as error:
-            failure = self._failure(error, prompt, text, picture)
+            failure = self._failure(error, prompt, made, picture)
             failure.recovery = recovery
             raise failure from error
         self._prompts.estimates.learn(prompt, text, None if picture is not None else reply.input_tokens)
@@ -256,7 +256,7 @@ class OpenAIEngine(Engine):
         )
 
     def _failure(
-        self, error: Refused | TooSlow, prompt: Prompt, text: str, picture: SentPicture | None
+        self, error: Refused | TooSlow, prompt: Prompt, made: MadeText, picture: SentPicture | None
     ) -> TaskFailed:
         """What is said of the task. Raises EngineLost where the others would fare no better."""
         if isinstance(error, TooSlow):
@@ -266,25 +266,25 @@ class OpenAIEngine(Engine):
         if asks_for_too_long_an_answer(error):
             raise EngineLost(f"{self.url}: {error.words}; set --max-new-tokens to less")
         if is_too_large(error):
-            return self._too_large(error, prompt, text, picture)
+            return self._too_large(error, prompt, made, picture)
         return TaskFailed(f"Server: {error.words}", unexpected=True)
 
     def _too_large(
-        self, refused: Refused, prompt: Prompt, text: str, picture: SentPicture | None
+        self, refused: Refused, prompt: Prompt, made: MadeText, picture: SentPicture | None
     ) -> TaskFailed:
-        tokens, least = tokens_said(refused), least_tokens_said(refused)
+        tokens, least = tokens_said(refused) or made.tokens, least_tokens_said(refused)
         of_picture = 0
         if picture is None:
-            self._prompts.estimates.learn(prompt, text, tokens)
+            self._prompts.estimates.learn(prompt, made.text, tokens)
         else:
             of_picture = picture.pixels // PIXELS_PER_TOKEN
-        of_text = math.ceil(len(text) / self._prompts.estimates.characters_per_token(prompt))
+        of_text = math.ceil(len(made.text) / self._prompts.estimates.characters_per_token(prompt))
         # Of a picture and a table the larger one is made less first.
         if picture is not None and (not prompt.table or is_about_picture(refused) or of_text < of_picture):
             return image_too_large(picture.size, tokens)
         if of_text < least - of_picture:
             of_text = least - of_picture
-            self._prompts.estimates.learn_least(prompt, text, of_text)
+            self._prompts.estimates.learn_least(prompt, made.text, of_text)
         return text_too_large(tokens or of_text + of_picture)
 
     def _lost(self, refused: Refused) -> EngineLost:
@@ -312,11 +312,19 @@ def _models(value: Any) -> dict[str, dict[str, object]]:
     """The models in a list of them, by name, with what is said of each and stays; empty where it is no such list."""
     entries = value.get("data") if isinstance(value, dict) else None
     return {
-        entry["id"]: {
-            key: said
-            for key, said in entry.items()
-            if key not in ("id", "object", "created") and isinstance(said, (str, int, float, bool))
-        }
+        entry["id"]: _said_of(entry)
         for entry in (entries if isinstance(entries, list) else [])
         if isinstance(entry, dict) and isinstance(entry.get("id"), str)
     }
+
+
+def _said_of(entry: Mapping[str, Any]) -> dict[str, object]:
+    said: dict[str, object] = {
+        key: told
+        for key, told in entry.items()
+        if key not in ("id", "object", "created") and isinstance(told, (str, int, float, bool))
+    }
+    meta = entry.get("meta")
+    # Where llama.cpp says how much room one prompt has.
+    room = count(meta.get("n_ctx")) if isinstance(meta, dict) else None
+    return said if room is None else {**said, "n_ctx": room}

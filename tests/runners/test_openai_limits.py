@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hitui_runners.engines.sent_pictures import SentPicture
 
 from tests.runners.asked import answers, asking, server
@@ -99,12 +100,17 @@ def test_the_ladder_is_climbed_with_what_the_server_has_said(asking: Runner, ser
     assert "characters of the table are left out here" in last.text
 
 
-def test_where_the_model_has_little_room_the_ladder_begins_there(asking: Runner, server: ChatServer) -> None:
+@pytest.mark.parametrize(
+    "room",
+    [{"max_model_len": 2000}, {"meta": {"n_ctx": 2000, "n_ctx_train": 131072}}],
+    ids=["vLLM", "llama.cpp"],
+)
+def test_where_the_model_has_little_room_the_ladder_begins_there(
+    asking: Runner, server: ChatServer, room: dict[str, object]
+) -> None:
     asking.benchmark.add_table("large", tuple((f"Harbour {n}", n, n / 4) for n in range(400)))
     asking.benchmark.ask(7, "large", "How many boats lie in Saltby? (No. 6)", "63")
-    server.act_on_models = lambda chat: chat.json(
-        200, {"data": [{"id": "harbour-7b", "max_model_len": 2000}]}
-    )
+    server.act_on_models = lambda chat: chat.json(200, {"data": [{"id": "harbour-7b", **room}]})
 
     def act(chat: Chat) -> object:
         # So many that even its first estimate is too low.

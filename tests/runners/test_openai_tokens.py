@@ -150,6 +150,18 @@ def test_what_is_around_a_table_may_alone_be_too_much(
     assert server.chats == []
 
 
+def test_a_prompt_that_was_counted_and_is_too_large_all_the_same_says_its_count(
+    server: ChatServer, loaded: Callable[..., OpenAIEngine]
+) -> None:
+    count_with(server, vllm)
+    server.act = lambda chat: chat.error(400, "Context size has been exceeded.")
+    with pytest.raises(TaskFailed) as failed:
+        loaded().answer(with_budget(2_000))
+
+    assert failed.value.message == f"OOM: Text too large ({prompt_tokens(server.chats[0].text)} tokens)"
+    assert failed.value.recovery["max_input_tokens"] == 2_000
+
+
 def with_picture(folder: Path) -> Prompt:
     picture = folder / "harbours.png"
     picture.write_bytes(png(400, 300))
