@@ -14,6 +14,7 @@ from hitui.domain.progress import JobProgress
 from hitui.domain.records import JobRecord
 from hitui.domain.schedule import Group, HeldFor
 from hitui.ui.app import Dashboard
+from hitui.ui.screens.queue import QueueScreen
 from hitui.ui.widgets.queue_table import QueueTable
 from tests.ui import sample
 from tests.ui.conftest import dashboard, line_with, shown, until
@@ -103,6 +104,27 @@ async def test_of_a_job_that_succeeded_the_tasks_that_failed_are_told_as_soon_as
         await shown(pilot, ": 3 of 17 tasks failed")
         services.jobs.recorded[15] = JobRecord(done=0, failed=1)
         await shown(pilot, ": 1 of 1 tasks failed")
+
+
+async def test_what_comes_on_record_while_other_screens_are_above_is_there_when_they_go(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("hitui.ui.screens.queue.SECONDS_PER_TICK", 1000.0)
+    ended = replace(waiting(14), state=Ended(Ending.SUCCEEDED, time.time()))
+    services = sample.services(known_jobs=queue_of(ended))
+    async with Dashboard(services).run_test(size=WIDE, notifications=True) as pilot:
+        await open_queue(pilot)
+        screen = pilot.app.screen
+        assert isinstance(screen, QueueScreen)
+        # Textual takes for current what is right below the screen above.
+        await pilot.press("enter")
+        await shown(pilot, "t shows others")
+        await pilot.press("question_mark")
+        await until(pilot, lambda: not screen.is_current)
+        services.jobs.recorded[14] = JobRecord(done=14, failed=3)
+        await until(pilot, lambda: screen._records)
+        await pilot.press("escape", "escape")
+        await shown(pilot, ": 3 of 17 tasks failed")
 
 
 async def test_the_log_of_a_job_that_joined_another_is_that_of_the_other(tmp_path: Path) -> None:

@@ -117,7 +117,8 @@ class FullScreen(Screen[None]):
         from hitui.ui.screens.log import LogScreen
 
         path = await asyncio.to_thread(newest_log, folders)
-        if not self.is_current:
+        if self.app.screen is not self:
+            # Whoever asked for it has gone elsewhere meanwhile.
             return
         if path is None:
             self.dashboard.tell("there is no log yet for this config")

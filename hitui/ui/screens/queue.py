@@ -197,6 +197,8 @@ class QueueScreen(FullScreen):
         self._records = {**self._records, **news}
         if news and self.is_current:
             self._paint()
+        elif news:
+            self._stale = True
         if not self._settled.issuperset(message.asked):
             self.set_timer(1.0, self._look_at_records)
 
