@@ -24,12 +24,13 @@ from hitui_runners.engines.memory import free_memory, out_of_memory
 from hitui_runners.engines.prefix_cache import MODEL_TYPES, PrefixCache
 from hitui_runners.engines.rows import generate_rows
 
-TOKENS_ON_GPUS = 32_768
-"""The budget where none is given: keys and values of some 5 GB for a model of 8 billion parameters."""
-TOKENS_ON_THE_CPU = 8_192
+TOKENS_ON_GPUS = 16_384
+"""The budget where none is given: keys and values of some 2.4 GB for a model of 8 billion parameters, and less memory than
+a prompt of 10,000 tokens takes while it is computed."""
+TOKENS_ON_THE_CPU = 4_096
 SHORT_SHARE = 16
-"""A prompt is short when it has no more than this part of the budget: on the CPU about there a shared beginning begins
-to save more than a batch does."""
+"""A prompt is short when it has no more than this part of the budget: on the CPU, what is longer gains more by a shared
+beginning than by being computed with others."""
 CHARACTERS_PER_TOKEN = 12
 """More than a token of any table has on average: what is longer is not tokenized to learn that it is not short."""
 
