@@ -5,11 +5,13 @@ The script's way: each prompt made and computed from its start, in the order of 
 cut as the first results' script did. Ours: the engine `transformers` as it is by itself, with the benchmark's order of
 words and with the table first. Each side runs in a process of its own.
 
-On a GPU the model is a Qwen3-VL with the layers and widths of the 8B one, on the CPU a small one; weights are random.
+On a GPU the model is a Qwen3-VL with the layers and widths of the 8B one, on the CPU a small one; weights are random, and
+the tokenizer has learned from the tables, so that they have about as many tokens as a published model makes of them.
 Questions and tables are those of RealHiTBench where they are there (see `HITUI_REALHITBENCH`), else made up; pictures are
 made up. Prompts are our own words in the benchmark's order unless its prompt files are named:
 
     python -m tests.bench.bench_runner --questions 300 --prompts inference
+    python -m tests.bench.bench_runner --model DIR --forms text/html --ways script table-first
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from hitui_runners.realhitbench.questions import VISUALIZATION
+
 from tests.bench import runner_processes
 from tests.bench.bench_prefixes import made_up
 from tests.bench.runner_processes import peak_memory, prompts_of, questions_with_files, seconds_now
@@ -34,9 +38,14 @@ from tests.tools.benchmark import png
 from tests.tools.memory_limit import address_space
 from tests.tools.workspaces import real_data
 
-FORMS = (("text", "html"), ("text", "csv"), ("mix", "csv"))
-SIDES = (("script", "benchmark"), ("ours", "benchmark"), ("ours", "table-first"))
+FORMS = ("text/html", "text/csv", "mix/csv")
+WAYS = {
+    "script": ("script", "benchmark"),
+    "ours": ("ours", "benchmark"),
+    "table-first": ("ours", "table-first"),
+}
 """Who asks, and in which order of words."""
+LARGEST = "largest"
 TEXT_8B = {
     "hidden_size": 4096,
     "intermediate_size": 12288,
@@ -54,6 +63,10 @@ VISION_8B = {
     "deepstack_visual_indexes": [8, 16, 24],
 }
 VOCABULARY_8B = 151936
+LEARNED = 16_384
+"""Tokens that the tokenizer has learned."""
+CHARACTERS_LEARNED = 20_000
+"""Of each table, from which it learns."""
 SMALL = {**tiny_model.LARGE, "hidden_size": 256, "intermediate_size": 768}
 PIXELS = {"gpu": (1600, 1200), "cpu": (320, 256)}
 FREE_ON_THE_CPU = 192 * 2**20
@@ -80,29 +93,40 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder)
         options.gpu = on_gpu()
-        options.model = made / "model"
-        say(in_a_process(options, "--build"))
         prepare(options, made)
-        for modality, table_format in FORMS:
-            rates = []
-            for side, order in SIDES:
-                words = ("--side", side, "--order", order, "--modality", modality, "--format", table_format)
-                found = json.loads(in_a_process(options, *words))
-                rates.append(found["questions"] / found["seconds"])
-                say(
-                    f"{modality}/{table_format}, {side:6}, {order:11}: {found['questions']} questions of "
-                    f"{found['tokens'] / found['questions']:6.0f} tokens, {rates[-1]:6.3f} a second"
-                    f" ({rates[-1] / rates[0]:5.2f} times the script's), {found['peak'] / 2**30:6.2f} GiB; from the prompt "
-                    f"before: {found['hits']:4.0%} of prompts, {found['shared']:4.0%} of tokens"
-                    + (f"; {found['failed']} out of memory" if found["failed"] else "")
-                )
-        for side in ("script", "ours"):
+        if options.model is None:
+            options.model = made / "model"
+            say(in_a_process(options, "--build"))
+        for form in options.forms:
+            measure(options, form)
+        for side in ("script", "ours") if LARGEST in options.ways else ():
             found = json.loads(in_a_process(options, "--side", side, "--largest"))
             say(
                 f"largest table, {side}: whole up to a prompt of {found['fits']} tokens, out of memory with "
                 f"{found['fails']}; one of {found['rows']} rows, cut to {found['fits'] * 3 // 4} tokens, "
                 + ("is answered" if found["is_cut"] else "is out of memory too")
             )
+
+
+def measure(options: argparse.Namespace, form: str) -> None:
+    """Puts the questions in one form to each side, and says what it took."""
+    modality, _, table_format = form.partition("/")
+    rates: dict[str, float] = {}
+    for way in options.ways:
+        if way == LARGEST:
+            continue
+        side, order = WAYS[way]
+        words = ("--side", side, "--order", order, "--modality", modality, "--format", table_format)
+        found = json.loads(in_a_process(options, *words))
+        rates[way] = found["questions"] / found["seconds"]
+        times = f" ({rates[way] / rates['script']:5.2f} times the script's)" if "script" in rates else ""
+        say(
+            f"{form}, {side:6}, {order:11}: {found['questions']} questions of "
+            f"{found['tokens'] / found['questions']:6.0f} tokens, {rates[way]:6.3f} a second{times}, "
+            f"{found['peak'] / 2**30:6.2f} GiB; from the prompt before: {found['hits']:4.0%} of prompts, "
+            f"{found['shared']:4.0%} of tokens"
+            + (f"; {found['failed']} out of memory" if found["failed"] else "")
+        )
 
 
 def arguments() -> argparse.Namespace:
@@ -115,7 +139,11 @@ def arguments() -> argparse.Namespace:
         "--most-characters", type=int, help="of a table in HTML (default: any, and 10000 on the CPU)"
     )
     parser.add_argument("--layers", type=int, default=4, help="of the model on the CPU (default: 4)")
-    for hidden in ("model", "list", "data"):
+    parser.add_argument("--model", type=Path, help="its folder (default: one with random weights)")
+    parser.add_argument("--forms", nargs="+", choices=FORMS, default=FORMS, help="(default: all)")
+    ways = [*WAYS, LARGEST]
+    parser.add_argument("--ways", nargs="+", choices=ways, default=ways, help="(default: all, in this order)")
+    for hidden in ("list", "data"):
         parser.add_argument(f"--{hidden}", type=Path, help=argparse.SUPPRESS)
     for hidden in ("side", "order", "modality", "format"):
         parser.add_argument(f"--{hidden}", help=argparse.SUPPRESS)
@@ -124,7 +152,7 @@ def arguments() -> argparse.Namespace:
     named = sys.argv[0].endswith("bench_runner.py")
     options = parser.parse_args(sys.argv[1:] if named else [])
     if options.build:
-        build(options.model, options.layers, gpu=options.gpu)
+        build(options.model, options.layers, options.data, gpu=options.gpu)
         print("a model with random weights")
         sys.exit()
     return options
@@ -164,11 +192,14 @@ def prepare(options: argparse.Namespace, made: Path) -> None:
     for name in ("html", "csv"):
         (options.data / name).mkdir(parents=True)
     (options.data / "image").mkdir()
+    (options.data / "tables").symlink_to((data / "tables").resolve())
     asked: list[dict[str, Any]] = []
     for entry in entries:
         name = entry["FileName"]
         files = [data / kind / f"{name}.{kind}" for kind in ("html", "csv")]
-        if len(asked) == count or not all(map(Path.is_file, files)) or files[0].stat().st_size > most:
+        workbooks = [data / "tables" / f"{name}.xlsx"] if entry["QuestionType"] == VISUALIZATION else []
+        is_there = all(map(Path.is_file, [*files, *workbooks]))
+        if len(asked) == count or not is_there or files[0].stat().st_size > most:
             continue
         asked.append(entry)
         picture = options.data / "image" / f"{name}.png"
@@ -184,13 +215,16 @@ def prepare(options: argparse.Namespace, made: Path) -> None:
         options.prompts.write_text("\n".join([*lines, "}"]), encoding="utf-8")
 
 
-def build(folder: Path, layers: int, *, gpu: bool) -> None:
-    """A Qwen3-VL with random weights in the layout of the hub; on the CPU a small one of so many layers."""
+def build(folder: Path, layers: int, data: Path, *, gpu: bool) -> None:
+    """A Qwen3-VL with random weights in the layout of the hub, whose tokenizer knows the tables of `data`; on the CPU a
+    small one of so many layers."""
     import torch
     from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
     # All its files but configuration and weights are those of a tiny one, the tokenizer too.
-    tiny_model.build(folder)
+    tables = sorted(path for name in ("html", "csv") for path in (data / name).iterdir())
+    texts = (path.read_text("utf-8", "replace")[:CHARACTERS_LEARNED] for path in tables)
+    tiny_model.build(folder, texts=texts, vocabulary=LEARNED)
     for weights in folder.glob("*.safetensors"):
         weights.unlink()
     path, pixels = folder / "config.json", folder / "preprocessor_config.json"

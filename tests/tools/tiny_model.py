@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import json
 import random
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -63,15 +64,22 @@ LARGE = {
 }
 
 
-def build(folder: Path, seed: int = 0, size: dict[str, int] = TINY) -> Path:
+def build(
+    folder: Path,
+    seed: int = 0,
+    size: dict[str, int] = TINY,
+    texts: Iterable[str] | None = None,
+    vocabulary: int = 1024,
+) -> Path:
     """Saves the model into `folder`, in a second or two. Needs transformers from 4.57 on.
 
-    TINY has 250 thousand parameters; MIDDLE 5 million and LARGE 25, and their answers depend on the question.
+    TINY has 250 thousand parameters; MIDDLE 5 million and LARGE 25, and their answers depend on the question. The
+    tokenizer learns at most so many tokens, its `vocabulary`, from the texts.
     """
     import torch
     from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
-    tokenizer = _trained_tokenizer()
+    tokenizer = _trained_tokenizer(_rows() if texts is None else texts, vocabulary)
     config = _config(
         tokenizer.get_vocab_size(), {name: tokenizer.token_to_id(name) for name in SPECIAL_TOKENS}, size
     )
@@ -155,7 +163,7 @@ def _config(vocabulary: int, ids: dict[str, int], size: dict[str, int]) -> dict[
     }
 
 
-def _trained_tokenizer():  # type: ignore[no-untyped-def]
+def _trained_tokenizer(texts: Iterable[str], vocabulary: int):  # type: ignore[no-untyped-def]
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
@@ -168,12 +176,12 @@ def _trained_tokenizer():  # type: ignore[no-untyped-def]
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=1024,
+        vocab_size=vocabulary,
         special_tokens=list(SPECIAL_TOKENS),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(_rows(), trainer)
+    tokenizer.train_from_iterator(texts, trainer)
     return tokenizer
 
 
