@@ -17,15 +17,9 @@ from hitui_runners.engines.original_truncation import original_cuts
 from hitui_runners.engines.pictures import RememberingImageProcessor
 from hitui_runners.engines.splicing import Gap, Part, Window, gap_between, tokens_from, windows_of
 from hitui_runners.engines.tokens import PIECE_CHARACTERS, Tokens, tokenize_long
-from hitui_runners.engines.truncation import TokenizedTable, note
+from hitui_runners.engines.truncation import CUT_ATTEMPTS, CUT_STEPS, SHORTFALL, TokenizedTable, note
 
 TRUNCATIONS = ("tokens", "original")
-CUT_STEPS = 256
-"""A table is cut to so many parts of the token limit and no size between, so that questions of about one length get the
-same beginning."""
-SHORTFALL = 0.01
-"""Of the token limit, how much a prompt may have less than it when its table was cut."""
-CUT_ATTEMPTS = 8
 PER_TOKEN = ("attention_mask", "mm_token_type_ids", "token_type_ids")
 """What a processor says of every token beside its id; of all tokens of text the same."""
 

@@ -19,16 +19,10 @@ from hitui_runners.engines.demo import PIXELS_PER_TOKEN
 from hitui_runners.engines.headers import header_rows
 from hitui_runners.engines.sent_pictures import SentPicture
 from hitui_runners.engines.server_tokens import Content, ServerTokens
-from hitui_runners.engines.truncation import TokenizedTable, note
+from hitui_runners.engines.truncation import CUT_ATTEMPTS, CUT_STEPS, SHORTFALL, TokenizedTable, note
 
 CHARACTERS_PER_TOKEN = 2.0
 """Of a prompt with a table, until the server has said it; tables are full of digits and marks."""
-CUT_STEPS = 256
-"""A table is cut to so many parts of the budget and no size between, so that questions of about one length get the
-same beginning."""
-SHORTFALL = 0.01
-"""Of the budget, how much a prompt may have less than it when its table was cut."""
-CUT_ATTEMPTS = 8
 SEAM_TOKENS = 16
 """By so many, or fewer, the tokens of a whole differ from those of its parts."""
 TEMPLATE_TOKENS = 256

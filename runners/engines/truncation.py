@@ -21,6 +21,13 @@ SNAP_FRACTION = 8
 this part of the tail. The head takes what that leaves free."""
 SLACK = 1 / 256
 """Of the tokens that are kept, how many may be given up for the head's end to fall between rows, or else cells."""
+CUT_STEPS = 256
+"""A table is cut to so many parts of the token limit and no size between, so that questions of about one length get the
+same beginning."""
+SHORTFALL = 0.01
+"""Of the token limit, how much a prompt may have less than it when its table was cut."""
+CUT_ATTEMPTS = 8
+"""Most of the prompts that are made and counted for one that fits."""
 BOUNDARIES = ("\n", "</tr>", "},", "\\\\", "</td>", "</th>", "|", "&", ",", " ")
 """Where a cut may fall, the best first. A table on one line has but the later ones."""
 
