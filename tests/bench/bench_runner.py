@@ -35,7 +35,7 @@ from tests.bench.bench_prefixes import made_up
 from tests.bench.runner_processes import peak_memory, prompts_of, questions_with_files, seconds_now
 from tests.tools import tiny_model
 from tests.tools.benchmark import png
-from tests.tools.memory_limit import address_space
+from tests.tools.memory_limit import address_space, gpu_memory
 from tests.tools.workspaces import real_data
 
 FORMS = ("text/html", "text/csv", "mix/csv")
@@ -71,6 +71,8 @@ SMALL = {**tiny_model.LARGE, "hidden_size": 256, "intermediate_size": 768}
 PIXELS = {"gpu": (1600, 1200), "cpu": (320, 256)}
 FREE_ON_THE_CPU = 192 * 2**20
 """Bytes that a prompt may take there when the largest table is looked for."""
+LARGEST_ON_GPUS = 24 * 2**30
+"""Bytes of the GPU that the model and a prompt may take then: on larger ones one prompt would take minutes."""
 TASKS = {
     "Fact Checking": "Find what the table below says about the question.",
     "Structure Comprehending": "Say how the headers of the table below nest, and what they span.",
@@ -331,13 +333,11 @@ def asked(options: argparse.Namespace) -> Iterator[Any]:
 def largest(options: argparse.Namespace) -> dict[str, Any]:
     """Tokens of the longest prompt that was answered whole and of the first that was not; and whether one is answered
     that has more rows, cut to three quarters of the tokens that fitted."""
-    from contextlib import nullcontext
-
     options.max_input_tokens, options.new_tokens = 10_000_000, 1
     engine = loaded(options)
     engine.answer(made_prompt(8))
     forget(engine)
-    with nullcontext() if options.gpu else address_space(FREE_ON_THE_CPU):
+    with gpu_memory(LARGEST_ON_GPUS) if options.gpu else address_space(FREE_ON_THE_CPU):
         rows, fits, fails = 64, 0, 0
         while not fails:
             found = answered_tokens(engine, made_prompt(rows))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from hitui_runners.engines.base import Answer, Prompt, Reply, TaskFailed
 from hitui_runners.engines.batches import Batches
 from hitui_runners.engines.transformers import TransformersEngine
+
+from tests.tools.memory_limit import gpu_memory
 
 pytestmark = [pytest.mark.model, pytest.mark.gpu]
 NEW_TOKENS = 6
@@ -43,19 +44,6 @@ def peak(work: Callable[[], object]) -> int:
     torch.cuda.reset_peak_memory_stats()
     work()
     return int(torch.cuda.max_memory_reserved())
-
-
-@contextmanager
-def gpu_memory(size: int) -> Iterator[None]:
-    """This process gets so many bytes of the GPU and no others."""
-    import torch
-
-    torch.cuda.empty_cache()
-    torch.cuda.set_per_process_memory_fraction(size / torch.cuda.get_device_properties(0).total_memory)
-    try:
-        yield
-    finally:
-        torch.cuda.set_per_process_memory_fraction(1.0)
 
 
 def together(engine: TransformersEngine, prompts: Sequence[Prompt]) -> list[Answer]:

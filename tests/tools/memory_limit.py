@@ -1,5 +1,5 @@
 """Little memory: a control group in which the kernel itself ends who takes more (cgroups(7), both versions), and a
-process that is refused more."""
+process that is refused more, of main memory or of a GPU's."""
 
 from __future__ import annotations
 
@@ -64,3 +64,17 @@ def address_space(more: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_AS, limits)
+
+
+@contextmanager
+def gpu_memory(size: int) -> Iterator[None]:
+    """This process gets so many bytes of the first GPU and no others, where it has as many."""
+    import torch
+
+    torch.cuda.empty_cache()
+    total = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.set_per_process_memory_fraction(min(1.0, size / total))
+    try:
+        yield
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
