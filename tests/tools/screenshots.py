@@ -66,8 +66,16 @@ async def take(
             await until(pilot, lambda: app.screen is main)
         await until(pilot, lambda: running(app) >= 2)
         await until(pilot, lambda: not app._notifications)
-        names = [job.request.config for job in app.jobs_snapshot.jobs if job.active and job.gpus]
-        main.select_config(names[0])  # type: ignore[attr-defined]
+        runs = {
+            name for job in app.jobs_snapshot.jobs if job.active and job.gpus for name in job.request.configs
+        }
+        assert app.workspace_snapshot is not None
+        # The one of which there is most to be seen.
+        most = max(
+            (state for state in app.workspace_snapshot.configs if state.name in runs),
+            key=lambda state: state.pending,
+        )
+        main.select_config(most.name)  # type: ignore[attr-defined]
         await pilot.pause(1.5)
         picture("main")
         await pilot.press("enter")
