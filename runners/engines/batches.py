@@ -101,8 +101,10 @@ class Batches:
         else:
             return
         free_memory()
-        self._grows = False
-        self._tokens = left * (max(map(len, prompts)) + self._new_tokens) // 2
+        # With none left there was memory for all, and none to keep one for the next prompt.
+        if left:
+            self._grows = False
+            self._tokens = left * (max(map(len, prompts)) + self._new_tokens) // 2
 
     def _padded(self, prompts: Sequence[Any]) -> Iterator[dict[int, Any]]:
         import torch

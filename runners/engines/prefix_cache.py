@@ -17,7 +17,7 @@ from typing import Any
 
 from hitui_runners.engines.memory import free_memory, out_of_memory
 from hitui_runners.engines.rows import generate_rows
-from hitui_runners.engines.side_by_side import layers_of, side_by_side, taken_out
+from hitui_runners.engines.side_by_side import layers_of, leave_one, side_by_side
 
 MODEL_TYPES = ("qwen3_vl",)
 """Models of which it is known how positions and pictures go on from a kept beginning. Others start afresh."""
@@ -125,7 +125,8 @@ class PrefixCache:
             yield ended
         kept = rows[last]
         kept.ids = kept.ids[:-1]
-        kept.keys_and_values = taken_out(keys_and_values, place, filled[last], len(kept.ids))
+        leave_one(keys_and_values, place, filled[last], len(kept.ids))
+        kept.keys_and_values = keys_and_values
         self._kept = kept
 
     def drop(self) -> None:

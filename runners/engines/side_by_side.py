@@ -30,17 +30,14 @@ def side_by_side(rows: Sequence[list[tuple[Any, Any]]]) -> Any:
     return cache
 
 
-def taken_out(cache: Any, row: int, filled: int, length: int) -> Any:
-    """A DynamicCache of one row alone: of `length` tokens behind the `filled` that fill it up."""
-    from transformers import DynamicCache
-
-    alone = DynamicCache()
+def leave_one(cache: Any, row: int, filled: int, length: int) -> None:
+    """Leaves in the cache that row alone, of `length` tokens behind the `filled` that fill it up; layer by layer, as in
+    `side_by_side`."""
     tokens = slice(filled, filled + length)
-    for number, layer in enumerate(cache.layers):
+    for layer in cache.layers:
         # Copied, for a part of them would keep all in memory.
-        keys, values = (part[row : row + 1, :, tokens].clone() for part in (layer.keys, layer.values))
-        alone.update(keys, values, number)
-    return alone
+        layer.keys = layer.keys[row : row + 1, :, tokens].clone()
+        layer.values = layer.values[row : row + 1, :, tokens].clone()
 
 
 def _filled(rows: Sequence[Any]) -> Any:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import weakref
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hitui_runners.engines.base import Prompt, Reply, TaskFailed
 from hitui_runners.engines.batches import Batches
 from hitui_runners.engines.rows import generate_rows
+from hitui_runners.engines.side_by_side import leave_one, side_by_side
 from hitui_runners.engines.transformers import TransformersEngine
 from hitui_runners.errors import EngineLost, RunnerError
 from hitui_runners.stopping import StopSignals
@@ -355,6 +359,46 @@ def test_out_of_memory_halves_those_that_are_not_short_too(sharing: Watched, fai
     assert sharing.together(prompts) == alone.answers
     calls = [1, 1, 1, 1] if failing == 2 else [1, 1, 1, 1, 4]
     assert sharing.rows == [*calls, 1, 1, 2, 1, 1, 2]
+
+
+def test_no_memory_for_what_is_kept_costs_no_batch(sharing: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All answers came by then."""
+    import torch
+
+    def left(*_: Any) -> Any:
+        raise torch.OutOfMemoryError(OUT_OF_MEMORY)
+
+    prompts = over_one_table(TABLE, None)
+    alone = from_their_start(sharing, prompts)
+    monkeypatch.setattr("hitui_runners.engines.prefix_cache.leave_one", left)
+
+    assert sharing.together(prompts) == alone.answers
+    assert sharing.together(prompts) == alone.answers
+    assert sharing.rows == [1, 1, 1, 1, 4] * 2
+
+
+def test_one_row_is_left_without_memory_for_two_of_all() -> None:
+    import torch
+
+    def numbers(tokens: int) -> Any:
+        return torch.arange(2.0 * tokens * 3).reshape(1, 2, tokens, 3)
+
+    rows = [[(numbers(tokens), -numbers(tokens)) for _ in range(4)] for tokens in (5, 3)]
+    cache = side_by_side(rows)
+    gone: list[bool] = []
+
+    def watched() -> Iterator[Any]:
+        for layer in cache.layers:
+            before = weakref.ref(layer.keys)
+            yield layer
+            gone.append(before() is None)
+
+    leave_one(SimpleNamespace(layers=watched()), 1, 2, 3)
+    assert gone == [True] * 4
+    for layer in cache.layers:
+        assert torch.equal(layer.keys, numbers(3))
+        assert torch.equal(layer.values, -numbers(3))
+        assert layer.keys.untyped_storage().nbytes() == numbers(3).untyped_storage().nbytes()
 
 
 def test_those_that_show_other_pictures_are_answered_apart(sharing: Watched, tmp_path: Path) -> None:
