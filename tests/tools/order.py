@@ -1,37 +1,56 @@
 """Which test runs when and where, for `pytest -n … --dist loadgroup`: long ones first, and costly fixtures once.
 
-A worker that gets a long test last keeps all others waiting. Tests of one file stay in one worker where they run
-a model, since each worker would import torch and load it anew, or where they share a fixture of the file.
+A worker that gets a long test last keeps all others waiting; and where all wait for processes and pauses, no core
+computes: tests that wait run beside tests that compute. Tests of one model stay in one worker, since each worker
+would import torch and load it anew, and so do those that share a fixture of their file.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
-FOLDERS = ("real", "integration", "runners", "contract", "ui", "snapshots", "unit")
-"""From those whose tests take seconds to those whose tests take milliseconds."""
+WAITING = ("real", "integration")
+"""Folders whose tests take seconds, in which they wait for the most part."""
+SHORT = ("unit",)
+"""Whose tests take milliseconds: the last ones, so that all workers end together."""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    together = {item for item in items if _shares(item)}
-    if config.pluginmanager.hasplugin("xdist"):
-        for item in together:
-            item.add_marker(pytest.mark.xdist_group(item.path.name))
-    # Sorting keeps the order within a folder, and so within a file.
-    items.sort(key=lambda item: (item not in together, _place(item)))
+    places: dict[pytest.Item, tuple[int, float]] = {}
+    kinds = {item: _kind(item) for item in items}
+    of_each, seen = Counter(kinds.values()), Counter[str]()
+    for item, kind in kinds.items():
+        seen[kind] += 1
+        if (group := _group(item)) is not None:
+            places[item] = (0, 0)
+            if config.pluginmanager.hasplugin("xdist"):
+                item.add_marker(pytest.mark.xdist_group(group))
+        else:
+            # How far it is in its kind: both kinds of long tests begin and end together.
+            places[item] = (2, 0) if kind == "short" else (1, seen[kind] / of_each[kind])
+    # Sorting keeps the order of what has one place.
+    items.sort(key=places.__getitem__)
 
 
-def _shares(item: pytest.Item) -> bool:
-    if item.get_closest_marker("model") is not None:
-        return True
+def _group(item: pytest.Item) -> str | None:
+    """Those that stay together."""
     assert isinstance(item, pytest.Function)
+    if item.get_closest_marker("model") is not None:
+        return "middle model" if "middle_model" in item.fixturenames else "tiny model"
     definitions = [chosen[-1] for chosen in item._fixtureinfo.name2fixturedefs.values() if chosen]
-    return any(
+    if any(
         definition.scope == "module" and definition.func.__module__ == item.module.__name__
         for definition in definitions
-    )
+    ):
+        return item.path.name
+    return None
 
 
-def _place(item: pytest.Item) -> int:
-    return next((at for at, name in enumerate(FOLDERS) if name in item.path.parts), len(FOLDERS))
+def _kind(item: pytest.Item) -> str:
+    for kind, folders in (("waiting", WAITING), ("short", SHORT)):
+        if any(name in item.path.parts for name in folders):
+            return kind
+    return "computing"
