@@ -133,6 +133,12 @@ def runner(benchmark_data: Benchmark, tmp_path: Path) -> Iterator[Runner]:
 
 
 @pytest.fixture
+def without_libraries(runner: Runner) -> None:
+    """Where the scores are not the point: loading the libraries of two of them takes most of a run of the demo."""
+    runner.python = PLAIN_PYTHON
+
+
+@pytest.fixture
 def signals() -> Iterator[StopSignals]:
     """Whoever installs them need not put things back."""
     before = {number: signal.getsignal(number) for number in EXIT_STATUSES}

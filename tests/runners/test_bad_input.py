@@ -14,6 +14,7 @@ from tests.tools.benchmark import Benchmark
 from tests.tools.eventually import eventually
 
 
+@pytest.mark.usefixtures("without_libraries")
 def test_a_second_runner_is_refused(runner: Runner) -> None:
     first = runner.start("--demo-seconds", "1")
     eventually(lambda: runner.events)
@@ -146,6 +147,7 @@ def test_entries_that_cannot_be_asked_are_one_line(runner: Runner) -> None:
     assert [result["id"] for result in runner.journal] == [3, 4, 5, 6]
 
 
+@pytest.mark.usefixtures("without_libraries")
 def test_a_bare_list_of_questions_is_one_too(runner: Runner) -> None:
     runner.benchmark.questions_file.write_text(json.dumps(runner.benchmark.questions))
 
@@ -153,6 +155,7 @@ def test_a_bare_list_of_questions_is_one_too(runner: Runner) -> None:
     assert [result["id"] for result in runner.journal] == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.usefixtures("without_libraries")
 def test_a_question_list_with_a_byte_order_mark_is_one_too(runner: Runner) -> None:
     """As editors on other systems save it; the dashboard reads it as well."""
     file = runner.benchmark.questions_file
@@ -233,6 +236,7 @@ def test_tables_that_cannot_be_read_end_the_run_after_a_few(runner: Runner) -> N
     ] * 5
 
 
+@pytest.mark.usefixtures("without_libraries")
 def test_a_name_too_long_for_a_file_blocks_its_task_only(runner: Runner) -> None:
     runner.benchmark.ask(7, "x" * 300, "How many boats?", "1")
 
@@ -324,6 +328,7 @@ def test_a_missing_model_folder_is_one_line(runner: Runner, tmp_path: Path) -> N
     )
 
 
+@pytest.mark.usefixtures("without_libraries")
 def test_a_foreign_checkpoint_is_copied_once_and_taken_in(runner: Runner, benchmark_data: Benchmark) -> None:
     runner.output.mkdir()
     foreign = {

@@ -35,6 +35,7 @@ def test_every_task_gets_a_result_in_the_real_format(runner: Runner) -> None:
     }
 
 
+@pytest.mark.usefixtures("without_libraries")
 def test_event_lines_tell_how_far_it_is(runner: Runner) -> None:
     runner.run("--demo-failure-rate", "1")
 
@@ -88,6 +89,7 @@ def test_the_folder_hides_no_module_and_needs_no_name(runner: Runner, tmp_path: 
     assert str(RUNNERS) not in ended.stdout.splitlines()[-1]
 
 
+@pytest.mark.usefixtures("without_libraries")
 def test_resume_runs_errors_and_missing_ones_only(runner: Runner) -> None:
     runner.run("--max-queries", "3", "--demo-failure-rate", "1")
     assert [result["Prediction"].startswith("[ERROR] ") for result in runner.journal] == [True] * 3
@@ -106,6 +108,7 @@ def test_resume_runs_errors_and_missing_ones_only(runner: Runner) -> None:
     assert [result["id"] for result in runner.snapshot["results"]] == [1, 2, 3, 5, 4, 6]
 
 
+@pytest.mark.usefixtures("without_libraries")
 def test_ids_from_a_file_and_unknown_ones_are_named(runner: Runner, tmp_path: Path) -> None:
     ids = tmp_path / "ids.json"
     ids.write_text('{"ids": [4, 2, 99]}')
@@ -117,6 +120,7 @@ def test_ids_from_a_file_and_unknown_ones_are_named(runner: Runner, tmp_path: Pa
     assert "no question has id 99; the others run" in ended.stderr
 
 
+@pytest.mark.usefixtures("without_libraries")
 def test_blocked_tasks_get_no_result_unless_asked_for(runner: Runner) -> None:
     runner.benchmark.add_table("gone")
     runner.benchmark.ask(7, "gone", "How many boats?", "1")
@@ -150,6 +154,7 @@ def test_what_a_chart_needs(runner: Runner, modality: str, needed: list[str]) ->
     assert runner.journal[1]["Metrics"] == {"ECR": False, "Pass": "None"}
 
 
+@pytest.mark.usefixtures("without_libraries")
 def test_failures_are_those_of_real_runs(runner: Runner) -> None:
     runner.benchmark.questions.clear()
     for number in range(40):
@@ -167,6 +172,7 @@ def test_failures_are_those_of_real_runs(runner: Runner) -> None:
 @pytest.mark.parametrize(
     ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR1, 75)]
 )
+@pytest.mark.usefixtures("without_libraries")
 def test_a_signal_stops_it_at_once_and_nothing_is_lost(runner: Runner, number: int, status: int) -> None:
     runner.benchmark = harbours(runner.benchmark.folder, 24)
     process = runner.start("--demo-seconds", "0.2")
@@ -195,6 +201,7 @@ def test_a_signal_while_loading_stops_it(runner: Runner) -> None:
     assert runner.journal == []
 
 
+@pytest.mark.usefixtures("without_libraries")
 def test_killed_again_and_again_nothing_is_lost_and_nothing_runs_twice(runner: Runner) -> None:
     runner.benchmark.questions.clear()
     for number in range(1, 25):
@@ -218,6 +225,7 @@ def test_killed_again_and_again_nothing_is_lost_and_nothing_runs_twice(runner: R
     assert sorted(runner.snapshot["processed_ids"]) == list(range(1, 25))
 
 
+@pytest.mark.usefixtures("without_libraries")
 def test_empty_cells_are_no_answers(runner: Runner) -> None:
     table = "<table><tr><td>Quay</td><td>&nbsp;</td><td>\n</td></tr><tr><td>Ships</td><td>&nbsp;</td></tr></table>"
     (runner.benchmark.data / "html" / "harbours.html").write_text(table)
