@@ -2,7 +2,8 @@
 
 A worker that gets a long test last keeps all others waiting; and where all wait for processes and pauses, no core
 computes: tests that wait run beside tests that compute. Tests of one model stay in one worker, since each worker
-would import torch and load it anew, and so do those that share a fixture of their file.
+would import torch and load it anew, unless a runner of their own does so; and so do those that share a fixture of
+their file.
 """
 
 from __future__ import annotations
@@ -24,10 +25,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     of_each, seen = Counter(kinds.values()), Counter[str]()
     for item, kind in kinds.items():
         seen[kind] += 1
-        if (group := _group(item)) is not None:
+        group = _group(item)
+        if group is not None and config.pluginmanager.hasplugin("xdist"):
+            item.add_marker(pytest.mark.xdist_group(group))
+        if group is not None or item.get_closest_marker("model") is not None:
             places[item] = (0, 0)
-            if config.pluginmanager.hasplugin("xdist"):
-                item.add_marker(pytest.mark.xdist_group(group))
         else:
             # How far it is in its kind: both kinds of long tests begin and end together.
             places[item] = (2, 0) if kind == "short" else (1, seen[kind] / of_each[kind])
@@ -38,13 +40,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _group(item: pytest.Item) -> str | None:
     """Those that stay together."""
     assert isinstance(item, pytest.Function)
-    if item.get_closest_marker("model") is not None:
-        return "middle model" if "middle_model" in item.fixturenames else "tiny model"
     definitions = [chosen[-1] for chosen in item._fixtureinfo.name2fixturedefs.values() if chosen]
-    if any(
-        definition.scope == "module" and definition.func.__module__ == item.module.__name__
-        for definition in definitions
-    ):
+    of_a_module = [definition for definition in definitions if definition.scope == "module"]
+    if item.get_closest_marker("model") is not None:
+        if "runner" in item.fixturenames and not of_a_module:
+            return None
+        return "middle model" if "middle_model" in item.fixturenames else "tiny model"
+    if any(definition.func.__module__ == item.module.__name__ for definition in of_a_module):
         return item.path.name
     return None
 
