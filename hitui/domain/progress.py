@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 
 import msgspec
 from msgspec.structs import replace
@@ -90,6 +91,8 @@ class EventTally(msgspec.Struct, frozen=True):
     errors: int = 0
     task_times: tuple[float, ...] = ()
     """When the last tasks ended, seconds since the epoch, oldest first; no more than the rate needs."""
+    began: float | None = None
+    """When the first task was begun with, seconds since the epoch; None: nothing said so before it ended."""
     failed_in_a_row: int = 0
     """How many tasks failed since the last one that did not."""
     exit_status: int | None = None
@@ -106,6 +109,7 @@ class EventTally(msgspec.Struct, frozen=True):
         by_config: dict[str, list[Mapping[str, object]]] = {}
         for event in events:
             kind = event.get("event")
+            time = _moment(event.get("time"))
             config = event.get("config")
             if isinstance(config, str):
                 by_config.setdefault(config, []).append({key: event[key] for key in event if key != "config"})
@@ -115,6 +119,8 @@ class EventTally(msgspec.Struct, frozen=True):
             if kind == "phase":
                 phase = event.get("phase")
                 tally = replace(tally, phase=phase if isinstance(phase, str) else tally.phase)
+                if phase == "running" and tally.began is None and not times:
+                    tally = replace(tally, began=time)
             elif kind == "start":
                 said = event.get("versions")
                 named = said.items() if isinstance(said, dict) else ()
@@ -128,14 +134,15 @@ class EventTally(msgspec.Struct, frozen=True):
                     total=_count(event.get("total"), tally.total),
                     errors=_count(event.get("errors"), tally.errors) or 0,
                 )
+                if tally.done == 0 and tally.began is None and not times:
+                    tally = replace(tally, began=time)
                 if kind == "end":
                     tally = replace(tally, phase="end", exit_status=_number(event.get("exit"), None))
             elif kind == "task":
                 failed = tally.failed_in_a_row + 1 if event.get("status") == "error" else 0
                 tally = replace(tally, failed_in_a_row=failed)
-                time = event.get("time")
-                if isinstance(time, (int, float)) and abs(time) < _LATEST:
-                    times.append(float(time))
+                if time is not None:
+                    times.append(time)
         configs = dict(self.configs)
         for config, own in by_config.items():
             configs[config] = configs.get(config, EventTally()).add(own)
@@ -145,7 +152,7 @@ class EventTally(msgspec.Struct, frozen=True):
         """Progress at `now` (seconds since the epoch); None while nothing was said."""
         if not self.phase and self.done is None:
             return None
-        rate = rate_of(self.task_times, now)
+        rate = rate_of(self.task_times, now, self.began)
         return JobProgress(
             phase=self.phase,
             done=self.done,
@@ -162,18 +169,24 @@ class EventTally(msgspec.Struct, frozen=True):
         )
 
 
-def rate_of(times: Sequence[float], now: float, window: float = RATE_WINDOW) -> float | None:
+def rate_of(
+    times: Sequence[float], now: float, began: float | None = None, window: float = RATE_WINDOW
+) -> float | None:
     """Tasks a second over the last `window` seconds, from when they ended; None with fewer than two.
 
-    The time since the last end counts as soon as it is longer than the mean between two ends, so that a
-    runner that hangs slows down on the screen instead of keeping its last rate.
+    It is measured from the end before the first of these, or from `began`, when the first task was begun with: tasks
+    that are answered together end together, and the time that they took lies before them. The time since the last end
+    counts as soon as it is longer than any between two ends, so that a runner that hangs slows down on the screen
+    instead of keeping its last rate.
     """
     recent = [time for time in times if now - window <= time <= now]
     if len(recent) < 2:
         return None
-    intervals = len(recent) - 1
-    span = max(recent[-1] - recent[0], (now - recent[0]) * intervals / len(recent))
-    return intervals / span if span > 0 else None
+    earlier = [time for time in times if time < now - window] or ([] if began is None else [began])
+    ends = [*earlier[-1:], *recent]
+    longest = max(after - end for end, after in pairwise(ends))
+    span = max(ends[-1], now - longest) - ends[0]
+    return (len(ends) - 1) / span if span > 0 else None
 
 
 def eta_of(done: int | None, total: int | None, rate: float | None) -> float | None:
@@ -223,6 +236,11 @@ def _clock(text: str) -> float:
 def _count(value: object, otherwise: int | None) -> int | None:
     number = _number(value, otherwise)
     return otherwise if number is not None and number < 0 else number
+
+
+def _moment(value: object) -> float | None:
+    """Seconds since the epoch."""
+    return float(value) if isinstance(value, (int, float)) and abs(value) < _LATEST else None
 
 
 def _number(value: object, otherwise: int | None) -> int | None:

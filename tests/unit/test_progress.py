@@ -43,6 +43,30 @@ def test_a_runner_that_hangs_slows_down_and_then_has_none() -> None:
     assert rate_of([5.0], 6.0) is None
 
 
+def test_tasks_that_end_together_have_the_rate_of_all_the_time_that_they_took() -> None:
+    """Five at once every 30 s: the rate is a sixth of a task a second, and not what lies between the five."""
+    tally = EventTally().add([{"time": 1000.0, "event": "phase", "phase": "running"}])
+    for batch in range(1, 41):
+        ends = [1000.0 + 30.0 * batch + 0.001 * n for n in range(5)]
+        tally = tally.add([{"time": end, "event": "task", "id": 1, "status": "done"} for end in ends])
+        told = tally.progress(ends[-1])
+        assert told is not None
+        assert told.rate == pytest.approx(1 / 6, rel=0.03)
+    first = [1030.0, 1030.001, 1030.002, 1030.003, 1030.004]
+    assert rate_of(first, 1059.0, 1000.0) == pytest.approx(1 / 6, rel=0.01)
+    assert (rate_of(first, 1090.0, 1000.0) or 1) < 0.1
+
+
+def test_where_nothing_says_when_it_began_the_count_may_do_so() -> None:
+    events: list[dict[str, object]] = [
+        {"time": 10.0, "event": "progress", "config": "a", "done": 0, "total": 9},
+        *({"time": 40.0, "event": "task", "config": "a", "id": n, "status": "done"} for n in range(3)),
+    ]
+    told = EventTally().add(events).configs["a"].progress(40.0)
+    assert told is not None
+    assert told.rate == pytest.approx(0.1)
+
+
 def test_shards_are_as_far_as_all_of_them_and_end_with_the_last() -> None:
     first = JobProgress("running", 4, 10, 1, 0.5, 12.0, "events")
     second = JobProgress("running", 2, 20, 0, 0.25, 72.0, "events")
