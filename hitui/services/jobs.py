@@ -157,9 +157,12 @@ class JobsService:
         return self._client.change_queue(verb, **what)
 
     def plan(self, requests: Sequence[JobRequest], workspace: Workspace, gpus: GpuSnapshot) -> LaunchPlan:
-        """What the requests would do now. Looks at nothing but what it is given and the latest jobs."""
+        """What the requests would do now, in the environment of this process.
+
+        Looks at nothing but what it is given, the latest jobs, and whether what the settings name is there.
+        """
         states = {state.name: state for state in workspace.configs}
-        return plan_launches(self._settings, self._latest, requests, states, gpus)
+        return plan_launches(self._settings, self._latest, requests, states, gpus, _environment())
 
     def _follow(self, publish: Callable[[JobsSnapshot], None]) -> None:
         while not self._closed.is_set():

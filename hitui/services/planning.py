@@ -8,7 +8,7 @@ from itertools import islice
 from msgspec.structs import replace
 
 from hitui.domain.claims import Claim, Grip, with_claim
-from hitui.domain.configs import ConfigState
+from hitui.domain.configs import Config, ConfigState
 from hitui.domain.gpus import GpuSnapshot
 from hitui.domain.jobs import JobRequest, JobsSnapshot
 from hitui.domain.launches import LaunchPlan, PlannedLaunch
@@ -18,10 +18,12 @@ from hitui.domain.recovery import gpus_for
 from hitui.domain.schedule import DEFAULT_GROUP
 from hitui.domain.shards import worth_splitting
 from hitui.domain.to_run import tasks_of_request
+from hitui.errors import LaunchError
 from hitui.services.placing import claims_now, standing_of
-from hitui.settings import Settings
+from hitui.settings import RunnerSettings, Settings
 from hitui.supervisor.joining import UNKNOWN_SECONDS
 from hitui.supervisor.needs import gpu_rules, need_of, recovery_gpus
+from hitui.supervisor.request_checks import check_runner, is_unlisted
 from hitui.supervisor.sharding import most_shards
 
 
@@ -31,19 +33,31 @@ def plan_launches(
     requests: Sequence[JobRequest],
     states: Mapping[str, ConfigState],
     gpus: GpuSnapshot,
+    environment: Mapping[str, str],
 ) -> LaunchPlan:
-    """`states` are the configs by name. Looks at nothing but what it is given."""
-    return _Planner(settings, jobs, states, gpus).plan(requests)
+    """`states` are the configs by name; `environment` is that in which they would run.
+
+    Looks at nothing but what it is given, and whether what `hitui.toml` names for a runner is there.
+    """
+    return _Planner(settings, jobs, states, gpus, environment).plan(requests)
 
 
 class _Planner:
     def __init__(
-        self, settings: Settings, jobs: JobsSnapshot, states: Mapping[str, ConfigState], gpus: GpuSnapshot
+        self,
+        settings: Settings,
+        jobs: JobsSnapshot,
+        states: Mapping[str, ConfigState],
+        gpus: GpuSnapshot,
+        environment: Mapping[str, str],
     ) -> None:
         self._settings = settings
         self._jobs = jobs
         self._states = states
         self._gpus = gpus
+        self._environment = environment
+        self._unusable: dict[str, str] = {}
+        """Why a runner cannot be started, by its name; empty: nothing is known to be wrong with it."""
         self._rules = gpu_rules(settings)
         configs = {name: state.config for name, state in states.items()}
         self._claims = claims_now(settings, jobs, configs, gpus)
@@ -165,7 +179,22 @@ class _Planner:
             return state.problems[0]
         if count == 0:
             return f"nothing is pending, {state.blocked} blocked" if state.blocked else "nothing is pending"
+        if is_unlisted(state, runner):
+            return "there is no question list to say what is pending"
+        unusable = self._defect(state.config, runner)
+        if unusable:
+            return unusable
         return never_enough(self._gpus, need, self._rules, request.gpus)
+
+    def _defect(self, config: Config, runner: RunnerSettings) -> str:
+        name = config.runner or ""
+        if name not in self._unusable:
+            try:
+                check_runner(self._settings, config, runner, {**self._environment, **runner.env})
+                self._unusable[name] = ""
+            except LaunchError as error:
+                self._unusable[name] = str(error)
+        return self._unusable[name]
 
 
 def _seconds(request: JobRequest, state: ConfigState) -> float:

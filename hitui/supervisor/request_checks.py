@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hitui.adapters.checkpoints.catalogue import Reading
-from hitui.domain.configs import Config
+from hitui.domain.configs import Config, ConfigState
 from hitui.domain.jobs import JobRequest
 from hitui.domain.tasks import TaskId
 from hitui.errors import LaunchError
@@ -44,7 +44,7 @@ def check_readable(reading: Reading) -> None:
 
 def check_listed(reading: Reading, runner: RunnerSettings, questions: Path | None) -> None:
     """Raises LaunchError where the runner must be told what is pending and nothing lists it."""
-    if reading.state.total is None and _needs_ids(runner):
+    if is_unlisted(reading.state, runner):
         raise LaunchError(
             f"{reading.state.name}: there is no question list to say what is pending; "
             + (
@@ -53,6 +53,11 @@ def check_listed(reading: Reading, runner: RunnerSettings, questions: Path | Non
                 else "name it as [workspace] questions in hitui.toml"
             )
         )
+
+
+def is_unlisted(state: ConfigState, runner: RunnerSettings) -> bool:
+    """Whether the runner must be told what is pending and nothing lists it."""
+    return state.total is None and _needs_ids(runner)
 
 
 def check_force(request: JobRequest, config: Config, runner: RunnerSettings) -> None:

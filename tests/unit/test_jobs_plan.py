@@ -103,6 +103,38 @@ def test_what_cannot_start_says_why(service: JobsService, values: dict[str, obje
     assert made.startable == ()
 
 
+def test_what_the_start_would_refuse_is_refused_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KEY_THAT_IS_THERE", "secret")
+    monkeypatch.delenv("KEY_THAT_IS_NOT", raising=False)
+    runners = {
+        "own": RunnerSettings(engine="demo"),
+        "gone": RunnerSettings(engine="transformers", model="gone"),
+        "python": RunnerSettings(engine="demo", python="gone/python"),
+        "there": RunnerSettings(engine="openai", base_url="http://[::1]/v1", api_key_env="KEY_THAT_IS_THERE"),
+        "key": RunnerSettings(engine="openai", base_url="http://[::1]/v1", api_key_env="KEY_THAT_IS_NOT"),
+    }
+    service = JobsService(Settings(root=tmp_path, runners=runners), RuntimePaths(tmp_path, tmp_path))
+
+    def refused(runner: str, **values: object) -> str | None:
+        return plan(service, machine(60), state("a", runner, **values)).launches[0].refused
+
+    assert refused("own") is None
+    assert (
+        refused("own", total=None, errors=0, missing=0) == "there is no question list to say what is pending"
+    )
+    assert (
+        refused("gone")
+        == f"hitui.toml: [runner.gone] model: {tmp_path}/gone does not exist; correct the path"
+    )
+    assert refused("python") == (
+        "hitui.toml: [runner.python] python: gone/python is not there or no program; correct the path"
+    )
+    assert refused("there") is None
+    assert "[runner.key] api_key_env: the variable KEY_THAT_IS_NOT is not set" in (refused("key") or "")
+
+
 def test_absent_gpus_and_running_jobs_are_refused(service: JobsService) -> None:
     assert plan(service, machine(60), state("a"), gpus=("4",)).launches[0].refused == "no GPU 4; there are 0"
     running = Job(14, JobRequest("a"), 0.0, Running(("GPU-0",), 1, 0.0))
