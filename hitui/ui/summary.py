@@ -27,10 +27,16 @@ def summary_line(rows: Sequence[ConfigRow], jobs: JobIndex, now: float, *, wide:
         total = sum(row.state.pending for row in pending)
         among = f" in {text.count(len(pending), 'config')}" if wide else ""
         parts.append(((f"{total} pending{among}", ""),))
-    elif rows and all(row.state.scanned for row in rows):
+    elif rows and all(map(_is_counted, rows)):
         parts.append((("nothing is missing", "good"),))
     # What is paused ends when someone says so.
     end = None if paused and jobs.queued else estimated_end(rows, now)
     if end is not None:
         parts.append(((f"done in about {text.long_duration(end)}", ""),))
     return joined(parts, (" · ", "rule"))
+
+
+def _is_counted(row: ConfigRow) -> bool:
+    """Whether none missing means that there is none: a question list says how many tasks there should be."""
+    state = row.state
+    return state.scanned and (state.total is not None or state.unit != "tasks")

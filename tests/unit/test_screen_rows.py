@@ -31,6 +31,7 @@ from hitui.ui.columns import COLUMNS, place_columns
 from hitui.ui.config_rows import SHORT_CELLS, ConfigRow, config_rows, estimated_end, state_words
 from hitui.ui.job_index import JobIndex
 from hitui.ui.job_words import wait_words
+from hitui.ui.summary import summary_line
 from hitui.ui.text import moment
 from hitui.ui.theme import THEMES
 from tests.ui.sample import NOON, config, configs, gpu, jobs, server
@@ -294,6 +295,18 @@ def test_the_configs_of_one_job_end_with_it() -> None:
     assert estimated_end([*rows_of_joined(reported), queued_row(5.0)], NOON) == 61.0
     unreported = rows_of_joined(JobProgress("loading"), seconds_per_task=10.0)
     assert estimated_end(unreported[1:], NOON) == 220.0
+
+
+def test_nothing_is_missing_only_where_it_is_known_how_much_there_should_be() -> None:
+    def says(**values: object) -> bool:
+        rows = config_rows([config("a/text_html", **values)], JobIndex(JobsSnapshot()), {}, None, NOON)
+        line = summary_line(rows, JobIndex(JobsSnapshot()), NOON, wide=True)
+        return "nothing is missing" in "".join(words for words, _ in line)
+
+    assert says(done=3071)
+    assert says(done=9, total=None, unit="steps")
+    assert not says(total=None)
+    assert not says(scanned=False)
 
 
 @pytest.mark.parametrize("width", [60, 80, 99, 100, 120, 160, 250])
