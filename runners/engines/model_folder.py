@@ -76,9 +76,22 @@ def _lacks(folder: Path) -> list[str]:
                 continue
             if told is None or size < told:
                 found.append(f"{path.name} is cut off at {size} bytes" + (f" of {told}" if told else ""))
+        elif path.suffix == ".json" and _is_no_json(path):
+            found.append(f"{path.name} is no whole JSON")
     if not any(_TOKENIZER.fullmatch(path.name) for path in paths):
         found.append("there is no tokenizer.json")
     return found
+
+
+def _is_no_json(path: Path) -> bool:
+    try:
+        json.loads(path.read_bytes())
+    except ValueError:
+        return True
+    except (OSError, RecursionError):
+        # What cannot be read says so itself.
+        return False
+    return False
 
 
 def _size_told_by(path: Path) -> int | None:

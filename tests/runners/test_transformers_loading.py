@@ -100,6 +100,19 @@ def test_what_was_not_downloaded_whole_is_named(tiny_model: Path, tmp_path: Path
     )
 
 
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json"])
+def test_a_file_that_is_no_whole_json_is_named(tiny_model: Path, tmp_path: Path, name: str) -> None:
+    for file in tiny_model.iterdir():
+        (tmp_path / file.name).symlink_to(file)
+    content = (tmp_path / name).read_bytes()
+    (tmp_path / name).unlink()
+    (tmp_path / name).write_bytes(content[: len(content) // 2])
+    with pytest.raises(
+        SetupError, match=f"loaded: {name} is no whole JSON; copy or download the model again: "
+    ):
+        TransformersEngine(tmp_path, 1000, 8, None).load()
+
+
 def test_no_weights_are_made_up(tiny_model: Path, tmp_path: Path) -> None:
     for file in tiny_model.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
