@@ -12,7 +12,7 @@ from hitui.ui.line import Line, joined
 
 
 def summary_line(rows: Sequence[ConfigRow], jobs: JobIndex, now: float, *, wide: bool) -> Line:
-    """`! 1 needs a look · queue paused · 3 jobs · 62 pending in 5 configs · done in about 1h 12m`."""
+    """`! 1 needs a look · queue paused · 3 jobs, done in about 1h 12m · 62 pending in 5 configs`."""
     active = len(jobs.started) + len(jobs.queued)
     # Steps of a trainer and tasks make no sum.
     pending = [row for row in rows if row.state.pending and row.state.unit == "tasks"]
@@ -22,17 +22,17 @@ def summary_line(rows: Sequence[ConfigRow], jobs: JobIndex, now: float, *, wide:
         parts.append(((f"! {attention} {'needs' if attention == 1 else 'need'} a look", "bad"),))
     paused = pause_parts(jobs.snapshot.queue)
     parts += paused
-    parts.append(((text.count(active, "job"), "strong"),) if active else (("no job runs", "dim"),))
+    # What is paused ends when someone says so.
+    end = None if paused and jobs.queued else estimated_end(rows, now)
+    # Of the jobs, and not of all that is pending: most of it may be in no job.
+    left: Line = () if end is None else ((f", done in about {text.long_duration(end)}", ""),)
+    parts.append(((text.count(active, "job"), "strong"), *left) if active else (("no job runs", "dim"),))
     if pending:
         total = sum(row.state.pending for row in pending)
         among = f" in {text.count(len(pending), 'config')}" if wide else ""
         parts.append(((f"{total} pending{among}", ""),))
     elif rows and all(map(_is_counted, rows)):
         parts.append((("nothing is missing", "good"),))
-    # What is paused ends when someone says so.
-    end = None if paused and jobs.queued else estimated_end(rows, now)
-    if end is not None:
-        parts.append(((f"done in about {text.long_duration(end)}", ""),))
     return joined(parts, (" · ", "rule"))
 
 

@@ -26,7 +26,7 @@ async def test_everything_that_matters_is_there() -> None:
         await shown(
             pilot,
             "RealHiTBench",
-            "2 jobs · 4926 pending in 7 configs",
+            "2 jobs, done in about 3m · 4926 pending in 7 configs",
             "67.9/80 G  97%  62°  302W",
             "user1 60 G, user2 7.4 G",
             "free for jobs",

@@ -297,6 +297,14 @@ def test_the_configs_of_one_job_end_with_it() -> None:
     assert estimated_end(unreported[1:], NOON) == 220.0
 
 
+def test_the_time_left_is_told_of_the_jobs_and_not_of_all_that_is_pending() -> None:
+    running = running_row(100.0)
+    assert running.job is not None
+    known = JobIndex(JobsSnapshot((running.job,)))
+    line = summary_line([running], known, NOON, wide=False)
+    assert "".join(words for words, _ in line) == "1 job, done in about 2m · 71 pending"
+
+
 def test_nothing_is_missing_only_where_it_is_known_how_much_there_should_be() -> None:
     def says(**values: object) -> bool:
         rows = config_rows([config("a/text_html", **values)], JobIndex(JobsSnapshot()), {}, None, NOON)
