@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -21,6 +22,8 @@ from hitui.supervisor.arguments import engine_options, runners_folder, text_or_n
 
 MODEL_LIBRARIES = {"transformers": ("torch", "transformers", "accelerate", "PIL"), "vllm": ("vllm",)}
 """What an engine imports, in the runner's environment."""
+SETUP_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", "preprocessor_config.json")
+"""Of a model folder."""
 CHART_LIBRARIES = ("numpy", "pandas", "matplotlib", "openpyxl")
 PACKAGES = {"PIL": "pillow"}
 """What brings a module, where that has another name."""
@@ -153,9 +156,23 @@ def _model(name: str, folder: Path) -> Finding:
         return fail(name, f"model: {folder} {_ABSENT}", "correct the path, or download the model there")
     if not is_file(folder / "config.json"):
         return fail(name, f"model: {folder} has no config.json", "name the folder of a model")
-    if defect := defect_of_model(folder):
+    if defect := _defect_of_setup(folder) or defect_of_model(folder):
         return fail(name, f"model: {folder}: {defect}", "copy or download the model again")
     return ok(name, f"model {folder}")
+
+
+def _defect_of_setup(folder: Path) -> str:
+    """Which of the files that a model is set up from was not copied or downloaded whole; empty: none."""
+    for file in SETUP_FILES:
+        try:
+            # As the model's library reads it, which takes numbers that JSON does not have.
+            json.loads((folder / file).read_bytes())
+        except ValueError:
+            return f"{file} is no whole JSON"
+        except (OSError, RecursionError):
+            # Not every model has all of them, and what cannot be read says so itself.
+            continue
+    return ""
 
 
 def _server(name: str, python: str, runner: RunnerSettings) -> Finding:

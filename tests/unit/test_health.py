@@ -184,6 +184,7 @@ def test_what_is_wrong_with_a_server_is_said(tmp_path: Path, monkeypatch: pytest
         (RunnerSettings(engine="transformers", model="absent"), "is not there"),
         (RunnerSettings(engine="transformers", model="empty"), "has no config.json"),
         (RunnerSettings(engine="transformers", model="light"), "light: weights are absent"),
+        (RunnerSettings(engine="transformers", model="torn"), "torn: tokenizer.json is no whole JSON"),
         (RunnerSettings(engine="vllm", model="cut"), "cut: model.safetensors is cut off"),
         (RunnerSettings(engine="demo", python="/absent/python"), "No such file or directory"),
         (RunnerSettings(engine="demo", python="true"), "is no Python"),
@@ -197,11 +198,14 @@ def test_what_is_wrong_with_a_server_is_said(tmp_path: Path, monkeypatch: pytest
 def test_what_a_runner_lacks_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runner: RunnerSettings, words: str
 ) -> None:
-    for folder in ("empty", "light", "cut"):
+    for folder in ("empty", "light", "cut", "torn"):
         (tmp_path / folder).mkdir()
         if folder != "empty":
             (tmp_path / folder / "config.json").write_text("{}")
     write_safetensors(weights := tmp_path / "cut" / "model.safetensors")
+    (tmp_path / "torn" / "model.safetensors").write_bytes(weights.read_bytes())
+    (tmp_path / "torn" / "config.json").write_text('{"limit": [0.0, Infinity]}')
+    (tmp_path / "torn" / "tokenizer.json").write_text('{"model": {"voc')
     weights.write_bytes(weights.read_bytes()[:-1])
     # Whether this environment has them is not what is asked here.
     monkeypatch.setattr(health_workspace, "MODEL_LIBRARIES", {})
