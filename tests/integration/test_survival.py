@@ -36,6 +36,10 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Control]:
         yield made
 
 
+one_after_the_other = pytest.mark.xdist_group("kills for lack of memory")
+"""Launchers learn of such a kill by the count of the whole machine."""
+
+
 def test_a_crash_is_tried_again_after_pauses_that_grow_and_then_left_with_its_reason(here: Control) -> None:
     write_programs(here, {"crash": CRASH}, 'retries = 2\nretry_pause = "0.1s"\nquick = "0s"')
     first = here.submit("crash")
@@ -217,6 +221,7 @@ def test_a_runner_that_does_not_give_way_is_stopped(tmp_path: Path, monkeypatch:
     store.close()
 
 
+@one_after_the_other
 def test_what_a_launcher_records_of_a_kill_for_lack_of_memory_decides(here: Control) -> None:
     write_programs(here, {"large": HANG}, 'retries = 2\nretry_pause = "1ms"\nquick = "0s"')
     job_id = here.submit("large")
@@ -238,6 +243,7 @@ def test_what_a_launcher_records_of_a_kill_for_lack_of_memory_decides(here: Cont
     assert followers(here, job_id) == 0
 
 
+@one_after_the_other
 def test_a_job_that_the_kernel_ends_for_lack_of_memory_says_so_and_is_not_tried_again(here: Control) -> None:
     with memory_limit(64 << 20) as group:
         if group is None:
