@@ -18,7 +18,7 @@ from hitui.ui import text
 from hitui.ui.config_rows import gpu_words
 from hitui.ui.job_index import JobIndex
 from hitui.ui.job_words import pause_reasons, progress_parts, wait_words
-from hitui.ui.line import Line, Span, fit_line, joined
+from hitui.ui.line import Line, Span, fit_line, joined, width_of
 from hitui.ui.queue_wishes import matches
 
 MARK_CELLS = 3
@@ -199,7 +199,12 @@ def _running(job: Job, view: QueueView, places: QueueLayout | None) -> Line:
     if progress.done is not None and progress.total and not narrow:
         filled, empty = text.bar(progress.done / progress.total, BAR_CELLS)
         spans += [("  ", ""), (filled, "running"), (empty, "bar-empty")]
-    spans += [(f"  {part}", style) for part, style in progress_parts(progress)]
+    for part, style in progress_parts(progress):
+        told = (f"  {part}", style)
+        if places is not None and width_of((*spans, told)) > places.words:
+            # Half a number is another number.
+            break
+        spans.append(told)
     return tuple(spans)
 
 

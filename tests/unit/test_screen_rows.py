@@ -31,6 +31,7 @@ from hitui.ui.columns import COLUMNS, place_columns
 from hitui.ui.config_rows import SHORT_CELLS, ConfigRow, config_rows, estimated_end, state_words
 from hitui.ui.job_index import JobIndex
 from hitui.ui.job_words import wait_words
+from hitui.ui.queue_lines import QueueView, job_line, layout, words
 from hitui.ui.summary import summary_line
 from hitui.ui.text import moment
 from hitui.ui.theme import THEMES
@@ -339,3 +340,22 @@ def test_greys_stay_grey_in_256_colours(theme: Theme, part: str) -> None:
         assert number is not None
         red, green, blue = Color.from_rich_color(RichColor.from_ansi(number)).rgb
         assert max(red, green, blue) - min(red, green, blue) <= 8, (part, colour.hex)
+
+
+@pytest.mark.parametrize("rate", [4.7, 0.078])
+def test_the_queue_tells_numbers_whole_or_not_at_all(rate: float) -> None:
+    running = Job(
+        26, JobRequest("a_long_name/of_a_config_that_takes_its_share"), NOON, Running(("u0",), 1, NOON)
+    )
+    progress = JobProgress("running", 18, 3056, errors=3, rate=rate, eta_seconds=3038 / rate)
+    view = QueueView(JobIndex(JobsSnapshot((running,))), {26: progress}, {"u0": "0"}, NOON)
+    full = "".join(part for part, _ in words(running, view))
+    told = set()
+    for width in range(60, 110):
+        places = layout(view, width)
+        line = "".join(part for part, _ in job_line(running, view, places, False))
+        assert len(line) == width
+        told.add(line[width - places.words :].rstrip())
+    assert full in told
+    assert len(told) > 1
+    assert all(full.startswith(some) and full.removeprefix(some)[:2] in ("", "  ") for some in told), told
