@@ -51,6 +51,19 @@ async def test_what_cannot_start_says_why_and_enter_does_nothing() -> None:
         assert services.jobs.submitted == []
 
 
+async def test_capital_r_says_nothing_of_what_no_question_list_counts() -> None:
+    states = (sample.config("a/whole", 3071), sample.config("a/uncounted", 3, total=None))
+    services = sample.services(states=states, known_jobs=JobsSnapshot())
+    async with Dashboard(services).run_test(size=WIDE, notifications=True) as pilot:
+        await shown(pilot, "3 tasks, no total")
+        await pilot.press("R")
+        await shown(pilot, "no question list says", "1 of the")
+        services.workspace.publish(sample.WorkspaceValue(states[:1]))
+        await gone(pilot, "a/uncounted")
+        await pilot.press("R")
+        await shown(pilot, "nothing is pending in")
+
+
 async def test_capital_r_asks_for_all_that_match_the_filter() -> None:
     services = sample.services()
     async with Dashboard(services).run_test(size=WIDE, notifications=True) as pilot:

@@ -283,7 +283,14 @@ class MainScreen(FullScreen):
     def action_rerun_all(self) -> None:
         rows = [row for row in self.table.rows if row.state.pending and row.state.unit == "tasks"]
         if not rows:
-            self.dashboard.tell("nothing is pending in the configs that are shown")
+            unlisted = sum(row.state.unit == "tasks" and row.state.total is None for row in self.table.rows)
+            if unlisted:
+                self.dashboard.tell(
+                    f"no question list says what is pending in {unlisted} of the configs that are shown",
+                    "warning",
+                )
+            else:
+                self.dashboard.tell("nothing is pending in the configs that are shown")
             return
         among = f" that match {self.table.wanted!r}" if self.table.wanted else ""
         self._launch(f"Rerun what is pending in all configs{among}", rows)
