@@ -34,9 +34,11 @@ def ask_in_batches(
             return
         batch = [waiting.popleft() for _ in range(engine.together([asked.prompt for asked in waiting]))]
         again: dict[int, Asked] = {}
-        began = monotonic()
+        began, share, under_way = monotonic(), 0.0, len(batch)
         for answers in engine.answer_all([asked.prompt for asked in batch]):
-            share = (monotonic() - began) / max(1, len(answers))
+            # The time that all took who were under way is that of each of them in equal parts.
+            share += (monotonic() - began) / max(1, under_way)
+            under_way -= len(answers)
             # All of these were answered: a stop that comes while they are taken waits for the last of them.
             with signals.held():
                 for place, answer in answers.items():
