@@ -14,6 +14,7 @@ from hitui_runners.engines.prefix_cache import PrefixCache
 from hitui_runners.engines.transformers import TransformersEngine
 
 NEW_TOKENS = 6
+OUT_OF_MEMORY = "CUDA out of memory. Tried to allocate 3 GiB"
 
 
 @dataclass
