@@ -31,8 +31,7 @@ GROWTH = 4.0
 """By how much each pause is longer than the one before."""
 LONGEST_PAUSE = 3600.0
 WRONG_USAGE = 2
-_DIED = " died within"
-_DIED_OF_SETUP = " died before the first task"
+_DIED = " failed at their start"
 _OOM_LINES = 20
 """An out-of-memory stands within the last lines of a log, though seldom in the very last: libraries complain
 while they are torn down."""
@@ -145,10 +144,9 @@ def toll_of(
     """
     if end.ending is Ending.STOPPED or refused_to_mix(end):
         return None
-    at_once = is_quick(end, quick)
     # Others of the group, which often have the same setup, would fail too, however long it takes to load what is there.
-    of_setup = setup_at_fault(end) and end.answered == 0
-    died = end.ending is Ending.NOT_STARTED or (end.ending is Ending.FAILED and (at_once or of_setup))
+    at_start = is_quick(end, quick) or (setup_at_fault(end) and end.answered == 0)
+    died = end.ending is Ending.NOT_STARTED or (end.ending is Ending.FAILED and at_start)
     if not died:
         return Toll()
     dead = (*paid, job.id)[-QUICK_DEATHS:]
@@ -159,7 +157,7 @@ def toll_of(
     )
     if len(dead) < QUICK_DEATHS or not others:
         return Toll(dead)
-    return Toll(pause=quick_deaths_reason(dead, last_words, quick, of_setup=of_setup))
+    return Toll(pause=quick_deaths_reason(dead, last_words))
 
 
 def _is_try_of_sibling(other: Job, job: Job) -> bool:
@@ -168,18 +166,15 @@ def _is_try_of_sibling(other: Job, job: Job) -> bool:
     return own is not None and others is not None and own.split == others.split and other.replaces is not None
 
 
-def quick_deaths_reason(
-    died: Sequence[int], last_words: str, quick: float = QUICK_SECONDS, *, of_setup: bool = False
-) -> str:
-    """Why a group starts no more jobs after these: `#12 and #13 died within 10 s: no module named torch`."""
+def quick_deaths_reason(died: Sequence[int], last_words: str) -> str:
+    """Why a group starts no more jobs after these: `#12 and #13 failed at their start: no module named torch`."""
     named = " and ".join(f"#{number}" for number in died)
-    how = _DIED_OF_SETUP if of_setup else f"{_DIED} {quick:g} s"
-    return f"{named}{how}" + (f": {last_words}" if last_words else "")
+    return f"{named}{_DIED}" + (f": {last_words}" if last_words else "")
 
 
 def died_at_once(reason: str) -> bool:
     """Whether a group is paused for that reason, and not because someone asked for it."""
-    return reason.startswith("#") and (_DIED in reason or _DIED_OF_SETUP in reason)
+    return reason.startswith("#") and _DIED in reason
 
 
 def out_of_memory(last_words: str) -> bool:

@@ -172,7 +172,7 @@ def test_a_group_that_is_stopped_because_its_programs_cannot_be_executed(
     here.client.change_queue("limit", group="default", limit=1)
     jobs = [here.submit(name) for name in ("one", "two", "three")]
     told = line(receiver, "group default starts no more jobs")
-    assert f"#{jobs[0]} and #{jobs[1]} died within" in told
+    assert f"#{jobs[0]} and #{jobs[1]} failed at their start" in told
 
 
 def test_a_group_that_is_stopped_because_its_jobs_die_at_once(here: Control, receiver: Receiver) -> None:
@@ -184,7 +184,7 @@ def test_a_group_that_is_stopped_because_its_jobs_die_at_once(here: Control, rec
     for job_id in died:
         here.ended(job_id)
     told = line(receiver, "group default starts no more jobs")
-    assert "#1 and #2 died within" in told
+    assert "#1 and #2 failed at their start" in told
     # What it says to do can be done.
     command = told.split("`")[1].split()
     assert command == ["hitui", "queue", "resume", "default"]

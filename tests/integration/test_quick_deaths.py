@@ -45,7 +45,7 @@ def test_two_jobs_that_die_at_once_stop_their_group_until_it_is_resumed(here: Co
     kill(main)
     here.ended(evals[1])
     reason = eventually(lambda: here.client.last_known().queue.group("eval").paused, "the group is paused")
-    assert reason.startswith(f"#{evals[0]} and #{evals[1]} died within 60 s")
+    assert reason.startswith(f"#{evals[0]} and #{evals[1]} failed at their start")
     waits(here, evals[2], "group eval to be resumed: #")
     # Other groups go on.
     here.running(here.submit("other"))
@@ -93,7 +93,7 @@ def test_programs_that_cannot_be_executed_do_not_burn_through_their_group(here: 
     here.client.change_queue("limit", group="default", limit=1)
     jobs = [here.submit(name) for name in names]
     assert [here.ended(job_id).ending for job_id in jobs[:2]] == [Ending.NOT_STARTED] * 2
-    waits(here, jobs[2], f"group default to be resumed: #{jobs[0]} and #{jobs[1]} died")
+    waits(here, jobs[2], f"group default to be resumed: #{jobs[0]} and #{jobs[1]} failed at their start")
     assert [type(here.job(job_id).state) for job_id in jobs[2:]] == [Queued, Queued]
 
 
@@ -121,4 +121,4 @@ def test_a_setup_at_fault_is_not_tried_again_and_stops_the_group_of_those_it_wou
         assert here.successor(job_id) is None
     waits(here, jobs[2], "group default to be resumed: #")
     paused = here.client.last_known().queue.group("default").paused
-    assert paused == f"#{jobs[0]} and #{jobs[1]} died before the first task: no module named torch"
+    assert paused == f"#{jobs[0]} and #{jobs[1]} failed at their start: no module named torch"

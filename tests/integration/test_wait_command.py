@@ -73,11 +73,11 @@ def test_a_group_that_was_stopped_because_its_jobs_died_says_so_wherever_one_loo
             typed(here, "run", "fail", "--gpus", "1", "--group", "eval")
             assert here.ended(job).ending is Ending.FAILED
         line = (
-            "group eval is paused: #3 and #4 died within 10 s: model.safetensors: no such file;"
+            "group eval is paused: #3 and #4 failed at their start: model.safetensors: no such file;"
             " `hitui queue resume eval` lets its jobs start"
         )
         assert lines_until(process, "job 2 waits for")[-1] == (
-            "job 2 waits for group eval to be resumed: #3 and #4 died within 10 s: model.safetensors:"
+            "job 2 waits for group eval to be resumed: #3 and #4 failed at their start: model.safetensors:"
             " no such file; `hitui queue resume eval` does"
         )
         listing = typed(here, "queue").stdout.splitlines()

@@ -137,7 +137,7 @@ def queue() -> JobsSnapshot:
         ("qwen3vl_text/text_latex", "", Schedule(not_before=time.time() + 3 * 3600 + 20), 2),
         ("qwen3vl_text/text_json", "", Schedule(held="paused by hand"), 1),
         ("qwen3vl_text/text_html", "job 14: it is on the same config", Schedule(), 1),
-        ("qwen3vl_image/image", "group night to be resumed: #9 and #10 died within 10 s: no module named torch",
+        ("qwen3vl_image/image", "group night to be resumed: #9 and #10 failed at their start: no module named torch",
          Schedule(group="night"), 1),
         ("qwen3vl_text/text_markdown", "job 19: to succeed", Schedule(priority=-1, after_success=(19,)), 1),
     )  # fmt: skip
@@ -167,7 +167,9 @@ def queue() -> JobsSnapshot:
         Job(number, JobRequest(config), NOON - 8000, state, log=f"/made-up/{number}/log")
         for number, (config, state) in enumerate(ended, start=8)
     )
-    groups = (Group("night", 2, "#9 and #10 died within 10 s: ModuleNotFoundError: no module named torch"),)
+    groups = (
+        Group("night", 2, "#9 and #10 failed at their start: ModuleNotFoundError: no module named torch"),
+    )
     return JobsSnapshot((*over, jobs().jobs[1], *waiting), 99, Queue("", groups))
 
 

@@ -19,7 +19,7 @@ async def test_everything_about_the_queue_is_there() -> None:
             pilot,
             "Queue · 1 running, 6 waiting",
             "! group night stopped",
-            "! group night stopped: #9 and #10 died within 10 s: ModuleNotFoundError",
+            "! group night stopped: #9 and #10 failed at their start: ModuleNotFoundError",
             "▶ GPU 2     ███▍············  3/14  1 error  3m left  3.9/m",
             "+5  default    1  waits for 20 GiB free on one GPU: GPU 0 has",
             "again in 3h, attempt 2",

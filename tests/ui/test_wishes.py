@@ -170,14 +170,14 @@ async def test_p_pauses_the_selected_config_and_lets_it_go_on() -> None:
 
 
 async def test_the_launch_dialog_tells_that_nothing_starts_for_now() -> None:
-    paused = Queue("", (Group("default", None, "#12 and #13 died within 10 s: no module named torch"),))
+    paused = Queue("", (Group("default", None, "#12 and #13 failed at their start: no module named torch"),))
     services = sample.services(known_jobs=replace(sample.jobs(), queue=paused))
     async with Dashboard(services).run_test(size=WIDE, notifications=True) as pilot:
         await shown(pilot, "! group default stopped")
         await pilot.press("down", "down", "r")
         await shown(
             pilot,
-            "queued only: group default is paused: #12 and #13 died within 10 s: no module named",
+            "queued only: group default is paused: #12 and #13 failed at their start: no module",
             "Enter queue 1 job",
         )
         await pilot.press("escape")

@@ -130,7 +130,7 @@ def test_shards_that_die_together_stop_no_group_in_which_nothing_but_their_new_t
     for other in (job(9), shard(10)):
         toll = toll_of(tries[-1], died, paid, [*tries, other], 10.0, "")
         assert toll is not None
-        assert toll.pause == "#4 and #8 died within 10 s"
+        assert toll.pause == "#4 and #8 failed at their start"
 
 
 def test_a_pause_says_if_someone_asked_for_it() -> None:
@@ -190,8 +190,7 @@ def test_a_group_stops_after_two_deaths_in_a_row_where_something_else_waits(
         assert bool(toll.pause) == (len(row) >= 2 and bool(others))
         if toll.pause:
             assert died_at_once(toll.pause)
-            when = "before the first task" if of_setup else "within 10 s"
-            assert toll.pause == f"#{row[-2]} and #{row[-1]} died {when}: no module"
+            assert toll.pause == f"#{row[-2]} and #{row[-1]} failed at their start: no module"
             row = []
         else:
             assert toll == Toll(tuple(row[-2:]))
@@ -244,7 +243,7 @@ def test_a_run_whose_setup_is_at_fault_is_left_and_counts_as_dead_however_long_i
     assert toll_of(job(), end, (4,), (), 10.0, "no torch") == Toll((4, 5))
     # Others of the runner would die too.
     toll = toll_of(job(), end, (4,), (job(6),), 10.0, "no torch")
-    assert toll == Toll(pause="#4 and #5 died before the first task: no torch")
+    assert toll == Toll(pause="#4 and #5 failed at their start: no torch")
     assert died_at_once(toll.pause)
     # One of several configs was at fault, and the others were answered.
     assert toll_of(job(), msgspec.structs.replace(end, answered=13), (4,), (job(6),), 10.0, "") == Toll()
