@@ -52,8 +52,13 @@ if os.fork() == 0:
 """Has a helper that ends by itself as soon as it sees that the runner has ended."""
 
 
+def marker_of(folder: Path) -> str:
+    """Of the whole path: folders of one name, in two workers, have each other's processes otherwise, and end them."""
+    return f"{str(folder).replace('/', '-')}:1"
+
+
 def launched(folder: Path, program: str, grace: float = 0.2) -> LaunchedJob:
-    marker = f"{folder.name}:1"
+    marker = marker_of(folder)
     environment = {**os.environ, JOB_VARIABLE: marker}
     argv = (sys.executable, "-c", program)
     return LocalExecutor().start(Launch(folder, marker, argv, environment, folder, folder / "log", grace), [])
@@ -73,7 +78,7 @@ def seen_through(
 
     record = asyncio.run(asyncio.wait_for(scene(), 60))
     assert record is not None
-    assert not processes.members(f"{folder.name}:1")
+    assert not processes.members(marker_of(folder))
     return record
 
 

@@ -169,6 +169,7 @@ def test_what_took_a_batch_its_time_is_shared(
     """By all that are under way at a time: whoever sums it up knows how long the run took, and none has the time of all."""
     now = iter(range(0, 1000, 6))
     monkeypatch.setattr("hitui_runners.realhitbench.in_batches.monotonic", lambda: float(next(now)))
+    monkeypatch.setattr("hitui_runners.realhitbench.attempts.monotonic", lambda: 0.0)
     assert launch(runner, Batching(lambda prompt: SEVEN), signals).run() == 0
 
     assert [result["ProcessingTime"] for result in runner.journal] == [2.0, 2.0, 8.0] * 2
