@@ -16,6 +16,8 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 
+import msgspec
+
 from hitui.domain.tasks import Question, TaskId
 
 BYTES_PER_TOKEN = 2
@@ -64,16 +66,39 @@ def split(
     return tuple(map(tuple, ids))
 
 
-def worth_splitting(most: int, places: int, seconds: float, others: float, shortest: float) -> int:
+class Rival(msgspec.Struct, frozen=True):
+    """A job that waits for the same places as one that may be split, measured in places of that one."""
+
+    seconds: float
+    """About how long it would be on one of them."""
+    most: float
+    """How many of them it can take, more than none: beyond that it leaves them to others."""
+
+
+def long_enough(most: int, seconds: float, shortest: float) -> int:
+    """How many of at most `most` parts a job of about `seconds` has; 1: it is not split.
+
+    No part is to be much shorter than `shortest`, beside which a load would count.
+    """
+    return max(1, most if shortest <= 0 else min(most, math.ceil(seconds / shortest)))
+
+
+def worth_splitting(most: int, places: int, seconds: float, rivals: Sequence[Rival]) -> int:
     """Into how many parts a job is split that may start now; 1: it is not.
 
     `most` parts are allowed, and `places` is how many such jobs could start at this moment, itself included.
-    It takes its share of these: it runs about `seconds`, and those that wait behind it for the same places
-    `others` together. No part is to be shorter than `shortest`, beside which a load would count.
+    It takes its share of these by the time that it and its rivals run, each as long as it can take all of its
+    own: what a long job cannot take stays idle for nobody.
     """
-    share = places if others <= 0 else math.floor(places * seconds / (seconds + others) + 0.5)
-    long_enough = most if shortest <= 0 else math.ceil(seconds / shortest)
-    return max(1, min(most, share, long_enough))
+    left, together = float(places), seconds + sum(rival.seconds for rival in rivals)
+    for rival in sorted(rivals, key=lambda rival: rival.seconds / rival.most, reverse=True):
+        if left * rival.seconds <= rival.most * together:
+            # Neither this one nor those that follow are given more than they can take.
+            break
+        left -= rival.most
+        together -= rival.seconds
+    share = left if together <= 0 else left * seconds / together
+    return max(1, min(most, places, math.floor(share + 0.5)))
 
 
 def shared_out(gpus: Sequence[str], parts: int) -> tuple[tuple[str, ...], ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
 
 from msgspec.structs import replace
 
@@ -16,7 +15,7 @@ from hitui.domain.placement import Need, gpus_for_jobs, never_enough, place
 from hitui.domain.queue import group_room, group_wait
 from hitui.domain.recovery import gpus_for
 from hitui.domain.schedule import DEFAULT_GROUP
-from hitui.domain.shards import worth_splitting
+from hitui.domain.shards import Rival, worth_splitting
 from hitui.domain.to_run import tasks_of_request
 from hitui.errors import LaunchError
 from hitui.services.placing import claims_now, standing_of
@@ -24,7 +23,7 @@ from hitui.settings import RunnerSettings, Settings
 from hitui.supervisor.joining import UNKNOWN_SECONDS
 from hitui.supervisor.needs import gpu_rules, need_of, recovery_gpus
 from hitui.supervisor.request_checks import check_runner, is_unlisted
-from hitui.supervisor.sharding import most_shards
+from hitui.supervisor.sharding import most_shards, rival_of
 
 
 def plan_launches(
@@ -132,20 +131,21 @@ class _Planner:
         behind: Sequence[JobRequest],
     ) -> tuple[tuple[str, ...], int]:
         """The GPUs of all shards, and how many these are, of a job that would start on the `first` ones."""
-        most = most_shards(self._settings, state.config, request)
-        if most == 1 or not state.lists_tasks:
-            return first, 1
-        places = [first]
-        others = 0.0
-        if not request.gpus and need.memory:
-            places = list(islice(self._places(need), most))
-            others = sum(map(self._gpu_seconds, behind))
-        room = len(request.gpus) // need.gpus if request.gpus else len(places) if need.memory else most
+        seconds = _seconds(request, state)
+        most = most_shards(self._settings, state.config, request, seconds)
         in_group = group_room(DEFAULT_GROUP, self._standing)
-        room = room if in_group is None else min(room, in_group)
-        shortest = 0.0 if request.shards is not None else self._settings.queue.shortest_shard_seconds
-        shards = worth_splitting(most, room, _seconds(request, state), others, shortest)
-        return (first if request.gpus else tuple(uuid for place in places[:shards] for uuid in place)), shards
+        if in_group is not None:
+            most = min(most, in_group)
+        if most < 2 or not state.lists_tasks:
+            return first, 1
+        if request.gpus:
+            return first, worth_splitting(most, len(request.gpus) // need.gpus, seconds, ())
+        if not need.memory:
+            return first, worth_splitting(most, most, seconds, ())
+        places = list(self._places(need))
+        rivals = [rival for other in behind for rival in self._rival(other, need, in_group)]
+        shards = worth_splitting(most, len(places), seconds, rivals)
+        return tuple(uuid for place in places[:shards] for uuid in place), shards
 
     def _places(self, need: Need) -> Iterator[tuple[str, ...]]:
         claims = self._claims
@@ -153,14 +153,21 @@ class _Planner:
             yield uuids
             claims = with_claim(claims, uuids, Claim(0, grip=Grip.PLANNED))
 
-    def _gpu_seconds(self, request: JobRequest) -> float:
-        """About how long it takes; 0 of one that needs no GPU, or cannot be run."""
+    def _rival(self, request: JobRequest, own: Need, in_group: int | None) -> tuple[Rival, ...]:
+        """What it takes from a job ahead of it; nothing where it needs no GPU, or could not start now."""
         state = self._states.get(request.config)
         if state is None:
-            return 0.0
-        need = need_of(self._settings, state.config)
+            return ()
+        request = self._widened(request, state)
+        need = need_of(self._settings, state.config, request)
+        placed = place(self._gpus, need, self._rules, self._claims, request.gpus).gpus
         refused = self._refusal(request, state, tasks_of_request(request, state), need)
-        return _seconds(request, state) if need.memory and not refused else 0.0
+        if not need.memory or not placed or refused:
+            return ()
+        places = 1 if request.gpus else sum(1 for _ in self._places(need))
+        places = places if in_group is None else min(places, in_group)
+        seconds = _seconds(request, state)
+        return (rival_of(self._settings, state.config, request, seconds, len(placed), places, own.gpus),)
 
     def _refusal(self, request: JobRequest, state: ConfigState, count: int | None, need: Need) -> str:
         running = self._jobs.active_for(state.name)

@@ -19,7 +19,7 @@ from hitui.adapters.processes import JOB_VARIABLE
 from hitui.domain.jobs import Job, JobRequest
 from hitui.domain.placement import GpuRules, Need
 from hitui.domain.recovery import exhausted_on, gpus_for
-from hitui.domain.shards import shard_folder, worth_splitting
+from hitui.domain.shards import Rival, shard_folder, worth_splitting
 from hitui.domain.succession import RetryRules
 from hitui.domain.tasks import TaskId, select_pending
 from hitui.domain.watching import WatchRules
@@ -48,7 +48,14 @@ from hitui.supervisor.request_checks import (
     runner_of,
 )
 from hitui.supervisor.rules import retry_rules, watch_rules
-from hitui.supervisor.sharding import check_shards, check_told, most_shards, shard_requests
+from hitui.supervisor.sharding import (
+    Waiting,
+    check_shards,
+    check_told,
+    most_shards,
+    rival_of,
+    shard_requests,
+)
 
 
 class Launches:
@@ -215,36 +222,39 @@ class Launches:
 
         return join(parts, keyed, loads, places, self.settings().queue.join_seconds, read)
 
-    def shards(self, job: Job, part: Part, places: int, waiting: Iterable[Job]) -> tuple[JobRequest, ...]:
-        """What the job is split into, now that `places` such jobs could start; fewer than two: it is not split.
+    def shards(
+        self, job: Job, part: Part, gpus: int, places: int, room: int | None, waiting: Iterable[Waiting]
+    ) -> tuple[JobRequest, ...]:
+        """What the job is split into, now that `places` of them could start on `gpus` GPUs each.
 
-        `waiting` are jobs behind it that could start there too.
+        `room` is how many its group has places for, None: any number; `waiting` are jobs behind it that could
+        start there too. Fewer than two requests: it is not split.
         """
         settings, catalogue = self.settings(), self.catalogue()
         config, questions = catalogue.find(part.request.config), catalogue.questions
-        most = most_shards(settings, config, job.request)
-        if most == 1 or part.ids is None or questions is None:
+        most = most_shards(settings, config, job.request, part.seconds)
+        if room is not None:
+            # What has no place in its group would load the model once more when another shard has ended.
+            most = min(most, room)
+        if most < 2 or part.ids is None or questions is None:
             return ()
-        asked = job.request.shards is not None
-        count = worth_splitting(
-            most,
-            places,
-            part.seconds,
-            sum(map(self._seconds, waiting)),
-            0.0 if asked else settings.queue.shortest_shard_seconds,
-        )
+        rivals = [rival for other in waiting for rival in self._rival(other, gpus)]
+        count = worth_splitting(most, places, part.seconds, rivals)
         if count == 1:
             return ()
         pending = [questions.by_id[task] for task in part.ids]
         limit = settings.runners[config.runner or ""].max_input_tokens
         return shard_requests(job, config, pending, catalogue.data_folder, limit, count)
 
-    def _seconds(self, job: Job) -> float:
-        """About how long a job takes; 0 where it cannot be told."""
+    def _rival(self, other: Waiting, own: int) -> tuple[Rival, ...]:
+        """What it takes from a job whose shards have `own` GPUs each; nothing where that cannot be told."""
+        request = other.job.request
         try:
-            return sum(self._part(request).seconds for request in job.request.parts)
+            config = self.catalogue().find(request.config)
+            seconds = sum(self._part(part).seconds for part in request.parts)
+            return (rival_of(self.settings(), config, request, seconds, other.gpus, other.places, own),)
         except HituiError:
-            return 0.0
+            return ()
 
     def plan(self, parts: Sequence[Part]) -> dict[str, object]:
         """The file that tells our own runner of several configs: for each what `command` has as options."""

@@ -34,6 +34,7 @@ from hitui.supervisor.preparing import EVENTS, prepare
 from hitui.supervisor.request_checks import NoRunner, UnreadableResults
 from hitui.supervisor.round import Round
 from hitui.supervisor.rows import End
+from hitui.supervisor.sharding import Waiting
 from hitui.supervisor.store import Store
 from hitui.supervisor.trouble import note_error
 
@@ -249,26 +250,46 @@ class Scheduler:
 
     async def _split(self, job: Job, part: Part, need: Need, round_: Round) -> bool:
         """Whether the job was put back into the queue as shards, which are started by the next look."""
-        waiting: list[Job] = []
+        waiting: list[Waiting] = []
         if job.request.gpus:
             places = len(job.request.gpus) // need.gpus
         elif need.memory == 0:
             places = MOST_SHARDS
         else:
             places = self._places(need, round_)
-            waiting = list(islice(round_.rivals(job), MOST_CANDIDATES))
-        room = round_.group_room(job)
-        # What has no place in its group would load the model once more when another shard has ended.
-        places = places if room is None else min(places, room)
+            if places > 1:
+                waiting = self._rivals(job, round_)
         if places < 2:
             return False
-        shards = await asyncio.to_thread(self._launches.shards, job, part, places, waiting)
+        shards = await asyncio.to_thread(
+            self._launches.shards, job, part, need.gpus, places, round_.group_room(job), waiting
+        )
         if len(shards) < 2 or self._store.job(job.id) != job:
             return False
         self._store.split(job.id, shards)
         round_.split = True
         self._changed()
         return True
+
+    def _rivals(self, job: Job, round_: Round) -> list[Waiting]:
+        """The jobs behind this one that could start now, and how many of each: others need no place kept."""
+        found = []
+        places_of: dict[Need, int] = {}
+        for other in islice(round_.rivals(job), MOST_CANDIDATES):
+            need, named = round_.need(other), other.request.gpus
+            try:
+                placed = self._place(other.request, need, round_).gpus
+            except LaunchError:
+                # What is wrong with it is said when its own turn comes.
+                continue
+            if not placed:
+                continue
+            if need not in places_of:
+                places_of[need] = self._places(need, round_)
+            # What named its GPUs takes all of these, however many jobs it is split into.
+            places, room = 1 if named else places_of[need], round_.group_room(other)
+            found.append(Waiting(other, len(placed), places if room is None else min(places, room)))
+        return found
 
     async def _join(self, job: Job, parts: Sequence[Part], need: Need, round_: Round) -> Joined:
         """The job with those behind it that load the same model, where it needs a GPU and may start now."""

@@ -6,28 +6,52 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+import msgspec
 from msgspec.structs import replace
 
 from hitui.adapters.checkpoints.inputs import table_bytes
 from hitui.domain.configs import Config, ConfigState
 from hitui.domain.jobs import Job, JobRequest, Shard
 from hitui.domain.recovery import TEXT_BUDGET
-from hitui.domain.shards import estimated_tokens, shared_out, split
+from hitui.domain.shards import Rival, estimated_tokens, long_enough, shared_out, split
 from hitui.domain.tasks import Question
 from hitui.errors import LaunchError
 from hitui.settings import RunnerSettings, Settings
 
 
-def most_shards(settings: Settings, config: Config, request: JobRequest) -> int:
+class Waiting(msgspec.Struct, frozen=True):
+    """A job behind one that may be split, which could start where the shards of that one could."""
+
+    job: Job
+    gpus: int
+    """How many it takes, or each of its shards."""
+    places: int
+    """How many such jobs could start at this moment."""
+
+
+def most_shards(settings: Settings, config: Config, request: JobRequest, seconds: float) -> int:
     """Into how many jobs this one may be split, by what was asked for, else by its config, else by its runner.
 
-    1: not at all. A shard is not split again, nor is a job that others have joined, nor what has no runner that
-    can be told its tasks: settings may say less now than when the job was queued.
+    `seconds`: about how long it runs; unless shards were asked for, none is to be much shorter than the settings
+    say. 1: not at all. A shard is not split again, nor is a job that others have joined, nor what has no runner
+    that can be told its tasks: settings may say less now than when the job was queued.
     """
     runner = settings.runners.get(config.runner or "")
     if runner is None or not runner.takes_shards or request.shard is not None or request.also:
         return 1
-    return _asked_shards(settings, config, request, runner)
+    shortest = 0.0 if request.shards is not None else settings.queue.shortest_shard_seconds
+    return long_enough(_asked_shards(settings, config, request, runner), seconds, shortest)
+
+
+def rival_of(
+    settings: Settings, config: Config, request: JobRequest, seconds: float, gpus: int, places: int, own: int
+) -> Rival:
+    """What a job of about `seconds` takes from one whose shards have `own` GPUs each.
+
+    It, or each of its shards, takes `gpus`, and `places` of these could start.
+    """
+    jobs = min(places, most_shards(settings, config, request, seconds))
+    return Rival(seconds * gpus / own, jobs * gpus / own)
 
 
 def _asked_shards(settings: Settings, config: Config, request: JobRequest, runner: RunnerSettings) -> int:

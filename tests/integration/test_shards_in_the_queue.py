@@ -44,6 +44,17 @@ def test_a_job_is_split_into_no_more_than_its_group_may_run(here: Control, limit
     assert len(answers(here)) == QUESTIONS
 
 
+def test_no_gpu_stays_idle_for_a_long_job_behind_that_takes_one(here: Control) -> None:
+    name = "g/mix_html"
+    mix = f'[[config]]\nname = "{name}"\nmodality = "mix"\nformat = "html"\nrunner = "demo"\n'
+    settle(here, queue='join = "0s"', others=mix)
+    here.service.submit([JobRequest("g/text_html", shards=3, ids=(1, 2, 3)), JobRequest(name)])
+    jobs = all_ended(here)
+    assert succeeded(jobs)
+    assert [job.request.shard and job.request.shard.label for job in jobs] == ["1/2", None, "2/2"]
+    assert len({uuid for job in jobs for uuid in job.gpus}) == 3
+
+
 def test_named_gpus_are_too_few_for_shards_that_take_several_each(here: Control) -> None:
     settle(here, runner="gpus = 2\nshards = 2")
     submit(here, shards=None, gpus=("0", "1", "2"))

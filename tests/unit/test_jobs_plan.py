@@ -207,6 +207,33 @@ def test_what_may_be_split_takes_its_share_of_the_free_gpus(tmp_path: Path) -> N
     assert limited.where == "2 shards on GPU 0, 1 once free for 10 s"
 
 
+def test_what_a_long_request_behind_cannot_take_is_left_to_the_one_ahead(tmp_path: Path) -> None:
+    command = ["true", "{ids}", "{output}"]
+    runners = {
+        "own": RunnerSettings(command=command, shards=3),
+        "whole": RunnerSettings(command=command),
+        "wide": RunnerSettings(command=command, gpus=2),
+    }
+    settings = Settings(root=tmp_path, gpus=GpuSettings(min_free="20GiB"), runners=runners)
+    service = JobsService(settings, RuntimePaths(tmp_path / "state", tmp_path / "run"))
+    short, four = state("a", missing=294), machine(60, 60, 60, 60)
+
+    def shards(seen: GpuSnapshot, long: ConfigState, **wishes: object) -> str:
+        requests = [JobRequest("a"), JobRequest("b", **wishes)]  # type: ignore[arg-type]
+        made = service.plan(requests, Workspace((short, long)), seen)
+        return made.launches[0].where.removesuffix(" once free for 10 s")
+
+    assert shards(four, state("b", "whole", missing=9000)) == "3 shards on GPU 0, 1, 2"
+    assert shards(four, state("b", "wide", missing=9000)) == "2 shards on GPU 0, 1"
+    # It could not start now, so nothing is left to it.
+    assert shards(four, state("b", missing=9000), gpus=("0", "1", "2", "3")) == "GPU 0"
+    assert shards(machine(60, 60, 60, 5), state("b", missing=9000), gpus=("3",)) == "3 shards on GPU 0, 1, 2"
+    split = state("b", missing=9000)
+    assert shards(four, split) == "GPU 0"
+    service._latest = JobsSnapshot((), 1, Queue("", (Group("default", 2),)))
+    assert shards(four, split) == "2 shards on GPU 0, 1"
+
+
 def test_named_gpus_are_enough_for_as_many_shards_as_take_their_number_each(tmp_path: Path) -> None:
     runners = {"own": RunnerSettings(command=["true", "{ids}", "{output}"], gpus=2, shards=3)}
     settings = Settings(root=tmp_path, gpus=GpuSettings(min_free="20GiB"), runners=runners)

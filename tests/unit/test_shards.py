@@ -15,7 +15,9 @@ from hitui.adapters.checkpoints.naming import bare_location
 from hitui.domain.shards import (
     IMAGE_TOKENS,
     QUESTION_TOKENS,
+    Rival,
     estimated_tokens,
+    long_enough,
     shard_folder,
     shared_out,
     split,
@@ -149,24 +151,56 @@ def test_shards_of_a_declared_config_are_its_own_wherever_it_lies(tmp_path: Path
     assert all(set(mine.folders).isdisjoint(other) for other in others)
 
 
+HOUR = 3600.0
+
+
 @pytest.mark.parametrize(
-    ("most", "places", "seconds", "others", "shortest", "expected"),
+    ("most", "places", "seconds", "rivals", "expected"),
     [
-        (8, 3, 3600, 0, 300, 3),
-        (2, 3, 3600, 0, 300, 2),
-        (8, 8, 700, 0, 300, 3),
-        (8, 8, 10, 0, 300, 1),
-        (8, 8, 10, 0, 0, 8),
-        (8, 4, 3600, 3600, 300, 2),
-        (8, 4, 3600, 3 * 3600, 300, 1),
-        (8, 4, 8 * 3600, 300, 300, 4),
-        (8, 0, 3600, 0, 300, 1),
+        (8, 3, HOUR, [], 3),
+        (2, 3, HOUR, [], 2),
+        (8, 0, HOUR, [], 1),
+        (8, 4, HOUR, [(HOUR, 8)], 2),
+        (8, 4, HOUR, [(3 * HOUR, 8)], 1),
+        (8, 4, 8 * HOUR, [(300, 8)], 4),
+        # What the long ones cannot take is left to the short one.
+        (3, 4, HOUR, [(8 * HOUR, 1)], 3),
+        (3, 8, HOUR, [(8 * HOUR, 3)], 3),
+        (3, 8, 0.2 * HOUR, [(8 * HOUR, 3), (8 * HOUR, 3)], 2),
+        (8, 8, HOUR, [(8 * HOUR, 1), (HOUR, 8)], 4),
+        # A rival on more GPUs than it is waiting for takes them all.
+        (4, 4, HOUR, [(16 * HOUR, 2)], 2),
+        (3, 4, HOUR, [(0, 1)], 3),
     ],
 )
 def test_a_job_is_split_over_its_share_of_what_is_free(
-    most: int, places: int, seconds: float, others: float, shortest: float, expected: int
+    most: int, places: int, seconds: float, rivals: list[tuple[float, float]], expected: int
 ) -> None:
-    assert worth_splitting(most, places, seconds, others, shortest) == expected
+    assert worth_splitting(most, places, seconds, [Rival(*rival) for rival in rivals]) == expected
+
+
+@pytest.mark.parametrize(
+    ("most", "seconds", "shortest", "expected"),
+    [(8, 700, 300, 3), (8, 10, 300, 1), (8, 10, 0, 8), (2, HOUR, 300, 2), (8, 0, 300, 1)],
+)
+def test_no_shard_is_much_shorter_than_pays(
+    most: int, seconds: float, shortest: float, expected: int
+) -> None:
+    assert long_enough(most, seconds, shortest) == expected
+
+
+@given(
+    st.lists(st.tuples(st.floats(1, 1e6), st.integers(1, 8)), min_size=1, max_size=8),
+    st.integers(1, 16),
+)
+def test_nothing_is_idle_that_a_job_in_the_queue_could_have_been_split_over(
+    queue: list[tuple[float, int]], places: int
+) -> None:
+    left = places
+    for at, (seconds, most) in enumerate(queue):
+        if left:
+            left -= worth_splitting(most, left, seconds, [Rival(*other) for other in queue[at + 1 :]])
+    assert left == max(0, places - sum(most for _, most in queue))
 
 
 @given(st.lists(st.text(max_size=3), unique=True, max_size=12), st.integers(1, 12))
