@@ -40,11 +40,7 @@ def add_launch_arguments(parser: argparse.ArgumentParser) -> None:
         help="split each config by tables into up to N jobs, as far as there are free GPUs; `--gpus` are shared out"
         " among them (default: as the settings say)",
     )
-    parser.add_argument(
-        "--force",
-        action="store_true",
-        help="also where the answers that are there were made with other settings; they are mixed then",
-    )
+    add_force_argument(parser)
     parser.add_argument("--executor", default="local", help="how to start it (default: %(default)s)")
     parser.add_argument(
         "--wait",
@@ -53,6 +49,14 @@ def add_launch_arguments(parser: argparse.ArgumentParser) -> None:
         " answer",
     )
     add_schedule_arguments(parser)
+
+
+def add_force_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="also where the answers that are there were made with other settings; they are mixed then",
+    )
 
 
 def launch(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from hitui.commands.job_naming import configs_of, current_jobs, pauses
+from hitui.commands.launching import add_force_argument
 from hitui.commands.opening import open_for_jobs
 from hitui.commands.saying import harmless, warn
 from hitui.commands.scheduling import job_number
@@ -13,6 +14,7 @@ from hitui.errors import LaunchError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("jobs", nargs="+", type=job_number, metavar="JOB", help="number of a job that ended")
+    add_force_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -21,7 +23,7 @@ def run(arguments: argparse.Namespace) -> int:
     groups = set()
     for ended in current_jobs(services, arguments.jobs, joined=True):
         try:
-            jobs = services.jobs.change_queue("retry", jobs=[ended.id])
+            jobs = services.jobs.change_queue("retry", jobs=[ended.id], force=arguments.force)
         except LaunchError as error:
             warn(error)
             refused = True

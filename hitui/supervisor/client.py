@@ -120,6 +120,7 @@ class SupervisorClient:
     def change_queue(self, verb: str, **what: object) -> tuple[Job, ...]:
         """What `QueueControl` can do: pause, resume, limit, assign, prioritize, move, retry.
 
+        `retry` takes `force` too: answers may be mixed with those of other settings.
         Returns the jobs that were named, as they stand now. Raises LaunchError or NoSuchName.
         """
         answer = self._ask({"do": verb, **what})

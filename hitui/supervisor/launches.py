@@ -161,6 +161,13 @@ class Launches:
         self.command(resolved, (), Path(), (), environment)
         return resolved
 
+    def check_forced(self, requests: Iterable[JobRequest]) -> None:
+        """Raises HituiError where a request is to be tried again by force and nothing of it is refused without."""
+        settings = self.settings()
+        for part in (part for request in requests for part in request.parts):
+            config = self.catalogue().find(part.config)
+            check_force(replace(part, force=True), config, runner_of(settings, config))
+
     def parts(self, request: JobRequest) -> tuple[Part, ...]:
         """What is to be done now, for each config of the request.
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from hitui.domain.jobs import Ended, Job, Queued, Stopping
+from hitui.domain.jobs import Ended, Job, JobRequest, Queued, Stopping
 from hitui.domain.schedule import DEFAULT_GROUP, Group, Schedule, group_name
 from hitui.domain.succession import StopAim, StopWish
 from hitui.errors import LaunchError, SupervisorError
@@ -60,7 +60,7 @@ class QueueControl:
                     self._store.move(job_id, None if before is None else int(before)) for job_id in ids
                 )
             case "retry", _:
-                return self._retry(ids)
+                return self._retry(ids, force=message.get("force") is True)
             case verb, _:
                 raise SupervisorError(f"{verb!r} is nothing that can be done to the queue")
         return ()
@@ -88,7 +88,7 @@ class QueueControl:
         # What waits for its time is resumed too: whoever asks wants it now.
         return self._each(ids, lambda known: replace(known, held="", not_before=None))
 
-    def _retry(self, ids: Sequence[int]) -> tuple[Job, ...]:
+    def _retry(self, ids: Sequence[int], *, force: bool) -> tuple[Job, ...]:
         jobs = [self._store.job(job_id) for job_id in ids]
         for job in jobs:
             if not isinstance(job.state, Ended):
@@ -96,7 +96,8 @@ class QueueControl:
         again: list[Job] = []
         for job in jobs:
             schedule = Schedule(job.schedule.priority, job.schedule.group)
-            again += self._store.submit([job.request], self._store.environment(job.id), schedule)
+            request = _forced(job.request) if force else job.request
+            again += self._store.submit([request], self._store.environment(job.id), schedule)
         return tuple(again)
 
     def _group(self, name: str) -> Group:
@@ -106,6 +107,10 @@ class QueueControl:
     def _check_queued(job: Job) -> None:
         if not isinstance(job.state, Queued):
             raise LaunchError(f"job {job.id} is no longer queued: it is {job.word}")
+
+
+def _forced(request: JobRequest) -> JobRequest:
+    return replace(request, force=True, also=tuple(replace(part, force=True) for part in request.also))
 
 
 def checked_group(name: str) -> str:

@@ -225,6 +225,9 @@ class Server:
                 ids = [int(job_id) for job_id in message["jobs"]]
                 return {"jobs": list(map(wire.job_to_wire, self._stop(ids)))}
             case "pause" | "resume" | "limit" | "assign" | "prioritize" | "move" | "retry":
+                if message.get("force"):
+                    forced = [self._store.job(int(job_id)).request for job_id in message["jobs"]]
+                    await asyncio.to_thread(self._launches.check_forced, forced)
                 try:
                     jobs = self._queue_control.do(message)
                 finally:

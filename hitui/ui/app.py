@@ -286,17 +286,24 @@ class Dashboard(App[int]):
 
     def on_retry_wanted(self, message: messages.RetryWanted) -> None:
         from hitui.ui.queue_wishes import Wish
+        from hitui.ui.screens.question import MIXING, Question
 
         job = message.job
         if isinstance(job.state, Queued):
             self.wishes.add(Wish("resume", job.id))
             return
-        self._ask_first(
+        question = Question(
             f"Try {job_name(job)} again?",
             "what is pending then is queued as a new job",
             "queue it",
-            lambda: self.wishes.add(Wish("retry", job.id)),
+            mixing=MIXING if job.refused_to_mix else "",
         )
+
+        def decided(yes: bool | None) -> None:
+            if yes:
+                self.wishes.add(Wish("retry", job.id, force=question.mixes))
+
+        self.push_screen(question, decided)
 
     def on_queue_wanted(self, message: messages.QueueWanted) -> None:
         self.wishes.add(message.wish)

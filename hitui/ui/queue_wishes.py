@@ -37,6 +37,8 @@ class Wish(msgspec.Struct, frozen=True):
     amount: int = 0
     """Places to move, below zero towards the front; or by how much the priority changes."""
     group: str | None = None
+    force: bool = False
+    """Of another try: answers may be mixed with those of other settings."""
     wanted: str = ""
     """The filter: a job moves past those that are shown."""
 
@@ -58,7 +60,7 @@ def requests_for(wish: Wish, snapshot: JobsSnapshot) -> list[Request]:
     if wish.job is None:
         return [(wish.verb, {} if wish.group is None else {"group": wish.group})]
     if wish.verb not in ("move", "prioritize"):
-        return [(wish.verb, {"jobs": [wish.job]})]
+        return [(wish.verb, {"jobs": [wish.job], **({"force": True} if wish.force else {})})]
     queued = [job for job in snapshot.jobs if isinstance(job.state, Queued)]
     job = next((job for job in queued if job.id == wish.job), None)
     if job is None or not wish.amount:

@@ -11,6 +11,7 @@ import pytest
 from hitui.domain.jobs import Ended, Ending
 from tests.tools.commands import typed
 from tests.tools.control import HEAD, Control, control
+from tests.tools.eventually import eventually
 
 QUESTIONS = 4
 
@@ -66,15 +67,17 @@ def test_it_is_said_in_one_line_not_tried_again_and_can_be_forced(here: Control)
     told = json.loads(typed(here, "why", "text_html", "--json").stdout)["last_failure"]
     assert (told["job"], told["reason"]) == (failed.id, failed.state.reason)
 
-    forced = typed(here, "run", "text_html", "--force", "--wait")
+    forced = typed(here, "retry", str(failed.id), "--force")
     assert forced.returncode == 0, forced.stderr
+    eventually(lambda: not here.client.last_known(None).jobs[-1].active, "the forced try has ended")
     assert sorted(here.answered("text_html")) == [1, 2, 3, 4]
     first, second, third, fourth = settings_of(here, "text_html")
     assert (first, third) == (second, fourth)
     assert first != third
     newest = here.client.last_known(None).jobs[-1]
     assert newest.state.ending is Ending.SUCCEEDED  # type: ignore[union-attr]
-    assert newest.request.force
+    assert [part.force for part in newest.request.parts] == [True, True]
+    assert newest.request.configs == failed.request.configs
 
     # What was recorded goes with the answers when these go.
     assert typed(here, "rollback", "text_html").returncode == 0
@@ -85,9 +88,12 @@ def test_it_is_said_in_one_line_not_tried_again_and_can_be_forced(here: Control)
 
 def test_a_command_of_the_users_own_is_not_forced(here: Control) -> None:
     settle(here, 'command = ["true"]')
-    done = typed(here, "run", "text_html", "--force")
-    assert done.returncode == 1
-    assert (
-        "g/text_html: --force is for hitui's own runner, and [runner.mine] has a command of its own"
-        in done.stderr
-    )
+    assert typed(here, "run", "text_html", "--wait").returncode == 1
+    for words in (["run", "text_html"], ["retry", "1"]):
+        done = typed(here, *words, "--force")
+        assert done.returncode == 1
+        assert (
+            "g/text_html: --force is for hitui's own runner, and [runner.mine] has a command of its own"
+            in done.stderr
+        )
+    assert len(here.client.last_known(None).jobs) == 1

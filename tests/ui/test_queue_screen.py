@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from hitui.domain.jobs import JobRequest
+from hitui.domain.jobs import Ended, Ending, Job, JobRequest, JobsSnapshot
 from hitui.errors import LaunchError
 from hitui.ui.app import Dashboard
 from tests.ui import sample
@@ -170,6 +170,27 @@ async def test_what_ended_is_tried_again_after_a_question() -> None:
         await pilot.press("enter")
         await until(pilot, lambda: services.jobs.changes == [("retry", {"jobs": [12]})])
         await shown(pilot, "queued #21 again")
+
+
+async def test_f_mixes_the_answers_of_a_new_try_only_where_that_was_refused() -> None:
+    reason = "exit status 2: error: resume refused: max_new_tokens was 64, now 128"
+    refused, crashed = (
+        Job(number, JobRequest("a/mixed"), 0.0, Ended(Ending.FAILED, 9.0, said, 1.0, 2))
+        for number, said in ((11, reason), (10, "exit status 1: no"))
+    )
+    services = sample.services(known_jobs=JobsSnapshot((crashed, refused), 1))
+    async with Dashboard(services).run_test(size=WIDE, notifications=True) as pilot:
+        table = await open_queue(pilot)
+        table.select(10)
+        await pilot.press("r", "f")
+        await shown(pilot, "Try #10 a/mixed again?", "Enter queue it")
+        await pilot.press("enter")
+        await until(pilot, lambda: services.jobs.changes == [("retry", {"jobs": [10]})])
+        table.select(11)
+        await pilot.press("r")
+        await shown(pilot, "refused before", "f mixes them")
+        await pilot.press("f")
+        await until(pilot, lambda: services.jobs.changes[1:] == [("retry", {"jobs": [11], "force": True})])
 
 
 async def test_what_waits_for_its_time_is_tried_at_once() -> None:

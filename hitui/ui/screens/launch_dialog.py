@@ -11,6 +11,7 @@ from hitui.domain.launches import LaunchPlan, PlannedLaunch
 from hitui.ui import text
 from hitui.ui.line import Line, Span
 from hitui.ui.screens.dialog import Dialog
+from hitui.ui.screens.question import MIXING
 
 TASKS_CELLS, ABOUT_CELLS, GAP = 6, 6, 2
 MOST_FOLDERS = 4
@@ -79,8 +80,7 @@ class LaunchDialog(Dialog):
                 queued = f"queued only: {self._pause}; P on the screen of the queue lets it go on"
                 lines += [((part, "warn"),) for part in text.wrapped(queued, width)]
             if self._may_mix:
-                mixing = "refused before: the answers there were made with other settings; f mixes them"
-                lines += [((part, "warn"),) for part in text.wrapped(mixing, width)]
+                lines += [((part, "warn"),) for part in text.wrapped(MIXING, width)]
             lines.append(())
             name, where = _widths(plan.startable, width)
             lines.append(_row(("config", "tasks", "where", "about"), ("dim",) * 4, name, where))
