@@ -18,7 +18,7 @@ from hitui.domain.jobs import Ended, Ending, Job, JobRequest, JobsSnapshot, Queu
 from hitui.domain.progress import JobProgress
 from hitui.domain.schedule import Queue, Schedule
 from hitui.domain.tasks import Task, TaskId, TaskStatus, select_pending
-from hitui.domain.units import duration_words
+from hitui.domain.units import counted, duration_words
 from hitui.factory import Services
 
 PROGRESS_SECONDS = 5.0
@@ -105,7 +105,7 @@ def launch(
     )
     for job in jobs:
         count = tasks[job.request.config]
-        many = "" if count is None else f", {_tasks(len(count))}"
+        many = "" if count is None else f", {counted(len(count), 'task')}"
         besides = left_out.get(job.request.config, "")
         print(harmless(f"job {job.id}: {job.request.config}{many}{besides}{words_of(job)}"))
     for refusal in refusals:
@@ -148,9 +148,9 @@ def _failure(
     states = {task.id: task for task in catalogue.read(catalogue.find(name)).tasks}
     open_tasks = [task for task in ids if task not in states or states[task].status is not TaskStatus.DONE]
     if not open_tasks:
-        print(harmless(f"{name}: {_tasks(len(ids))} answered"))
+        print(harmless(f"{name}: {counted(len(ids), 'task')} answered"))
         return None
-    return f"{name}: {len(open_tasks)} of {_tasks(len(ids))} without an answer; {how}"
+    return f"{name}: {len(open_tasks)} of {counted(len(ids), 'task')} without an answer; {how}"
 
 
 def _wait(services: Services, jobs: Sequence[Job]) -> tuple[Job, ...]:
@@ -280,7 +280,7 @@ def progress_line(progress: JobProgress) -> str:
     if progress.done is not None:
         parts[0] += f" {progress.done}" + (f"/{progress.total}" if progress.total is not None else "")
     if progress.errors:
-        parts.append(f"{progress.errors} error{'s' if progress.errors > 1 else ''}")
+        parts.append(counted(progress.errors, "error"))
     if progress.rate is not None and not through:
         parts.append(f"{progress.rate * 60:.1f} a minute")
     if progress.eta_seconds is not None and not through:
@@ -298,7 +298,3 @@ def parse_names(text: str) -> tuple[str, ...]:
     if not names:
         raise argparse.ArgumentTypeError("a list such as 0,1 is expected")
     return names
-
-
-def _tasks(count: int) -> str:
-    return f"{count} task{'' if count == 1 else 's'}"

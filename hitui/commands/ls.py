@@ -124,7 +124,7 @@ def _table(rows: list[tuple[ConfigState, Sequence[Job]]]) -> list[str]:
         word = f"{jobs[0].word} {' '.join(f'#{job.id}' for job in jobs)}" if jobs else state.condition.value
         if state.problems:
             word += " !"
-        unit = "" if state.unit == "tasks" else f" {state.unit}"
+        unit = "" if state.unit == "tasks" else f" {state.units(state.total or 0)}"
         cells.append(
             (
                 state.name,

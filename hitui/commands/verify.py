@@ -45,8 +45,9 @@ def _can_rerun(state: ConfigState) -> bool:
 def _lines(verdict: Verdict) -> list[str]:
     state = verdict.state
     total = "?" if state.total is None else state.total
+    units = state.units(state.done if state.total is None else state.total)
     lines = [
-        f"{state.name}: {'whole' if verdict.whole else 'not whole'}, {state.done} of {total} {state.unit} done"
+        f"{state.name}: {'whole' if verdict.whole else 'not whole'}, {state.done} of {total} {units} done"
     ]
     lines += [f"  {defect}" for defect in verdict.defects]
     if verdict.blocked:

@@ -88,6 +88,10 @@ class ConfigState(msgspec.Struct, frozen=True):
         """How many tasks a rerun would run."""
         return self.missing + self.errors
 
+    def units(self, number: int) -> str:
+        """What is counted, of so many: `task`, `tasks`."""
+        return self.unit.removesuffix("s") if number == 1 else self.unit
+
     @property
     def lists_tasks(self) -> bool:
         """Whether all its tasks are known by id, so that none pending means that there is nothing to run."""

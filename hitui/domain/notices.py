@@ -10,7 +10,7 @@ import msgspec
 from hitui.domain.gpus import Gpu
 from hitui.domain.jobs import FAILURES, Ended, Ending, Job, Running
 from hitui.domain.schedule import HeldFor, Schedule
-from hitui.domain.units import duration_words
+from hitui.domain.units import counted, duration_words
 from hitui.domain.waiting_words import gibibytes
 
 
@@ -127,4 +127,4 @@ def _name(job: Job) -> str:
 def _tasks(done: int | None, failed: int | None) -> str:
     if done is None:
         return ""
-    return f"; {done} tasks answered" + (f", {failed} failed" if failed else "")
+    return f"; {counted(done, 'task')} answered" + (f", {failed} failed" if failed else "")

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from hitui.domain.gpus import GpuSnapshot
 from hitui.domain.jobs import Ended, Job
+from hitui.domain.units import counted
 
 _TELLING = ("CUDA_", "HF_", "HITUI_", "CONDA_", "NCCL_", "TORCH_", "PYTORCH_")
 _TELLING_NAMES = ("VIRTUAL_ENV", "PYTHONPATH")
@@ -55,7 +56,7 @@ def words_of_end(job: Job, record: JobRecord | None) -> str:
         return ""
     if job.state.reason or record is None or record.done is None or not record.failed:
         return job.state.reason
-    return f"{record.failed} of {record.done + record.failed} tasks failed"
+    return f"{record.failed} of {counted(record.done + record.failed, 'task')} failed"
 
 
 def telling_environment(environment: Mapping[str, str], own: Collection[str]) -> dict[str, str]:

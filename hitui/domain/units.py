@@ -1,4 +1,4 @@
-"""Sizes and times as people write them, with their units."""
+"""Sizes, times and numbers of things as people write them."""
 
 from __future__ import annotations
 
@@ -28,6 +28,11 @@ def parse_duration(text: str) -> float:
     if not parts or rest.strip() or any(float(number) > _MOST_UNITS for number, _ in parts):
         raise ValueError(f"a time with its unit is expected, such as 10s or 1h30m, not {text!r}")
     return sum(float(number) * _TIME_UNITS[unit] for number, unit in parts)
+
+
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """`1 job`, `3 jobs`; `many` where it is not `one` with an s behind it."""
+    return f"{number} {one if number == 1 else many or one + 's'}"
 
 
 def duration_words(seconds: float) -> str:

@@ -15,6 +15,7 @@ from hitui.adapters.checkpoints.catalogue import Catalogue
 from hitui.adapters.checkpoints.weights import defect_of_model
 from hitui.adapters.files.look import identity_of, is_dir, is_file
 from hitui.adapters.files.watch import inotify_sees
+from hitui.domain.units import counted
 from hitui.errors import LaunchError
 from hitui.services.health import LOW_SPACE, Finding, Level, fail, ok, space_left, warn
 from hitui.settings import RunnerSettings, Settings
@@ -62,7 +63,7 @@ def examine_files(catalogue: Catalogue) -> Iterator[Finding]:
     catalogue.refresh()
     count = len(catalogue.configs)
     if count:
-        yield ok("results", f"{count} config{'s' if count != 1 else ''}")
+        yield ok("results", counted(count, "config"))
     else:
         yield warn("results", "none found", "name their folders as [workspace] results")
     if catalogue.questions_file is None:
@@ -111,7 +112,7 @@ def examine_notifications(settings: Settings) -> Iterator[Finding]:
         yield warn("notifications", "apprise, which sends them, is not installed", notify.INSTALL)
     elif count:
         kinds = ", ".join(settings.notify.on) or "nothing"
-        yield ok("notifications", f"of {kinds}, to {count} address{'es' if count > 1 else ''}")
+        yield ok("notifications", f"of {kinds}, to {counted(count, 'address', 'addresses')}")
     if count and settings.file is not None and _mode(settings.file) & 0o044:
         what = f"others can read {settings.file}, and its addresses may hold passwords"
         yield warn("notifications", what, f"chmod 600 {settings.file}")

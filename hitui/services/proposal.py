@@ -11,6 +11,7 @@ import msgspec
 
 from hitui.adapters.checkpoints.catalogue import Catalogue
 from hitui.domain.configs import Config
+from hitui.domain.units import counted
 
 _HEAD = """\
 # What hitui shows and runs here. Paths are relative to this file; sizes and times carry units.
@@ -55,18 +56,18 @@ def propose(catalogue: Catalogue) -> Proposal:
     results = _results_folders(root, configs)
     if results:
         workspace.append(f"results   = {_text_list(results)}")
-        found.append(f"{len(configs)} configs below {', '.join(results)}")
+        found.append(f"{counted(len(configs), 'config')} below {', '.join(results)}")
     else:
         workspace.append('# results   = ["result"]      # folders below which results are looked for')
         if configs:
-            found.append(f"{len(configs)} configs")
+            found.append(counted(len(configs), "config"))
         else:
             unknown.append("where results lie; name their folder as `results`")
     questions, data = catalogue.questions_file, catalogue.data_folder
     if questions is not None:
         workspace.append(f"questions = {_text(_relative(questions, root))}")
         listed = catalogue.questions
-        count = f", {len(listed.questions)} questions" if listed else ""
+        count = f", {counted(len(listed.questions), 'question')}" if listed else ""
         found.append(f"question list {_relative(questions, root)}{count}")
     else:
         workspace.append('# questions = "data/questions.json"   # without it no total is known')

@@ -37,7 +37,7 @@ def verify(reading: Reading) -> Verdict:
         if by_status[status]:
             defects.append(f"{len(by_status[status])} {word}: {listed(by_status[status])}")
     if state.unit != "tasks" and state.missing:
-        defects.append(f"{state.missing} of {state.total} {state.unit} missing")
+        defects.append(f"{state.missing} of {state.total} {state.units(state.total or 0)} missing")
     if reading.unknown:
         defects.append(f"{len(reading.unknown)} not in the question list: {listed(reading.unknown)}")
     for file, ids in reading.repeated.items():

@@ -26,6 +26,7 @@ from hitui.domain.gpu_history import GpuBin, bins_of, merged
 from hitui.domain.gpus import GpuSnapshot
 from hitui.domain.jobs import Job, Running
 from hitui.domain.records import GpuUse, JobRecord, telling_environment, used_gpus
+from hitui.domain.units import counted
 from hitui.paths import RuntimePaths
 from hitui.settings import Settings
 from hitui.supervisor.history_tables import HistoryTables, connect
@@ -130,7 +131,7 @@ class Historian:
                 self._paths, self._settings().history.keep_seconds, time.time(), lambda: self._closing
             )
             if gone:
-                note(f"took away {gone} jobs that had ended long ago ([history] keep)")
+                note(f"took away {counted(gone, 'job')} that had ended long ago ([history] keep)")
         except Exception:  # noqa: BLE001 - it is tried again tomorrow
             note_error()
 

@@ -271,7 +271,9 @@ class Keeper:
                     " a runner must not go into the background"
                 )
             if record.left:
-                reason = f"{reason}; {record.left} of its processes hang in the kernel".removeprefix("; ")
+                reason = f"{reason}; {record.left} of its processes {'hangs' if record.left == 1 else 'hang'} in the kernel".removeprefix(
+                    "; "
+                )
             self._conclude(
                 job,
                 End(ending, reason, record.ended_at, record.status, record.signal, record.peak_memory),

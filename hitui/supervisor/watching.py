@@ -19,7 +19,7 @@ from hitui.adapters.processes import belongs_to
 from hitui.domain.gpus import Gpu, GpuSnapshot
 from hitui.domain.jobs import Job, Running
 from hitui.domain.succession import RetryRules, StopAim, StopWish
-from hitui.domain.units import duration_words
+from hitui.domain.units import counted, duration_words
 from hitui.domain.watching import (
     Attention,
     Signs,
@@ -155,7 +155,7 @@ class Watching:
             watched.attention = Attention(signs, now - max(0.0, time.time() - marked), None)
         watched.attention = attend(watched.attention, signs, now, bool(job.gpus))
         if rules.errors and failed >= rules.errors:
-            reason = f"{failed} tasks failed one after the other; see its log, then resume it"
+            reason = f"{counted(failed, 'task')} failed one after the other; see its log, then resume it"
             self._stop(job, StopAim.PAUSE_FAILING, reason)
             return
         if not is_stalled(watched.attention, now, rules):

@@ -238,12 +238,14 @@ def _at_rest(state: ConfigState) -> StateWords:
         case ConfigCondition.UNREADABLE:
             return StateWords(f"! unreadable: {state.problems[0]}", "! unreadable", "bad", True)
         case ConfigCondition.UNCOUNTED:
-            return StateWords(f"{state.done} {state.unit}, no total", "no total", "dim")
+            return StateWords(f"{state.done} {state.units(state.done)}, no total", "no total", "dim")
         case ConfigCondition.EMPTY:
             return StateWords(f"not started, {state.pending} to run", f"{state.pending} to run", "")
         case ConfigCondition.PENDING:
             if state.unit != "tasks":
-                return StateWords(f"{state.pending} {state.unit} to go", f"{state.pending} to go", "warn")
+                return StateWords(
+                    f"{state.pending} {state.units(state.pending)} to go", f"{state.pending} to go", "warn"
+                )
             return StateWords(f"{state.pending} to rerun", f"{state.pending} to rerun", "warn")
         case ConfigCondition.BLOCKED:
             return StateWords(f"all but {state.blocked} blocked", f"{state.blocked} blocked", "warn")

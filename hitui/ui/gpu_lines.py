@@ -10,6 +10,7 @@ from rich.cells import cell_len
 from hitui.domain.gpus import Gpu, GpuSnapshot
 from hitui.domain.jobs import Job, JobsSnapshot, Running, Stopping
 from hitui.domain.placement import GpuRules, Need, hindrance
+from hitui.domain.units import counted
 from hitui.ui import text
 from hitui.ui.line import Line, Span, fit_line, joined, width_of
 
@@ -188,7 +189,7 @@ def _named(jobs: Sequence[Job], room: int, beside: int) -> str:
     if cell_len(names) <= room - beside:
         return names
     numbers = _numbers(jobs)
-    return numbers if cell_len(numbers) <= room else text.count(len(jobs), "job")
+    return numbers if cell_len(numbers) <= room else counted(len(jobs), "job")
 
 
 def _numbers(jobs: Sequence[Job]) -> str:

@@ -9,6 +9,7 @@ from hitui.domain.jobs import Job, Queued
 from hitui.domain.progress import JobProgress
 from hitui.domain.schedule import DEFAULT_GROUP, Queue
 from hitui.domain.succession import died_at_once
+from hitui.domain.units import counted
 from hitui.ui import text
 from hitui.ui.line import Line, Span
 
@@ -85,7 +86,7 @@ def progress_parts(progress: JobProgress) -> list[Span]:
         parts.append((progress.phase, "dim"))
     if progress.errors:
         # Before what is cut where there is no room.
-        parts.append((text.count(progress.errors, "error"), "bad"))
+        parts.append((counted(progress.errors, "error"), "bad"))
     if progress.eta_seconds is not None and not progress.through:
         parts.append((f"{text.duration(progress.eta_seconds)} left", ""))
     if progress.rate and not progress.through:
@@ -127,4 +128,4 @@ def pause_of_new_jobs(queue: Queue) -> str:
 
 
 def _groups(names: list[str]) -> str:
-    return f"group {names[0]}" if len(names) == 1 else text.count(len(names), "group")
+    return f"group {names[0]}" if len(names) == 1 else counted(len(names), "group")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from hitui.domain.gpus import GpuSnapshot
 from hitui.domain.jobs import Job
+from hitui.domain.units import counted
 from hitui.services.logs import LogWindow
 from hitui.ui import text
 from hitui.ui.config_rows import ConfigRow, gpu_words
@@ -30,7 +31,7 @@ def log_title(
             of = f" of {progress.total}" if progress.total is not None else ""
             parts.append(((f"{progress.done}{of}{' in all shards' if len(row.shards) > 1 else ''}", ""),))
         if progress is not None and progress.errors:
-            parts.append(((text.count(progress.errors, "error"), "bad"),))
+            parts.append(((counted(progress.errors, "error"), "bad"),))
     else:
         parts.append(((text.short_name(row.name), "title"),))
         if window.path:

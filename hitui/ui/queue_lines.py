@@ -13,7 +13,7 @@ from hitui.domain.jobs import FAILURES, Ended, Ending, Job, Queued, Running, Sto
 from hitui.domain.progress import JobProgress
 from hitui.domain.queue import in_order
 from hitui.domain.records import JobRecord, words_of_end
-from hitui.domain.units import duration_words
+from hitui.domain.units import counted, duration_words
 from hitui.ui import text
 from hitui.ui.config_rows import gpu_words
 from hitui.ui.job_index import JobIndex
@@ -178,7 +178,7 @@ def _particulars(job: Job, view: QueueView) -> list[Line]:
     if job.replaces is not None:
         parts.append(((f"in the place of #{job.replaces}", "dim"),))
     if job.task_count is not None:
-        parts.append(((text.count(job.task_count, "task"), "dim"),))
+        parts.append(((counted(job.task_count, "task"), "dim"),))
     if isinstance(job.state, Ended) and job.successor is not None and job.state.ending is not Ending.JOINED:
         parts.append(((f"#{job.successor} took its place", "dim"),))
     others = [text.short_name(name) for name in job.request.configs[1:]]

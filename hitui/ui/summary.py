@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from hitui.domain.units import counted
 from hitui.ui import text
 from hitui.ui.config_rows import ConfigRow, estimated_end
 from hitui.ui.job_index import JobIndex
@@ -26,10 +27,10 @@ def summary_line(rows: Sequence[ConfigRow], jobs: JobIndex, now: float, *, wide:
     end = None if paused and jobs.queued else estimated_end(rows, now)
     # Of the jobs, and not of all that is pending: most of it may be in no job.
     left: Line = () if end is None else ((f", done in about {text.long_duration(end)}", ""),)
-    parts.append(((text.count(active, "job"), "strong"), *left) if active else (("no job runs", "dim"),))
+    parts.append(((counted(active, "job"), "strong"), *left) if active else (("no job runs", "dim"),))
     if pending:
         total = sum(row.state.pending for row in pending)
-        among = f" in {text.count(len(pending), 'config')}" if wide else ""
+        among = f" in {counted(len(pending), 'config')}" if wide else ""
         parts.append(((f"{total} pending{among}", ""),))
     elif rows and all(map(_is_counted, rows)):
         parts.append((("nothing is missing", "good"),))

@@ -154,11 +154,6 @@ def ranges(labels: Iterable[int]) -> str:
     return ",".join(parts)
 
 
-def count(number: int, singular: str, plural: str | None = None) -> str:
-    """`1 job`, `3 jobs`."""
-    return f"{number} {singular if number == 1 else plural or singular + 's'}"
-
-
 def clock(epoch: float) -> str:
     """`14:03`, local time."""
     return time.strftime("%H:%M", time.localtime(epoch))

@@ -103,7 +103,7 @@ async def test_of_a_job_that_succeeded_the_tasks_that_failed_are_told_as_soon_as
         await open_queue(pilot)
         await shown(pilot, ": 3 of 17 tasks failed")
         services.jobs.recorded[15] = JobRecord(done=0, failed=1)
-        await shown(pilot, ": 1 of 1 tasks failed")
+        await shown(pilot, ": 1 of 1 task failed")
 
 
 async def test_what_comes_on_record_while_other_screens_are_above_is_there_when_they_go(

@@ -154,7 +154,7 @@ def test_an_id_of_very_many_digits_is_one_that_the_list_does_not_have(workspace:
     reading = read(workspace)
     assert with_status(reading.tasks, TaskStatus.DONE) == [1]
     assert reading.unknown == (endless,)
-    assert reading.state.notes == (f"1 results with ids ({'9' * 40}…) that questions.json does not have",)
+    assert reading.state.notes == (f"1 result with an id ({'9' * 40}…) that questions.json does not have",)
 
 
 class TestQuestionList:
@@ -173,8 +173,8 @@ class TestQuestionList:
         state = catalogue.read(catalogue.find("mix_html")).state
         assert (state.total, state.blocked) == (10, 0)
         assert len(catalogue.problems) == 2
-        assert "data/questions.json: 1 questions without an id (number 12)" in catalogue.problems[0]
-        assert "data/questions.json: 1 ids stand more than once (1)" in catalogue.problems[1]
+        assert "data/questions.json: 1 question without an id (number 12)" in catalogue.problems[0]
+        assert "data/questions.json: 1 id stands more than once (1)" in catalogue.problems[1]
 
     def test_a_declared_one_that_is_not_there(self, workspace: Path, folder: Path) -> None:
         write_results(folder / "results.json", [answer(2)])

@@ -63,8 +63,8 @@ def test_what_is_wrong_with_single_questions_is_counted_and_said(tmp_path: Path)
     assert [question.id for question in questions.questions] == [1, 2]
     assert questions.problems == (
         "2 questions without an id (number 4, 5): not counted; give them one",
-        "1 ids stand more than once (1): the first of each counts; remove the others",
-        "1 questions without FileName (id 2): whether its files are here cannot be told; name its table",
+        "1 id stands more than once (1): the first of each counts; remove the others",
+        "1 question without FileName (id 2): whether its files are here cannot be told; name its table",
     )
 
 
@@ -79,4 +79,4 @@ def test_an_endless_id_is_named_by_its_beginning(tmp_path: Path) -> None:
     path = tmp_path / "questions.json"
     path.write_text(json.dumps({"queries": [{"id": "x" * 5000, "FileName": "t"}] * 2}))
     (problem,) = read_questions(path).problems
-    assert problem.startswith(f"1 ids stand more than once ({'x' * 40}…): ")
+    assert problem.startswith(f"1 id stands more than once ({'x' * 40}…): ")

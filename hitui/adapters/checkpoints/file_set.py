@@ -9,6 +9,7 @@ from pathlib import Path
 from hitui.adapters.checkpoints.reading import ReadContext, Reading, Signature, signature_of
 from hitui.adapters.files.look import is_file
 from hitui.domain.configs import Config, ConfigState
+from hitui.domain.units import counted
 
 DEFAULT_PATTERN = "*"
 
@@ -30,7 +31,9 @@ class FileSetReader:
         done = len(written) if total is None else min(len(written), total)
         notes: tuple[str, ...] = ()
         if done < len(written):
-            notes = (f"{len(written)} files, {len(written) - done} more than the total of {total}",)
+            notes = (
+                f"{counted(len(written), 'file')}, {len(written) - done} more than the total of {total}",
+            )
         return Reading(
             ConfigState(
                 config,

@@ -19,6 +19,7 @@ from hitui.adapters.checkpoints.results_file import NO_RECOVERY, id_of, rung_in,
 from hitui.decoding import json_decoder
 from hitui.domain.recovery import rung_of
 from hitui.domain.tasks import ERROR_PREFIX, TaskId
+from hitui.domain.units import counted
 
 LONGEST_LINE = 64 * 1024 * 1024
 """Bytes; a longer line is no result, and is skipped without being kept in memory."""
@@ -146,7 +147,7 @@ class _Contents:
     def add_too_long(self, length: int) -> None:
         """A line of so many bytes that is not kept."""
         self._lines += 1
-        self._reject(f"is no result ({length} bytes): not counted")
+        self._reject(f"is no result ({counted(length, 'byte')}): not counted")
 
     def _reject(self, wrong: str) -> None:
         if not self._results and not self._useless:
@@ -158,12 +159,17 @@ class _Contents:
     def reading(self) -> FileReading:
         """Raises UnreadableFile where the lines are those of something else, such as a JSON text with indents."""
         if self._begins_useless and self._useless > self._results:
+            few = f"{self._useless} of its {self._lines} lines are no results"
+            useless = "its one line is no result" if self._lines == 1 else few
             raise UnreadableFile(
-                f"is no journal, {self._useless} of its {self._lines} lines are no results: "
+                f"is no journal, {useless}: "
                 "rename it to .json if it is one JSON text, else put a copy back, or move it away"
             )
         more = self._useless - len(self._problems)
-        problems = (*self._problems, f"{more} more lines are no results: not counted")
+        problems = (
+            *self._problems,
+            f"{more} more {'line is no result' if more == 1 else 'lines are no results'}: not counted",
+        )
         said = problems if more else problems[:-1]
         return FileReading(self._answered, self._errors, tuple(self._repeated), said, self._rungs)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from hitui.adapters.checkpoints.file_set import matching_files
 from hitui.adapters.checkpoints.reading import ReadContext, Reading
 from hitui.domain.configs import Config, ConfigState
+from hitui.domain.units import counted
 
 DEFAULT_PATTERN = "*.jsonl"
 _CHUNK = 1024 * 1024
@@ -39,7 +40,11 @@ class LineCountReader:
             except OSError as error:
                 problems.append(f"{self._context.shown(path)}: cannot be read: {error.strerror}")
         done = lines if total is None else min(lines, total)
-        notes = () if done == lines else (f"{lines} lines, {lines - done} more than the total of {total}",)
+        notes = (
+            ()
+            if done == lines
+            else (f"{counted(lines, 'line')}, {lines - done} more than the total of {total}",)
+        )
         shown = self._context.shown(files[-1][0]) if files else ""
         return Reading(
             ConfigState(

@@ -18,6 +18,7 @@ from hitui.adapters.checkpoints.reading import UnreadableFile, listed
 from hitui.adapters.checkpoints.results_file import id_of
 from hitui.decoding import json_decoder
 from hitui.domain.tasks import Question, TaskId
+from hitui.domain.units import counted
 
 
 class QuestionList(msgspec.Struct, frozen=True):
@@ -85,7 +86,7 @@ def _read_tolerantly(path: Path, content: bytes) -> QuestionList:
     problems: tuple[str, ...] = ()
     if without_id:
         problems = (
-            f"{len(without_id)} questions without an id (number {listed(without_id)}): not counted; give them one",
+            f"{counted(len(without_id), 'question')} without an id (number {listed(without_id)}): not counted; give them one",
         )
     return _collect(path, (_question(entry) for entry in entries if id_of(entry) is not None), problems)
 
@@ -109,13 +110,13 @@ def _collect(path: Path, questions: Iterable[Question], problems: tuple[str, ...
         counts = Counter(question.id for question in each_once)
         twice = [task for task, count in counts.items() if count > 1]
         problems += (
-            f"{len(twice)} ids stand more than once ({listed(twice)}): the first of each counts; remove the others",
+            f"{counted(len(twice), 'id stands', 'ids stand')} more than once ({listed(twice)}): the first of each counts; remove the others",
         )
         each_once = tuple(question for question in each_once if by_id[question.id] is question)
     without_table = [question.id for question in each_once if not question.file_name]
     if without_table:
         problems += (
-            f"{len(without_table)} questions without FileName (id {listed(without_table)}): "
+            f"{counted(len(without_table), 'question')} without FileName (id {listed(without_table)}): "
             "whether its files are here cannot be told; name its table",
         )
     if not each_once:

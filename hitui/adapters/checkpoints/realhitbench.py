@@ -43,6 +43,7 @@ from hitui.domain.tasks import (
     task_states,
     what_counts,
 )
+from hitui.domain.units import counted
 
 _Parsed = tuple[Signature, FileReading | None, tuple[str, ...]]
 """Of a file: as it was when it was read, its results, and what was wrong with it."""
@@ -223,7 +224,7 @@ class RealHiTBenchReader:
                 missing += 1
         if unknown:
             notes += (
-                f"{len(unknown)} results with ids ({listed(unknown)}) that {questions.path.name} does not have",
+                f"{counted(len(unknown), 'result with an id', 'results with ids')} ({listed(unknown)}) that {questions.path.name} does not have",
             )
         state = ConfigState(
             config,
@@ -326,7 +327,7 @@ def _note_other_total(source: str, total: int, questions: QuestionList) -> tuple
     if total in (0, have):
         return ()
     return (
-        f"{source} was made of {total} tasks, {questions.path.name} has {have}: "
+        f"{source} was made of {counted(total, 'task')}, {questions.path.name} has {have}: "
         "what the report does not name counts as answered",
     )
 

@@ -13,6 +13,7 @@ from textual.binding import Binding, BindingType
 from hitui.domain.configs import ConfigState
 from hitui.domain.jobs import Ended, JobRequest, Queued
 from hitui.domain.tasks import Task, TaskStatus
+from hitui.domain.units import counted
 from hitui.errors import HituiError
 from hitui.services.scores import Scores
 from hitui.services.scoring import KIND
@@ -237,7 +238,7 @@ def score_words(row: ConfigRow, scores: Scores | None) -> str:
     words = " · ".join(f"{metric} {mean:.2f}" for metric, mean in scores.means.items())
     besides = []
     if scores.charts_unscored:
-        besides.append(f"{text.count(scores.charts_unscored, 'chart')} unscored")
+        besides.append(f"{counted(scores.charts_unscored, 'chart')} unscored")
     if scores.unjudged:
         besides.append(f"{scores.unjudged} unjudged")
     if newer := scores.older_than(state.updated):
@@ -253,7 +254,7 @@ def fact_lines(row: ConfigRow, root: str, scores: str, width: int) -> list[Line]
     facts.append(
         (
             state.unit,
-            f"{state.done} done of {total} · {text.count(state.errors, 'error')} · {state.missing} missing · "
+            f"{state.done} done of {total} · {counted(state.errors, 'error')} · {state.missing} missing · "
             f"{state.blocked} blocked · {state.pending} pending",
             "",
         )
@@ -262,7 +263,7 @@ def fact_lines(row: ConfigRow, root: str, scores: str, width: int) -> list[Line]
         told = ", ".join(f"{number} {error.value.replace('_', ' ')}" for error, number in state.error_classes)
         facts.append(("errors", told, "bad"))
     facts += [
-        ("", f"{text.count(count, 'task')} ran out of memory in every form{_on_gpus(gpus)}", "warn")
+        ("", f"{counted(count, 'task')} ran out of memory in every form{_on_gpus(gpus)}", "warn")
         for gpus, count in state.exhausted
     ]
     kind = " ".join(filter(None, (state.config.modality, state.config.table_format)))
@@ -299,7 +300,7 @@ def _state_words(row: ConfigRow) -> str:
     reason = row.job.state.reason if row.job is not None and isinstance(row.job.state, Ended) else ""
     for told in (*row.state.problems, reason):
         words = words.removesuffix(told).rstrip(": ")
-    return words if words != "!" else f"! {text.count(len(row.state.problems), 'problem')}"
+    return words if words != "!" else f"! {counted(len(row.state.problems), 'problem')}"
 
 
 def _job_words(row: ConfigRow) -> str:

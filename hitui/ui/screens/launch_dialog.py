@@ -8,6 +8,7 @@ from typing import ClassVar
 from textual.binding import Binding, BindingType
 
 from hitui.domain.launches import LaunchPlan, PlannedLaunch
+from hitui.domain.units import counted
 from hitui.ui import text
 from hitui.ui.line import Line, Span
 from hitui.ui.screens.dialog import Dialog
@@ -40,7 +41,7 @@ class LaunchDialog(Dialog):
         leave = Binding("escape", "answer(False)", "leave it", key_display="Escape", id="launch.back")
         if not self._plan.startable:
             return [leave]
-        jobs = text.count(len(self._plan.startable), "job")
+        jobs = counted(len(self._plan.startable), "job")
         return [
             Binding(
                 "enter",
@@ -153,8 +154,8 @@ def _writes(launches: Sequence[PlannedLaunch], width: int) -> list[Line]:
 def _total(plan: LaunchPlan) -> Line:
     known = [launch.seconds for launch in plan.startable]
     unknown = any(launch.task_count is None for launch in plan.startable)
-    tasks = f"{plan.task_count}{' or more' if unknown else ''}"
-    total = f"{tasks} {'task' if tasks == '1' else 'tasks'} in {text.count(len(plan.startable), 'job')}"
+    tasks = f"{plan.task_count} or more tasks" if unknown else counted(plan.task_count, "task")
+    total = f"{tasks} in {counted(len(plan.startable), 'job')}"
     work = [seconds for seconds in known if seconds is not None]
     if len(work) == len(known):
         total += f", about {text.long_duration(sum(work))} of work"
