@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from hitui.domain.jobs import JobsSnapshot
+from hitui.domain.jobs import Ended, Ending, Job, JobRequest, JobsSnapshot
+from hitui.domain.records import JobRecord
 from hitui.services.scores import Scores
 from hitui.ui.app import Dashboard
 from tests.ui import sample
@@ -26,6 +27,20 @@ def log(tmp_path: Path) -> Path:
     lines[899] = "another error here"
     path.write_text("\n".join(lines) + "\n")
     return path
+
+
+async def test_a_config_says_of_its_job_what_the_queue_says_of_it() -> None:
+    name = sample.configs()[0].name
+    ended = Job(14, JobRequest(name), sample.NOON, Ended(Ending.SUCCEEDED, time.time()))
+    services = sample.services(known_jobs=JobsSnapshot((ended,), 1))
+    async with Dashboard(services).run_test(size=SIZE, notifications=True) as pilot:
+        await shown(pilot, "25 to rerun")
+        await pilot.press("enter")
+        await shown(pilot, "#14 succeeded at ")
+        services.jobs.recorded[14] = JobRecord(done=14, failed=3)
+        await shown(pilot, ": 3 of 17 tasks failed")
+        await pilot.press("escape", "Q")
+        await shown(pilot, "Ended 1", ": 3 of 17 tasks failed")
 
 
 async def test_the_full_log_moves_searches_and_follows(log: Path) -> None:

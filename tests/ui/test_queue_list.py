@@ -122,7 +122,7 @@ async def test_what_comes_on_record_while_other_screens_are_above_is_there_when_
         await pilot.press("question_mark")
         await until(pilot, lambda: not screen.is_current)
         services.jobs.recorded[14] = JobRecord(done=14, failed=3)
-        await until(pilot, lambda: screen._records)
+        await until(pilot, lambda: screen.records.known)
         await pilot.press("escape", "escape")
         await shown(pilot, ": 3 of 17 tasks failed")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -12,6 +12,7 @@ from textual.binding import Binding, BindingType
 
 from hitui.domain.configs import ConfigState
 from hitui.domain.jobs import Ended, JobRequest, Queued
+from hitui.domain.records import JobRecord, words_of_end
 from hitui.domain.tasks import Task, TaskStatus
 from hitui.domain.units import counted
 from hitui.errors import HituiError
@@ -19,9 +20,10 @@ from hitui.services.scores import Scores
 from hitui.services.scoring import KIND
 from hitui.ui import text
 from hitui.ui.config_rows import ConfigRow, config_rows
+from hitui.ui.job_records import JobRecords
 from hitui.ui.job_words import progress_parts, wait_words
 from hitui.ui.line import Line, joined
-from hitui.ui.messages import LaunchWanted, ScoresRead, StopWanted, TasksRead
+from hitui.ui.messages import LaunchWanted, RecordsRead, ScoresRead, StopWanted, TasksRead
 from hitui.ui.screens.base import FullScreen, MoreRoom
 from hitui.ui.widgets.key_line import KeyLine
 from hitui.ui.widgets.line_view import LineView
@@ -53,14 +55,17 @@ class Facts(LineView, can_focus=True):
         self._row: ConfigRow | None = None
         self._root = ""
         self._scores = ""
+        self._records: Mapping[int, JobRecord] = {}
 
-    def show(self, row: ConfigRow | None, root: str, scores: str) -> None:
-        """`scores`: in words; empty where there is nothing to be scored, or nothing was read yet."""
-        self._row, self._root, self._scores = row, root, scores
+    def show(self, row: ConfigRow | None, root: str, scores: str, records: Mapping[int, JobRecord]) -> None:
+        """`scores`: in words; empty where there is nothing to be scored, or nothing was read yet. `records`: what came
+        of its jobs, by their numbers, as far as it was read."""
+        self._row, self._root, self._scores, self._records = row, root, scores, records
         self.rebuild()
 
     def build(self, width: int) -> Sequence[Line]:
-        return [] if self._row is None else fact_lines(self._row, self._root, self._scores, width)
+        row = self._row
+        return [] if row is None else fact_lines(row, self._root, self._scores, self._records, width)
 
 
 class TaskList(LineView, can_focus=True):
@@ -104,6 +109,7 @@ class DetailScreen(FullScreen):
         self._read_for: ConfigState | None = None
         self._problem = ""
         self._shown = 0
+        self.records = JobRecords(self)
         self.rule = Rule(id="fact-rule")
         self.facts = Facts()
         self.task_rule = Rule(id="task-rule")
@@ -147,6 +153,8 @@ class DetailScreen(FullScreen):
         self._row = rows[0] if rows else None
         self.rule.show(((self._config, "title"),))
         self._show_facts()
+        if self._row is not None and self._row.job is not None:
+            self.records.look_at((self._row.job,))
         if states and states[0] is not self._read_for:
             self._read_for = states[0]
             # One after the other, so that a slow old answer never takes the place of a newer one.
@@ -156,7 +164,7 @@ class DetailScreen(FullScreen):
     def _show_facts(self) -> None:
         row = self._row
         scores = "" if row is None or not self._scores_read else score_words(row, self._scores)
-        self.facts.show(row, str(self.dashboard.services.settings.root), scores)
+        self.facts.show(row, str(self.dashboard.services.settings.root), scores, self.records.known)
         self._lay_out()
 
     def _read_tasks(self) -> None:
@@ -181,6 +189,10 @@ class DetailScreen(FullScreen):
             self._scores, self._scores_read = message.scores, True
             self._show_facts()
         self.set_timer(SECONDS_PER_LOOK, self._look_at_scores)
+
+    def on_records_read(self, message: RecordsRead) -> None:
+        if self.records.take(message):
+            self._show_facts()
 
     def on_tasks_read(self, message: TasksRead) -> None:
         self._tasks = message.tasks
@@ -246,7 +258,9 @@ def score_words(row: ConfigRow, scores: Scores | None) -> str:
     return ", ".join(filter(None, (words, *besides)))
 
 
-def fact_lines(row: ConfigRow, root: str, scores: str, width: int) -> list[Line]:
+def fact_lines(
+    row: ConfigRow, root: str, scores: str, records: Mapping[int, JobRecord], width: int
+) -> list[Line]:
     """The facts of one config of the workspace at `root`; long values go on below their start."""
     state = row.state
     total = "unknown" if state.total is None else str(state.total)
@@ -270,7 +284,7 @@ def fact_lines(row: ConfigRow, root: str, scores: str, width: int) -> list[Line]
     facts.append(("kind", f"{state.config.kind}{' · ' + kind if kind else ''}", ""))
     facts.append(("runner", state.config.runner or "none: name one in hitui.toml to run it from here", ""))
     if row.job is not None:
-        facts.append(("job", _job_words(row), ""))
+        facts.append(("job", _job_words(row, records), ""))
     if row.progress is not None and (parts := progress_parts(row.progress)):
         facts.append(("progress", " · ".join(part for part, _ in parts), ""))
     if state.seconds_per_task is not None:
@@ -303,7 +317,7 @@ def _state_words(row: ConfigRow) -> str:
     return words if words != "!" else f"! {counted(len(row.state.problems), 'problem')}"
 
 
-def _job_words(row: ConfigRow) -> str:
+def _job_words(row: ConfigRow, records: Mapping[int, JobRecord]) -> str:
     job = row.job
     if job is None:
         return ""
@@ -318,8 +332,8 @@ def _job_words(row: ConfigRow) -> str:
         words += f", {wait_words(job, time.time())[0]}"
     if isinstance(job.state, Ended):
         words += f" at {text.moment(job.state.ended_at, time.time())}"
-        if job.state.reason:
-            words += f": {job.state.reason}"
+        if told := words_of_end(job, records.get(job.id)):
+            words += f": {told}"
     return words
 
 

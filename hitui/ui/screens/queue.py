@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
-from hitui.domain.jobs import Ended, Ending, Job, Queued
-from hitui.errors import HituiError
+from hitui.domain.jobs import Ended, Job, Queued
+from hitui.ui.job_records import JobRecords
 from hitui.ui.job_words import pause_parts
 from hitui.ui.line import Line, joined
 from hitui.ui.messages import PauseWanted, QueueWanted, RecordsRead, RetryWanted, StopWanted
@@ -27,15 +25,12 @@ from hitui.ui.widgets.rule import Rule
 if TYPE_CHECKING:
     from textual.widgets import Input
 
-    from hitui.domain.records import JobRecord
 
 SECONDS_PER_TICK = 10.0
 """Times that are still to come are looked at so often, when nothing else changes."""
 LEAST_FACTS, MOST_FACTS = 3, 6
 MOST_RECORDS = 200
 """Of so many jobs that ended last it is said how many of their tasks failed."""
-SECONDS_TO_A_RECORD = 30.0
-"""After which none comes any more."""
 
 
 class JobFacts(LineView, can_focus=False):
@@ -123,10 +118,7 @@ class QueueScreen(FullScreen):
         self._wanted = ""
         self._stale = False
         """Something changed while another screen was above."""
-        self._records: Mapping[int, JobRecord] = {}
-        self._settled: set[int] = set()
-        """Jobs of which nothing more is to be read."""
-        self._reading = False
+        self.records = JobRecords(self)
 
     def compose(self) -> ComposeResult:
         yield MoreRoom()
@@ -158,49 +150,22 @@ class QueueScreen(FullScreen):
         if self._stale:
             return
         self._paint()
-        self._look_at_records()
+        self.records.look_at(self.dashboard.jobs.ended[-MOST_RECORDS:])
 
     def _paint(self) -> None:
         app, now = self.dashboard, time.time()
-        self.table.show(QueueView(app.jobs, app.progress, self._labels(), now, self._wanted, self._records))
+        self.table.show(
+            QueueView(app.jobs, app.progress, self._labels(), now, self._wanted, self.records.known)
+        )
         self._title()
 
-    def _look_at_records(self) -> None:
-        """Reads what came of the latest jobs that succeeded: of one that ended a moment ago it is on record soon."""
-        wanted = [
-            job.id
-            for job in self.dashboard.jobs.ended[-MOST_RECORDS:]
-            if job.word == Ending.SUCCEEDED.value and job.id not in self._settled
-        ]
-        if wanted and not self._reading:
-            self._reading = True
-            self.run_worker(
-                lambda: self._read_records(wanted), thread=True, group="records", exit_on_error=False
-            )
-
-    def _read_records(self, wanted: Sequence[int]) -> None:
-        records: Mapping[int, JobRecord] = {}
-        # They only add to what is known of the jobs.
-        with contextlib.suppress(HituiError, OSError):
-            records = self.dashboard.services.jobs.records(wanted)
-        self.post_message(RecordsRead(wanted, records))
-
     def on_records_read(self, message: RecordsRead) -> None:
-        self._reading = False
-        news = {number: record for number, record in message.records.items() if record.done is not None}
-        late = {
-            job.id
-            for job in self.dashboard.jobs.ended
-            if isinstance(job.state, Ended) and time.time() - job.state.ended_at > SECONDS_TO_A_RECORD
-        }
-        self._settled |= news.keys() | late.intersection(message.asked)
-        self._records = {**self._records, **news}
-        if news and self.is_current:
+        if not self.records.take(message):
+            return
+        if self.is_current:
             self._paint()
-        elif news:
+        else:
             self._stale = True
-        if not self._settled.issuperset(message.asked):
-            self.set_timer(1.0, self._look_at_records)
 
     def _labels(self) -> dict[str, str]:
         gpus = self.dashboard.gpu_snapshot
