@@ -17,6 +17,7 @@ from hitui.domain.progress import EventTally
 _CHUNK = 1 << 20
 _LONGEST_LINE = 1 << 16
 """Bytes; a longer line is no event line."""
+_LINE_END = re.compile(rb"[\r\n]")
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)")
 
 
@@ -67,7 +68,10 @@ def _events(lines: bytes) -> list[dict[str, object]]:
 
 
 def read_tail(path: Path | str, size: int = 8192) -> str:
-    """The last `size` bytes of a file as text without escape sequences; empty when it cannot be read."""
+    """The end of a file as text without escape sequences; empty when it cannot be read.
+
+    The last `size` bytes, from where a line begins in them, if one does.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except OSError:
@@ -75,6 +79,8 @@ def read_tail(path: Path | str, size: int = 8192) -> str:
     try:
         end = os.fstat(descriptor).st_size
         tail = os.pread(descriptor, size, max(0, end - size))
+        if end > size and (torn := _LINE_END.search(tail, 0, len(tail) - 1)):
+            tail = tail[torn.end() :]
     except OSError:
         return ""
     finally:

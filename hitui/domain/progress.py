@@ -200,6 +200,8 @@ _TQDM = re.compile(
     r"\|\s*(?P<done>\d{1,15})/(?P<total>\d{1,15})\s+"
     r"\[[\d:]{1,20}<(?P<left>[\d:]{1,20}|\?),\s*(?P<speed>\d{1,15}(?:\.\d{1,15})?|\?)(?![\d.])\s*(?P<unit>[^\s,\]]*)"
 )
+_REST_OF_BAR = re.compile(r"[^\]\n\r]*\]?")
+"""Behind the unit: what the program itself tells there, such as a loss."""
 
 
 def parse_tqdm(text: str) -> JobProgress | None:
@@ -223,6 +225,16 @@ def parse_tqdm(text: str) -> JobProgress | None:
         eta_seconds=None if bar["left"] == "?" else _clock(bar["left"]),
         source="log",
     )
+
+
+def without_bars(text: str) -> str:
+    """A piece of log without what `parse_tqdm` takes for a bar; what was written behind one, on its line, stays."""
+    lines = []
+    for line in text.replace("\r", "\n").split("\n"):
+        end = max((bar.end() for bar in _TQDM.finditer(line)), default=None)
+        rest = None if end is None else _REST_OF_BAR.match(line, end)
+        lines.append(line if rest is None else line[rest.end() :])
+    return "\n".join(lines)
 
 
 def _clock(text: str) -> float:

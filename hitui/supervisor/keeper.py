@@ -25,7 +25,7 @@ from hitui.adapters.events import EventFile, read_tail
 from hitui.adapters.executors import open_executor
 from hitui.adapters.executors.base import ExitRecord, Launch, LaunchedJob, Standing
 from hitui.domain.jobs import Ending, Job, Queued, Running, Starting, Stopping, decide_ending, one_line
-from hitui.domain.progress import EventTally
+from hitui.domain.progress import EventTally, without_bars
 from hitui.domain.succession import (
     END,
     HowItEnded,
@@ -250,7 +250,7 @@ class Keeper:
         """Ends a job by its launcher's record, else by the runner's own `end` line, else as lost."""
         stop_asked = self._stop_asked(job)
         tail = read_tail(job.log) if job.log else ""
-        last_words = one_line(tail)
+        last_words = one_line(without_bars(tail))
         if otherwise == RESTARTED and record is not None and not stop_asked:
             number = record.signal if record.signal is not None else (record.status or 0) - 128
             if number in _BY_A_SHUTDOWN:
@@ -334,7 +334,7 @@ class Keeper:
             self._store.quick_deaths(job.schedule.group),
             self._store.queued(),
             rules.quick,
-            end.reason if end.ending is Ending.NOT_STARTED else one_line(tail),
+            end.reason if end.ending is Ending.NOT_STARTED else one_line(without_bars(tail)),
         )
         if toll is not None and toll.pause and self._store.queue().group(job.schedule.group).paused:
             # Why it was paused before is not to be forgotten.

@@ -223,7 +223,8 @@ def test_a_runner_that_does_not_give_way_is_stopped(tmp_path: Path, monkeypatch:
 
 @one_after_the_other
 def test_what_a_launcher_records_of_a_kill_for_lack_of_memory_decides(here: Control) -> None:
-    write_programs(here, {"large": HANG}, 'retries = 2\nretry_pause = "1ms"\nquick = "0s"')
+    bar = "print('loaded\\n  6%|▌         | 1/17 [00:38<02:51, 12.2s/it]', end='\\r', flush=True)\n"
+    write_programs(here, {"large": bar + HANG}, 'retries = 2\nretry_pause = "1ms"\nquick = "0s"')
     job_id = here.submit("large")
     here.running(job_id)
     main, launcher = here.told("large", "main"), here.launcher(job_id)
@@ -238,7 +239,8 @@ def test_what_a_launcher_records_of_a_kill_for_lack_of_memory_decides(here: Cont
     here.service.ensure_supervisor()
     reason = here.ended(job_id).reason
     assert reason == (
-        "ended by SIGKILL; the kernel ended it for lack of memory; not tried again: it would run out of memory again"
+        "ended by SIGKILL; the kernel ended it for lack of memory; last in its log: loaded; not tried again: it would run out"
+        " of memory again"
     )
     assert followers(here, job_id) == 0
 

@@ -14,8 +14,8 @@ from msgspec.structs import replace
 from hitui.adapters.events import EventFile, read_tail
 from hitui.commands.launching import progress_line
 from hitui.commands.ls import progress_of
-from hitui.domain.jobs import Job, JobRequest, Running
-from hitui.domain.progress import EventTally, JobProgress, parse_tqdm, rate_of, together
+from hitui.domain.jobs import Job, JobRequest, Running, one_line
+from hitui.domain.progress import EventTally, JobProgress, parse_tqdm, rate_of, together, without_bars
 
 
 @given(st.lists(st.floats(0, 280), min_size=2, max_size=50), st.floats(0, 20))
@@ -210,8 +210,21 @@ def test_numbers_that_are_none_are_no_progress(number: str) -> None:
 def test_a_tail_has_no_escapes(tmp_path: Path) -> None:
     path = tmp_path / "log"
     path.write_bytes(b"x" * 10_000 + b"\n\x1b[1;31mred\x1b[0m \x1b]0;title\x07end\xff")
-    assert read_tail(path).endswith("\nred end\ufffd")
+    assert read_tail(path) == "red end\ufffd"
     assert read_tail(tmp_path / "absent") == ""
+
+
+def test_a_tail_begins_where_a_line_does(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(b"1234\r5678\n")
+    assert [read_tail(path, size) for size in (10, 9, 7, 6, 4, 2)] == [
+        "1234\r5678\n",
+        "5678\n",
+        "5678\n",
+        "5678\n",
+        "678\n",
+        "8\n",
+    ]
 
 
 def test_a_listing_tells_each_config_of_a_job_its_own_pace(tmp_path: Path) -> None:
@@ -271,3 +284,22 @@ def test_a_shard_that_is_through_keeps_no_time_left_from_the_others() -> None:
     # Of one task there is no rate.
     through, on = JobProgress("running", 1, 1), JobProgress("running", 2, 20, 0, 0.25, 72.0)
     assert together([through, on]) == JobProgress("running", 3, 21, 0, 0.25, 72.0)
+
+
+BAR = "Evaluating:  18%|███▍   | 3/17 [00:38<02:51, 12.2s/it, loss=0.3]"
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        (f"loaded\n{BAR}\r{BAR}\r", "loaded"),
+        (f"loaded\n\r{BAR}\n", "loaded"),
+        (f"{BAR}\r{BAR}", ""),
+        (f"loaded\r{BAR}Killed\n{BAR}", "Killed"),
+        (f"{BAR}CUDA error: an illegal memory access\n", "CUDA error: an illegal memory access"),
+        ("3/17 files | done [ok]\n", "3/17 files | done [ok]"),
+        (BAR[:-5], ""),
+    ],
+)
+def test_the_last_words_of_a_log_are_no_bar(text: str, left: str) -> None:
+    assert one_line(without_bars(text)) == left
