@@ -5,6 +5,7 @@ A line is built when it is to be seen: ten thousand jobs are a list of values, a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -13,6 +14,7 @@ from hitui.domain.jobs import FAILURES, Ended, Ending, Job, Queued, Running, Sto
 from hitui.domain.progress import JobProgress
 from hitui.domain.queue import in_order
 from hitui.domain.records import JobRecord, words_of_end
+from hitui.domain.schedule import DEFAULT_GROUP
 from hitui.domain.units import counted, duration_words
 from hitui.ui import text
 from hitui.ui.config_rows import gpu_words
@@ -24,6 +26,9 @@ from hitui.ui.queue_wishes import matches
 MARK_CELLS = 3
 PRIORITY_CELLS, ATTEMPT_CELLS = 4, 3
 BAR_CELLS = 16
+
+_STATUS = re.compile(r"^exit status \d+: (error: )?")
+"""What stands before the words of a program that failed."""
 
 Entry = Job | Line
 """A job, or a line between jobs."""
@@ -45,11 +50,13 @@ class QueueView(msgspec.Struct, frozen=True):
 
 
 class QueueLayout(msgspec.Struct, frozen=True):
-    """Cells of each column."""
+    """Cells of each column; 0: it is left out."""
 
     number: int
     name: int
+    priority: int
     group: int
+    attempt: int
     gap: int
     words: int
     narrow: bool
@@ -82,31 +89,37 @@ def entries(view: QueueView) -> list[Entry]:
 
 
 def layout(view: QueueView, width: int) -> QueueLayout:
-    """Names and groups as wide as they need, within their share; the words have the rest."""
+    """Names and groups as wide as they need, within their share; the words have the rest.
+
+    Where there is little room, columns are left out that say the same of all jobs: no priority, no group, no new try.
+    """
     narrow = width < 110
     gap = 1 if narrow else 2
     jobs = view.jobs.snapshot.jobs
     number = max(4, len(str(jobs[-1].id)) + 1 if jobs else 0)
     names = {(job.request.config, len(job.request.also)) for job in jobs}
     longest = max((len(name) + len(_more(others)) for name, others in names), default=6)
-    group = max((len(name) for name in {job.schedule.group for job in jobs}), default=5)
-    group = max(5, min(group, 9 if narrow else 16))
-    room = width - MARK_CELLS - number - group - PRIORITY_CELLS - ATTEMPT_CELLS - 5 * gap
+    groups = {job.schedule.group for job in jobs}
+    group = max(5, min(max(map(len, groups), default=5), 9 if narrow else 16))
+    group = group if not narrow or groups - {DEFAULT_GROUP} else 0
+    priority = PRIORITY_CELLS if not narrow or any(job.schedule.priority for job in jobs) else 0
+    attempt = ATTEMPT_CELLS if not narrow or any(job.attempt > 1 for job in jobs) else 0
+    columns = [cells for cells in (number, priority, group, attempt) if cells]
+    room = width - MARK_CELLS - sum(columns) - (len(columns) + 1) * gap
     name = max(6, min(longest, room * 2 // 5))
-    return QueueLayout(number, name, group, gap, room - name, narrow)
+    return QueueLayout(number, name, priority, group, attempt, gap, room - name, narrow)
 
 
 def header(places: QueueLayout) -> Line:
-    gap = " " * places.gap
-    spans = (
-        " " * MARK_CELLS,
-        text.fit_right("job", places.number) + gap,
-        text.fit("config", places.name) + gap,
-        text.fit_right("prio", PRIORITY_CELLS) + gap,
-        text.fit("group", places.group) + gap,
-        text.fit_right("try", ATTEMPT_CELLS) + gap + "state",
+    columns = (
+        text.fit_right("job", places.number),
+        text.fit("config", places.name),
+        text.fit_right("prio", places.priority),
+        text.fit("group", places.group),
+        text.fit_right("try", places.attempt),
+        "state",
     )
-    return (("".join(spans), "dim"),)
+    return ((" " * MARK_CELLS + (" " * places.gap).join(filter(None, columns)), "dim"),)
 
 
 def job_line(job: Job, view: QueueView, places: QueueLayout, selected: bool) -> Line:
@@ -114,17 +127,18 @@ def job_line(job: Job, view: QueueView, places: QueueLayout, selected: bool) -> 
     schedule = job.schedule
     waits = isinstance(job.state, Queued)
     attention = _needs_someone(job, view)
+    priority = f"{schedule.priority:+d}" if schedule.priority else "0"
+    columns: tuple[Span, ...] = (
+        (text.fit_right(f"#{job.id}", places.number), "dim" if isinstance(job.state, Ended) else ""),
+        (_named(job, places.name), "strong" if job.gpus and job.active else ""),
+        (text.fit_right(priority, places.priority), "" if schedule.priority and waits else "faint"),
+        (text.fit(schedule.group, places.group), "" if waits else "dim"),
+        (text.fit_right(str(job.attempt), places.attempt), "" if job.attempt > 1 else "faint"),
+    )
     return (
         ("▸" if selected else " ", "key"),
         ("! " if attention else "  ", "bad"),
-        (text.fit_right(f"#{job.id}", places.number) + gap, "dim" if isinstance(job.state, Ended) else ""),
-        (_named(job, places.name) + gap, "strong" if job.gpus and job.active else ""),
-        (
-            text.fit_right(f"{schedule.priority:+d}" if schedule.priority else "0", PRIORITY_CELLS) + gap,
-            "" if schedule.priority and waits else "faint",
-        ),
-        (text.fit(schedule.group, places.group) + gap, "" if waits else "dim"),
-        (text.fit_right(str(job.attempt), ATTEMPT_CELLS) + gap, "" if job.attempt > 1 else "faint"),
+        *((cells + gap, role) for cells, role in columns if cells),
         *fit_line(words(job, view, places), places.words),
     )
 
@@ -134,15 +148,17 @@ def words(job: Job, view: QueueView, places: QueueLayout | None = None) -> Line:
     match job.state:
         case Queued():
             told, role = wait_words(job, view.now)
-            # Under its title every cell counts.
             return (
-                (told.removeprefix("waits for ") if places is not None and places.narrow else told, role),
+                (_short_wait(told, places.words) if places is not None and places.narrow else told, role),
             )
         case Ended(ending=ending, ended_at=ended_at):
             role = "bad" if ending in FAILURES else "good" if ending is Ending.SUCCEEDED else ""
             spans: list[Span] = [(ending.value, role), (f" {text.moment(ended_at, view.now)}", "dim")]
             if told := words_of_end(job, view.records.get(job.id)):
                 spans.append((f": {told}", "" if role == "bad" else "dim"))
+                if places is not None and places.narrow and width_of(tuple(spans)) > places.words:
+                    # Why before when, which its place in the list tells about.
+                    spans[1:] = [(f": {_STATUS.sub('', told)}", "" if role == "bad" else "dim")]
             return tuple(spans)
         case Running(stalled_since=stalled_since):
             running = _running(job, view, places)
@@ -154,6 +170,12 @@ def words(job: Job, view: QueueView, places: QueueLayout | None = None) -> Line:
             return ((f"■ {gpu_words(job.gpus, view.labels)} stops", "warn"),)
         case _:
             return ((f"▶ {gpu_words(job.gpus, view.labels)} starts", "running"),)
+
+
+def _short_wait(told: str, width: int) -> str:
+    """What stands for a waiting job under its title, where every cell counts: no half of what is behind the colon."""
+    short = told.removeprefix("waits for ")
+    return short if short == told or width_of(((short, ""),)) <= width else short.partition(": ")[0]
 
 
 def facts(job: Job, view: QueueView, width: int) -> list[Line]:
