@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -102,7 +103,7 @@ class Engine(ABC):
     """Tokens of a prompt for which the model itself has room, whatever the options say; None: that is not known,
     or not before `load`."""
     looks_ahead: int = 1
-    """How many prompts it is shown at a time, to say which of them it answers together. Above 1, `at_once` is 1."""
+    """How many prompts wait where `answer_all` takes them from, if there are so many. Above 1, `at_once` is 1."""
 
     @classmethod
     @abstractmethod
@@ -122,15 +123,14 @@ class Engine(ABC):
     def answer(self, prompt: Prompt) -> Reply:
         """The reply to one prompt."""
 
-    def together(self, prompts: Sequence[Prompt]) -> int:
-        """How many of the first of these prompts, at least one, `answer_all` is to be given next."""
-        return 1
-
-    def answer_all(self, prompts: Sequence[Prompt]) -> Iterator[Mapping[int, Answer]]:
-        """What comes of prompts of which it said that it answers them together: by their places, whatever comes at a
-        time as soon as it comes. May raise EngineLost on the way."""
-        for place, prompt in enumerate(prompts):
-            yield {place: self.answer_of(prompt)}
+    def answer_all(self, waiting: deque[Prompt]) -> Iterator[Sequence[tuple[Prompt, Answer]]]:
+        """What comes of the prompts that wait, and of those that are put there meanwhile: whatever comes at a time as soon
+        as it comes. One that is begun is taken out at the left; where it has to be begun once more, it is put back. The
+        end: none waits, and none is under way. May raise EngineLost on the way.
+        """
+        while waiting:
+            prompt = waiting.popleft()
+            yield [(prompt, self.answer_of(prompt))]
 
     def answer_of(self, prompt: Prompt) -> Answer:
         """What comes of one prompt. Raises EngineLost."""

@@ -11,13 +11,10 @@ keys and values and put back before every generation.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 from hitui_runners.engines.memory import free_memory, out_of_memory
-from hitui_runners.engines.rows import generate_rows
-from hitui_runners.engines.side_by_side import layers_of, leave_one, side_by_side
 
 MODEL_TYPES = ("qwen3_vl",)
 """Models of which it is known how positions and pictures go on from a kept beginning. Others start afresh."""
@@ -30,8 +27,8 @@ need more memory than the prompt from its start."""
 
 
 @dataclass
-class _Kept:
-    """A prompt that was answered."""
+class Kept:
+    """A prompt that was computed, or answered."""
 
     ids: Any
     """Its token ids, on the CPU, shape (tokens,)."""
@@ -39,7 +36,7 @@ class _Kept:
     grid: object
     """Patches of the picture, (pictures, 3) as a list: with it, what became of the picture is known to the pixel."""
     keys_and_values: Any
-    """A DynamicCache of the prompt and its answer."""
+    """A DynamicCache of the prompt and its answer; None where they are kept elsewhere."""
     rope_deltas: Any = None
 
 
@@ -51,9 +48,8 @@ class PrefixCache:
         self._model = model
         self.enabled = enabled and model.config.model_type in MODEL_TYPES
         """Whether anything is kept, and prompts can be answered together."""
-        # Newer versions count positions from the mask, the older ones from the place in the row.
-        self._counts_padding = "_prepare_position_ids_for_generation" not in vars(type(model))
-        self._kept: _Kept | None = None
+        self.kept: Kept | None = None
+        """What the next prompt may go on from."""
         self.tokens = 0
         """Of all prompts until now."""
         self.shared_tokens = 0
@@ -70,7 +66,7 @@ class PrefixCache:
         ids = inputs["input_ids"][0]
         grid = inputs["image_grid_thw"].tolist() if "image_grid_thw" in inputs else None
         # Whatever is raised below, what may be half changed by then is not used again.
-        kept, self._kept = self._kept, None
+        kept, self.kept = self.kept, None
         is_same = kept is not None and kept.picture is picture and kept.grid == grid
         shared = self._shared(kept.ids, ids) if kept is not None and is_same else 0
         output = None
@@ -79,59 +75,24 @@ class PrefixCache:
         if kept is None or output is None:
             # First what is kept goes, then the new prompt takes memory.
             shared, kept = 0, None
-            kept = _Kept(ids, picture, grid, _empty())
+            kept = Kept(ids, picture, grid, _empty())
             output = self._from_start(kept, inputs, options)
-        kept.ids = ids
         if kept.keys_and_values.get_seq_length() >= len(ids):
-            self._kept = kept
+            self.kept = replace(kept, ids=ids)
         self.tokens += len(ids)
         self.shared_tokens += shared
         return output
 
-    def generate_together(
-        self, prompts: Iterable[tuple[Any, object]], new_tokens: int
-    ) -> Iterator[dict[int, Any]]:
-        """The new tokens of each prompt, as `generate_rows` gives them. The prompts are computed one after the other, each
-        from what it shares with the one before, and their answers together.
-
-        `prompts`: inputs and picture of each, as for `generate`, asked for as they are computed; `new_tokens`: at most so
-        many has an answer. Raises what the model's `generate` raises; nothing is kept then, nor where not all answers are
-        taken.
-        """
-        import torch
-
-        rows: list[_Kept] = []
-        layers: list[list[tuple[Any, Any]]] = []
-        for inputs, picture in prompts:
-            self.generate(inputs, picture, max_new_tokens=1)
-            assert self._kept is not None
-            rows.append(replace(self._kept, keys_and_values=None))
-            # Without the last token: it is computed once more, with those of the others.
-            layers.append(layers_of(self._kept.keys_and_values, len(self._kept.ids) - 1))
-        self._kept = None
-        width = max(len(row.ids) for row in rows)
-        filled = [width - len(row.ids) for row in rows]
-        ids = torch.stack([torch.cat([row.ids[:1].expand(width - len(row.ids)), row.ids]) for row in rows])
-        mask = torch.tensor([[0] * count + [1] * (width - count) for count in filled])
-        keys_and_values = side_by_side(layers)
-        deltas = torch.cat([row.rope_deltas for row in rows])
-        if self._counts_padding:
-            deltas = deltas - torch.tensor(filled).unsqueeze(1).to(deltas.device)
-        self._positions.rope_deltas = deltas
-        device = self._model.device
-        last = 0
-        for ended in generate_rows(self._model, ids.to(device), mask.to(device), keys_and_values, new_tokens):
-            place, last = len(ended) - 1, max(ended)
-            yield ended
-        kept = rows[last]
-        kept.ids = kept.ids[:-1]
-        leave_one(keys_and_values, place, filled[last], len(kept.ids))
-        kept.keys_and_values = keys_and_values
-        self._kept = kept
+    def compute(self, inputs: Any, picture: object) -> Kept:
+        """The prompt, computed from what it shares with the one before; `inputs` and `picture` as for `generate`. It is
+        what is kept now. Raises what the model's `generate` raises; nothing is kept then."""
+        self.generate(inputs, picture, max_new_tokens=1)
+        assert self.kept is not None
+        return self.kept
 
     def drop(self) -> None:
         """Lets go of what is kept, and of its memory."""
-        self._kept = None
+        self.kept = None
 
     def _shared(self, before: Any, ids: Any) -> int:
         """How many tokens of the prompt `ids` need not be computed after `before`; 0: it starts afresh."""
@@ -141,7 +102,7 @@ class PrefixCache:
             return 0
         return 0 if bool((ids[shared:] == self._model.config.image_token_id).any()) else shared
 
-    def _from_kept(self, kept: _Kept, shared: int, inputs: Any, options: dict[str, Any]) -> Any:
+    def _from_kept(self, kept: Kept, shared: int, inputs: Any, options: dict[str, Any]) -> Any:
         """The output; None where there was no memory for it. That may be due to the mask: a prompt fails only when it
         fails from its start."""
         _crop(kept.keys_and_values, shared)
@@ -161,7 +122,7 @@ class PrefixCache:
         free_memory()
         return None
 
-    def _from_start(self, kept: _Kept, inputs: Any, options: dict[str, Any]) -> Any:
+    def _from_start(self, kept: Kept, inputs: Any, options: dict[str, Any]) -> Any:
         self._positions.rope_deltas = None
         output = self._model.generate(
             **inputs.to(self._model.device), past_key_values=kept.keys_and_values, **options

@@ -10,8 +10,8 @@ from __future__ import annotations
 import argparse
 import copy
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,8 @@ from hitui_runners.engines.base import (
     image_too_large,
     text_too_large,
 )
-from hitui_runners.engines.batches import SHORT_SHARE, TOKENS_ON_GPUS, TOKENS_ON_THE_CPU, Batches
+from hitui_runners.engines.batch_budget import SHORT_SHARE, TOKENS_ON_GPUS, TOKENS_ON_THE_CPU, BatchBudget
+from hitui_runners.engines.continuous_batch import ContinuousBatch
 from hitui_runners.engines.input_options import add_input_arguments
 from hitui_runners.engines.inputs import TRUNCATIONS, PromptInputs, length
 from hitui_runners.engines.memory import free_memory, out_of_memory
@@ -34,24 +35,12 @@ from hitui_runners.engines.options import model_folder
 from hitui_runners.engines.pictures import MAX_IMAGE_PIXELS, Pictures
 from hitui_runners.engines.prefix_cache import PrefixCache
 from hitui_runners.engines.processors import hide_broken_torchvision, load_processor
+from hitui_runners.engines.turns import Ready, Turns
 from hitui_runners.errors import EngineLost, RunnerError, SetupError, setup_error, words_of
 from hitui_runners.output import named, say
 
 LOOKS_AHEAD = 64
-"""No batch has more prompts: with so many, reading the weights is no longer what takes the time."""
-
-
-@dataclass(frozen=True)
-class _Row:
-    """A prompt, ready to be answered with others."""
-
-    ids: Any
-    """Its token ids, shape (tokens,)."""
-    recovery: Mapping[str, object]
-    is_short: bool
-    """With others that are."""
-    inputs: Any
-    """What the model gets; None where a picture is in it, of which no more than one is kept."""
+"""So many wait at the most: they have read their tables, and are not in the model's memory yet."""
 
 
 class TransformersEngine(Engine):
@@ -85,9 +74,8 @@ class TransformersEngine(Engine):
         self._model: Any = None
         self._processor: Any = None
         self._prefixes: Any = None
-        self._batches: Any = None
-        self._rows: dict[Prompt, _Row | None] = {}
-        """Of the prompts that it was shown last."""
+        self._budget: Any = None
+        self._turns: Any = None
         self._pictures = Pictures(max_image_pixels)
         self._inputs: Any = None
 
@@ -176,26 +164,12 @@ class TransformersEngine(Engine):
             repetition_penalty=own.repetition_penalty,
         )
         self._prefixes = PrefixCache(self._model, enabled=self._share_prefixes)
-        self._batches = Batches(self._model, self._batch_tokens, self._max_new_tokens)
+        self._budget = BatchBudget(self._model, self._batch_tokens, self._max_new_tokens)
+        batch = ContinuousBatch(self._model, self._prefixes, self._max_new_tokens)
+        self._turns = Turns(batch, self._budget, self._made_ready, self._answer, self._text)
 
     def answer(self, prompt: Prompt) -> Reply:
-        image = self._picture(prompt)
-        recovery: dict[str, object] = {}
-        inputs = None
-        try:
-            inputs = self._inputs_of(prompt, image, recovery)
-            text, new_tokens = self._generate(inputs, image)
-        except TaskFailed:
-            raise
-        except Exception as error:  # noqa: BLE001  (raised again below, when the handler has let go of its tensors)
-            failure = self._failure(error, None if inputs is None else length(inputs), image)
-        else:
-            self._batches.has_held(length(inputs) + new_tokens)
-            return Reply(text, length(inputs), new_tokens, recovery)
-        inputs = None
-        self._forget()
-        failure.recovery = recovery
-        raise failure
+        return self._answer(prompt, None)
 
     def facts(self) -> EngineFacts:
         settings: dict[str, object] = {}
@@ -210,65 +184,9 @@ class TransformersEngine(Engine):
             beside["attention"] = getattr(self._model.config, "_attn_implementation", None)
         return greedy_facts(self._folder, settings, beside)
 
-    def together(self, prompts: Sequence[Prompt]) -> int:
-        known, self._rows = self._rows, {}
-        rows: list[_Row] = []
-        if not self._may_be_short(prompts[0]) and not (
-            self._prefixes.enabled and len(prompts) > 1 and _same_picture(*prompts[:2])
-        ):
-            return 1
-        for prompt in prompts:
-            if rows and not self._may_join(rows[0], prompts[0], prompt):
-                break
-            row = known[prompt] if prompt in known else self._row(prompt)
-            self._rows[prompt] = row
-            if row is None or (rows and row.is_short != rows[0].is_short):
-                break
-            rows.append(row)
-            if self._fitting(rows) < len(rows):
-                rows.pop()
-                break
-        return max(1, len(rows))
-
-    def answer_all(self, prompts: Sequence[Prompt]) -> Iterator[Mapping[int, Answer]]:
-        import torch
-
-        if len(prompts) == 1:
-            yield {0: self.answer_of(prompts[0])}
-            return
-        ready = [self._rows[prompt] for prompt in prompts]
-        rows = {place: row for place, row in enumerate(ready) if row is not None}
-        waiting = list(rows)
-        if rows[waiting[0]].is_short:
-            # Those of about one length stay together where memory runs out.
-            waiting.sort(key=lambda place: -len(rows[place].ids))
-        while waiting:
-            places = waiting[: self._fitting([rows[place] for place in waiting])]
-            if len(places) > 1:
-                failure = None
-                # Without gradients in its own steps only, not in what is done between them.
-                replies = torch.inference_mode()(self._replies)
-                try:
-                    for ended in replies(
-                        [prompts[place] for place in places], [rows[place] for place in places]
-                    ):
-                        came = {places[row]: reply for row, reply in ended.items()}
-                        waiting = [place for place in waiting if place not in came]
-                        yield came
-                except Exception as error:  # noqa: BLE001  (whose it is shows when each is asked alone)
-                    failure = f"{type(error).__name__}: {words_of(error)}"
-                left = [place for place in places if place in waiting]
-                if failure is None:
-                    if left:
-                        say(
-                            f"\nOut of memory with {len(places)} prompts together; from now on fewer at a time"
-                        )
-                    continue
-                say(f"\n{len(places)} prompts together: {failure}; asking each alone")
-                places = left
-            waiting = [place for place in waiting if place not in places]
-            for place in places:
-                yield {place: self.answer_of(prompts[place])}
+    def answer_all(self, waiting: deque[Prompt]) -> Iterator[Sequence[tuple[Prompt, Answer]]]:
+        answers: Iterator[Sequence[tuple[Prompt, Answer]]] = self._turns.answer_all(waiting)
+        return answers
 
     def close(self) -> None:
         if self._prefixes is not None and self._prefixes.shared_tokens:
@@ -277,12 +195,36 @@ class TransformersEngine(Engine):
                 "before, and not computed again"
             )
         self._pictures.drop()
-        self._model = self._processor = self._prefixes = self._batches = self._inputs = None
-        self._rows = {}
+        self._model = self._processor = self._inputs = None
+        self._prefixes = self._budget = self._turns = None
 
     @property
     def _tokenizer(self) -> Any:
         return self._processor.tokenizer
+
+    def _answer(self, prompt: Prompt, ready: Ready | None) -> Reply:
+        """As `answer`, of a prompt that may be made ready."""
+        recovery: dict[str, object] = {}
+        picture = inputs = None
+        try:
+            if ready is None:
+                picture = self._picture(prompt)
+                inputs = self._inputs.of(prompt, picture, recovery)
+            else:
+                # A copy: the model takes what is in it to where it computes.
+                inputs, picture, recovery = copy.copy(ready.inputs), ready.picture, ready.recovery
+            text, new_tokens = self._generate(inputs, picture)
+        except (TaskFailed, OSError):
+            raise
+        except Exception as error:  # noqa: BLE001  (raised again below, when the handler has let go of its tensors)
+            failure = self._failure(error, None if inputs is None else length(inputs), picture)
+        else:
+            self._budget.has_held(length(inputs) + new_tokens)
+            return Reply(text, length(inputs), new_tokens, recovery)
+        inputs = ready = None
+        self._forget()
+        failure.recovery = recovery
+        raise failure
 
     def _generate(self, inputs: Any, image: Any) -> tuple[str, int]:
         import torch
@@ -290,71 +232,37 @@ class TransformersEngine(Engine):
         with torch.inference_mode():
             output = self._prefixes.generate(inputs, image)
         new = output[0, inputs["input_ids"].shape[1] :]
-        return self._tokenizer.decode(new, skip_special_tokens=True), int(new.shape[0])
+        return self._text(new), int(new.shape[0])
 
-    def _row(self, prompt: Prompt) -> _Row | None:
-        """The prompt for a batch; None where it is answered alone, or fails alone."""
+    def _text(self, new: Any) -> str:
+        text: str = self._tokenizer.decode(new, skip_special_tokens=True)
+        return text
+
+    def _made_ready(self, prompt: Prompt) -> Ready | Answer | None:
+        """The prompt for a batch; what comes of it where it cannot be asked. None: how it fails is told when it is
+        answered, or it is answered alone."""
+        if not (self._prefixes.enabled or self._may_be_short(prompt)):
+            return None
         recovery: dict[str, object] = {}
         try:
-            inputs = self._inputs.of(prompt, self._picture(prompt), recovery)
+            picture = self._picture(prompt)
+            inputs = self._inputs.of(prompt, picture, recovery)
+        except (TaskFailed, OSError) as failure:
+            return failure
         except Exception:  # noqa: BLE001  (whatever it is, it is told when the prompt is answered)
             return None
-        is_short = prompt.image is None and self._batches.is_short(length(inputs))
-        return _Row(inputs["input_ids"][0], recovery, is_short, inputs if prompt.image is None else None)
-
-    def _inputs_of(self, prompt: Prompt, image: Any, recovery: dict[str, object]) -> Any:
-        """As `PromptInputs.of`, which a prompt that is ready does not need."""
-        row = self._rows.get(prompt)
-        if row is None or row.inputs is None:
-            return self._inputs.of(prompt, image, recovery)
-        recovery.update(row.recovery)
-        # A copy: the model takes what is in it to where it computes.
-        return copy.copy(row.inputs)
+        is_short = picture is None and self._budget.is_short(length(inputs))
+        if not (is_short or self._prefixes.enabled):
+            return None
+        return Ready(prompt, length(inputs), recovery, is_short, inputs, picture)
 
     def _may_be_short(self, prompt: Prompt) -> bool:
         """Whether it is worth being made ready to see that."""
         characters = len(prompt.before) + len(prompt.table) + len(prompt.after)
-        return prompt.image is None and bool(self._batches.may_be_short(characters))
+        return prompt.image is None and bool(self._budget.may_be_short(characters))
 
     def _picture(self, prompt: Prompt) -> Any:
         return None if prompt.image is None else self._pictures.open(prompt.image)
-
-    def _may_join(self, first: _Row, first_prompt: Prompt, prompt: Prompt) -> bool:
-        """Whether a prompt is worth being made ready to see whether it is answered together with the first one."""
-        if first.is_short:
-            return self._may_be_short(prompt)
-        has_room = self._batches.rows([len(first.ids), 0]) > 1
-        return bool(self._prefixes.enabled and has_room and _same_picture(first_prompt, prompt))
-
-    def _fitting(self, rows: Sequence[_Row]) -> int:
-        """How many of the first of these are answered together."""
-        if not (rows[0].is_short or self._prefixes.enabled):
-            return 1
-        count: int = self._batches.rows([len(row.ids) for row in rows])
-        return count
-
-    def _replies(self, prompts: Sequence[Prompt], rows: Sequence[_Row]) -> Iterator[dict[int, Reply]]:
-        """The replies to prompts answered together, by their places, as soon as they come. It ends early where memory
-        ran out: fewer may be answered together then. Raises what the model's `generate` raises."""
-        ids = [row.ids for row in rows]
-        if rows[0].is_short:
-            # What is kept of a longer prompt has no use here, and takes memory.
-            self._prefixes.drop()
-            answers = self._batches.generate(ids)
-        else:
-            answers = self._batches.generate_long(self._prefixes, ids, self._one_by_one(prompts))
-        for ended in answers:
-            yield {place: self._reply(rows[place], new) for place, new in ended.items()}
-
-    def _one_by_one(self, prompts: Sequence[Prompt]) -> Iterator[tuple[Any, object]]:
-        """What the model gets for each, and its picture."""
-        for prompt in prompts:
-            picture = self._picture(prompt)
-            yield self._inputs_of(prompt, picture, {}), picture
-
-    def _reply(self, row: _Row, new: Any) -> Reply:
-        text = self._tokenizer.decode(new, skip_special_tokens=True)
-        return Reply(text, len(row.ids), len(new), row.recovery)
 
     def _failure(self, error: Exception, tokens: int | None, image: Any) -> TaskFailed:
         """What is said of a task at which `error` came. Raises EngineLost when no other task can run either."""
@@ -370,11 +278,6 @@ class TransformersEngine(Engine):
         self._inputs.drop()
         self._prefixes.drop()
         free_memory()
-
-
-def _same_picture(one: Prompt, other: Prompt) -> bool:
-    """Whether both show the same one, or none: no more than one is kept in memory."""
-    return (one.image, one.pixel_share) == (other.image, other.pixel_share)
 
 
 def _devices(torch: Any) -> str:

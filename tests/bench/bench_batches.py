@@ -11,6 +11,7 @@ import argparse
 import json
 import sys
 import tempfile
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,7 +45,8 @@ def main() -> None:
             answered = sorted(found["answers"].items())
             print(
                 f"text/{options.format}, {way}: {len(answered)} questions of {found['tokens'] / len(answered):.0f} "
-                f"tokens, {options.new_tokens} new ones each, {found['calls']} calls; "
+                f"tokens, {found['new'] / len(answered):.0f} new ones each ({found['most']} at the most), "
+                f"{found['calls']} calls; "
                 f"{len(answered) / found['seconds']:.2f} a second ({alone['seconds'] / found['seconds']:.2f} times as "
                 f"many), {found['peak'] / 2**30:.2f} GiB; "
                 f"{sum(alone['answers'][name] == answer for name, answer in answered)} answers equal",
@@ -57,6 +59,9 @@ def arguments() -> argparse.Namespace:
     runner_processes.add_arguments(parser, new_tokens=32)
     parser.add_argument("--format", default="csv")
     parser.add_argument("--batch-tokens", type=int)
+    parser.add_argument(
+        "--ends-every", type=int, help="every so-manieth word ends an answer (default: none does)"
+    )
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
     return parser.parse_args(sys.argv[1:] if sys.argv[0].endswith("bench_batches.py") else [])
 
@@ -66,6 +71,8 @@ def in_a_process(options: argparse.Namespace, way: str) -> dict:
     words = [*runner_processes.words_of(options), "--way", way, "--format", options.format]
     if options.batch_tokens is not None:
         words += ["--batch-tokens", options.batch_tokens]
+    if options.ends_every is not None:
+        words += ["--ends-every", options.ends_every]
     return json.loads(runner_processes.in_a_process("tests.bench.bench_batches", words))
 
 
@@ -83,7 +90,10 @@ def measured(options: argparse.Namespace) -> dict:
         batch_tokens=options.batch_tokens if tokens is None else tokens,
     )
     runner_processes.load(engine)
-    waiting = list(asked(options))
+    if options.ends_every is not None:
+        words = len(engine._processor.tokenizer)
+        engine._model.generation_config.eos_token_id = list(range(0, words, options.ends_every))
+    waiting = deque(asked(options))
     engine.answer(waiting[0])
     engine._prefixes.drop()
     generate = engine._model.generate
@@ -97,17 +107,16 @@ def measured(options: argparse.Namespace) -> dict:
     engine._model.generate = counted
     replies: dict[str, Reply] = {}
     started = seconds_now()
-    while waiting:
-        batch = waiting[: engine.together(waiting[: engine.looks_ahead])]
-        del waiting[: len(batch)]
-        for came in engine.answer_all(batch):
-            replies |= {str(batch[place].task_id): reply for place, reply in came.items()}
+    for came in engine.answer_all(waiting):
+        replies |= {str(prompt.task_id): reply for prompt, reply in came}
     seconds = seconds_now() - started
     return {
         "seconds": seconds,
         "peak": peak_memory(),
         "calls": calls,
         "tokens": sum(reply.input_tokens for reply in replies.values()),
+        "new": sum(reply.output_tokens for reply in replies.values()),
+        "most": max(reply.output_tokens for reply in replies.values()),
         "answers": {name: reply.text for name, reply in replies.items()},
     }
 

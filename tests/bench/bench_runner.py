@@ -24,7 +24,6 @@ import sys
 import tempfile
 from collections import deque
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -297,15 +296,12 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
 def answered(engine: Any, prompts: list[Any], *, alone: bool) -> Iterator[Any]:
     """What came of each: as the runner asks, or one at a time with nothing kept of the one before."""
     waiting = deque(prompts)
-    while waiting:
-        if alone:
-            yield engine.answer_of(waiting.popleft())
-            forget(engine)
-            continue
-        shown = list(islice(waiting, engine.looks_ahead))
-        batch = [waiting.popleft() for _ in range(engine.together(shown))]
-        for answers in engine.answer_all(batch):
-            yield from answers.values()
+    if not alone:
+        for answers in engine.answer_all(waiting):
+            yield from (answer for _, answer in answers)
+    for prompt in waiting:
+        yield engine.answer_of(prompt)
+        forget(engine)
 
 
 def forget(engine: Any) -> None:

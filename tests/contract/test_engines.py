@@ -7,6 +7,7 @@ named with what it does then behind a comma.
 from __future__ import annotations
 
 import argparse
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -192,14 +193,16 @@ def test_as_many_as_it_takes_can_be_asked_at_once_and_together(engine: Engine, t
         together = [reply.text for reply in threads.map(engine.answer, prompts)]
 
     assert together == alone
-    answers: list[Answer] = []
-    while len(answers) < len(prompts):
-        shown = prompts[len(answers) :][: engine.looks_ahead]
-        batch = shown[: engine.together(shown)]
-        came = {place: answer for found in engine.answer_all(batch) for place, answer in found.items()}
-        assert sorted(came) == list(range(len(batch))) != []
-        answers += [came[place] for place in sorted(came)]
-    assert [answer.text if isinstance(answer, Reply) else answer for answer in answers] == alone
+    waiting = deque(prompts)
+    answers: dict[int | str, Answer] = {}
+    for came in engine.answer_all(waiting):
+        assert came
+        answers |= {prompt.task_id: answer for prompt, answer in came}
+    assert not waiting
+    assert [
+        answer.text if isinstance(answer, Reply) else answer
+        for answer in map(answers.__getitem__, range(len(prompts)))
+    ] == alone
 
 
 @pytest.mark.parametrize("stage", PARAMETERS)

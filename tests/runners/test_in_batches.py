@@ -1,10 +1,11 @@
-"""Several questions answered together: which ones follows from the questions alone, and nothing answered is lost."""
+"""Several questions answered together: one begins when another has ended, and nothing answered is lost."""
 
 from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 from hitui_runners.engines.base import Answer, Prompt, Reply, TaskFailed, text_too_large
@@ -18,7 +19,7 @@ Act = Callable[[Prompt], Reply]
 
 
 class Batching(Scripted):
-    """Answers `together` prompts at a time, two of them before the others."""
+    """Has up to `together` prompts under way; all but the first of them end before others join."""
 
     at_once = 1
     looks_ahead = 4
@@ -26,28 +27,32 @@ class Batching(Scripted):
     def __init__(self, act: Act, together: int = 3) -> None:
         super().__init__(act)
         self._together = together
-        self.shown: list[int] = []
-        self.batches: list[list[int | str]] = []
+        self.waited: list[int] = []
+        self.under_way: list[list[int | str]] = []
 
-    def together(self, prompts: Sequence[Prompt]) -> int:
-        self.shown.append(len(prompts))
-        return min(self._together, len(prompts))
+    def answer_all(self, waiting: deque[Prompt]) -> Iterator[Sequence[tuple[Prompt, Answer]]]:
+        begun: list[Prompt] = []
+        while waiting or begun:
+            self.waited.append(len(waiting))
+            while waiting and len(begun) < self._together:
+                begun.append(waiting.popleft())
+            self.under_way.append([prompt.task_id for prompt in begun])
+            ended = begun[1:] or begun
+            begun = [prompt for prompt in begun if prompt not in ended]
+            yield [(prompt, self.answer_of(prompt)) for prompt in ended]
 
-    def answer_all(self, prompts: Sequence[Prompt]) -> Iterator[Mapping[int, Answer]]:
-        self.batches.append([prompt.task_id for prompt in prompts])
-        places = range(len(prompts))
-        for group in (places[1:3], (*places[3:], 0)):
-            yield {place: self.answer_of(prompts[place]) for place in group}
 
-
-def test_the_engine_says_how_many_and_each_is_stored_once(runner: Runner, signals: StopSignals) -> None:
+def test_the_engine_takes_as_many_as_it_likes_and_each_is_stored_once(
+    runner: Runner, signals: StopSignals
+) -> None:
     engine = Batching(lambda prompt: SEVEN)
     assert launch(runner, engine, signals).run() == 0
 
-    assert engine.batches == [[1, 2, 3], [4, 5, 6]]
-    assert engine.shown == [4, 3]
-    # As they come: two of a batch before its first.
-    assert [result["id"] for result in runner.journal] == [2, 3, 1, 5, 6, 4]
+    assert engine.under_way == [[1, 2, 3], [1, 4, 5], [1, 6], [1]]
+    # So many are ready before one is begun, and no more.
+    assert engine.waited == [4, 3, 1, 0]
+    # As they come.
+    assert [result["id"] for result in runner.journal] == [2, 3, 4, 5, 6, 1]
     assert [line["done"] for line in runner.events if line["event"] == "progress"] == [0, 1, 2, 3, 4, 5, 6]
 
 
@@ -75,17 +80,17 @@ def test_what_is_asked_once_more_is_next_and_together(
     engine = Batching(act)
     assert launch(runner, engine, signals, "at-once").run() == 0
 
-    assert engine.batches == [[1, 2, 3], [1, 3, 4], [4, 5, 6]]
+    assert engine.under_way == [[1, 2, 3], [1, 3, 4], [1, 4, 5], [1, 6], [1], [1]]
     assert [(result["id"], result.get("Recovery", {}).get("rung")) for result in runner.journal] == [
-        (2, None), (3, None), (4, None), (1, None), (5, None), (6, None), (4, 2),
+        (2, None), (3, None), (4, None), (4, 2), (5, None), (6, None), (1, None),
     ]  # fmt: skip
     assert runner.events[-1]["errors"] == 0
     # Several are under way: it is said of which.
     said = [line for line in capsys.readouterr().out.splitlines() if "once more" in line or "rung" in line]
-    assert said[:3] == [
+    assert [said[0], said[1], said[-1]] == [
         "Query ID: 3 | no final answer in the reply; asking once more",
-        "Query ID: 1 | no final answer in the reply; asking once more",
         "Query ID: 4 | [ERROR] OOM: Text too large (9000 tokens): trying rung 2 of the recovery ladder",
+        "Query ID: 1 | no final answer in the reply; asking once more",
     ]
 
 
@@ -95,8 +100,9 @@ def test_what_has_no_prompt_takes_no_place(runner: Runner, signals: StopSignals)
     engine = Batching(lambda prompt: SEVEN, 4)
     assert launch(runner, engine, signals).run() == 0
 
-    assert engine.batches == [[1, 2, 3, 4], [5, 6, 8]]
-    assert runner.journal[4]["Prediction"].startswith("[ERROR] Input file not found: ")
+    assert engine.under_way == [[1, 2, 3, 4], [1, 5, 6, 8], [1]]
+    (absent,) = [result for result in runner.journal if result["id"] == 7]
+    assert absent["Prediction"].startswith("[ERROR] Input file not found: ")
     assert runner.events[-1]["errors"] == 1
 
 
@@ -125,7 +131,7 @@ def test_a_signal_keeps_what_was_answered_together(
     assert runner.events[-1]["exit"] == status
 
 
-def test_a_signal_in_a_batch_costs_what_was_not_yet_answered(runner: Runner, signals: StopSignals) -> None:
+def test_a_signal_in_a_batch_costs_what_was_being_answered(runner: Runner, signals: StopSignals) -> None:
     signals.install()
 
     def act(prompt: Prompt) -> Reply:
@@ -136,7 +142,7 @@ def test_a_signal_in_a_batch_costs_what_was_not_yet_answered(runner: Runner, sig
     with pytest.raises(Stopped):
         launch(runner, Batching(act), signals).run()
 
-    assert [result["id"] for result in runner.journal] == [2, 3, 1, 5, 6]
+    assert [result["id"] for result in runner.journal] == [2, 3]
 
 
 def test_an_engine_that_is_lost_in_a_batch_blames_no_task(runner: Runner, signals: StopSignals) -> None:
@@ -148,7 +154,7 @@ def test_an_engine_that_is_lost_in_a_batch_blames_no_task(runner: Runner, signal
     with pytest.raises(EngineLost, match="the GPU is gone"):
         launch(runner, Batching(act), signals).run()
 
-    assert [result["id"] for result in runner.journal] == [2, 3]
+    assert [result["id"] for result in runner.journal] == [2, 3, 4, 5, 6]
 
 
 def test_strange_failures_end_the_run_within_a_batch(
@@ -172,4 +178,6 @@ def test_what_took_a_batch_its_time_is_shared(
     monkeypatch.setattr("hitui_runners.realhitbench.attempts.monotonic", lambda: 0.0)
     assert launch(runner, Batching(lambda prompt: SEVEN), signals).run() == 0
 
-    assert [result["ProcessingTime"] for result in runner.journal] == [2.0, 2.0, 8.0] * 2
+    assert {result["id"]: result["ProcessingTime"] for result in runner.journal} == {
+        1: 2.0 + 2.0 + 3.0 + 6.0, 2: 2.0, 3: 2.0, 4: 2.0, 5: 2.0, 6: 3.0,
+    }  # fmt: skip

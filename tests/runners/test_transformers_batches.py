@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from hitui_runners.engines.base import Reply, TaskFailed
-from hitui_runners.engines.rows import generate_rows
 from hitui_runners.engines.transformers import TransformersEngine
 from hitui_runners.errors import EngineLost, RunnerError
 from hitui_runners.stopping import StopSignals
@@ -23,65 +22,96 @@ from tests.runners.watched import (
     Alone,
     Watched,
     asked,
-    each_at_its_end,
     end_early,
-    longest_first,
+    from_their_start,
     model,
     one_engine,
     plain,
-    sharing,
+    same_scores,
 )
 from tests.tools.benchmark import png
 from tests.tools.memory_limit import address_space
 
-__all__ = ["model", "one_engine", "plain", "sharing"]
+__all__ = ["model", "one_engine", "plain"]
 
 pytestmark = pytest.mark.model
 
 
-def test_together_they_say_what_each_says_alone_with_the_same_scores(model: Watched, plain: Alone) -> None:
-    import torch
+def tokens_of(alone: Alone) -> list[int]:
+    return [answer.input_tokens or 0 for answer in alone.answers if isinstance(answer, Reply)]
 
-    expected = plain.answers
-    assert model.together(PROMPTS) == expected
-    assert model.rows == [len(PROMPTS)]
-    for place, scores in zip(longest_first(expected), model.scores, strict=True):
-        torch.testing.assert_close(scores, plain.scores[place], rtol=1e-3, atol=1e-2)
+
+def test_together_they_say_what_each_says_alone_with_the_same_scores(model: Watched, plain: Alone) -> None:
+    assert model.together(PROMPTS) == plain.answers
+    # Computed by one call, and answered by another.
+    assert (model.computed, model.rows) == ([6], [6])
+    same_scores(model, plain)
     # On a model whose answers are all alike, or prompts of one length, this would say little.
-    assert len({answer.text for answer in expected if isinstance(answer, Reply)}) == len(PROMPTS)
-    lengths = [answer.input_tokens or 0 for answer in expected if isinstance(answer, Reply)]
-    assert max(lengths) > 2 * min(lengths)
+    assert len({answer.text for answer in plain.answers if isinstance(answer, Reply)}) == len(PROMPTS)
+    assert max(tokens_of(plain)) > 2 * min(tokens_of(plain))
 
 
 def test_what_fills_a_row_is_of_its_own_prompt(model: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a penalty on tokens that were said before meets none that it does not meet alone."""
-    given: dict[str, Any] = {}
+    given: list[dict[str, Any]] = []
     watched = model.engine._model.generate
 
     def generate(**inputs: Any) -> Any:
-        given.update(inputs)
+        given.append(inputs)
         return watched(**inputs)
 
     monkeypatch.setattr(model.engine._model, "generate", generate)
     model.together(PROMPTS)
-    assert model.rows == [len(PROMPTS)]
 
-    rows = list(zip(given["input_ids"], given["attention_mask"], strict=True))
-    assert sum(int((mask == 0).sum()) for _, mask in rows) > len(PROMPTS)
-    for ids, mask in rows:
-        assert set(ids[mask == 0].tolist()) <= set(ids[mask == 1].tolist())
-        # On the left, never on the right.
-        assert mask.tolist() == sorted(mask.tolist())
+    assert len(given) == 2
+    for inputs in given:
+        rows = list(zip(inputs["input_ids"], inputs["attention_mask"], strict=True))
+        assert sum(int((mask == 0).sum()) for _, mask in rows) > len(PROMPTS)
+        for ids, mask in rows:
+            assert set(ids[mask == 0].tolist()) <= set(ids[mask == 1].tolist())
+            # On the left, never on the right.
+            assert mask.tolist() == sorted(mask.tolist())
 
 
 def test_each_answer_comes_when_it_ends_and_is_what_it_is_alone(
     model: Watched, plain: Alone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lengths = end_early(model, plain, monkeypatch)
-    expected = dict(enumerate(model.alone(PROMPTS)))
-    assert [answer.output_tokens for answer in expected.values() if isinstance(answer, Reply)] == lengths
+    end_early(model, plain, monkeypatch)
+    alone = from_their_start(model, PROMPTS)
+    came = list(model.answers(PROMPTS))
 
-    assert each_at_its_end(model, PROMPTS, plain, lengths, longest_first(plain.answers)) == expected
+    lengths = [answer.output_tokens for answer in alone.answers if isinstance(answer, Reply)]
+    assert [
+        {answer.output_tokens for answer in at_a_time.values() if isinstance(answer, Reply)}
+        for at_a_time in came
+    ] == [{length} for length in sorted(set(lengths))]
+    assert {name: answer for at_a_time in came for name, answer in at_a_time.items()} == dict(
+        enumerate(alone.answers)
+    )
+    assert model.rows == [
+        sum(length >= end for length in lengths if length is not None) for end in sorted(set(lengths))
+    ]
+    same_scores(model, alone)
+
+
+def test_where_one_has_ended_the_next_one_joins_those_that_go_on(
+    model: Watched, plain: Alone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end_early(model, plain, monkeypatch)
+    prompts = [replace(asked(number % 16), task_id=number) for number in range(24)]
+    alone = from_their_start(model, prompts)
+    tokens = 4 * (max(tokens_of(alone)) + NEW_TOKENS)
+    model.budget(tokens)
+    model.engine._budget._short = 1_000
+
+    assert model.together(prompts) == alone.answers
+    same_scores(model, alone)
+    # At no time are there more tokens than the budget, nor fewer rows than it has room for.
+    assert max(model.filled) <= tokens
+    assert min(model.rows[:-NEW_TOKENS]) >= 4
+    assert model.computed[0] >= 4
+    assert len(model.computed) > 5
+    assert sum(model.computed) == len(prompts)
 
 
 def test_pictures_before_and_after_change_nothing(model: Watched, plain: Alone, tmp_path: Path) -> None:
@@ -95,29 +125,40 @@ def test_pictures_before_and_after_change_nothing(model: Watched, plain: Alone, 
     assert model.rows == [1, 3, 1]
 
 
-def test_short_ones_of_text_that_follow_each_other_join(model: Watched, plain: Alone, tmp_path: Path) -> None:
+def test_where_beginnings_are_not_shared_short_ones_of_text_that_follow_each_other_join(
+    model: Watched, plain: Alone, tmp_path: Path
+) -> None:
     (tmp_path / "shown.png").write_bytes(png(64, 64))
     long = replace(asked(8), table="Harbour 8,41\n" * 300)
-    sizes = [answer.input_tokens for answer in plain.answers[:3] if isinstance(answer, Reply)]
     mixed = [*PROMPTS[:3], asked(9, tmp_path / "shown.png"), *PROMPTS[3:5], long, PROMPTS[5]]
+    alone = from_their_start(model, mixed)
     model.budget(16_000)
 
-    assert model.engine.together(mixed) == 3
-    assert [model.engine.together(mixed[first:]) for first in (3, 4, 6, 7)] == [1, 2, 1, 1]
-    # Padding and answers count.
-    model.budget(16 * max(sizes))
-    assert model.engine.together(PROMPTS[:3]) == 3
-    model.engine._batches._tokens = 3 * (max(sizes) + NEW_TOKENS) - 1
-    assert model.engine.together(PROMPTS[:3]) == 2
+    assert model.together(mixed) == alone.answers
+    assert (model.computed, model.rows) == ([3, 2], [3, 1, 2, 1, 1])
 
 
-def test_a_prompt_that_cannot_be_asked_fails_alone(model: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_padding_and_the_longest_answers_count(model: Watched, plain: Alone) -> None:
+    sizes = tokens_of(plain)[:3]
+    for tokens, rows in ((3 * (max(sizes) + NEW_TOKENS), 3), (3 * (max(sizes) + NEW_TOKENS) - 1, 2)):
+        model.forget()
+        model.budget(tokens)
+        model.engine._budget._short = 1_000
+        assert model.together(PROMPTS[:3]) == plain.answers[:3]
+        assert max(model.rows) == rows
+
+
+def test_a_prompt_that_cannot_be_asked_fails_and_keeps_none_from_joining(
+    model: Watched, plain: Alone, tmp_path: Path
+) -> None:
     hopeless = replace(PROMPTS[1], max_input_tokens=5)
+    gone = asked(7, tmp_path / "gone.png")
+    first, failed, absent, last = model.together([PROMPTS[0], hopeless, gone, PROMPTS[2]])
 
-    assert model.engine.together([PROMPTS[0], hopeless, PROMPTS[2]]) == 1
-    (failed,) = model.together([hopeless])
     assert isinstance(failed, TaskFailed)
     assert failed.message.endswith("tokens without its table, more than the 5 allowed")
+    assert isinstance(absent, FileNotFoundError)
+    assert [first, last] == [plain.answers[0], plain.answers[2]]
 
 
 def test_a_table_that_was_cut_is_said_to_be(model: Watched) -> None:
@@ -132,29 +173,29 @@ def test_a_table_that_was_cut_is_said_to_be(model: Watched) -> None:
 def test_out_of_memory_halves_the_batch_and_it_stays_so(model: Watched, plain: Alone) -> None:
     import torch
 
-    model.failures += [torch.OutOfMemoryError(OUT_OF_MEMORY)] * 2
+    # When six are computed, and then when three are answered.
+    model.failures += [torch.OutOfMemoryError(OUT_OF_MEMORY), None, torch.OutOfMemoryError(OUT_OF_MEMORY)]
     assert model.together(PROMPTS) == plain.answers
-    # The longest together are the fewest.
-    assert model.rows[:3] == [6, 3, 1]
-    assert sum(model.rows[2:]) == 6
-    halved = max(model.rows[2:])
+    assert model.computed[0] == 6
+    assert 2 <= model.rows[0] <= 4
+    assert max(model.filled[1:]) <= model.filled[0] / 2
 
-    model.rows.clear()
-    assert model.engine.together(PROMPTS) <= halved
+    halved = max(model.filled[1:])
+    model.forget()
+    assert model.together(PROMPTS) == plain.answers
+    assert max(model.filled) <= halved
 
 
 def test_who_fails_alone_fails_and_no_one_else(model: Watched, plain: Alone) -> None:
     import torch
 
-    expected = plain.answers
-    places = longest_first(expected[:2])
+    # Both at first, and then the first of them.
     model.failures += [torch.OutOfMemoryError(OUT_OF_MEMORY)] * 2
-    answers = model.together(PROMPTS[:2])
+    failed, answered = model.together(PROMPTS[:2])
 
-    failed = answers[places[0]]
     assert isinstance(failed, TaskFailed)
     assert failed.message.startswith("OOM: Text too large (")
-    assert answers[places[1]] == expected[places[1]]
+    assert answered == plain.answers[1]
 
 
 def test_memory_that_really_runs_out_halves_the_batch(
@@ -171,54 +212,31 @@ def test_memory_that_really_runs_out_halves_the_batch(
         return watched(**inputs)
 
     monkeypatch.setattr(model.engine._model, "generate", generate)
-    tokens = max(answer.input_tokens or 0 for answer in plain.answers if isinstance(answer, Reply))
-    with address_space(tokens * 3_000_000):
+    with address_space(max(tokens_of(plain)) * 3_000_000):
         answers = model.together(PROMPTS)
 
     assert answers == plain.answers
     assert 1 < max(model.rows) <= 3
-    assert sum(model.rows) == 6
-
-
-def test_memory_that_runs_out_before_the_model_is_asked_halves_the_batch_too(
-    model: Watched, plain: Alone, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import torch
-
-    together: list[int] = []
-
-    def generate(watched: Any, ids: Any, *given: Any) -> Any:
-        together.append(len(ids))
-        if len(ids) > 3:
-            raise torch.OutOfMemoryError(OUT_OF_MEMORY)
-        return generate_rows(watched, ids, *given)
-
-    monkeypatch.setattr("hitui_runners.engines.batches.generate_rows", generate)
-    assert model.together(PROMPTS) == plain.answers
-    assert together == [6, 3, 3]
 
 
 def test_a_failure_of_the_batch_is_told_of_the_one_whose_it_is(
     model: Watched, plain: Alone, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    expected = plain.answers[:3]
-    model.failures += [RuntimeError("shape mismatch"), None, RuntimeError("shape mismatch")]
+    model.failures += [None, RuntimeError("shape mismatch"), None, RuntimeError("shape mismatch")]
     answers = model.together(PROMPTS[:3])
 
-    guilty = longest_first(expected)[1]
-    failed = answers[guilty]
+    failed = answers[1]
     assert isinstance(failed, TaskFailed)
     assert failed.message == "RuntimeError: shape mismatch"
     assert failed.unexpected
     assert "3 prompts together: RuntimeError: shape mismatch; asking each alone" in capsys.readouterr().out
-    assert [answers[place] == expected[place] for place in range(3)] == [
-        place != guilty for place in range(3)
-    ]
+    assert [answers[0], answers[2]] == [plain.answers[0], plain.answers[2]]
 
 
-def test_a_broken_gpu_is_lost_for_a_batch_too(model: Watched) -> None:
+@pytest.mark.parametrize("before", [0, 1], ids=["computed", "answered"])
+def test_a_broken_gpu_is_lost_for_a_batch_too(model: Watched, before: int) -> None:
     broken = RuntimeError("CUDA error: unspecified launch failure")
-    model.failures += [broken, broken]
+    model.failures += [*[None] * before, broken, broken]
     with pytest.raises(EngineLost, match="the GPU can no longer be used"):
         model.together(PROMPTS[:2])
 
@@ -228,14 +246,28 @@ def test_what_has_ended_when_memory_runs_out_is_not_asked_again(
 ) -> None:
     import torch
 
-    lengths = end_early(model, plain, monkeypatch)
-    expected = model.alone(PROMPTS)
-    model.rows.clear()
-    model.failures += [None, torch.OutOfMemoryError(OUT_OF_MEMORY)]
+    end_early(model, plain, monkeypatch)
+    alone = from_their_start(model, PROMPTS)
+    model.failures += [None, None, torch.OutOfMemoryError(OUT_OF_MEMORY)]
 
-    assert model.together(PROMPTS) == expected
+    assert model.together(PROMPTS) == alone.answers
+    lengths = [answer.output_tokens or 0 for answer in alone.answers if isinstance(answer, Reply)]
     left = sum(length > min(lengths) for length in lengths)
-    assert model.rows[:3] == [6, left, left // 2]
+    assert model.rows[:2] == [6, left]
+    assert max(model.rows[2:]) <= left // 2
+    assert sum(model.computed) == 6 + left
+
+
+def test_those_whom_nobody_waits_for_are_let_go(model: Watched, plain: Alone) -> None:
+    import itertools
+
+    model.budget(2 * (max(tokens_of(plain)) + NEW_TOKENS))
+    model.engine._budget._short = 1_000
+    assert list(itertools.islice(model.answers([*PROMPTS, *PROMPTS]), 1))
+    model.forget()
+
+    assert model.together(PROMPTS[:2]) == plain.answers[:2]
+    assert model.rows == [2]
 
 
 def test_an_answer_is_stored_before_the_others_go_on(
@@ -265,14 +297,16 @@ def test_an_answer_is_stored_before_the_others_go_on(
     assert launch(runner, engine, signals).run() == 0
 
     assert len(model.rows) > 2
-    assert stored == [6 - rows for rows in model.rows]
+    assert model.computed == [6]
+    assert stored[1:] == [6 - rows for rows in model.rows]
     assert len(runner.journal) == 6
 
 
-def test_it_can_be_turned_off(model: Watched) -> None:
+def test_it_can_be_turned_off(model: Watched, plain: Alone) -> None:
     model.budget(0)
 
-    assert model.engine.together(PROMPTS) == 1
+    assert model.together(PROMPTS) == plain.answers
+    assert (model.computed, model.rows) == ([], [1] * 6)
     assert TransformersEngine(Path(), 1, 1, None, batch_tokens=0).looks_ahead == 1
 
 

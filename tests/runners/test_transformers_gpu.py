@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from hitui_runners.engines.base import Answer, Prompt, Reply, TaskFailed
-from hitui_runners.engines.batches import Batches
+from hitui_runners.engines.batch_budget import BatchBudget
 from hitui_runners.engines.transformers import TransformersEngine
 
 from tests.tools.memory_limit import gpu_memory
@@ -47,10 +48,11 @@ def peak(work: Callable[[], object]) -> int:
 
 
 def together(engine: TransformersEngine, prompts: Sequence[Prompt]) -> list[Answer]:
-    engine._batches = Batches(engine._model, 100_000, NEW_TOKENS)
-    assert engine.together(prompts) == len(prompts)
-    answers = {place: answer for came in engine.answer_all(prompts) for place, answer in came.items()}
-    return [answers[place] for place in range(len(prompts))]
+    engine._budget = engine._turns._budget = BatchBudget(engine._model, 100_000, NEW_TOKENS)
+    answers = {
+        prompt.task_id: answer for came in engine.answer_all(deque(prompts)) for prompt, answer in came
+    }
+    return [answers[prompt.task_id] for prompt in prompts]
 
 
 def test_a_batch_that_finds_no_memory_is_answered_in_smaller_ones(

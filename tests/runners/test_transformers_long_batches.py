@@ -4,28 +4,25 @@ where memory runs out."""
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hitui_runners.engines.base import Prompt, Reply
-from hitui_runners.engines.batches import Batches
-from hitui_runners.engines.side_by_side import leave_one, side_by_side
+from hitui_runners.engines.base import Prompt, Reply, TaskFailed
+from hitui_runners.engines.side_by_side import layers_of, side_by_side
 
 from tests.runners.watched import (
     NEW_TOKENS,
     OUT_OF_MEMORY,
     Watched,
     asked,
-    each_at_its_end,
     end_early,
     from_their_start,
     model,
     one_engine,
     plain,
+    same_scores,
     sharing,
 )
 from tests.tools.benchmark import png
@@ -46,63 +43,104 @@ def over_one_table(table: str, picture: Path | None) -> list[Prompt]:
     ]
 
 
+def computed_anew(model: Watched) -> int:
+    """Tokens of prompts that were not shared with one before."""
+    return int(model.engine._prefixes.tokens - model.engine._prefixes.shared_tokens)
+
+
 @pytest.mark.parametrize(
     ("table", "has_picture"), [(TABLE, False), ("", True), (TABLE, True)], ids=["text", "image", "mix"]
 )
 def test_over_one_table_they_say_the_same_together(
     sharing: Watched, tmp_path: Path, table: str, has_picture: bool
 ) -> None:
-    import torch
-
     (tmp_path / "shown.png").write_bytes(png(320, 256))
     prompts = over_one_table(table, tmp_path / "shown.png" if has_picture else None)
     alone = from_their_start(sharing, prompts)
 
     assert sharing.together(prompts) == alone.answers
-    # Each is computed after the other, with one token of an answer; then all go on.
-    assert sharing.rows == [1, 1, 1, 1, 4]
+    # Each is computed after the other; then all are answered.
+    assert (sharing.computed, sharing.rows) == ([1, 1, 1, 1], [4])
     assert sharing.engine._prefixes.shared_tokens > sharing.engine._prefixes.tokens / 2
-    for place, scores in enumerate(sharing.scores[4:]):
-        torch.testing.assert_close(scores, alone.scores[place], rtol=1e-3, atol=1e-2)
+    same_scores(sharing, alone)
     assert len({answer.text for answer in alone.answers if isinstance(answer, Reply)}) > 2
     # What they have in common is kept, and right, for the next ones.
+    before = computed_anew(sharing)
     assert sharing.together(prompts[1:3]) == alone.answers[1:3]
     assert sharing.alone(prompts[3:]) == alone.answers[3:]
+    same_scores(sharing, alone)
+    assert computed_anew(sharing) - before < 3 * 60
 
 
 @pytest.mark.parametrize("has_picture", [False, True], ids=["text", "mix"])
-def test_over_one_table_too_each_comes_when_it_ends(
+def test_where_one_has_ended_the_next_one_joins(
     sharing: Watched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_picture: bool
 ) -> None:
-    (tmp_path / "shown.png").write_bytes(png(320, 256))
-    prompts = over_one_table(TABLE, tmp_path / "shown.png" if has_picture else None)
+    """Over several tables, and several pictures."""
+    prompts = []
+    for number in range(4):
+        (tmp_path / f"shown{number}.png").write_bytes(png(192 + 64 * number, 160, number + 1))
+        shown = tmp_path / f"shown{number}.png" if has_picture else None
+        table = TABLE.replace("Harbour", f"Quay {number}") * (4 - number)
+        prompts += [
+            replace(prompt, task_id=len(prompts) + place)
+            for place, prompt in enumerate(over_one_table(table, shown))
+        ]
+    plain = from_their_start(sharing, prompts)
+    end_early(sharing, plain, monkeypatch)
     alone = from_their_start(sharing, prompts)
-    lengths = end_early(sharing, alone, monkeypatch)
-    expected = from_their_start(sharing, prompts).answers
+    longest = max(answer.input_tokens or 0 for answer in alone.answers if isinstance(answer, Reply))
+    tokens = 3 * (longest + NEW_TOKENS)
+    sharing.budget(tokens)
+    sharing.engine._budget._short = 0
 
-    assert each_at_its_end(sharing, prompts, alone, lengths, range(4)) == dict(enumerate(expected))
-    assert sharing.rows[:5] == [1, 1, 1, 1, 4]
-    # What they have in common is kept, and right, for the next ones.
-    assert sharing.together(prompts[1:3]) == expected[1:3]
+    came = list(sharing.answers(prompts))
+    assert {name: answer for at_a_time in came for name, answer in at_a_time.items()} == dict(
+        enumerate(alone.answers)
+    )
+    same_scores(sharing, alone)
+    assert len(came) > 8
+    assert max(sharing.filled) <= tokens
+    # Of others that were under way: who joins goes on from one of them, also where that has ended.
+    assert 3 <= min(sharing.rows[:-NEW_TOKENS]) < max(sharing.rows)
+    whole = sum(answer.input_tokens or 0 for answer in alone.answers if isinstance(answer, Reply))
+    assert sharing.engine._prefixes.tokens == whole
+    assert sharing.engine._prefixes.shared_tokens > whole / 2
 
 
 def test_over_several_tables_they_say_the_same_together(sharing: Watched) -> None:
-    import torch
-
     tables = ("", TABLE, TABLE.replace("Harbour", "Quay") * 2)
-    prompts = [prompt for table in tables for prompt in over_one_table(table, None)[:2]]
+    prompts = [
+        replace(prompt, task_id=f"{number}-{prompt.task_id}")
+        for number, table in enumerate(tables)
+        for prompt in over_one_table(table, None)[:2]
+    ]
     alone = from_their_start(sharing, prompts)
 
     assert sharing.together(prompts) == alone.answers
-    assert sharing.rows == [1] * 6 + [6]
-    for place, scores in enumerate(sharing.scores[6:]):
-        torch.testing.assert_close(scores, alone.scores[place], rtol=1e-3, atol=1e-2)
+    assert (sharing.computed, sharing.rows) == ([1] * 6, [6])
+    same_scores(sharing, alone)
     lengths = [answer.input_tokens or 0 for answer in alone.answers if isinstance(answer, Reply)]
     assert max(lengths) > 3 * min(lengths)
     # The last table is kept for the next prompt, which computes little more than its question.
-    computed = sharing.engine._prefixes.tokens - sharing.engine._prefixes.shared_tokens
+    before = computed_anew(sharing)
     assert sharing.alone(prompts[4:5]) == alone.answers[4:5]
-    assert sharing.engine._prefixes.tokens - sharing.engine._prefixes.shared_tokens - computed < 60
+    assert computed_anew(sharing) - before < 60
+
+
+def test_short_and_long_ones_are_answered_together(sharing: Watched) -> None:
+    prompts = [
+        replace(prompt, table=prompt.table * (1 + 3 * (number % 3 == 1)))
+        for number, prompt in enumerate(asked(number) for number in range(1, 9))
+    ]
+    alone = from_their_start(sharing, prompts)
+    lengths = sorted(answer.input_tokens or 0 for answer in alone.answers if isinstance(answer, Reply))
+    sharing.engine._budget._short = lengths[4]
+
+    assert sharing.together(prompts) == alone.answers
+    assert sharing.rows == [8]
+    assert sorted(sharing.computed) == [1, 1, 1, 5]
+    same_scores(sharing, alone)
 
 
 @pytest.mark.parametrize("failing", [2, 4], ids=["while it is computed", "while it is answered"])
@@ -116,65 +154,95 @@ def test_out_of_memory_halves_those_that_are_not_short_too(sharing: Watched, fai
     sharing.failures += [*[None] * failing, *[torch.OutOfMemoryError(OUT_OF_MEMORY)] * times]
 
     assert sharing.together(prompts) == alone.answers
-    calls = [1, 1, 1, 1] if failing == 2 else [1, 1, 1, 1, 4]
-    assert sharing.rows == [*calls, 1, 1, 2, 1, 1, 2]
+    # Those that were computed by then are answered; with all computed, nothing is left of any.
+    assert sharing.rows[:2] == ([2, 1] if failing == 2 else [4, 2])
+    assert max(sharing.rows[1:]) <= 2
 
 
-def test_no_memory_for_what_is_kept_costs_no_batch(sharing: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All answers came by then."""
+def test_who_finds_no_memory_waits_until_others_have_ended(
+    sharing: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import torch
 
-    def left(*_: Any) -> Any:
+    prompts = over_one_table(TABLE, None)
+    end_early(sharing, from_their_start(sharing, prompts), monkeypatch)
+    alone = from_their_start(sharing, prompts)
+    sharing.failures += [None, None, None, *[torch.OutOfMemoryError(OUT_OF_MEMORY)] * 2]
+
+    assert sharing.together(prompts) == alone.answers
+    assert sharing.rows[0] == 3
+    # The others were computed once, and that one from what is kept, from its start, and once more.
+    assert sharing.computed == [1] * (3 + 3)
+    same_scores(sharing, alone)
+
+
+def test_who_fails_while_it_is_computed_fails_alone_and_the_others_go_on(sharing: Watched) -> None:
+    prompts = over_one_table(TABLE, None)
+    alone = from_their_start(sharing, prompts)
+    sharing.failures += [None, RuntimeError("shape mismatch"), RuntimeError("shape mismatch")]
+
+    first, failed, *others = sharing.together(prompts)
+    assert isinstance(failed, TaskFailed)
+    assert failed.message == "RuntimeError: shape mismatch"
+    assert [first, *others] == [alone.answers[0], *alone.answers[2:]]
+    assert sharing.rows == [1, 3]
+
+
+def test_no_memory_for_what_is_kept_costs_no_answer(
+    sharing: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All came by then."""
+    import torch
+
+    def kept(*_: Any) -> Any:
         raise torch.OutOfMemoryError(OUT_OF_MEMORY)
 
     prompts = over_one_table(TABLE, None)
     alone = from_their_start(sharing, prompts)
-    monkeypatch.setattr("hitui_runners.engines.prefix_cache.leave_one", left)
+    monkeypatch.setattr("hitui_runners.engines.continuous_batch.cache_of", kept)
 
     assert sharing.together(prompts) == alone.answers
     assert sharing.together(prompts) == alone.answers
-    assert sharing.rows == [1, 1, 1, 1, 4] * 2
+    assert sharing.rows == [4] * 2
 
 
-def test_one_row_is_left_without_memory_for_two_of_all() -> None:
+def test_rows_are_put_side_by_side_without_memory_for_two_of_all() -> None:
     import torch
 
     def numbers(tokens: int) -> Any:
         return torch.arange(2.0 * tokens * 3).reshape(1, 2, tokens, 3)
 
-    rows = [[(numbers(tokens), -numbers(tokens)) for _ in range(4)] for tokens in (5, 3)]
-    cache = side_by_side(rows)
+    class Watching(list[tuple[Any, Any]]):
+        """Who is asked for the next layer has let go of the last one."""
+
+        def pop(self, *place: Any) -> tuple[Any, Any]:  # type: ignore[override]
+            if before:
+                gone.append(before.pop()() is None)
+            taken = super().pop(*place)
+            before.append(weakref.ref(taken[0]))
+            return taken
+
+    before: list[Any] = []
     gone: list[bool] = []
+    of_five = [(numbers(5), -numbers(5)) for _ in range(4)]
+    cache = side_by_side([Watching((numbers(3), -numbers(3)) for _ in range(4)), of_five])
 
-    def watched() -> Iterator[Any]:
-        for layer in cache.layers:
-            before = weakref.ref(layer.keys)
-            yield layer
-            gone.append(before() is None)
-
-    leave_one(SimpleNamespace(layers=watched()), 1, 2, 3)
-    assert gone == [True] * 4
+    assert gone == [True] * 3
+    assert not of_five
     for layer in cache.layers:
-        assert torch.equal(layer.keys, numbers(3))
-        assert torch.equal(layer.values, -numbers(3))
-        assert layer.keys.untyped_storage().nbytes() == numbers(3).untyped_storage().nbytes()
+        assert layer.keys.shape == (2, 2, 5, 3)
+        assert torch.equal(layer.keys[:1, :, 2:], numbers(3))
+        assert torch.equal(layer.values[1:], -numbers(5))
+        assert not layer.keys[0, :, :2].any()
+    ((keys, values), *_) = layers_of(cache, slice(2, 5), 0)
+    assert torch.equal(keys, numbers(3))
+    assert torch.equal(values, -numbers(3))
 
 
-def test_those_that_show_other_pictures_are_answered_apart(sharing: Watched, tmp_path: Path) -> None:
-    """No more than one is kept in memory."""
-    for number, name in enumerate(("shown.png", "other.png")):
-        (tmp_path / name).write_bytes(png(192, 160, number + 1))
-    prompts = over_one_table(TABLE, tmp_path / "shown.png")
-    others = over_one_table(TABLE, tmp_path / "other.png")
-
-    assert sharing.engine.together([*prompts[:3], *others[:2]]) == 3
-    assert sharing.engine.together([prompts[0], *others]) == 1
-    assert sharing.engine.together([*over_one_table(TABLE, None)[:2], *prompts]) == 2
-    sharing.engine._batches._tokens = 700
-    assert sharing.engine.together(prompts) == 1
-
-
-def test_a_prompt_of_text_is_made_ready_once(sharing: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_prompt_is_made_ready_once(
+    sharing: Watched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "shown.png").write_bytes(png(192, 160))
     made: list[int | str] = []
     of = sharing.engine._inputs.of
 
@@ -183,16 +251,15 @@ def test_a_prompt_of_text_is_made_ready_once(sharing: Watched, monkeypatch: pyte
         return of(prompt, *given)
 
     monkeypatch.setattr(sharing.engine._inputs, "of", counted)
-    prompts = over_one_table(TABLE, None)
-    sharing.engine._batches._tokens = 500
-    assert sharing.engine.together(prompts) == 1
-    list(sharing.engine.answer_all(prompts[:1]))
-    # Nor is one made ready that cannot join.
-    assert made == [0]
-    sharing.budget(100_000)
-    sharing.engine._batches._short = 0
-    sharing.together(prompts)
-    assert made == [0, 0, 1, 2, 3]
+    for picture in (None, tmp_path / "shown.png"):
+        prompts = over_one_table(TABLE, picture)
+        # Room for one, for two, and for all of them.
+        for tokens in (500, 1_200, 100_000):
+            made.clear()
+            sharing.budget(tokens)
+            sharing.engine._budget._short = 0
+            sharing.together(prompts)
+            assert made == [0, 1, 2, 3]
 
 
 def test_as_many_tokens_as_one_prompt_had_may_several_have(
@@ -201,19 +268,24 @@ def test_as_many_tokens_as_one_prompt_had_may_several_have(
     """There was memory for them."""
     import torch
 
-    monkeypatch.setattr("hitui_runners.engines.batches.TOKENS_ON_THE_CPU", 700)
+    monkeypatch.setattr("hitui_runners.engines.batch_budget.TOKENS_ON_THE_CPU", 700)
     prompts = over_one_table(TABLE, None)
     longer = replace(prompts[0], table=TABLE * 6)
 
+    def most() -> int:
+        sharing.forget()
+        sharing.together(prompts)
+        return max(sharing.rows)
+
     # Who says how many is believed.
     for said, together in ((700, 1), (None, 4)):
-        sharing.engine._batches = Batches(sharing.engine._model, said, NEW_TOKENS)
-        assert sharing.engine.together(prompts) == 1
+        sharing.budget(said)
+        assert most() == 1
         assert isinstance(sharing.engine.answer_of(longer), Reply)
-        assert sharing.engine.together(prompts) == together
+        assert most() == together
 
     # Nor does it grow once there was not.
     sharing.failures += [None] * 4 + [torch.OutOfMemoryError(OUT_OF_MEMORY)]
     sharing.together(prompts)
     sharing.engine.answer_of(longer)
-    assert sharing.engine.together(prompts) < 4
+    assert most() < 4

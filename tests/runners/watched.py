@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hitui_runners.engines.base import Answer, Prompt, Reply
-from hitui_runners.engines.batches import Batches
+from hitui_runners.engines.base import Answer, Prompt
+from hitui_runners.engines.batch_budget import BatchBudget
 from hitui_runners.engines.prefix_cache import PrefixCache
 from hitui_runners.engines.transformers import TransformersEngine
 
@@ -22,10 +23,15 @@ class Watched:
     """An engine, and what its model was given and said."""
 
     engine: TransformersEngine
+    computed: list[int] = field(default_factory=list)
+    """For each call of the model that computes prompts to be answered with others, how many it got."""
     rows: list[int] = field(default_factory=list)
-    """For each call of the model, how many prompts it got."""
-    scores: list[Any] = field(default_factory=list)
-    """For each prompt that was answered, the scores of all words at each new token, shape (new tokens, words)."""
+    """For each call that answers, how many prompts it got."""
+    filled: list[int] = field(default_factory=list)
+    """For each of those, tokens in all its rows, padding and the rest of the longest answers included."""
+    scores: dict[tuple[int, ...], Any] = field(default_factory=dict)
+    """By the token ids of a prompt and its answer, the scores of all words at each new token, shape (new tokens, words);
+    also of those that have not ended."""
     failures: list[BaseException | None] = field(default_factory=list)
     """For the next calls: what each raises when half of its work is done; None: nothing."""
 
@@ -35,31 +41,50 @@ class Watched:
         generate = self.engine._model.generate
 
         def watched(**inputs: Any) -> Any:
-            self.rows.append(len(inputs["input_ids"]))
+            ids, mask = inputs["input_ids"], inputs["attention_mask"]
+            answers = "stopping_criteria" in inputs or "max_new_tokens" not in inputs
+            (self.rows if answers else self.computed).append(len(ids))
+            if "stopping_criteria" in inputs:
+                self.filled.append(len(ids) * (ids.shape[1] + inputs["max_new_tokens"]))
             if self.failures and (failure := self.failures.pop(0)) is not None:
                 generate(**{**inputs, "max_new_tokens": 2})
                 raise failure
             output = generate(**inputs, output_logits=True, return_dict_in_generate=True)
-            self.scores.extend(torch.stack(output.logits, dim=1))
+            for row, left, whole, scores in zip(
+                ids, mask, output.sequences, torch.stack(output.logits, dim=1), strict=True
+            ):
+                padding = int((left == 0).sum())
+                before = self.scores.pop(tuple(row[padding:].tolist()), None) if answers else None
+                if answers:
+                    said = tuple(whole[padding:].tolist())
+                    self.scores[said] = scores if before is None else torch.cat([before, scores])
             return output.sequences
 
         self.engine._model.generate = watched
 
-    def budget(self, tokens: int) -> None:
-        self.engine._batches = Batches(self.engine._model, tokens, NEW_TOKENS)
-        self.engine._rows = {}
+    def budget(self, tokens: int | None) -> None:
+        self.engine._budget = self.engine._turns._budget = BatchBudget(self.engine._model, tokens, NEW_TOKENS)
+
+    def answers(self, prompts: Sequence[Prompt]) -> Iterator[dict[int | str, Answer]]:
+        """What comes of prompts at a time, by their task ids, when all of them wait."""
+        for came in self.engine.answer_all(deque(prompts)):
+            yield {prompt.task_id: answer for prompt, answer in came}
 
     def together(self, prompts: Sequence[Prompt]) -> list[Answer]:
-        """What comes of prompts that it takes as one batch, by their places."""
-        assert self.engine.together(prompts) == len(prompts)
-        answers: dict[int, Answer] = {}
-        for came in self.engine.answer_all(prompts):
+        """What comes of prompts that wait, by their places."""
+        answers: dict[int | str, Answer] = {}
+        for came in self.answers(prompts):
             assert not answers.keys() & came.keys()
             answers.update(came)
-        return [answers[place] for place in range(len(prompts))]
+        return [answers[prompt.task_id] for prompt in prompts]
 
     def alone(self, prompts: Sequence[Prompt]) -> list[Answer]:
         return [self.engine.answer_of(prompt) for prompt in prompts]
+
+    def forget(self) -> None:
+        """What was watched until now."""
+        for seen in (self.computed, self.rows, self.filled, self.scores, self.failures):
+            seen.clear()
 
 
 @pytest.fixture(scope="module")
@@ -76,18 +101,18 @@ def one_engine(middle_model: Path) -> Iterator[Watched]:
 
 @dataclass(frozen=True)
 class Alone:
-    """What PROMPTS say each by itself, in answers of one length."""
+    """What prompts say each by itself, from its start."""
 
     answers: list[Answer]
-    scores: list[Any]
+    scores: dict[tuple[int, ...], Any]
 
 
 @pytest.fixture(scope="module")
 def plain(one_engine: Watched) -> Alone:
+    """Of PROMPTS, in answers of one length."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(one_engine.engine._model.generation_config, "eos_token_id", None)
-        one_engine.scores.clear()
-        return Alone(one_engine.alone(PROMPTS), list(one_engine.scores))
+        return from_their_start(one_engine, PROMPTS)
 
 
 @pytest.fixture
@@ -95,28 +120,36 @@ def model(one_engine: Watched, plain: Alone, monkeypatch: pytest.MonkeyPatch) ->
     """Answers of one length, which say something; batches of any size."""
     monkeypatch.setattr(one_engine.engine._model.generation_config, "eos_token_id", None)
     one_engine.budget(100_000)
-    one_engine.rows.clear()
-    one_engine.scores.clear()
-    one_engine.failures.clear()
+    one_engine.forget()
     return one_engine
 
 
 @pytest.fixture
 def sharing(model: Watched, monkeypatch: pytest.MonkeyPatch) -> Watched:
     """No prompt is short, and beginnings are shared."""
-    monkeypatch.setattr(model.engine, "_prefixes", PrefixCache(model.engine._model))
-    model.engine._batches._short = 0
+    prefixes = PrefixCache(model.engine._model)
+    monkeypatch.setattr(model.engine, "_prefixes", prefixes)
+    monkeypatch.setattr(model.engine._turns._batch, "_prefixes", prefixes)
+    model.engine._budget._short = 0
     return model
 
 
 def from_their_start(model: Watched, prompts: Sequence[Prompt]) -> Alone:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(model.engine, "_prefixes", PrefixCache(model.engine._model, enabled=False))
-        model.scores.clear()
-        alone = Alone(model.alone(prompts), list(model.scores))
-    model.scores.clear()
-    model.rows.clear()
+        model.forget()
+        alone = Alone(model.alone(prompts), dict(model.scores))
+    model.forget()
     return alone
+
+
+def same_scores(model: Watched, alone: Alone) -> None:
+    """Token by token they are those of the prompts alone."""
+    import torch
+
+    assert model.scores.keys() == alone.scores.keys()
+    for said, scores in model.scores.items():
+        torch.testing.assert_close(scores, alone.scores[said], rtol=1e-3, atol=1e-2)
 
 
 def asked(number: int, picture: Path | None = None) -> Prompt:
@@ -130,48 +163,11 @@ def asked(number: int, picture: Path | None = None) -> Prompt:
 PROMPTS = [asked(number) for number in range(6)]
 
 
-def longest_first(answers: Sequence[Answer]) -> list[int]:
-    """The places in the order in which rows of short prompts stand in a batch."""
-    tokens = [answer.input_tokens or 0 for answer in answers if isinstance(answer, Reply)]
-    return sorted(range(len(answers)), key=lambda place: -tokens[place])
-
-
-def end_early(model: Watched, alone: Alone, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Lets some answers end before the others; how many new tokens each has then."""
-    said = [scores.argmax(1).tolist() for scores in alone.scores]
+def end_early(model: Watched, alone: Alone, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets some answers end before the others."""
+    said = [scores.argmax(1).tolist() for scores in alone.scores.values()]
     # What one says third and another second.
     ends = [said[1][2], said[3][1]]
     monkeypatch.setattr(model.engine._model.generation_config, "eos_token_id", ends)
-    lengths = [next((step for step, token in enumerate(row, 1) if token in ends), NEW_TOKENS) for row in said]
-    assert len(set(lengths)) > 2
-    return lengths
-
-
-def each_at_its_end(
-    model: Watched, prompts: Sequence[Prompt], alone: Alone, lengths: Sequence[int], order: Sequence[int]
-) -> dict[int, Answer]:
-    """What comes of prompts answered together, when each came as soon as it had so many new tokens; `order`: the places
-    as the rows stand in the batch."""
-    import torch
-
-    assert model.engine.together(prompts) == len(prompts)
-    model.rows.clear()
-    model.scores.clear()
-    answers: dict[int, Answer] = {}
-    ends = sorted(set(lengths))
-    for end, came in zip(ends, model.engine.answer_all(prompts), strict=True):
-        assert sorted(came) == [place for place, length in enumerate(lengths) if length == end]
-        answers |= came
-    # Those that are not short are each computed before.
-    scores = iter(model.scores[len(model.rows) - len(ends) :])
-    parts: list[list[Any]] = [[] for _ in prompts]
-    for step in [0, *ends[:-1]]:
-        for place in order:
-            if lengths[place] > step:
-                parts[place].append(next(scores))
-    assert not list(scores)
-    for place, length in enumerate(lengths):
-        torch.testing.assert_close(
-            torch.cat(parts[place]), alone.scores[place][:length], rtol=1e-3, atol=1e-2
-        )
-    return answers
+    lengths = {next((step for step, token in enumerate(row, 1) if token in ends), NEW_TOKENS) for row in said}
+    assert len(lengths) > 2

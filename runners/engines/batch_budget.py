@@ -1,0 +1,63 @@
+"""How many prompts are answered together: most of an answer's time goes into reading the weights for every new token, and
+that is done once for all of them.
+
+A batch has no more tokens than a budget, padding and the longest answers included. Unless it was said, it is at least
+what the longest prompt answered alone had: its keys and values took as much. When memory runs out all the same, the
+budget is halved and stays so, until a prompt stands alone. Only short prompts are computed together as well: longer ones
+would lose by padding, which makes attention slower and takes memory, and gain nothing, having enough to compute by
+themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from hitui_runners.engines.prefix_cache import MODEL_TYPES
+
+TOKENS_ON_GPUS = 16_384
+"""The budget where none is given: keys and values of some 2.4 GB for a model of 8 billion parameters, and less memory than
+a prompt of 10,000 tokens takes while it is computed."""
+TOKENS_ON_THE_CPU = 4_096
+SHORT_SHARE = 16
+"""A prompt is short when it has no more than this part of the budget: on the CPU, what is longer gains more by a shared
+beginning than by being computed with others."""
+CHARACTERS_PER_TOKEN = 12
+"""More than a token of any table has on average: what is longer is not tokenized to learn that it is not short."""
+
+
+class BatchBudget:
+    """How many tokens prompts may have that are answered together."""
+
+    def __init__(self, model: Any, tokens: int | None, new_tokens: int) -> None:
+        """`model`: a model of transformers, from 4.57 on. `tokens`: the budget; 0: there are no batches; None: by where
+        the model computes, and by what it has held. `new_tokens`: at most so many has an answer."""
+        # Of others it is not known whether padding changes what they say.
+        is_known = model.config.model_type in MODEL_TYPES
+        self._grows = is_known and tokens is None
+        if tokens is None:
+            tokens = TOKENS_ON_THE_CPU if model.device.type == "cpu" else TOKENS_ON_GPUS
+        self._tokens = tokens if is_known else 0
+        self._short = self._tokens // SHORT_SHARE
+        self._new_tokens = new_tokens
+
+    def may_be_short(self, characters: int) -> bool:
+        """Whether a prompt of so many characters is worth being counted."""
+        return characters <= self._short * CHARACTERS_PER_TOKEN
+
+    def is_short(self, tokens: int) -> bool:
+        return tokens <= self._short
+
+    def has_room_for(self, lengths: Sequence[int]) -> bool:
+        """Whether prompts of so many tokens are answered together."""
+        return len(lengths) * (max(lengths) + self._new_tokens) <= self._tokens
+
+    def has_held(self, tokens: int) -> None:
+        """One prompt and its answer had so many tokens, and there was memory for them."""
+        if self._grows:
+            self._tokens = max(self._tokens, tokens)
+
+    def ran_out(self, lengths: Sequence[int]) -> None:
+        """There was no memory for prompts of so many tokens together: from now on fewer are."""
+        self._grows = False
+        self._tokens = len(lengths) * (max(lengths) + self._new_tokens) // 2

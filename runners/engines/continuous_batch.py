@@ -1,0 +1,243 @@
+"""Answers that are generated together: each is given as soon as it has ended, and another prompt may take its place while
+the others go on. None waits for the longest of them, and none is lost with those that are not done.
+
+Prompts are computed before they join: short ones together, padded; others one after the other, each from what it shares
+with the one before. The rows of the batch are padded on the left, never on the right: an answer goes on from its prompt's
+last token. What stands there is masked, and positions are counted from each prompt's own start, so that every row says
+what its prompt says alone, token by token in float32; in bfloat16 the last bits of the scores may differ, as they do
+between two GPUs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from hitui_runners.engines.memory import out_of_memory
+from hitui_runners.engines.prefix_cache import Kept, PrefixCache
+from hitui_runners.engines.side_by_side import Layers, cache_of, layers_of, side_by_side
+
+
+@dataclass
+class _Row:
+    name: Hashable
+    ids: Any
+    """Token ids of the prompt and, while it waits to join, nothing else; shape (tokens,), on the model's device."""
+    prompt_tokens: int
+    rope_deltas: Any
+    """How far its positions are from token counts, shape (1, 1)."""
+    layers: Layers | None = None
+    """Keys and values of all but the last token, until it joins: that is computed with those of the others."""
+
+    @property
+    def new_tokens(self) -> int:
+        return len(self.ids) - self.prompt_tokens
+
+
+class ContinuousBatch:
+    """Prompts that are under way, each by a name that its caller gives it.
+
+    When a method raises, `clear` is what it needs next.
+    """
+
+    def __init__(self, model: Any, prefixes: PrefixCache, new_tokens: int) -> None:
+        """`model`: a model of transformers, from 4.57 on. `prefixes`: of this model. `new_tokens`: at most so many has an
+        answer."""
+        self._model = model
+        self._prefixes = prefixes
+        self._new_tokens = new_tokens
+        # Newer versions count positions from the mask, the older ones from the place in the row.
+        self._counts_padding = "_prepare_position_ids_for_generation" not in vars(type(model))
+        self._joining: list[_Row] = []
+        self._rows: list[_Row] = []
+        """Of the cache, in its order; those that have ended stay until others take their places."""
+        self._ended: set[Hashable] = set()
+        self._cache: Any = None
+        """A DynamicCache of all but the last token of the rows."""
+        self._newest: tuple[_Row, Kept] | None = None
+        """The row that the next prompt may go on from, and what is known of it beside its keys and values."""
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of each prompt under way."""
+        return [row.prompt_tokens for row in self._under_way()]
+
+    @property
+    def names(self) -> list[Hashable]:
+        """Of all that are under way, in the order in which they joined."""
+        return [row.name for row in self._under_way()]
+
+    def join(self, name: Hashable, inputs: Any, picture: object) -> None:
+        """Computes a prompt, `inputs` and `picture` as for `PrefixCache.generate`, which will be answered with the others.
+        Raises what the model's `generate` raises: the others are as they were."""
+        if self._prefixes.kept is None:
+            self._keep_newest(copied=False)
+        kept = self._prefixes.compute(inputs, picture)
+        ids = kept.ids.to(self._model.device)
+        layers = layers_of(kept.keys_and_values, slice(0, len(ids) - 1))
+        row = _Row(name, ids, len(ids), kept.rope_deltas, layers)
+        self._joining.append(row)
+        self._newest = row, kept
+
+    def join_short(self, prompts: Mapping[Hashable, Any]) -> None:
+        """Computes prompts together, which will be answered with the others: token ids of each, of shape (tokens,), by
+        their names. Raises what the model's `generate` raises: the others are as they were."""
+        import torch
+        from transformers import DynamicCache
+
+        # What is kept of a longer prompt has no use here, and takes memory.
+        self._prefixes.drop()
+        device = self._model.device
+        ids = [row.to(device) for row in prompts.values()]
+        cache = DynamicCache()
+        # The model holds how far positions are from token counts, of its last prompt.
+        self._positions.rope_deltas = None
+        self._model.generate(
+            input_ids=_padded(ids), attention_mask=_mask(ids), past_key_values=cache, max_new_tokens=1
+        )
+        width = max(map(len, ids))
+        for number, (name, row) in enumerate(zip(prompts, ids, strict=True)):
+            layers = layers_of(cache, slice(width - len(row), width - 1), number)
+            none = torch.zeros((1, 1), dtype=torch.long, device=device)
+            self._joining.append(_Row(name, row, len(row), none, layers))
+
+    def go_on(self) -> dict[Hashable, Any]:
+        """The new tokens of those answers that end first, the one that ends an answer included, by their names; of shape
+        (tokens,), on the CPU. Some are under way. Raises what the model's `generate` raises."""
+        import torch
+        from transformers import StoppingCriteriaList
+
+        self._arrange()
+        rows = self._rows
+        ids = [row.ids for row in rows]
+        ends = torch.tensor(_ends(self._model), dtype=torch.long, device=ids[0].device)
+
+        def has_any_ended(ids: Any, *_: object, **__: object) -> Any:
+            return torch.isin(ids[:, -1], ends).any().expand(len(ids))
+
+        self._positions.rope_deltas = self._rope_deltas()
+        width = max(map(len, ids))
+        said = self._model.generate(
+            input_ids=_padded(ids),
+            attention_mask=_mask(ids),
+            past_key_values=self._cache,
+            max_new_tokens=self._new_tokens - max(row.new_tokens for row in rows),
+            stopping_criteria=StoppingCriteriaList([has_any_ended]),
+        )
+        for row, tokens in zip(rows, said, strict=True):
+            row.ids = tokens[width - len(row.ids) :]
+        at_an_end = torch.isin(said[:, -1], ends).tolist()
+        ended = [
+            row
+            for row, is_end in zip(rows, at_an_end, strict=True)
+            if is_end or row.new_tokens >= self._new_tokens
+        ]
+        # Where it stopped for no end of an answer, it would not go on either.
+        ended = ended or rows
+        self._ended = {row.name for row in ended}
+        return {row.name: row.ids[row.prompt_tokens :].cpu() for row in ended}
+
+    def settle(self) -> None:
+        """Lets go of what ended last, but for what the next prompt may go on from."""
+        self._arrange()
+
+    def clear(self) -> None:
+        """Lets go of all that is under way, and of what is kept."""
+        self._joining, self._rows, self._ended = [], [], set()
+        self._cache = self._newest = None
+        self._prefixes.drop()
+
+    def _under_way(self) -> list[_Row]:
+        return [row for row in self._rows if row.name not in self._ended] + self._joining
+
+    def _arrange(self) -> None:
+        """Puts the rows that are under way side by side, and leaves out those that have ended."""
+        if not self._joining and not self._ended:
+            return
+        self._keep_apart()
+        rows = self._under_way()
+        layers = [self._layers(row) if row.layers is None else row.layers for row in rows]
+        self._rows, self._joining, self._ended = rows, [], set()
+        # From now on the lists alone hold keys and values, and are emptied on the way.
+        self._cache = None
+        for row in rows:
+            row.layers = None
+        if rows:
+            self._cache = side_by_side(layers)
+
+    def _keep_apart(self) -> None:
+        """Sees to it that what the next prompt may go on from is there once, in the batch or apart from it."""
+        if self._newest is None:
+            return
+        row, kept = self._newest
+        if row.name not in self._ended:
+            if self._prefixes.kept is kept:
+                self._prefixes.drop()
+            self._newest = row, replace(kept, keys_and_values=None)
+            return
+        if self._prefixes.kept is None:
+            try:
+                self._keep_newest(copied=True)
+            except Exception as error:
+                if not out_of_memory(error):
+                    raise
+        self._newest = None
+
+    def _keep_newest(self, *, copied: bool) -> None:
+        """Lets the next prompt go on from the row that joined last, if it is still there."""
+        if self._newest is None:
+            return
+        row, kept = self._newest
+        layers = self._layers(row, row.prompt_tokens) if row.layers is None else row.layers
+        if copied:
+            # A part of the batch would keep all of it in memory.
+            layers = [(keys.clone(), values.clone()) for keys, values in layers]
+        self._prefixes.kept = replace(kept, keys_and_values=cache_of(layers))
+
+    def _layers(self, row: _Row, tokens: int | None = None) -> Layers:
+        """Of a row in the cache: of its first tokens, or of all but the last."""
+        filled = max(len(other.ids) for other in self._rows) - len(row.ids)
+        tokens = len(row.ids) - 1 if tokens is None else min(tokens, len(row.ids) - 1)
+        number = next(number for number, other in enumerate(self._rows) if other is row)
+        return layers_of(self._cache, slice(filled, filled + tokens), number)
+
+    def _rope_deltas(self) -> Any:
+        import torch
+
+        width = max(len(row.ids) for row in self._rows)
+        deltas = torch.cat([row.rope_deltas for row in self._rows])
+        if not self._counts_padding:
+            return deltas
+        filled = torch.tensor([width - len(row.ids) for row in self._rows], device=deltas.device)
+        return deltas - filled.unsqueeze(1)
+
+    @property
+    def _positions(self) -> Any:
+        """The part of the model that holds `rope_deltas`."""
+        return self._model.model
+
+
+def _padded(rows: Sequence[Any]) -> Any:
+    """Token ids below each other, each filled up on the left by its own first token: a penalty on tokens that were said
+    before then meets no other one."""
+    import torch
+
+    width = max(map(len, rows))
+    return torch.stack([torch.cat([row[:1].expand(width - len(row)), row]) for row in rows])
+
+
+def _mask(rows: Sequence[Any]) -> Any:
+    import torch
+
+    width = max(map(len, rows))
+    filled = torch.tensor([width - len(row) for row in rows], device=rows[0].device)
+    return (torch.arange(width, device=filled.device) >= filled.unsqueeze(1)).long()
+
+
+def _ends(model: Any) -> list[int]:
+    """The tokens that end an answer."""
+    ends = model.generation_config.eos_token_id
+    if ends is None:
+        return []
+    return list(ends) if isinstance(ends, list) else [ends]
