@@ -144,6 +144,7 @@ def _chart_lines(check: ChartCheck) -> list[str]:
     for one in check.differences:
         if one.kind in DIFFERENT:
             now = f"{dict(one.computed or {})}" + (f" ({one.why})" if one.why else "")
+            now += f": {one.because}" if one.because else ""
             lines.append(f"  task {one.task}: {one.kind}: stored {_scores(one.stored)}, now {now}")
         elif one.kind == NOT_RUN:
             idle.setdefault(one.why, []).append(one.task)
@@ -214,6 +215,7 @@ def check_as_object(check: Check) -> dict[str, Any]:
                 "stored": one.stored,
                 "computed": one.computed,
                 "why": one.why or None,
+                "because": one.because or None,
             }
             for one in check.charts.differences
         ],

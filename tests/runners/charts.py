@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import shutil
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,17 @@ STUBS = {
     "matplotlib": ("3.9.4", "import os\ndef get_cachedir():\n    return os.environ['MPLCONFIGDIR']\n"),
 }
 """Version and text of each library: just what the sandbox itself uses of it."""
+NEWER_STUBS = {
+    **STUBS,
+    "numpy": (
+        "2.4.6",
+        f"{STUBS['numpy'][1]}inf = 63.0\n"
+        "def __getattr__(name):\n"
+        "    raise AttributeError(f'{name} was removed')\n",
+    ),
+    "pandas": ("3.1.1", "class Series:\n    iloc = (7,)\n    __len__ = lambda self: 1\n"),
+}
+"""Without np.Inf, and with a series of one number that float() does not take."""
 PYPLOT = """
 class Line:
     def __init__(self, values):
@@ -42,6 +54,8 @@ def gca():
     return axes
 def show():
     pass
+def close(which):
+    axes.lines.clear()
 """
 
 
@@ -109,6 +123,19 @@ def open_folder() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def stub_python() -> Iterator[str]:
     """A chart environment whose libraries are stubs, so that its programs start at once; every user can start it."""
+    with _stub_environment(STUBS) as python:
+        yield python
+
+
+@pytest.fixture(scope="session")
+def newer_stub_python() -> Iterator[str]:
+    """The same with what newer libraries are."""
+    with _stub_environment(NEWER_STUBS) as python:
+        yield python
+
+
+@contextlib.contextmanager
+def _stub_environment(stubs: Mapping[str, tuple[str, str]]) -> Iterator[str]:
     folder = Path(tempfile.mkdtemp(prefix="hitui-test-"))
     folder.chmod(0o755)
     base = python_for_everyone()
@@ -118,7 +145,7 @@ def stub_python() -> Iterator[str]:
     python = str(folder / "bin" / "python")
     asked = [python, "-c", "import site; print(site.getsitepackages()[0])"]
     packages = Path(subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip())
-    for name, (version, text) in STUBS.items():
+    for name, (version, text) in stubs.items():
         (packages / name).mkdir(parents=True)
         (packages / name / "__init__.py").write_text(f"__version__ = {version!r}\n{text}")
         info = packages / f"{name}-{version}.dist-info"

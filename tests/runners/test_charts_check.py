@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 from hitui_runners.realhitbench.charts.check import check_charts
 from hitui_runners.realhitbench.charts.scorer import ChartOptions, ChartScorer
 
-from tests.runners.charts import HEAD, chart_result, workbook
+from tests.runners.charts import PLOT, chart_result, stub_python, workbook
 
-__all__ = ["workbook"]
+__all__ = ["stub_python", "workbook"]
 
-DRAW = f"{HEAD}plt.plot(table['Ships'])\nplt.show()"
+DRAW = f"{PLOT}plt.plot([41, 63, 7])\nplt.show()"
 
 
 @pytest.fixture(scope="module")
-def scorer(workbook: Path) -> ChartScorer:
-    """With real libraries; an answer that several tests have is run once."""
+def scorer(workbook: Path, stub_python: str) -> ChartScorer:
+    """An answer that several tests have is run once."""
     (workbook.parent / "pointer.xlsx").write_text("version https://git-lfs.github.com/spec/v1\n")
-    return ChartScorer(
-        ChartOptions(tables=workbook.parent, pythons=(sys.executable,), at_once=2), pytest.fail
-    )
+    return ChartScorer(ChartOptions(tables=workbook.parent, pythons=(stub_python,), at_once=2), pytest.fail)
 
 
 def test_every_difference_has_its_class(scorer: ChartScorer, workbook: Path) -> None:
     results = [
         chart_result(1, DRAW, True, True),
         # Its line is still there when the next one draws, so that more is drawn than wanted.
-        chart_result(2, f"{HEAD}plt.plot([5])\nnothing\nplt.show()", False, "None"),
+        chart_result(2, f"{PLOT}plt.plot([5])\nnothing\nplt.show()", False, "None"),
         chart_result(3, DRAW, True, False),
         chart_result(4, DRAW, False, "None", SubQType="PieChart Generation"),
         chart_result(5, DRAW, True, True, FileName="absent"),
@@ -38,9 +35,9 @@ def test_every_difference_has_its_class(scorer: ChartScorer, workbook: Path) -> 
         chart_result(8, DRAW, True, True, Metrics="none"),
         chart_result(9, "[ERROR] OOM: Text too large (5 tokens)", False, "None"),
         chart_result(10, "41", 1, 2, QuestionType="Fact Checking"),
-        chart_result(11, f"{HEAD}print(1)\nplt.show()", True, "False"),
+        chart_result(11, f"{PLOT}print(1)\nplt.show()", True, "False"),
         # Some stored truth values as their words, which are counted as such in every mean.
-        chart_result(12, f"{HEAD}plt.close('all')\n{DRAW}", "True", "True"),
+        chart_result(12, f"{PLOT}plt.close('all')\n{DRAW}", "True", "True"),
     ]
     check = check_charts(results, scorer, "charts")
     assert {one.task: one.kind for one in check.differences} == {
@@ -63,7 +60,7 @@ def test_what_ran_earlier_is_found_by_the_ids_where_a_file_has_another_order(sco
     results = [
         chart_result(3, DRAW, True, False),
         chart_result(1, DRAW, True, True),
-        chart_result(2, f"{HEAD}plt.plot([5])\nnothing\nplt.show()", False, "None"),
+        chart_result(2, f"{PLOT}plt.plot([5])\nnothing\nplt.show()", False, "None"),
     ]
     check = check_charts(results, scorer, "charts")
     assert [(one.task, one.kind) for one in check.differences] == [(3, "left figure")]

@@ -1,7 +1,8 @@
 """Compares stored ECR and Pass with those that are made now; every difference is put into a class.
 
-Differences of the class `left figure` are shown by running the earlier failed answers of the same file first: the
-benchmark's own runs do not close the figures of an answer that fails, so that a later one draws on them.
+Those of the class `left figure` are shown by running the earlier failed answers of the same file first: the
+benchmark's own runs do not close the figures of an answer that fails, so that a later one draws on them. Those of the
+class `newer library` are shown by undoing what the chart environment's libraries do otherwise than those of then.
 """
 
 from __future__ import annotations
@@ -9,10 +10,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-from hitui_runners.realhitbench.charts.metrics import ChartAnswer, Scored
-from hitui_runners.realhitbench.charts.scorer import ChartScorer, Outcome
+from hitui_runners.realhitbench.charts import older
+from hitui_runners.realhitbench.charts.explain import reason_of
+from hitui_runners.realhitbench.charts.metrics import Scored
+from hitui_runners.realhitbench.charts.scorer import ChartScorer, Outcome, Unscored
 from hitui_runners.realhitbench.rescoring import is_true, truth
 from hitui_runners.realhitbench.results import Result, TaskId
 
@@ -20,21 +24,24 @@ EQUAL = "equal"
 NOT_RUN = "not run"
 NOT_STORED = "nothing stored"
 LEFT_FIGURE = "left figure"
+NEWER = "newer library"
+BY_CHANCE = "by chance"
 NOTHING_READ = "nothing read then"
 UNEXPLAINED = "unexplained"
 CLASSES = {
     EQUAL: "stored and computed scores are the same",
     LEFT_FIGURE: "the same once the earlier failed answers, whose figures stayed open, run first",
+    NEWER: "the same once what a library does otherwise since then is undone",
+    BY_CHANCE: "another score each time, or with other random numbers",
     NOTHING_READ: "no chart of that file could be read when it was scored: every Pass there is false",
     NOT_RUN: "it cannot be run here",
     NOT_STORED: "no ECR and Pass are stored",
     UNEXPLAINED: "another score; other versions of the libraries than those that were used then may be why",
 }
 """What can come out for one answer."""
-DIFFERENT = (LEFT_FIGURE, NOTHING_READ, UNEXPLAINED)
+DIFFERENT = (LEFT_FIGURE, NEWER, BY_CHANCE, NOTHING_READ, UNEXPLAINED)
 """Those in which a stored score is not the one made now."""
-_EARLIER = (1, 2, 3, 5, 8, 16, 32, 64, 128)
-"""So many failed answers before one are run first, until its scores are the stored ones."""
+_TOO_SLOW = "its time was over here, twice, as it may be where a machine is busy; check again when it is not"
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,8 @@ class ChartDifference:
     """None: it was not run."""
     why: str
     """Why it was not run, or why a score made now is false."""
+    because: str = ""
+    """What libraries do otherwise now, where that is why they differ."""
 
 
 @dataclass
@@ -84,18 +93,26 @@ def check_charts(results: Sequence[Result], scorer: ChartScorer, label: str) -> 
     by_id = sorted(failed, key=lambda one: one[1])
     for place, (result, answer) in enumerate(charts):
         outcome = scorer.outcome(answer)
-        kind = _class_of(result, outcome, nothing_read)
-        if kind == UNEXPLAINED:
+        kind, because = _class_of(result, outcome, nothing_read), ""
+        if kind == UNEXPLAINED and isinstance(outcome, Scored) and not outcome.settled:
+            # Others ran beside it.
+            outcome = scorer.run_alone(answer)
+            if isinstance(outcome, Scored) and not outcome.settled:
+                outcome = Unscored(_TOO_SLOW)
+            kind = _class_of(result, outcome, nothing_read)
+        if kind == UNEXPLAINED and isinstance(outcome, Scored):
             above = [one for other, _, one in failed if other < place]
             smaller = [one for _, other, one in by_id if other < _rank(result["id"])]
             orders = [above] if above == smaller else [above, smaller]
-            if any(_explained(result, answer, earlier, scorer) for earlier in orders):
-                kind = LEFT_FIGURE
+            reason = reason_of(answer, outcome, orders, scorer, partial(_as_stored, result))
+            if reason is not None:
+                kind = BY_CHANCE if reason.by_chance else LEFT_FIGURE if reason.left_figure else NEWER
+                because = older.described(reason.changes)
         check.counts[kind] += 1
         if kind != EQUAL:
             computed = outcome.metrics if isinstance(outcome, Scored) else None
             check.differences.append(
-                ChartDifference(result["id"], kind, result.get("Metrics"), computed, outcome.why)
+                ChartDifference(result["id"], kind, result.get("Metrics"), computed, outcome.why, because)
             )
     return check
 
@@ -105,18 +122,8 @@ def _rank(task: TaskId) -> tuple[bool, int, str]:
     return (True, 0, task) if isinstance(task, str) else (False, task, "")
 
 
-def _explained(
-    result: Result, answer: ChartAnswer, failed: Sequence[ChartAnswer], scorer: ChartScorer
-) -> bool:
-    """Whether its stored scores come out when the answers that failed before it leave their figures to it."""
-    for count in _EARLIER:
-        if not failed:
-            break
-        if _class_of(result, scorer.run_after(answer, failed[-count:]), False) == EQUAL:
-            return True
-        if count >= len(failed):
-            break
-    return False
+def _as_stored(result: Result, outcome: Outcome) -> bool:
+    return _class_of(result, outcome, False) == EQUAL
 
 
 def _class_of(result: Result, outcome: Outcome, nothing_read: bool) -> str:

@@ -81,8 +81,11 @@ def chart_metrics(answer: ChartAnswer, sandbox: Sandbox) -> dict[str, Any]:
     return score(answer, sandbox).metrics
 
 
-def score(answer: ChartAnswer, sandbox: Sandbox, before: Sequence[ChartAnswer] = ()) -> Scored:
-    """The same, with why. `before`: answers whose programs run first, in the same process.
+def score(
+    answer: ChartAnswer, sandbox: Sandbox, before: Sequence[ChartAnswer] = (), first: str = ""
+) -> Scored:
+    """The same, with why. `before`: answers whose programs run first, in the same process; `first`: a program of our own
+    that runs before these.
 
     Raises NoWorkbook, and SandboxBroke where the program was not run for a reason that is not its own.
     """
@@ -90,10 +93,11 @@ def score(answer: ChartAnswer, sandbox: Sandbox, before: Sequence[ChartAnswer] =
     if program is None:
         return NO_PROGRAM
     require_workbook(answer.workbook)
-    earlier = tuple(found for found in map(program_of, before) if found is not None)
+    earlier = [Program(first, answer.workbook)] if first else []
+    earlier += [found for found in map(program_of, before) if found is not None]
     kind = KINDS.get(answer.sub_type, "")
     try:
-        ran = sandbox.run(program, kind, earlier)
+        ran = sandbox.run(program, kind, tuple(earlier))
     except OSError as error:
         raise SandboxBroke(str(error)) from error
     walls = sandbox.kind != NONE

@@ -110,14 +110,16 @@ class Keys:
         self._everywhere = [code.hexdigest(), sorted(versions.items())]
         self._workbooks: dict[Path, str] = {}
 
-    def of(self, answer: ChartAnswer, limits: Limits, before: Sequence[ChartAnswer] = ()) -> str:
-        """Of one answer, with those that run before it in the same process. Raises OSError for a workbook."""
+    def of(
+        self, answer: ChartAnswer, limits: Limits, before: Sequence[ChartAnswer] = (), first: str = ""
+    ) -> str:
+        """Of one answer, with what runs before it in the same process. Raises OSError for a workbook."""
         programs = []
         for one in (*before, answer):
             program = program_of(one)
             if program is not None:
                 programs.append([program.code, self._workbook(one.workbook)])
-        parts = [self._everywhere, asdict(limits), answer.sub_type, answer.reference, programs]
+        parts = [self._everywhere, asdict(limits), answer.sub_type, answer.reference, first, programs]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def _workbook(self, path: Path) -> str:

@@ -105,15 +105,22 @@ class ChartScorer:
         if sandbox is not None:
             self._run_all(sandbox, wanted, label)
 
-    def run_after(self, answer: ChartAnswer, before: Sequence[ChartAnswer]) -> Outcome:
-        """One answer whose program runs after those of others in one process, where their figures are still open."""
-        found = self._at_hand(answer, PATIENT, before)
+    def run_alone(
+        self, answer: ChartAnswer, before: Sequence[ChartAnswer] = (), *, first: str = ""
+    ) -> Outcome:
+        """One answer, while no other runs.
+
+        `before`: those whose programs run before it in its process, where their figures are still open. `first`: a
+        program of our own, before all of them.
+        """
+        limits = PATIENT if before else USUAL
+        found = self._at_hand(answer, limits, before, first)
         if not isinstance(found, str):
             return found
         sandbox = self._started()
         if sandbox is None:
             return Unscored(self.refusal)
-        return self._score(sandbox.with_limits(PATIENT), answer, found, before)
+        return self._score(sandbox.with_limits(limits), answer, found, before, first)
 
     def _refused(self) -> str:
         tables = self._options.tables
@@ -126,7 +133,7 @@ class ChartScorer:
         return ""
 
     def _at_hand(
-        self, answer: ChartAnswer, limits: Limits, before: Sequence[ChartAnswer] = ()
+        self, answer: ChartAnswer, limits: Limits, before: Sequence[ChartAnswer] = (), first: str = ""
     ) -> Outcome | str:
         """What is known of an answer without running its program, or the key of the score that must be made."""
         if self.refusal:
@@ -136,7 +143,7 @@ class ChartScorer:
         try:
             require_workbook(answer.workbook)
             keys, remembered = self._prepared()
-            key = keys.of(answer, limits, before)
+            key = keys.of(answer, limits, before, first)
         except NoWorkbook as error:
             return _without_workbook(answer, error)
         except NoSandbox as error:
@@ -186,10 +193,15 @@ class ChartScorer:
                 bar.close()
 
     def _score(
-        self, sandbox: Sandbox, answer: ChartAnswer, key: str, before: Sequence[ChartAnswer] = ()
+        self,
+        sandbox: Sandbox,
+        answer: ChartAnswer,
+        key: str,
+        before: Sequence[ChartAnswer] = (),
+        first: str = "",
     ) -> Outcome:
         try:
-            scored = score(answer, sandbox, before)
+            scored = score(answer, sandbox, before, first)
         except NoWorkbook as error:
             return _without_workbook(answer, error)
         except SandboxBroke as error:
