@@ -11,6 +11,7 @@ from typing import Any
 from hitui.commands.job_naming import configs_of
 from hitui.commands.opening import open_for_jobs
 from hitui.commands.saying import harmless
+from hitui.commands.scheduling import whole_number
 from hitui.commands.tables import iso_time, lines_of, short_time
 from hitui.domain.jobs import Ended, Job, Running, Stopping
 from hitui.domain.records import GpuUse, JobRecord
@@ -33,6 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TIME",
         help="only what ended within the last 7d, 12h, … or goes on",
     )
+    parser.add_argument(
+        "--last", type=_count, metavar="N", help="only the last N jobs of these; the newest is the last line"
+    )
     parser.add_argument("--json", action="store_true", help="print a list of objects; of one job, one object")
 
 
@@ -46,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
             print("\n".join(_in_full(entry)))
         return 0
     since = None if arguments.since is None else time.time() - arguments.since
-    entries = history.jobs(arguments.what, since)
+    entries = history.jobs(arguments.what, since, arguments.last)
     if arguments.json:
         print(json.dumps([as_object(entry) for entry in entries], indent=2))
     elif entries:
@@ -211,3 +215,7 @@ def _duration(text: str) -> float:
         return parse_duration(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _count(text: str) -> int:
+    return whole_number(text, 1, 10**9, "a number of jobs from 1 on is expected")

@@ -19,8 +19,8 @@ _INDENT = 5
 
 def lines_of(header: Sequence[str], rows: Sequence[Sequence[str]], sides: str) -> list[str]:
     """Header and rows as lines; `sides` has `<` or `>` for each column."""
-    rows = [[harmless(cell) for cell in row] for row in rows]
-    widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
+    rows = list(map(_harmless_cells, rows))
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     return [
         "  ".join(
             f"{cell:{side}{width}}" for cell, side, width in zip(row, sides, widths, strict=True)
@@ -37,7 +37,7 @@ def fitted(
     The last column, a text, is broken into lines of its own where it finds no room; if that does not help, the
     column `shrink` loses its beginning.
     """
-    rows = [[harmless(cell) for cell in row] for row in (header, *rows)]
+    rows = list(map(_harmless_cells, (header, *rows)))
     last = len(header) - 1
     widths = [max(len(row[column]) for row in rows) for column in range(last)]
     over = 0 if width is None else sum(widths) + 2 * (last - 1) - width
@@ -61,6 +61,11 @@ def fitted(
             start = f"{start}  {broken.pop(0)}"
         lines += [start.rstrip(), *(" " * indent + line for line in broken)]
     return lines
+
+
+def _harmless_cells(row: Sequence[str]) -> Sequence[str]:
+    whole = "".join(row)
+    return row if harmless(whole) == whole else [harmless(cell) for cell in row]
 
 
 def width_of_output() -> int | None:

@@ -18,7 +18,7 @@ _SECRET = ("TOKEN", "KEY", "SECRET", "PASSWORD", "PASSWD", "CREDENTIAL")
 _USER_OF_ADDRESS = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 
 
-class GpuUse(msgspec.Struct, frozen=True):
+class GpuUse(msgspec.Struct, frozen=True, gc=False):
     """A GPU that a job held."""
 
     uuid: str
@@ -29,7 +29,7 @@ class GpuUse(msgspec.Struct, frozen=True):
     """Bytes of the job's own processes at the most, of readings a second apart; None: the driver did not say."""
 
 
-class JobRecord(msgspec.Struct, frozen=True):
+class JobRecord(msgspec.Struct, frozen=True, gc=False):
     """One launch. What was not recorded is None or empty."""
 
     command: tuple[str, ...] = ()

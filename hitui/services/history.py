@@ -18,7 +18,7 @@ from hitui.supervisor.client import SupervisorClient
 MOST_NAMES = 10
 
 
-class HistoryEntry(msgspec.Struct, frozen=True):
+class HistoryEntry(msgspec.Struct, frozen=True, gc=False):
     """One launch."""
 
     job: Job
@@ -33,23 +33,23 @@ class HistoryService:
         self._paths = paths
         self._client = SupervisorClient(paths)
 
-    def jobs(self, config: str | None = None, since: float | None = None) -> tuple[HistoryEntry, ...]:
+    def jobs(
+        self, config: str | None = None, since: float | None = None, last: int | None = None
+    ) -> tuple[HistoryEntry, ...]:
         """Jobs that were launched or have ended, the oldest first.
 
         Of one config, by its name or the end of it; those alone that ended after `since` (seconds since the
-        epoch) or have not ended. Raises NoSuchName for a config that no job was on, SupervisorError when the
-        store cannot be read.
+        epoch) or have not ended; the `last` of these. Raises NoSuchName for a config that no job was on,
+        SupervisorError when the store cannot be read.
         """
-        jobs = [job for job in self._client.last_known(None).jobs if job.word != "queued"]
+        own = None
         if config is not None:
-            names = {name for job in jobs for name in job.request.configs}
+            names = self._client.last_known_configs()
             own = {name for name in names if name == config or name.endswith(f"/{config}")}
             if not own:
                 raise NoSuchName(f"{config}: no job was on a config of that name; {_known(names)}")
-            jobs = [job for job in jobs if own.intersection(job.request.configs)]
-        if since is not None:
-            jobs = [job for job in jobs if job.active or getattr(job.state, "ended_at", since) >= since]
-        records = self._records()
+        jobs = self._client.last_known_launched(own, since, last)
+        records = self.records([job.id for job in jobs])
         return tuple(HistoryEntry(job, records.get(job.id)) for job in jobs)
 
     def job(self, job_id: int) -> HistoryEntry:
@@ -65,14 +65,15 @@ class HistoryService:
 
     def records(self, job_ids: Collection[int]) -> dict[int, JobRecord]:
         """Of these jobs, as far as there are any. Raises SupervisorError when the store cannot be read."""
-        from hitui.supervisor.history_tables import HistoryTables, read_history
+        from hitui.supervisor.history_tables import read_history
 
-        def asked(tables: HistoryTables) -> dict[int, JobRecord]:
-            found = {job_id: tables.record(job_id) for job_id in job_ids}
-            return {job_id: record for job_id, record in found.items() if record is not None}
-
+        asked = sorted(job_ids)
         nothing: dict[int, JobRecord] = {}
-        return read_history(self._paths.database, asked, nothing) if job_ids else nothing
+        return (
+            read_history(self._paths.database, lambda tables: tables.records(asked), nothing)
+            if asked
+            else nothing
+        )
 
     def gpus(self, now: float | None = None) -> tuple[GpuBin, ...]:
         """The last day of all GPUs, the oldest bins first: what was not read has none.
@@ -84,11 +85,6 @@ class HistoryService:
         nothing: tuple[GpuBin, ...] = ()
         bins = read_history(self._paths.database, HistoryTables.bins, nothing)
         return folded(bins, time.time() if now is None else now)
-
-    def _records(self) -> dict[int, JobRecord]:
-        from hitui.supervisor.history_tables import HistoryTables, read_history
-
-        return read_history(self._paths.database, HistoryTables.records, {})
 
 
 def _known(names: Collection[str]) -> str:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -174,6 +175,17 @@ class SupervisorClient:
         """One job as the store holds it; None: there is no store. Raises NoSuchName, or SupervisorError when that
         cannot be read."""
         return self._read_store(lambda store: store.job(job_id))
+
+    def last_known_configs(self) -> set[str]:
+        """Of all jobs that were launched or have ended, as the store holds them. Raises SupervisorError when that cannot
+        be read."""
+        return self._read_store(lambda store: store.configs()) or set()
+
+    def last_known_launched(
+        self, configs: AbstractSet[str] | None, since: float | None, last: int | None
+    ) -> tuple[Job, ...]:
+        """What `StoreReading.launched` says. Raises SupervisorError when the store cannot be read."""
+        return self._read_store(lambda store: store.launched(configs, since, last)) or ()
 
     def last_known_foremost(self) -> dict[str, tuple[Job, ...]]:
         """What `foremost` says, as the store holds it. Raises SupervisorError when that cannot be read."""

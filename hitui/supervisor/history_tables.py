@@ -7,7 +7,7 @@ anyone waits for. What a power cut takes of it is made anew from the jobs' folde
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import TypeVar
@@ -24,6 +24,8 @@ from hitui.supervisor.trouble import disk_trouble
 _decode_record = json_decoder(JobRecord)
 _decode_bin = json_decoder(GpuBin)
 _Answer = TypeVar("_Answer")
+_AT_ONCE = 500
+"""SQLite takes 999 values in one question at least."""
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -60,9 +62,13 @@ class HistoryTables:
         """None: there is none, or what stands there is none."""
         return self._records("job = ?", (job_id,)).get(job_id)
 
-    def records(self) -> dict[int, JobRecord]:
-        """All of them, by job."""
-        return self._records("1", ())
+    def records(self, job_ids: Sequence[int]) -> dict[int, JobRecord]:
+        """By job, of those that have one."""
+        found: dict[int, JobRecord] = {}
+        for start in range(0, len(job_ids), _AT_ONCE):
+            asked = job_ids[start : start + _AT_ONCE]
+            found |= self._records(f"job IN ({', '.join('?' * len(asked))})", asked)
+        return found
 
     def put_record(self, job_id: int, record: JobRecord, *, complete: bool) -> None:
         """`complete`: the job has ended, and nothing more will be known of it. One of a job that was pruned
@@ -107,7 +113,7 @@ class HistoryTables:
         """All of them, the oldest first."""
         return merged(self._bins("1", ()))
 
-    def _records(self, where: str, values: tuple[object, ...]) -> dict[int, JobRecord]:
+    def _records(self, where: str, values: Sequence[object]) -> dict[int, JobRecord]:
         found = {}
         for job, value in self._database.execute(f"SELECT job, value FROM job_records WHERE {where}", values):
             with suppress(msgspec.DecodeError):

@@ -32,6 +32,9 @@ COLUMNS = (
 
 _decode_schedule = json_decoder(Schedule)
 _decode_request = json_decoder(JobRequest)
+_decode_gpus = json_decoder(tuple[str, ...])
+_PLAIN = Schedule()
+_PLAIN_TEXT = "{}"
 
 
 class End(msgspec.Struct, frozen=True):
@@ -64,7 +67,7 @@ def job_of(row: sqlite3.Row) -> Job:
         log=row["log"],
         events=row["events"],
         task_count=row["task_count"],
-        schedule=_decode_schedule(row["schedule"]),
+        schedule=_PLAIN if row["schedule"] == _PLAIN_TEXT else _decode_schedule(row["schedule"]),
         place=row["place"],
         attempt=row["attempt"],
         replaces=row["replaces"],
@@ -84,7 +87,7 @@ def _state(row: sqlite3.Row) -> JobState:
     state = row["state"]
     if state == "queued":
         return Queued()
-    gpus = tuple(json.loads(row["gpus"]))
+    gpus = _decode_gpus(row["gpus"])
     if state == "starting":
         return Starting(gpus, row["since"])
     if state == "running":

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from itertools import islice
 
 from hitui.domain.claims import Claim
 from hitui.domain.jobs import Ending, Job, Queued
@@ -12,6 +14,8 @@ from hitui.domain.schedule import Group, Queue
 from hitui.domain.succession import StopAim, StopWish
 from hitui.supervisor.rows import COLUMNS, job_of
 from hitui.supervisor.store_file import StoreFile
+
+_RUNS_SEVERAL = """instr(request, '"also"') > 0"""
 
 
 class StoreReading(StoreFile):
@@ -31,6 +35,37 @@ class StoreReading(StoreFile):
             self._database.execute("COMMIT")
         return tuple(sorted(found, key=lambda job: job.id))
 
+    def configs(self) -> set[str]:
+        """Of all jobs that were launched or have ended."""
+        rows = self._database.execute("SELECT DISTINCT config FROM jobs WHERE state != 'queued'")
+        # Of one that runs several the column names the first.
+        several = self._database.execute(
+            f"SELECT {COLUMNS} FROM jobs WHERE state != 'queued' AND {_RUNS_SEVERAL}"
+        )
+        return {row["config"] for row in rows} | {
+            name for row in several for name in job_of(row).request.configs
+        }
+
+    def launched(
+        self, configs: AbstractSet[str] | None = None, since: float | None = None, last: int | None = None
+    ) -> tuple[Job, ...]:
+        """Jobs that were launched or have ended, oldest first.
+
+        Those on one of `configs` alone; those alone that ended after `since`, in seconds since the epoch, or have
+        not ended; the `last` of these. None: all.
+        """
+        rows = self._database.execute(
+            f"SELECT {COLUMNS}, {_RUNS_SEVERAL} AS several FROM jobs"
+            " WHERE state != 'queued' AND (state != 'ended' OR ended >= ?) ORDER BY id DESC",
+            (float("-inf") if since is None else since,),
+        )
+        # What is on none of them is not worth making a job of.
+        likely = (
+            job_of(row) for row in rows if configs is None or row["several"] or row["config"] in configs
+        )
+        found = (job for job in likely if configs is None or not configs.isdisjoint(job.request.configs))
+        return tuple(islice(found, last))[::-1]
+
     def foremost(self) -> tuple[Job, ...]:
         """What has started, and for each config at least the first job that waits for it; oldest first.
 
@@ -40,7 +75,7 @@ class StoreReading(StoreFile):
             f"SELECT {COLUMNS} FROM jobs WHERE state != 'ended' AND (state != 'queued'"
             " OR id IN (SELECT min(id) FROM jobs WHERE state = 'queued' AND state != 'ended' GROUP BY config)"
             # Of one that runs several configs the column names the first.
-            """ OR instr(request, '"also"') > 0) ORDER BY id"""
+            f" OR {_RUNS_SEVERAL}) ORDER BY id"
         )
         return tuple(map(job_of, rows))
 

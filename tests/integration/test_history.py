@@ -177,6 +177,7 @@ def test_the_list_can_be_narrowed_and_what_is_not_there_is_said(here: Control) -
     assert [entry["config"] for entry in listed(here)] == ["g/answer", "g/fail"]
     assert [entry["exit_status"] for entry in listed(here, "g/fail")] == [3]
     assert listed(here, "--since", "1d") == listed(here)
+    assert [entry["config"] for entry in listed(here, "--last", "1")] == ["g/fail"]
     with closing(sqlite3.connect(here.paths.database)) as database, database:
         database.execute("UPDATE jobs SET ended = ended - ? WHERE id = 1", (2 * DAY,))
     assert [entry["config"] for entry in listed(here, "--since", "1d")] == ["g/fail"]
@@ -185,6 +186,7 @@ def test_the_list_can_be_narrowed_and_what_is_not_there_is_said(here: Control) -
         (("99",), 3, "hitui: no job 99; `hitui history` lists them"),
         (("9" * 30,), 3, f"hitui: no job {'9' * 30}; `hitui history` lists them"),
         (("--since", "7"), 2, "a time with its unit is expected"),
+        (("--last", "0"), 2, "a number of jobs from 1 on is expected, not '0'"),
     ):
         run = history(here, *words)
         assert run.returncode == status
@@ -233,6 +235,38 @@ def kept(tmp_path: Path) -> Iterator[Kept]:
     made = Kept(tmp_path)
     yield made
     made.store.close()
+
+
+def test_a_list_has_what_was_asked_for_and_no_more(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hitui.supervisor.history_tables._AT_ONCE", 2)
+    for config, days_ago in (("a/x", 9), ("a/y", 5), ("b/x", 4)):
+        kept.end(config, days_ago, JobRecord(done=days_ago))
+    joined = JobRequest("c/z", also=(JobRequest("c/x"), JobRequest("c/y")))
+    requests = (joined, JobRequest("a/x", shards=2), JobRequest("a/y"))
+    ended, running, _queued = (kept.store.submit([request], {})[0].id for request in requests)
+    for job in (ended, running):
+        folder = kept.paths.job(job)
+        kept.store.start(job, (), "boot", log=folder / "log", events=folder / "events", task_count=1)
+    kept.store.end(ended, End(Ending.FAILED, "why", at=kept.now - 3 * DAY))
+
+    def listed(config: str | None = None, days: float | None = None, last: int | None = None) -> list[int]:
+        since = None if days is None else kept.now - days * DAY
+        return [entry.job.id for entry in HistoryService(kept.paths).jobs(config, since, last)]
+
+    assert listed() == [1, 2, 3, ended, running]
+    assert listed("x") == [1, 3, ended, running]
+    assert (listed("a/x"), listed("y")) == ([1, running], [2, ended])
+    assert listed(days=4.5) == [3, ended, running]
+    assert listed("x", days=4.5) == [3, ended, running]
+    assert (listed(last=2), listed("x", last=3), listed("y", 4.5, 9)) == (
+        [ended, running],
+        [3, ended, running],
+        [ended],
+    )
+    records = [entry.record for entry in HistoryService(kept.paths).jobs()]
+    assert [record.done if record else None for record in records] == [9, 5, 4, None, None]
+    with pytest.raises(NoSuchName, match="known are a/x, a/y, b/x, c/x, c/y, c/z"):
+        listed("w")
 
 
 def test_the_jobs_that_succeeded_are_listed_with_how_many_of_their_tasks_failed(here: Control) -> None:
