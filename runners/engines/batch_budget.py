@@ -1,9 +1,10 @@
 """How many prompts are answered together: most of an answer's time goes into reading the weights for every new token, and
 that is done once for all of them.
 
-A batch has no more tokens than a budget, padding and the longest answers included. Unless it was said, it is at least
-what the longest prompt answered alone had: its keys and values took as much. When memory runs out all the same, the
-budget is halved and stays so, until a prompt stands alone. Only short prompts are computed together as well: longer ones
+A batch never has more tokens than a budget, padding included. A prompt joins where there is room for as long an answer as
+they had on average until then, since few come near the longest that they may be; where answers grow beyond that, one
+of them has to leave. Unless it was said, the budget is at least what the longest prompt answered alone had: its keys and
+values took as much. When memory runs out all the same, it is halved and stays so, until a prompt stands alone. Only short prompts are computed together as well: longer ones
 would lose by padding, which makes attention slower and takes memory, and gain nothing, having enough to compute by
 themselves.
 """
@@ -40,6 +41,12 @@ class BatchBudget:
         self._tokens = tokens if is_known else 0
         self._short = self._tokens // SHORT_SHARE
         self._new_tokens = new_tokens
+        self._answers = self._answer_tokens = 0
+
+    @property
+    def tokens(self) -> int:
+        """All that are answered together may have so many, padding included."""
+        return self._tokens
 
     def may_be_short(self, characters: int) -> bool:
         """Whether a prompt of so many characters is worth being counted."""
@@ -48,16 +55,31 @@ class BatchBudget:
     def is_short(self, tokens: int) -> bool:
         return tokens <= self._short
 
-    def has_room_for(self, lengths: Sequence[int]) -> bool:
-        """Whether prompts of so many tokens are answered together."""
-        return len(lengths) * (max(lengths) + self._new_tokens) <= self._tokens
+    def needs(self, tokens: int, new_tokens: int = 0) -> int:
+        """How many tokens a prompt of so many is expected to have in the end, of whose answer so many are there."""
+        return tokens + min(new_tokens + self._expected(), self._new_tokens)
+
+    def has_room_for(self, needs: Sequence[int]) -> bool:
+        """Whether prompts are answered together that are expected to have so many tokens each."""
+        return len(needs) * max(needs) <= self._tokens
+
+    def has_ended(self, new_tokens: int) -> None:
+        """An answer had so many."""
+        self._answers += 1
+        self._answer_tokens += new_tokens
 
     def has_held(self, tokens: int) -> None:
         """One prompt and its answer had so many tokens, and there was memory for them."""
         if self._grows:
             self._tokens = max(self._tokens, tokens)
 
-    def ran_out(self, lengths: Sequence[int]) -> None:
-        """There was no memory for prompts of so many tokens together: from now on fewer are."""
+    def ran_out(self, needs: Sequence[int]) -> None:
+        """There was no memory for these together: from now on fewer are."""
         self._grows = False
-        self._tokens = len(lengths) * (max(lengths) + self._new_tokens) // 2
+        self._tokens = min(self._tokens, len(needs) * max(needs)) // 2
+
+    def _expected(self) -> int:
+        """Tokens that an answer is expected to have: the most that it may, before any has ended."""
+        if not self._answers:
+            return self._new_tokens
+        return -(-self._answer_tokens // self._answers)

@@ -10,7 +10,7 @@ between two GPUs.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,7 +21,7 @@ from hitui_runners.engines.side_by_side import Layers, cache_of, layers_of, side
 
 @dataclass
 class _Row:
-    name: Hashable
+    number: int
     ids: Any
     """Token ids of the prompt and, while it waits to join, nothing else; shape (tokens,), on the model's device."""
     prompt_tokens: int
@@ -36,7 +36,7 @@ class _Row:
 
 
 class ContinuousBatch:
-    """Prompts that are under way, each by a name that its caller gives it.
+    """Prompts that are under way, each by a number that its caller gives it.
 
     When a method raises, `clear` is what it needs next.
     """
@@ -51,24 +51,25 @@ class ContinuousBatch:
         self._counts_padding = "_prepare_position_ids_for_generation" not in vars(type(model))
         self._joining: list[_Row] = []
         self._rows: list[_Row] = []
-        """Of the cache, in its order; those that have ended stay until others take their places."""
-        self._ended: set[Hashable] = set()
+        """Of the cache, in its order; those that are not under way any more stay until others take their places."""
+        self._ended: set[int] = set()
+        """Who is not under way any more: they have ended, or left."""
         self._cache: Any = None
         """A DynamicCache of all but the last token of the rows."""
         self._newest: tuple[_Row, Kept] | None = None
         """The row that the next prompt may go on from, and what is known of it beside its keys and values."""
 
     @property
-    def lengths(self) -> list[int]:
-        """Tokens of each prompt under way."""
-        return [row.prompt_tokens for row in self._under_way()]
+    def lengths(self) -> list[tuple[int, int]]:
+        """Tokens of each that is under way: of its prompt, and of its answer by now."""
+        return [(row.prompt_tokens, row.new_tokens) for row in self._under_way()]
 
     @property
-    def names(self) -> list[Hashable]:
+    def numbers(self) -> list[int]:
         """Of all that are under way, in the order in which they joined."""
-        return [row.name for row in self._under_way()]
+        return [row.number for row in self._under_way()]
 
-    def join(self, name: Hashable, inputs: Any, picture: object) -> None:
+    def join(self, number: int, inputs: Any, picture: object) -> None:
         """Computes a prompt, `inputs` and `picture` as for `PrefixCache.generate`, which will be answered with the others.
         Raises what the model's `generate` raises: the others are as they were."""
         if self._prefixes.kept is None:
@@ -76,13 +77,13 @@ class ContinuousBatch:
         kept = self._prefixes.compute(inputs, picture)
         ids = kept.ids.to(self._model.device)
         layers = layers_of(kept.keys_and_values, slice(0, len(ids) - 1))
-        row = _Row(name, ids, len(ids), kept.rope_deltas, layers)
+        row = _Row(number, ids, len(ids), kept.rope_deltas, layers)
         self._joining.append(row)
         self._newest = row, kept
 
-    def join_short(self, prompts: Mapping[Hashable, Any]) -> None:
+    def join_short(self, prompts: Mapping[int, Any]) -> None:
         """Computes prompts together, which will be answered with the others: token ids of each, of shape (tokens,), by
-        their names. Raises what the model's `generate` raises: the others are as they were."""
+        their numbers. Raises what the model's `generate` raises: the others are as they were."""
         import torch
         from transformers import DynamicCache
 
@@ -97,14 +98,26 @@ class ContinuousBatch:
             input_ids=_padded(ids), attention_mask=_mask(ids), past_key_values=cache, max_new_tokens=1
         )
         width = max(map(len, ids))
-        for number, (name, row) in enumerate(zip(prompts, ids, strict=True)):
-            layers = layers_of(cache, slice(width - len(row), width - 1), number)
+        for place, (number, row) in enumerate(zip(prompts, ids, strict=True)):
+            layers = layers_of(cache, slice(width - len(row), width - 1), place)
             none = torch.zeros((1, 1), dtype=torch.long, device=device)
-            self._joining.append(_Row(name, row, len(row), none, layers))
+            self._joining.append(_Row(number, row, len(row), none, layers))
 
-    def go_on(self) -> dict[Hashable, Any]:
-        """The new tokens of those answers that end first, the one that ends an answer included, by their names; of shape
-        (tokens,), on the CPU. Some are under way. Raises what the model's `generate` raises."""
+    def make_room(self, tokens: int) -> list[int]:
+        """Lets go of those that joined last until the others can go on within so many tokens, padding included; one alone
+        always can. Their numbers: what they had said is lost."""
+        staying = [len(row.ids) for row in self._under_way()]
+        numbers = self.numbers
+        while len(staying) > 1 and len(staying) * (max(staying) + 1) > tokens:
+            staying.pop()
+        leaving = numbers[len(staying) :]
+        self._ended.update(leaving)
+        return leaving
+
+    def go_on(self, tokens: int) -> dict[int, Any]:
+        """The new tokens of those answers that end first, the one that ends an answer included, by their numbers; of shape
+        (tokens,), on the CPU. None, where all that are under way come to have so many `tokens`, padding included, before
+        that. At least one is under way, and there is room. Raises what the model's `generate` raises."""
         import torch
         from transformers import StoppingCriteriaList
 
@@ -118,25 +131,29 @@ class ContinuousBatch:
 
         self._positions.rope_deltas = self._rope_deltas()
         width = max(map(len, ids))
+        most = self._new_tokens - max(row.new_tokens for row in rows)
+        if len(rows) > 1:
+            most = min(most, tokens // len(rows) - width)
         said = self._model.generate(
             input_ids=_padded(ids),
             attention_mask=_mask(ids),
             past_key_values=self._cache,
-            max_new_tokens=self._new_tokens - max(row.new_tokens for row in rows),
+            max_new_tokens=most,
             stopping_criteria=StoppingCriteriaList([has_any_ended]),
         )
-        for row, tokens in zip(rows, said, strict=True):
-            row.ids = tokens[width - len(row.ids) :]
+        for row, all_of_it in zip(rows, said, strict=True):
+            row.ids = all_of_it[width - len(row.ids) :]
         at_an_end = torch.isin(said[:, -1], ends).tolist()
         ended = [
             row
             for row, is_end in zip(rows, at_an_end, strict=True)
             if is_end or row.new_tokens >= self._new_tokens
         ]
-        # Where it stopped for no end of an answer, it would not go on either.
-        ended = ended or rows
-        self._ended = {row.name for row in ended}
-        return {row.name: row.ids[row.prompt_tokens :].cpu() for row in ended}
+        if not ended and said.shape[1] < width + most:
+            # Where it stopped for no end of an answer, it would not go on either.
+            ended = rows
+        self._ended = {row.number for row in ended}
+        return {row.number: row.ids[row.prompt_tokens :].cpu() for row in ended}
 
     def settle(self) -> None:
         """Lets go of what ended last, but for what the next prompt may go on from."""
@@ -149,7 +166,7 @@ class ContinuousBatch:
         self._prefixes.drop()
 
     def _under_way(self) -> list[_Row]:
-        return [row for row in self._rows if row.name not in self._ended] + self._joining
+        return [row for row in self._rows + self._joining if row.number not in self._ended]
 
     def _arrange(self) -> None:
         """Puts the rows that are under way side by side, and leaves out those that have ended."""
@@ -171,7 +188,7 @@ class ContinuousBatch:
         if self._newest is None:
             return
         row, kept = self._newest
-        if row.name not in self._ended:
+        if row.number not in self._ended:
             if self._prefixes.kept is kept:
                 self._prefixes.drop()
             self._newest = row, replace(kept, keys_and_values=None)
@@ -199,8 +216,8 @@ class ContinuousBatch:
         """Of a row in the cache: of its first tokens, or of all but the last."""
         filled = max(len(other.ids) for other in self._rows) - len(row.ids)
         tokens = len(row.ids) - 1 if tokens is None else min(tokens, len(row.ids) - 1)
-        number = next(number for number, other in enumerate(self._rows) if other is row)
-        return layers_of(self._cache, slice(filled, filled + tokens), number)
+        place = next(place for place, other in enumerate(self._rows) if other is row)
+        return layers_of(self._cache, slice(filled, filled + tokens), place)
 
     def _rope_deltas(self) -> Any:
         import torch

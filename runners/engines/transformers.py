@@ -91,7 +91,7 @@ class TransformersEngine(Engine):
             "--batch-tokens",
             type=int,
             metavar="N",
-            help="answer prompts together that have at most N tokens, padding and the longest answers included; those of "
+            help="answer prompts together that have at most N tokens, padding and answers included; those of "
             f"text up to N/{SHORT_SHARE} are computed together too, and 0: each alone (default: "
             f"{TOKENS_ON_GPUS} on GPUs, {TOKENS_ON_THE_CPU} on the CPU, or as many as the longest prompt before had)",
         )

@@ -68,6 +68,8 @@ class Turns:
         self._decode = decode
         self._numbers = count()
         self._under_way: dict[int, Ready] = {}
+        self._room = 0
+        """Tokens for those under way: as many as the budget had when the last of them joined."""
         self._ready: dict[Prompt, Ready | Answer | None] = {}
         """Of those whose turn is next."""
 
@@ -92,11 +94,11 @@ class Turns:
             if ready is not None and not isinstance(ready, Ready):
                 yield [(self._taken(waiting), ready)]
                 continue
-            lengths = [*self._batch.lengths, *(other.tokens for other in short.values())]
-            if not lengths and (ready is None or not self._has_company(ready, waiting)):
+            needs = [*self._needs(), *(self._budget.needs(other.tokens) for other in short.values())]
+            if not needs and (ready is None or not self._has_company(ready, waiting)):
                 yield self._alone(self._taken(waiting), ready)
                 continue
-            if ready is None or not self._budget.has_room_for([*lengths, ready.tokens]):
+            if ready is None or not self._budget.has_room_for([*needs, self._budget.needs(ready.tokens)]):
                 break
             self._taken(waiting)
             if ready.is_short:
@@ -108,24 +110,27 @@ class Turns:
 
     def _has_company(self, first: Ready, waiting: Sequence[Prompt]) -> bool:
         """Whether the one behind it would join."""
-        tokens = first.tokens
+        needs = self._budget.needs(first.tokens)
         # It need not be made ready to see that nothing has room.
-        if len(waiting) < 2 or not self._budget.has_room_for([tokens, 0]):
+        if len(waiting) < 2 or not self._budget.has_room_for([needs, 0]):
             return False
         second = self._made_ready(waiting[1])
-        return isinstance(second, Ready) and self._budget.has_room_for([tokens, second.tokens])
+        return isinstance(second, Ready) and self._budget.has_room_for(
+            [needs, self._budget.needs(second.tokens)]
+        )
 
     def _join(self, joining: Mapping[int, Ready], waiting: deque[Prompt]) -> Generator[Answers, None, bool]:
         """Computes one, or some that are short; gives what comes of them where they cannot join. Returns whether others may
         follow."""
         failure = self._computing(lambda: self._compute(joining))
         if failure is None:
-            for name, ready in joining.items():
-                self._under_way[name] = replace(ready, inputs=None, picture=None)
+            for number, ready in joining.items():
+                self._under_way[number] = replace(ready, inputs=None, picture=None)
+            self._room = self._budget.tokens
             return True
-        lengths = [ready.tokens for ready in [*self._under_way.values(), *joining.values()]]
-        if failure.ran_out_of_memory and len(lengths) > 1:
-            self._have_fewer(lengths)
+        needs = [*self._needs(), *(self._budget.needs(ready.tokens) for ready in joining.values())]
+        if failure.ran_out_of_memory and len(needs) > 1:
+            self._have_fewer(needs)
             waiting.extendleft(reversed([ready.prompt for ready in joining.values()]))
             return False
         for ready in joining.values():
@@ -134,16 +139,19 @@ class Turns:
 
     def _go_on(self, waiting: deque[Prompt]) -> Iterator[Answers]:
         """What comes of those whose answers end next; of all that are under way, where something goes wrong."""
-        ended: dict[Any, Any] = {}
-        failure = self._computing(lambda: ended.update(self._batch.go_on()))
+        leaving = self._batch.make_room(self._room)
+        waiting.extendleft(reversed([self._under_way.pop(number).prompt for number in leaving]))
+        ended: dict[int, Any] = {}
+        failure = self._computing(lambda: ended.update(self._batch.go_on(self._room)))
         if failure is None:
-            yield [self._reply(self._under_way.pop(name), new) for name, new in ended.items()]
+            if ended:
+                yield [self._reply(self._under_way.pop(number), new) for number, new in ended.items()]
             return
-        lost = list(self._under_way.values())
+        lost, needs = list(self._under_way.values()), self._needs()
         self._forget()
         free_memory()
         if failure.ran_out_of_memory:
-            self._have_fewer([ready.tokens for ready in lost])
+            self._have_fewer(needs)
             waiting.extendleft(ready.prompt for ready in reversed(lost))
             return
         say(f"\n{len(lost)} prompts together: {failure.words}; asking each alone")
@@ -151,12 +159,14 @@ class Turns:
             yield self._alone(ready.prompt, None)
 
     def _compute(self, joining: Mapping[int, Ready]) -> None:
-        ((name, first), *_) = joining.items()
+        ((number, first), *_) = joining.items()
         if first.is_short:
-            self._batch.join_short({name: ready.inputs["input_ids"][0] for name, ready in joining.items()})
+            self._batch.join_short(
+                {number: ready.inputs["input_ids"][0] for number, ready in joining.items()}
+            )
         else:
             # A copy: the model takes what is in it to where it computes.
-            self._batch.join(name, copy.copy(first.inputs), first.picture)
+            self._batch.join(number, copy.copy(first.inputs), first.picture)
 
     def _computing(self, work: Callable[[], None]) -> _Failure | None:
         """How the work failed, and whose it is does not show; None: it did not."""
@@ -178,17 +188,24 @@ class Turns:
         self._under_way.clear()
         self._batch.clear()
 
-    def _have_fewer(self, lengths: Sequence[int]) -> None:
-        self._budget.ran_out(lengths)
-        say(f"\nOut of memory with {len(lengths)} prompts together; from now on fewer at a time")
+    def _needs(self) -> list[int]:
+        """What those under way are expected to take."""
+        return [self._budget.needs(*lengths) for lengths in self._batch.lengths]
+
+    def _have_fewer(self, needs: Sequence[int]) -> None:
+        self._budget.ran_out(needs)
+        say(f"\nOut of memory with {len(needs)} prompts together; from now on fewer at a time")
 
     def _alone(self, prompt: Prompt, ready: Ready | None) -> Answers:
         try:
-            return [(prompt, self._answer(prompt, ready))]
+            reply = self._answer(prompt, ready)
         except (TaskFailed, OSError) as failure:
             # It may have failed for want of memory.
             self._ready.clear()
             return [(prompt, failure)]
+        if reply.output_tokens is not None:
+            self._budget.has_ended(reply.output_tokens)
+        return [(prompt, reply)]
 
     def _taken(self, waiting: deque[Prompt]) -> Prompt:
         """The one whose turn it is."""
@@ -204,4 +221,5 @@ class Turns:
         return self._ready[prompt]
 
     def _reply(self, ready: Ready, new: Any) -> tuple[Prompt, Reply]:
+        self._budget.has_ended(len(new))
         return ready.prompt, Reply(self._decode(new), ready.tokens, len(new), ready.recovery)

@@ -114,6 +114,36 @@ def test_where_one_has_ended_the_next_one_joins_those_that_go_on(
     assert sum(model.computed) == len(prompts)
 
 
+def test_there_is_room_for_answers_as_long_as_they_were(model: Watched, plain: Alone) -> None:
+    sizes = tokens_of(plain)
+    model.budget(3 * max(sizes[:3]) + 2 * NEW_TOKENS)
+    model.engine._budget._short = 1_000
+    # Before any has ended, as long as they may be.
+    assert model.together(PROMPTS[:3]) == plain.answers[:3]
+    assert max(model.rows) == 2
+
+    for _ in range(1_000):
+        model.engine._budget.has_ended(1)
+    model.forget()
+    assert model.together(PROMPTS[:3]) == plain.answers[:3]
+    assert model.rows[0] == 3
+
+
+def test_where_answers_outgrow_their_room_who_joined_last_waits_once_more(
+    model: Watched, plain: Alone
+) -> None:
+    tokens = 3 * (max(tokens_of(plain)) + 2)
+    model.budget(tokens)
+    model.engine._budget._short = 1_000
+    for _ in range(1_000):
+        model.engine._budget.has_ended(1)
+
+    assert model.together(PROMPTS) == plain.answers
+    assert max(model.rows) >= 3
+    assert max(model.filled) <= tokens
+    assert sum(model.computed) > len(PROMPTS)
+
+
 def test_pictures_before_and_after_change_nothing(model: Watched, plain: Alone, tmp_path: Path) -> None:
     """The model holds how far positions are from token counts, of its last prompt."""
     (tmp_path / "shown.png").write_bytes(png(192, 160))
