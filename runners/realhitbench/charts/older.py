@@ -310,7 +310,9 @@ def pies() -> None:
         nowhere = (numpy.nan, numpy.nan)
         parts: list[list[Any]] = [[], []] if share is None else [[], [], []]
         if len(sizes):
-            parts[0].append(own.add_patch(wedge(nowhere, radius, start, start)))
+            parts[0].append(
+                own.add_patch(wedge(nowhere, radius, start, start, clip_on=False, label=labels[0]))
+            )
             parts[1].append(own.text(*nowhere, labels[0]))
             if share is not None:
                 parts[2].append(
