@@ -150,11 +150,12 @@ class Turns:
         lost, needs = list(self._under_way.values()), self._needs()
         self._forget()
         free_memory()
-        if failure.ran_out_of_memory:
+        if len(lost) > 1 and failure.ran_out_of_memory:
             self._have_fewer(needs)
             waiting.extendleft(ready.prompt for ready in reversed(lost))
             return
-        say(f"\n{len(lost)} prompts together: {failure.words}; asking each alone")
+        if len(lost) > 1:
+            say(f"\n{len(lost)} prompts together: {failure.words}; asking each alone")
         for ready in lost:
             yield self._alone(ready.prompt, None)
 

@@ -288,6 +288,29 @@ def test_what_has_ended_when_memory_runs_out_is_not_asked_again(
     assert sum(model.computed) == 6 + left
 
 
+def test_no_memory_for_the_last_one_of_a_batch_is_no_matter_of_batches(
+    model: Watched, plain: Alone, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import torch
+
+    end_early(model, plain, monkeypatch)
+    alone = from_their_start(model, PROMPTS)
+    by_length = sorted(
+        (answer.output_tokens or 0, place)
+        for place, answer in enumerate(alone.answers)
+        if isinstance(answer, Reply)
+    )
+    prompts = [PROMPTS[by_length[0][1]], PROMPTS[by_length[-1][1]]]
+    model.failures += [None, None, torch.OutOfMemoryError(OUT_OF_MEMORY)]
+
+    assert model.together(prompts) == [alone.answers[PROMPTS.index(prompt)] for prompt in prompts]
+    assert model.rows == [2, 1, 1]
+    assert "prompts together" not in capsys.readouterr().out
+    model.forget()
+    model.together(PROMPTS)
+    assert model.rows[0] == 6
+
+
 def test_those_whom_nobody_waits_for_are_let_go(model: Watched, plain: Alone) -> None:
     import itertools
 
