@@ -42,6 +42,9 @@ def test_an_ordinary_user_has_the_same_walls(kind: str, open_folder: Path) -> No
         f"sandbox = find_sandbox(sys.executable, Limits(processes=6), kinds=({kind!r},), needed=())\n"
         f"ran = sandbox.run(Program({code!r}, Path({str(open_folder / 'table.xlsx')!r})), 'line')\n"
         "print(ran.printed + ran.why)\n"
+        "few = sandbox.with_limits(Limits(files=100))\n"
+        'code = \'number = 0\\nwhile True: open(f"/tmp/{number}", "w"); number += 1\'\n'
+        f"print(few.run(Program(code, Path({str(open_folder / 'table.xlsx')!r})), 'line').why)\n"
     )
     done = subprocess.run(
         [*as_nobody, python_for_everyone(), "-I", "-B", "-c", program],
@@ -50,8 +53,9 @@ def test_an_ordinary_user_has_the_same_walls(kind: str, open_folder: Path) -> No
         text=True,
     )
     assert done.stderr == ""
-    assert done.stdout.splitlines() == ["True", "[] False False", "1", done.stdout.splitlines()[-1]]
-    assert done.stdout.splitlines()[-1].startswith(("OSError: [Errno 30]", "PermissionError"))
+    forks, seen, networks, why, files = done.stdout.splitlines()
+    assert [forks, seen, networks, files] == ["True", "[] False False", "1", "more files than allowed"]
+    assert why.startswith(("OSError: [Errno 30]", "PermissionError"))
 
 
 def test_without_walls_nothing_runs_unless_asked_for(workbook: Path) -> None:

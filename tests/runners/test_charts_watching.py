@@ -35,6 +35,7 @@ def test_what_is_written_just_before_the_end_is_read(monkeypatch: pytest.MonkeyP
         seconds=60,
         memory=2**30,
         processes=10,
+        files=10,
         keep={"result": 100, "printed": 100, "complaints": 100},
         stop=threading.Event(),
     )

@@ -73,9 +73,10 @@ def find_chart_python(candidates: Sequence[str]) -> ChartPython:
 
 def _ask(python: str) -> dict[str, str]:
     try:
-        # It is the user's own, so it is asked outside of any sandbox, as it will run inside: without his packages.
+        # It is the user's own, so it is asked outside of any sandbox, as it will run inside: without his packages and
+        # his variables.
         answer = subprocess.run(
-            [python, "-s", "-c", _QUESTION, *LIBRARIES],
+            [python, "-E", "-s", "-c", _QUESTION, *LIBRARIES],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -29,6 +29,8 @@ MAX_ANSWER = 2 * 2**20
 _DENIED = {
     # The numbers of x86_64 and of aarch64.
     "socket": (41, 198),
+    # A datagram from one of its ends can go to anybody's.
+    "socketpair": (53, 199),
     "ptrace": (101, 117),
     "mount": (165, 40),
     "umount2": (166, 39),
@@ -56,14 +58,32 @@ _DENIED = {
     "memfd_create": (319, 279),
     "memfd_secret": (447, 447),
     "shmget": (29, 194),
+    "semget": (64, 190),
+    "msgget": (68, 186),
     "mq_open": (240, 180),
+    # Of which there are so many for all processes of the machine.
+    "io_setup": (206, 0),
+    # The kernel's log.
+    "syslog": (103, 116),
+    "tkill": (200, 130),
+    "rt_sigqueueinfo": (129, 138),
+    "rt_tgsigqueueinfo": (297, 240),
+    "pidfd_open": (434, 434),
+    "pidfd_send_signal": (424, 424),
+}
+_FOR_ITSELF = {
+    # What a process may do to itself, by the first argument. Without walls others of the same user are in reach.
+    "kill": (62, 129),
+    "tgkill": (234, 131),
+    "prlimit64": (302, 261),
 }
 _MACHINES = {
     # name: (place in _DENIED, audit architecture, clone, clone3, mmap)
     "x86_64": (0, 0xC000003E, 56, 435, 9),
     "aarch64": (1, 0xC00000B7, 220, 435, 222),
 }
-_NEW_NAMESPACES = 0x7E020080
+_CLONE_FLAGS = 0x7E020080 | 0x8000
+"""New namespaces, and a child that is not below its parent."""
 _SHARED_ANONYMOUS = 0x21
 _ALLOW, _KILL = 0x7FFF0000, 0x80000000
 _EPERM, _ENOSYS = 0x00050001, 0x00050026
@@ -71,8 +91,9 @@ _PR_SET_PDEATHSIG, _SIGKILL = 1, 9
 _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP = 4, 38, 22
 
 
-def filter_program(machine: str) -> bytes:
-    """The seccomp filter (classic BPF). Raises OSError for a machine whose system calls are not known here."""
+def filter_program(machine: str, own: int) -> bytes:
+    """The seccomp filter (classic BPF) of the process `own`. Raises OSError for a machine whose system calls are not known
+    here."""
     if machine not in _MACHINES:
         raise OSError(f"no list of system calls for {machine}")
     place, architecture, clone, clone3, mmap = _MACHINES[machine]
@@ -95,8 +116,13 @@ def filter_program(machine: str) -> bytes:
     ]
     for numbers in _DENIED.values():
         steps += [step(equal, numbers[place], 0, 1), step(back, _EPERM)]
-    # The low half of an argument: of the first for `clone`, of the fourth for `mmap`.
-    steps += [step(equal, clone, 0, 3), step(load, 16), step(test, _NEW_NAMESPACES, 0, 6), step(back, _EPERM)]
+    # The low half of an argument: of the first for these and `clone`, of the fourth for `mmap`.
+    for name, numbers in _FOR_ITSELF.items():
+        steps += [step(equal, numbers[place], 0, 5), step(load, 16)]
+        # `prlimit64` says 0 for itself; for `kill` that is the group.
+        steps += [step(equal, own, 2, 0), step(equal, 0, int(name == "prlimit64"), 0)]
+        steps += [step(back, _EPERM), step(back, _ALLOW)]
+    steps += [step(equal, clone, 0, 3), step(load, 16), step(test, _CLONE_FLAGS, 0, 6), step(back, _EPERM)]
     steps += [step(equal, mmap, 0, 4), step(load, 16 + 3 * 8), step(mask, _SHARED_ANONYMOUS)]
     steps += [step(equal, _SHARED_ANONYMOUS, 0, 1), step(back, _EPERM)]
     steps += [step(back, _ALLOW)]
@@ -124,7 +150,7 @@ def confine(limits: dict[str, int], user: int | None, parent: int) -> None:
     for kind, value in kinds.items():
         resource.setrlimit(kind, (value, value))
     resource.setrlimit(resource.RLIMIT_CPU, (limits["cpu_seconds"], limits["cpu_seconds"] + 1))
-    filters = ctypes.create_string_buffer(filter_program(platform.machine()))
+    filters = ctypes.create_string_buffer(filter_program(platform.machine(), os.getpid()))
     program = ctypes.create_string_buffer(
         struct.pack("@HP", (len(filters) - 1) // 8, ctypes.addressof(filters))
     )

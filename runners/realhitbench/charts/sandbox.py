@@ -62,6 +62,8 @@ class Limits:
     file_size: int = 64 * 2**20
     scratch: int = 256 * 2**20
     """Bytes in the temporary folder."""
+    files: int = 10_000
+    """In the temporary folder; each takes memory of the kernel's, however short it is."""
 
 
 @dataclass(frozen=True)
@@ -204,6 +206,7 @@ class Sandbox:
             seconds=limits.seconds,
             memory=limits.memory,
             processes=limits.processes,
+            files=limits.files,
             keep={"result": _KEPT_RESULT, "printed": _KEPT_PRINTED, "complaints": _KEPT_COMPLAINTS},
             stop=self._stop,
             tell=tell,

@@ -114,17 +114,24 @@ def folders_of(python: str) -> tuple[str, ...]:
         "os.path.dirname(os.path.dirname(real)), *(p for p in sys.path[1:] if os.path.isdir(p))]))"
     )
     try:
-        answer = subprocess.run([python, "-s", "-c", question], capture_output=True, text=True, timeout=60)
+        # Inside there are none of the user's variables, PYTHONPATH neither.
+        words = [python, "-E", "-s", "-c", question]
+        answer = subprocess.run(words, capture_output=True, text=True, timeout=60)
     except subprocess.TimeoutExpired as error:
         raise ValueError("it does not answer") from error
     if answer.returncode != 0:
         raise ValueError((answer.stderr.strip().splitlines() or [f"it ends with {answer.returncode}"])[-1])
-    listed = json.loads(answer.stdout)
-    found = sorted({form for path in listed for form in (path, os.path.realpath(path))}, key=len)
+    prefixes = json.loads(answer.stdout)[:4]
+    # What is installed so that it can be edited lies in somebody's own folder.
+    packages = [path for path in json.loads(answer.stdout)[4:] if path.endswith("-packages")]
+    found = sorted({form for path in prefixes + packages for form in (path, os.path.realpath(path))}, key=len)
     kept: list[str] = []
+    home = os.path.realpath(Path.home())
     for path in found:
         shown = any(path == other or path.startswith(f"{other}/") for other in (*_SYSTEM, *kept))
         if path not in ("/", "/tmp") and not shown:
+            if home == path or home.startswith(f"{path}/"):
+                raise ValueError(f"its folder {path} holds your home")
             kept.append(path)
     return tuple(kept)
 
@@ -147,7 +154,18 @@ def _bubblewrap(inside: Inside, opened: Opened) -> list[str]:
     links, folders = _system()
     for path, target in links.items():
         words += ["--symlink", target, path]
-    words += ["--proc", "/proc", "--dev", "/dev", "--remount-ro", "/dev"]
+    # Of /dev/zero memory can be had that no process is charged for.
+    words += [
+        "--proc",
+        "/proc",
+        "--dev",
+        "/dev",
+        "--ro-bind",
+        "/dev/null",
+        "/dev/zero",
+        "--remount-ro",
+        "/dev",
+    ]
     words += ["--perms", "1777", "--size", str(inside.scratch), "--tmpfs", "/tmp"]
     made = {"/", "/tmp"}
     for path in (*folders, *inside.folders, GUEST):

@@ -47,6 +47,7 @@ def mind(
     seconds: float,
     memory: int,
     processes: int,
+    files: int,
     keep: Mapping[str, int],
     stop: threading.Event,
     tell: Callable[[int], None] = lambda group: None,
@@ -55,7 +56,8 @@ def mind(
 
     It gets the job once it has written something to `result`: by then it ends with this process, however that ends.
     `tell` gets the number of its group of processes before that, and 0 when the group has ended.
-    `seconds`: on the clock; `memory`: bytes in all its processes together; `keep`: how many bytes of `result`,
+    `seconds`: on the clock; `memory`: bytes in all its processes together; `files`: so many in the `/tmp` that it has to
+    itself, if it has one; `keep`: how many bytes of `result`,
     `printed` and `complaints` are kept, the rest is read and thrown away. `result`: the read end of a pipe;
     `handed`: descriptors that the command inherits. All of these are closed.
     """
@@ -82,6 +84,7 @@ def mind(
     kept = {"result": bytearray(), "printed": bytearray(), "complaints": bytearray()}
     overrun: str | None = None
     inside: list[int] = []
+    scratch: int | None = None
     end = time.monotonic() + seconds
     try:
         tell(process.pid)
@@ -109,7 +112,8 @@ def mind(
                     elif not _read(key.fd, kept[key.data], keep[key.data]):
                         selector.unregister(key.fd)
                 if left is None and kept["result"]:
-                    inside = _opened(_tree(process.pid)[1:])
+                    below = _tree(process.pid)[1:]
+                    inside, scratch = _opened(below), _scratch(below)
                     left = memoryview(job)
                     selector.register(process.stdin.fileno(), selectors.EVENT_WRITE, "job")
                 now = time.monotonic()
@@ -120,6 +124,8 @@ def mind(
                 elif now - looked > _LOOK_SECONDS:
                     looked = now
                     overrun = _overrun(process.pid, memory, processes)
+                    if overrun is None and scratch is not None and _files(scratch) > files:
+                        overrun = "files"
                 if overrun is not None or (has_ended and not ready):
                     break
             # The last of its output may come before its status does.
@@ -129,6 +135,8 @@ def mind(
     finally:
         _end(process, tell)
         _wait_for(inside)
+        if scratch is not None:
+            os.close(scratch)
         os.close(result)
         process.stdout.close()
         process.stderr.close()
@@ -217,6 +225,20 @@ def _tree(pid: int) -> list[int]:
                 with contextlib.suppress(OSError):
                     found += map(int, (task / "children").read_bytes().split())
     return found
+
+
+def _scratch(pids: Sequence[int]) -> int | None:
+    """The `/tmp` of the last process, if it has another root than this one; None too where that cannot be seen."""
+    with contextlib.suppress(OSError):
+        if pids and not Path(f"/proc/{pids[-1]}/root").samefile("/"):
+            return os.open(f"/proc/{pids[-1]}/root/tmp", os.O_PATH | os.O_DIRECTORY)
+    return None
+
+
+def _files(folder: int) -> int:
+    """How many there are in the file system of a folder."""
+    found = os.fstatvfs(folder)
+    return found.f_files - found.f_ffree
 
 
 def _memory(pid: int) -> int:

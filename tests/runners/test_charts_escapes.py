@@ -1,0 +1,174 @@
+"""Less common ways out of the sandbox: what belongs to others, the kernel's own memory, what is left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pty
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hitui_runners.realhitbench.charts.sandbox import NoSandbox, Sandbox, find_sandbox
+from hitui_runners.realhitbench.charts.walls import BUBBLEWRAP, NAMESPACES, NONE
+
+from tests.runners.charts import SMALL, open_folder, run, sandbox, stub_python, workbook
+
+__all__ = ["open_folder", "sandbox", "stub_python", "workbook"]
+
+
+@pytest.mark.parametrize("kind", [BUBBLEWRAP, NAMESPACES, NONE])
+def test_other_processes_get_no_signal(kind: str, stub_python: str, workbook: Path) -> None:
+    kinds = () if kind == NONE else (kind,)
+    walled = find_sandbox(stub_python, SMALL, kinds=kinds, without_walls=kind == NONE, needed=())
+    code = """
+    import ctypes, os, signal, time
+    child = os.fork()
+    if child == 0:
+        time.sleep(1000)
+    libc = ctypes.CDLL(None, use_errno=True)
+    for pid in (os.getppid(), child, 1, -1, 0):
+        try:
+            # The kernel looks whether it may, and sends nothing.
+            os.kill(pid, 0)
+            print(pid)
+        except OSError:
+            pass
+    machine = os.uname().machine == "aarch64"
+    # tgkill, tkill, rt_sigqueueinfo, pidfd_open, prlimit64; and clone with a child that is its parent's sibling
+    for number, words in (
+        ((234, 131)[machine], (os.getppid(), os.getppid(), 0)),
+        ((200, 130)[machine], (os.getppid(), 0)),
+        ((129, 138)[machine], (os.getppid(), 0, ctypes.create_string_buffer(128))),
+        (434, (os.getppid(), 0)),
+        ((302, 261)[machine], (os.getppid(), 0, None, ctypes.create_string_buffer(16))),
+        ((56, 220)[machine], (0x8000 | signal.SIGCHLD, 0, 0, 0, 0)),
+    ):
+        print(libc.syscall(number, *words), ctypes.get_errno())
+    caught = []
+    signal.signal(signal.SIGUSR1, lambda number, frame, caught=caught: caught.append(number))
+    os.kill(os.getpid(), signal.SIGUSR1)
+    signal.raise_signal(signal.SIGUSR1)
+    print(len(caught))
+    """
+    assert run(walled, code, workbook).printed.splitlines() == ["-1 1"] * 6 + ["2"]
+
+
+def test_there_is_no_terminal(stub_python: str, workbook: Path) -> None:
+    code = (
+        "import fcntl, os, sys, termios\n"
+        "print(open('/proc/self/stat').read().rpartition(')')[2].split()[4])\n"
+        "for path in ('/dev/tty', '/dev/console'):\n"
+        "    try: print(fcntl.ioctl(os.open(path, os.O_RDWR), termios.TIOCSTI, b'x'))\n"
+        "    except OSError: pass\n"
+    )
+    program = (
+        "import sys; from pathlib import Path\n"
+        "from hitui_runners.realhitbench.charts.sandbox import Limits, Program, Sandbox\n"
+        "for kind in sys.argv[3:]:\n"
+        "    ran = Sandbox(sys.argv[1], kind, Limits()).run(Program(sys.argv[2], Path('/dev/null')), 'line')\n"
+        "    print(repr(ran.printed), ran.why)\n"
+    )
+    pid, terminal = pty.fork()
+    if pid == 0:
+        words = [sys.executable, "-c", program, stub_python, code, BUBBLEWRAP, NAMESPACES, NONE]
+        os.execv(sys.executable, words)
+    said = b""
+    # Until nobody has the other end any more.
+    with contextlib.suppress(OSError):
+        while True:
+            said += os.read(terminal, 4096)
+    os.close(terminal)
+    os.waitpid(pid, 0)
+    assert said.decode().split() == ["'0\\n'"] * 3
+
+
+def test_memory_of_the_kernel_cannot_be_had(sandbox: Sandbox, workbook: Path) -> None:
+    code = """
+    import ctypes, mmap, os, socket
+    libc = ctypes.CDLL(None, use_errno=True)
+    context = ctypes.c_ulong()
+    machine = os.uname().machine == "aarch64"
+    # semget, msgget, io_setup
+    for number, words in (
+        ((64, 190)[machine], (0, 32000, 0o600)),
+        ((68, 186)[machine], (0, 0o600)),
+        ((206, 0)[machine], (16, ctypes.byref(context))),
+    ):
+        print(libc.syscall(number, *words), ctypes.get_errno())
+    try:
+        mmap.mmap(os.open("/dev/zero", os.O_RDWR), 2**20)
+        print("zeros")
+    except OSError:
+        pass
+    try:
+        # One end could be sent to anybody's socket.
+        socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        print("a pair")
+    except PermissionError:
+        pass
+    """
+    assert run(sandbox, code, workbook).printed.splitlines() == ["-1 1"] * 3
+
+
+def test_the_number_of_temporary_files_has_a_limit(sandbox: Sandbox, workbook: Path) -> None:
+    code = """
+    import os
+    number = 0
+    while True:
+        os.close(os.open(f"/tmp/{number}", os.O_CREAT | os.O_WRONLY))
+        number += 1
+    """
+    ran = run(sandbox.with_limits(replace(sandbox.limits, files=2000)), code, workbook)
+    assert (ran.ran, ran.why) == (False, "more files than allowed")
+
+
+def test_folders_that_only_our_variables_and_editable_packages_name_are_not_shown(
+    open_folder: Path, workbook: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment, named, edited = (open_folder / name for name in ("environment", "named", "edited"))
+    named.mkdir()
+    edited.mkdir()
+    monkeypatch.setenv("PYTHONPATH", str(named))
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(environment)], check=True)
+    (packages,) = environment.glob("lib/python3*/site-packages")
+    (packages / "ours.pth").write_text(f"{edited}\n")
+    walled = find_sandbox(str(environment / "bin/python"), SMALL, kinds=(BUBBLEWRAP,), needed=())
+    code = f"import os; print(os.listdir({str(open_folder)!r}))"
+    assert run(walled, code, workbook).printed == "['environment']\n"
+
+
+def test_an_environment_around_the_home_is_refused(
+    open_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment = open_folder / "around"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(environment)], check=True)
+    (environment / "home").mkdir()
+    monkeypatch.setenv("HOME", str(environment / "home"))
+    with pytest.raises(NoSandbox, match=r"around.* holds your home"):
+        find_sandbox(str(environment / "bin" / "python"), SMALL, kinds=(BUBBLEWRAP,), needed=())
+
+
+def test_folders_in_folders_without_end_are_cleared_up(
+    stub_python: str, open_folder: Path, workbook: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(open_folder))
+    alone = find_sandbox(stub_python, SMALL, kinds=(), without_walls=True, needed=())
+    code = """
+    import os
+    os.symlink("/", "all")
+    os.mkdir("closed")
+    os.chmod("closed", 0)
+    for number in range(1200):
+        os.mkdir("x")
+        os.chdir("x")
+    """
+    assert run(alone, code, workbook).ran
+    assert list(open_folder.iterdir()) == []
+
+
+def test_a_program_that_becomes_another_is_ended_with_it(sandbox: Sandbox, workbook: Path) -> None:
+    ran = run(sandbox, "import os\nos.execv('/usr/bin/true', ['true'])", workbook)
+    assert (ran.ran, ran.why) == (False, "ended with status 0")
