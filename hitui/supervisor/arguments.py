@@ -20,6 +20,7 @@ from hitui.domain.configs import Config
 from hitui.domain.jobs import JobRequest
 from hitui.errors import LaunchError
 from hitui.settings import PLACEHOLDERS, RunnerSettings, Settings
+from hitui.supervisor.request_checks import Away
 
 _PLACEHOLDER = re.compile(r"\{(" + "|".join(PLACEHOLDERS) + r")\}")
 
@@ -64,10 +65,11 @@ def own_runner(
     plan_file: Path | None,
 ) -> tuple[str, ...]:
     """Our own runner with its options; of several configs with a plan. Raises LaunchError naming what is missing."""
-    mends = {"modality": "name it in its [[config]]", **_MENDS}
-    for key in ("modality", "questions", "data"):
+    if values["modality"] is None:
+        raise LaunchError(f"{config.name}: its modality cannot be told; name it in its [[config]]")
+    for key in ("questions", "data"):
         if values[key] is None:
-            raise LaunchError(f"{config.name}: its {key} cannot be told; {mends[key]}")
+            raise Away(f"{config.name}: its {key} cannot be told; {_MENDS[key]}")
     single = {
         "modality": values["modality"],
         "format": values["format"],
@@ -153,7 +155,7 @@ def located(
     else:
         found = shutil.which(program, path=environment.get("PATH", os.defpath))
     if found is None:
-        raise LaunchError(
+        raise Away(
             f"hitui.toml: [runner.{config.runner}] command: {program} is not there or no program;"
             " correct the path"
         )

@@ -41,6 +41,7 @@ from hitui.supervisor.joining import UNKNOWN_SECONDS, Joined, Part, join
 from hitui.supervisor.needs import gpu_rules, need_of, recovery_gpus
 from hitui.supervisor.request_checks import (
     check_force,
+    check_inputs,
     check_listed,
     check_readable,
     check_runner,
@@ -171,7 +172,7 @@ class Launches:
     def parts(self, request: JobRequest) -> tuple[Part, ...]:
         """What is to be done now, for each config of the request.
 
-        Raises UnreadableResults while what was answered cannot be told.
+        Raises UnreadableResults while what was answered cannot be told, and Away while nothing lists the tasks.
         """
         # Hours may lie between the request and its start: a shard, a rerun or an input file may have come.
         self.catalogue().refresh()
@@ -182,6 +183,9 @@ class Launches:
         reading = catalogue.read(catalogue.find(request.config))
         check_readable(reading)
         if not reading.state.lists_tasks:
+            runner = self.settings().runners.get(reading.state.config.runner or "")
+            if runner is not None:
+                check_listed(reading, runner, catalogue.questions_file)
             return Part(request, None, 0.0)
         pending = select_pending(reading.tasks, request.error_class)
         if request.ids is not None:
@@ -320,6 +324,7 @@ class Launches:
         if runner.command is not None:
             argv = filled(runner.command, values, config)
         else:
+            check_inputs(config, catalogue.questions_file, catalogue.data_folder)
             argv = own_runner(settings, runner, values, config, plan_file)
             if insists(request):
                 argv = (*argv, "--retry-exhausted")

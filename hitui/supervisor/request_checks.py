@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hitui.adapters.checkpoints.catalogue import Reading
+from hitui.adapters.files.look import is_dir, is_file
 from hitui.domain.configs import Config, ConfigState
 from hitui.domain.jobs import JobRequest
 from hitui.domain.tasks import TaskId
@@ -15,12 +16,38 @@ from hitui.errors import LaunchError
 from hitui.settings import RunnerSettings, Settings
 
 
-class UnreadableResults(LaunchError):
-    """The results of a config cannot be read, so a run could answer what is answered already."""
+class NotNow(LaunchError):
+    """Refuses whoever asks now; a job that was taken on waits for it to come, since it was there then."""
+
+    awaits = ""
+    """What such a job waits for, in some words."""
 
 
-class NoRunner(LaunchError):
-    """`hitui.toml` names no runner for a config, or one of which it says nothing."""
+class UnreadableResults(NotNow):
+    """The results of a config cannot be read, so a run could answer what is answered already.
+
+    They may be half written by another program at this very moment.
+    """
+
+    awaits = "results that can be read"
+
+
+class NoRunner(NotNow):
+    """`hitui.toml` names no runner for a config, or one of which it says nothing.
+
+    An editor may be writing it at this very moment, and what stands there is its beginning.
+    """
+
+    awaits = "a mended hitui.toml"
+
+
+class Away(NotNow):
+    """What a runner needs is not there: its model, its program, the question list.
+
+    Their disk may come later than the supervisor when the machine starts, or have gone for a while.
+    """
+
+    awaits = "what its runner needs"
 
 
 def runner_of(settings: Settings, config: Config) -> RunnerSettings:
@@ -43,9 +70,9 @@ def check_readable(reading: Reading) -> None:
 
 
 def check_listed(reading: Reading, runner: RunnerSettings, questions: Path | None) -> None:
-    """Raises LaunchError where the runner must be told what is pending and nothing lists it."""
+    """Raises Away where the runner must be told what is pending and nothing lists it."""
     if is_unlisted(reading.state, runner):
-        raise LaunchError(
+        raise Away(
             f"{reading.state.name}: there is no question list to say what is pending; "
             + (
                 f"{questions} gives none, mend it"
@@ -72,7 +99,7 @@ def check_force(request: JobRequest, config: Config, runner: RunnerSettings) -> 
 def check_runner(
     settings: Settings, config: Config, runner: RunnerSettings, environment: Mapping[str, str]
 ) -> None:
-    """Raises LaunchError, before anything starts, for what is named and not there or not the runner's to say."""
+    """Raises LaunchError, before anything starts, for what is not the runner's to say, and Away for what is not there."""
     where = f"hitui.toml: [runner.{config.runner}]"
     for name in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"):
         if name in runner.env:
@@ -88,11 +115,19 @@ def check_runner(
     for key in ("model", "prompts", "cwd") if runner.model_is_a_folder else ("prompts", "cwd"):
         text = getattr(runner, key)
         if text is not None and not settings.path(text).exists():
-            raise LaunchError(f"{where} {key}: {settings.path(text)} does not exist; correct the path")
+            raise Away(f"{where} {key}: {settings.path(text)} does not exist; correct the path")
     if runner.python is not None:
         program = settings.program(runner.python)
         if shutil.which(program, path=environment.get("PATH", os.defpath)) is None:
-            raise LaunchError(f"{where} python: {runner.python} is not there or no program; correct the path")
+            raise Away(f"{where} python: {runner.python} is not there or no program; correct the path")
+
+
+def check_inputs(config: Config, questions: Path | None, data: Path | None) -> None:
+    """Raises Away for a question list and a dataset that our own runner would look for in vain."""
+    for key, path, is_there in (("questions", questions, is_file), ("data", data, is_dir)):
+        # What was read of it before still counts, but the runner reads it anew.
+        if path is not None and not is_there(path):
+            raise Away(f"{config.name}: its {key}, {path}, cannot be read; bring that back")
 
 
 def known_ids(request: JobRequest, reading: Reading) -> tuple[TaskId, ...] | None:

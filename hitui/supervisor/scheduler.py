@@ -31,7 +31,7 @@ from hitui.supervisor.joining import Joined, Part, can_join
 from hitui.supervisor.keeper import Keeper
 from hitui.supervisor.launches import Launches
 from hitui.supervisor.preparing import EVENTS, prepare
-from hitui.supervisor.request_checks import NoRunner, UnreadableResults
+from hitui.supervisor.request_checks import NoRunner, NotNow
 from hitui.supervisor.round import Round
 from hitui.supervisor.rows import End
 from hitui.supervisor.sharding import Waiting
@@ -164,12 +164,10 @@ class Scheduler:
                 if round_.split:
                     return None
                 round_.remember(job, waits[job.id])
-            except (SettingsError, NoSuchName, NoRunner) as error:
-                # An editor may be writing it at this very moment, and what stands there is its beginning.
-                waits[job.id] = f"a mended hitui.toml: {error}"
-            except UnreadableResults as error:
-                # It may be half written by another program at this very moment.
-                waits[job.id] = f"results that can be read: {error}"
+            except (SettingsError, NoSuchName) as error:
+                waits[job.id] = f"{NoRunner.awaits}: {error}"
+            except NotNow as error:
+                waits[job.id] = f"{error.awaits}: {error}"
             except HituiError as error:
                 self._end(job, End(Ending.NOT_STARTED, str(error)))
             except (OSError, sqlite3.Error) as error:
