@@ -143,7 +143,7 @@ class _Planner:
         if not need.memory:
             return first, worth_splitting(most, most, seconds, ())
         places = list(self._places(need))
-        rivals = [rival for other in behind for rival in self._rival(other, need, in_group)]
+        rivals = self._rivals(behind, need, in_group)
         shards = worth_splitting(most, len(places), seconds, rivals)
         return tuple(uuid for place in places[:shards] for uuid in place), shards
 
@@ -153,21 +153,29 @@ class _Planner:
             yield uuids
             claims = with_claim(claims, uuids, Claim(0, grip=Grip.PLANNED))
 
-    def _rival(self, request: JobRequest, own: Need, in_group: int | None) -> tuple[Rival, ...]:
-        """What it takes from a job ahead of it; nothing where it needs no GPU, or could not start now."""
-        state = self._states.get(request.config)
-        if state is None:
-            return ()
-        request = self._widened(request, state)
-        need = need_of(self._settings, state.config, request)
-        placed = place(self._gpus, need, self._rules, self._claims, request.gpus).gpus
-        refused = self._refusal(request, state, tasks_of_request(request, state), need)
-        if not need.memory or not placed or refused:
-            return ()
-        places = 1 if request.gpus else sum(1 for _ in self._places(need))
-        places = places if in_group is None else min(places, in_group)
-        seconds = _seconds(request, state)
-        return (rival_of(self._settings, state.config, request, seconds, len(placed), places, own.gpus),)
+    def _rivals(self, behind: Sequence[JobRequest], own: Need, in_group: int | None) -> list[Rival]:
+        """What the requests behind one take from it: those that need a GPU, and could start now."""
+        found = []
+        # Hundreds may ask for the same.
+        known: dict[tuple[Need, tuple[str, ...] | None], tuple[int, int]] = {}
+        for request in behind:
+            state = self._states.get(request.config)
+            if state is None:
+                continue
+            request = self._widened(request, state)
+            need = need_of(self._settings, state.config, request)
+            asked = need, request.gpus
+            if asked not in known:
+                placed = place(self._gpus, need, self._rules, self._claims, request.gpus).gpus
+                places = 1 if request.gpus else sum(1 for _ in self._places(need)) if placed else 0
+                known[asked] = len(placed), places if in_group is None else min(places, in_group)
+            gpus, places = known[asked]
+            refused = self._refusal(request, state, tasks_of_request(request, state), need)
+            if need.memory and gpus and not refused:
+                seconds = _seconds(request, state)
+                config = state.config
+                found.append(rival_of(self._settings, config, request, seconds, gpus, places, own.gpus))
+        return found
 
     def _refusal(self, request: JobRequest, state: ConfigState, count: int | None, need: Need) -> str:
         running = self._jobs.active_for(state.name)

@@ -48,9 +48,9 @@ def rival_of(
 ) -> Rival:
     """What a job of about `seconds` takes from one whose shards have `own` GPUs each.
 
-    It, or each of its shards, takes `gpus`, and `places` of these could start.
+    It, or each of its shards, takes `gpus`, and `places` of these could start, one at least.
     """
-    jobs = min(places, most_shards(settings, config, request, seconds))
+    jobs = max(1, min(places, most_shards(settings, config, request, seconds)))
     return Rival(seconds * gpus / own, jobs * gpus / own)
 
 

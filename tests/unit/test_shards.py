@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from hitui.adapters.checkpoints.catalogue import Catalogue
 from hitui.adapters.checkpoints.naming import bare_location
+from hitui.domain.configs import Config
+from hitui.domain.jobs import JobRequest
 from hitui.domain.shards import (
     IMAGE_TOKENS,
     QUESTION_TOKENS,
@@ -24,7 +26,8 @@ from hitui.domain.shards import (
     worth_splitting,
 )
 from hitui.domain.tasks import Question, TaskStatus
-from hitui.settings import load_settings
+from hitui.settings import RunnerSettings, Settings, load_settings
+from hitui.supervisor.sharding import rival_of
 from tests.tools.results import answer, append_lines, failure, read, write_workspace
 
 TABLES = st.lists(st.tuples(st.integers(0, 1000), st.integers(1, 4)), max_size=30)
@@ -187,6 +190,15 @@ def test_no_shard_is_much_shorter_than_pays(
     most: int, seconds: float, shortest: float, expected: int
 ) -> None:
     assert long_enough(most, seconds, shortest) == expected
+
+
+def test_a_rival_has_one_place_though_none_is_free_any_more(tmp_path: Path) -> None:
+    config = Config("g/a", "realhitbench", (), "", runner="own")
+    settings = Settings(
+        tmp_path, runners={"own": RunnerSettings(command=["true", "{ids}", "{output}"], shards=3)}
+    )
+    assert rival_of(settings, config, JobRequest("g/a"), 3600.0, 2, 0, 1) == Rival(7200.0, 2.0)
+    assert rival_of(settings, config, JobRequest("g/a"), 3600.0, 1, 8, 2) == Rival(1800.0, 1.5)
 
 
 @given(
