@@ -161,7 +161,7 @@ def test_folders_in_folders_without_end_are_cleared_up(
     os.symlink("/", "all")
     os.mkdir("closed")
     os.chmod("closed", 0)
-    for number in range(1200):
+    for number in range(1100):
         os.mkdir("x")
         os.chdir("x")
     """
@@ -172,3 +172,22 @@ def test_folders_in_folders_without_end_are_cleared_up(
 def test_a_program_that_becomes_another_is_ended_with_it(sandbox: Sandbox, workbook: Path) -> None:
     ran = run(sandbox, "import os\nos.execv('/usr/bin/true', ['true'])", workbook)
     assert (ran.ran, ran.why) == (False, "ended with status 0")
+
+
+def test_memory_of_children_that_have_lost_their_parent_counts(stub_python: str, workbook: Path) -> None:
+    alone = find_sandbox(stub_python, SMALL, kinds=(), without_walls=True, needed=())
+    code = """
+    import ctypes, os, time
+    ctypes.CDLL(None).prctl(36, 0, 0, 0, 0)
+    for number in range(3):
+        child = os.fork()
+        if child == 0:
+            if os.fork() == 0:
+                kept = bytearray(b"x") * (400 * 2**20)
+                time.sleep(1000)
+            os._exit(0)
+        os.waitpid(child, 0)
+    time.sleep(1000)
+    """
+    ran = run(alone.with_limits(replace(SMALL, seconds=20)), code, workbook)
+    assert (ran.ran, ran.why) == (False, "more memory than allowed")

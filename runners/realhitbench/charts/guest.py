@@ -78,9 +78,9 @@ _FOR_ITSELF = {
     "prlimit64": (302, 261),
 }
 _MACHINES = {
-    # name: (place in _DENIED, audit architecture, clone, clone3, mmap)
-    "x86_64": (0, 0xC000003E, 56, 435, 9),
-    "aarch64": (1, 0xC00000B7, 220, 435, 222),
+    # name: (place in _DENIED, audit architecture, clone, clone3, mmap, prctl)
+    "x86_64": (0, 0xC000003E, 56, 435, 9, 157),
+    "aarch64": (1, 0xC00000B7, 220, 435, 222, 167),
 }
 _CLONE_FLAGS = 0x7E020080 | 0x8000
 """New namespaces, and a child that is not below its parent."""
@@ -88,7 +88,7 @@ _SHARED_ANONYMOUS = 0x21
 _ALLOW, _KILL = 0x7FFF0000, 0x80000000
 _EPERM, _ENOSYS = 0x00050001, 0x00050026
 _PR_SET_PDEATHSIG, _SIGKILL = 1, 9
-_PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP = 4, 38, 22
+_PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP = 4, 36, 38, 22
 
 
 def filter_program(machine: str, own: int) -> bytes:
@@ -96,7 +96,7 @@ def filter_program(machine: str, own: int) -> bytes:
     here."""
     if machine not in _MACHINES:
         raise OSError(f"no list of system calls for {machine}")
-    place, architecture, clone, clone3, mmap = _MACHINES[machine]
+    place, architecture, clone, clone3, mmap, prctl = _MACHINES[machine]
     load, equal, above, test, mask, back = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
 
     def step(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
@@ -122,6 +122,8 @@ def filter_program(machine: str, own: int) -> bytes:
         # `prlimit64` says 0 for itself; for `kill` that is the group.
         steps += [step(equal, own, 2, 0), step(equal, 0, int(name == "prlimit64"), 0)]
         steps += [step(back, _EPERM), step(back, _ALLOW)]
+    steps += [step(equal, prctl, 0, 4), step(load, 16)]
+    steps += [step(equal, _PR_SET_CHILD_SUBREAPER, 0, 1), step(back, _EPERM), step(back, _ALLOW)]
     steps += [step(equal, clone, 0, 3), step(load, 16), step(test, _CLONE_FLAGS, 0, 6), step(back, _EPERM)]
     steps += [step(equal, mmap, 0, 4), step(load, 16 + 3 * 8), step(mask, _SHARED_ANONYMOUS)]
     steps += [step(equal, _SHARED_ANONYMOUS, 0, 1), step(back, _EPERM)]
@@ -157,6 +159,8 @@ def confine(limits: dict[str, int], user: int | None, parent: int) -> None:
     for call in (
         # Without walls nothing else ends it with who started it. Becoming another user would undo this.
         (_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0),
+        # Without walls a child that has lost its parent would be seen, and counted, no more.
+        (_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0),
         (_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0),
         (_PR_SET_SECCOMP, 2, ctypes.c_void_p(ctypes.addressof(program)), 0, 0),
         (_PR_SET_DUMPABLE, 0, 0, 0, 0),
