@@ -24,6 +24,7 @@ import matplotlib.pyplot as plt
 ships = pd.DataFrame({"port": ["Saltby", "Ness"], "Aged": [41, 7]})
 found = [np.float_(1.5), np.asfarray([1])[0]]
 found += [int(ships["port"].dtype == object)]
+found += [float(np.array([2.5])), int(np.array([[3]])), int("12", base=3), float(4)]
 named = ships.set_index("port")["Aged"]
 named[1] = 8
 found += [named[0], named[1], named[[1, 0]].iloc[0]]
@@ -63,6 +64,10 @@ RIGHT = [
     1.5,
     1.0,
     1,
+    2.5,
+    3,
+    5,
+    4,
     41,
     8,
     8,

@@ -65,15 +65,7 @@ def undo(names: Sequence[str]) -> None:
 def comprehensions() -> None:
     """Makes each comprehension a function again, which sees nothing of what surrounds it in a program that runs with two
     dictionaries."""
-    compiled = builtins.compile
-    kinds: dict[type[ast.AST], tuple[str, Any]] = {
-        ast.ListComp: ("_older_list", list),
-        ast.SetComp: ("_older_set", set),
-        ast.DictComp: ("_older_dict", dict),
-    }
-    for name, kind in kinds.values():
-        # Under a name that no program has given to something else.
-        setattr(builtins, name, kind)
+    kinds: dict[type[ast.AST], str] = {ast.ListComp: "list", ast.SetComp: "set", ast.DictComp: "dict"}
 
     class AsFunctions(ast.NodeTransformer):
         def visit(self, node: ast.AST) -> Any:
@@ -86,16 +78,49 @@ def comprehensions() -> None:
             else:
                 each = node.elt
             made = ast.GeneratorExp(each, node.generators)
-            name = ast.Name(kinds[type(node)][0], ast.Load())
-            return ast.copy_location(ast.Call(name, [made], []), node)
+            return ast.copy_location(ast.Call(_named(kinds[type(node)]), [made], []), node)
 
-    def compile_apart(source: Any, filename: Any, mode: Any, *more: Any, **named: Any) -> Any:
+    _rewrite(AsFunctions(), {"list": list, "set": set, "dict": dict})
+
+
+def one_number_in_an_array() -> None:
+    """`float` and `int` of an array of one number are that number, where a program calls them."""
+    array = importlib.import_module("numpy").ndarray
+
+    class Calls(ast.NodeTransformer):
+        def visit_Call(self, node: ast.Call) -> ast.Call:
+            self.generic_visit(node)
+            if isinstance(node.func, ast.Name) and node.func.id in ("float", "int") and len(node.args) == 1:
+                node.func = ast.copy_location(_named(node.func.id), node.func)
+            return node
+
+    def converting(kind: Any) -> Any:
+        def converted(value: Any, **named: Any) -> Any:
+            return kind(value.item() if isinstance(value, array) and value.size == 1 else value, **named)
+
+        return converted
+
+    _rewrite(Calls(), {"float": converting(float), "int": converting(int)})
+
+
+def _rewrite(transformer: ast.NodeTransformer, functions: Mapping[str, Any]) -> None:
+    """Has programs of charts compiled with what a transformer makes of them; `functions`: what it calls by `_named`."""
+    for name, function in functions.items():
+        setattr(builtins, _named(name).id, function)
+    compiled = builtins.compile
+
+    def rewritten(source: Any, filename: Any, mode: Any, *more: Any, **named: Any) -> Any:
         if str(filename).endswith("chart>"):
             tree = compiled(source, filename, mode, ast.PyCF_ONLY_AST)
-            source = ast.fix_missing_locations(AsFunctions().visit(tree))
+            source = ast.fix_missing_locations(transformer.visit(tree))
         return compiled(source, filename, mode, *more, **named)
 
-    setattr(builtins, "compile", compile_apart)  # noqa: B010 - its type is that of the one before it
+    setattr(builtins, "compile", rewritten)  # noqa: B010 - its type is that of the one before it
+
+
+def _named(name: str) -> ast.Name:
+    """Under a name that no program has given to something else."""
+    return ast.Name(f"_older_{name}", ast.Load())
 
 
 def names_of_numpy() -> None:
@@ -344,6 +369,7 @@ CHANGES = {
     for change in (
         Change("python", (3, 12), "comprehensions see the names around them", comprehensions),
         Change("numpy", (2, 0), "names such as np.NaN are gone", names_of_numpy),
+        Change("numpy", (2, 4), "float() and int() take no array but a scalar", one_number_in_an_array),
         Change("pandas", (3, 0), "columns of texts are no objects", texts),
         Change("pandas", (3, 0), "whole numbers in Series[...] are labels, not positions", positions),
         Change("pandas", (3, 0), "objects that are filled or replaced stay objects", numbers_among_objects),
