@@ -151,22 +151,31 @@ def test_an_environment_around_the_home_is_refused(
         find_sandbox(str(environment / "bin" / "python"), SMALL, kinds=(BUBBLEWRAP,), needed=())
 
 
-def test_folders_in_folders_without_end_are_cleared_up(
-    stub_python: str, open_folder: Path, workbook: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_folder_of_a_program_without_walls_is_its_own_and_goes_whatever_is_in_it(
+    stub_python: str, open_folder: Path, workbook: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(open_folder))
+    monkeypatch.setenv("PATH", str(tmp_path))
     alone = find_sandbox(stub_python, SMALL, kinds=(), without_walls=True, needed=())
-    code = """
+    linked = tmp_path / "linked"
+    linked.write_text("kept")
+    linked.chmod(0o400)
+    code = f"""
     import os
-    os.symlink("/", "all")
+    print(oct(os.stat(".").st_mode & 0o777), os.stat(".").st_uid == os.getuid())
+    os.symlink({str(linked)!r}, "file")
+    os.symlink({str(tmp_path)!r}, "folder")
     os.mkdir("closed")
     os.chmod("closed", 0)
     for number in range(1100):
         os.mkdir("x")
         os.chdir("x")
     """
-    assert run(alone, code, workbook).ran
+    ran = run(alone, code, workbook)
+    # Nobody else can plant anything there.
+    assert (ran.ran, ran.printed) == (True, "0o700 True\n")
     assert list(open_folder.iterdir()) == []
+    assert (linked.read_text(), linked.stat().st_mode & 0o777) == ("kept", 0o400)
 
 
 def test_a_program_that_becomes_another_is_ended_with_it(sandbox: Sandbox, workbook: Path) -> None:

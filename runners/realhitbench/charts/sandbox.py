@@ -141,6 +141,7 @@ class Sandbox:
         """How it ended, and what the guest says; None: it could not say it any more. Raises SandboxBroke."""
         secret = secrets.token_hex(32)
         inside = [f"/chart/table-{number}.xlsx" for number in range(len(programs))]
+        user = _ordinary_user()
         with contextlib.ExitStack() as kept:
             folder, tell = "/", lambda group: None
             if self.kind == NONE:
@@ -149,13 +150,16 @@ class Sandbox:
                 for path, program in zip(inside, programs, strict=True):
                     shutil.copyfile(program.workbook, path)
                     os.chmod(path, 0o444)  # noqa: PTH101
+                if user is not None:
+                    # Only now: whoever can write there could have made the workbook's name a link to anything.
+                    os.chown(folder, user, user)
             codes = [
                 program.code.replace(WORKBOOK, path) for path, program in zip(inside, programs, strict=True)
             ]
             job = {
                 "secret": secret,
                 "limits": asdict(limits),
-                "user": _ordinary_user(),
+                "user": user,
                 "code": codes[-1] if codes else None,
                 "kind": kind,
                 "before": codes[:-1],

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 _GONE_SECONDS = 10.0
 """Killed processes may still write until they are gone."""
@@ -22,7 +22,7 @@ _GONE_SECONDS = 10.0
 
 @contextlib.contextmanager
 def scratch_folder() -> Iterator[tuple[str, Callable[[int], None]]]:
-    """A folder that every user can write to, and what is to be called with each number. Raises OSError."""
+    """A folder of this user's alone, and what is to be called with each number. Raises OSError."""
     keeper = subprocess.Popen(
         [sys.executable, "-I", "-S", __file__],
         stdin=subprocess.PIPE,
@@ -49,7 +49,6 @@ def main() -> None:
     """Makes the folder, waits, clears up."""
     folder = tempfile.mkdtemp(prefix="hitui-chart-")
     try:
-        Path(folder).chmod(0o777)
         sys.stdout.buffer.write(os.fsencode(folder) + b"\n")
         sys.stdout.buffer.flush()
         group = 0
@@ -61,9 +60,18 @@ def main() -> None:
                 os.killpg(group, 9)
                 time.sleep(0.01)
     finally:
-        # Python's own ways go no deeper than it can recurse, or than a path can be long.
-        for words in (["chmod", "-R", "u+rwX"], ["rm", "-rf"]):
-            subprocess.run([*words, "--", folder], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        _remove(folder)
+
+
+def _remove(folder: str) -> None:
+    """Whatever is in it, with rights or without, and however deep."""
+    with contextlib.suppress(RecursionError):
+        shutil.rmtree(folder, ignore_errors=True)
+    for name, *options in (("chmod", "-R", "u+rwX"), ("rm", "-rf")):
+        program = shutil.which(name) or shutil.which(name, path=os.defpath)
+        if program is not None and os.path.lexists(folder):
+            words = [program, *options, "--", folder]
+            subprocess.run(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 if __name__ == "__main__":
