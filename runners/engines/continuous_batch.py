@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hitui_runners.engines.memory import out_of_memory
 from hitui_runners.engines.prefix_cache import Kept, PrefixCache
 from hitui_runners.engines.side_by_side import Layers, cache_of, layers_of, side_by_side
 
@@ -72,8 +71,12 @@ class ContinuousBatch:
     def join(self, number: int, inputs: Any, picture: object) -> None:
         """Computes a prompt, `inputs` and `picture` as for `PrefixCache.generate`, which will be answered with the others.
         Raises what the model's `generate` raises: the others are as they were."""
-        if self._prefixes.kept is None:
-            self._keep_newest(copied=False)
+        self._let_go()
+        if self._prefixes.kept is None and self._newest is not None:
+            row, kept = self._newest
+            self._prefixes.kept = replace(
+                kept, keys_and_values=cache_of(self._layers(row, row.prompt_tokens))
+            )
         kept = self._prefixes.compute(inputs, picture)
         ids = kept.ids.to(self._model.device)
         layers = layers_of(kept.keys_and_values, slice(0, len(ids) - 1))
@@ -87,21 +90,24 @@ class ContinuousBatch:
         import torch
         from transformers import DynamicCache
 
+        self._let_go()
         # What is kept of a longer prompt has no use here, and takes memory.
         self._prefixes.drop()
         device = self._model.device
         ids = [row.to(device) for row in prompts.values()]
+        width = max(map(len, ids))
+        none = torch.zeros((1, 1), dtype=torch.long, device=device)
         cache = DynamicCache()
         # The model holds how far positions are from token counts, of its last prompt.
         self._positions.rope_deltas = None
         self._model.generate(
             input_ids=_padded(ids), attention_mask=_mask(ids), past_key_values=cache, max_new_tokens=1
         )
-        width = max(map(len, ids))
-        for place, (number, row) in enumerate(zip(prompts, ids, strict=True)):
-            layers = layers_of(cache, slice(width - len(row), width - 1), place)
-            none = torch.zeros((1, 1), dtype=torch.long, device=device)
-            self._joining.append(_Row(number, row, len(row), none, layers))
+        # All of them or, where this fails, none.
+        self._joining += [
+            _Row(number, row, len(row), none, layers_of(cache, slice(width - len(row), width - 1), place))
+            for place, (number, row) in enumerate(zip(prompts, ids, strict=True))
+        ]
 
     def make_room(self, tokens: int) -> list[int]:
         """Lets go of those that joined last until the others can go on within so many tokens, padding included; one alone
@@ -121,7 +127,8 @@ class ContinuousBatch:
         import torch
         from transformers import StoppingCriteriaList
 
-        self._arrange()
+        if self._joining or self._ended:
+            self._arrange()
         rows = self._rows
         ids = [row.ids for row in rows]
         ends = torch.tensor(_ends(self._model), dtype=torch.long, device=ids[0].device)
@@ -157,7 +164,7 @@ class ContinuousBatch:
 
     def settle(self) -> None:
         """Lets go of what ended last, but for what the next prompt may go on from."""
-        self._arrange()
+        self._let_go()
 
     def clear(self) -> None:
         """Lets go of all that is under way, and of what is kept."""
@@ -168,52 +175,42 @@ class ContinuousBatch:
     def _under_way(self) -> list[_Row]:
         return [row for row in self._rows + self._joining if row.number not in self._ended]
 
+    def _let_go(self) -> None:
+        """Gives the memory back of those that are not under way any more."""
+        if self._ended:
+            self._arrange()
+
     def _arrange(self) -> None:
-        """Puts the rows that are under way side by side, and leaves out those that have ended."""
-        if not self._joining and not self._ended:
-            return
-        self._keep_apart()
+        """Puts the rows that are under way side by side, and leaves out the others."""
         rows = self._under_way()
-        layers = [self._layers(row) if row.layers is None else row.layers for row in rows]
+        layers = [self._layers(row) for row in rows]
+        kept, apart = self._newest_apart()
         self._rows, self._joining, self._ended = rows, [], set()
         # From now on the lists alone hold keys and values, and are emptied on the way.
         self._cache = None
         for row in rows:
             row.layers = None
-        if rows:
-            self._cache = side_by_side(layers)
+        self._cache = side_by_side(layers, apart)
+        if kept is not None and apart:
+            self._prefixes.kept = replace(kept, keys_and_values=cache_of(apart))
 
-    def _keep_apart(self) -> None:
-        """Sees to it that what the next prompt may go on from is there once, in the batch or apart from it."""
+    def _newest_apart(self) -> tuple[Kept | None, Layers]:
+        """What the next prompt may go on from, where it will not be found among the rows, nor is kept by itself."""
         if self._newest is None:
-            return
+            return None, []
         row, kept = self._newest
         if row.number not in self._ended:
             if self._prefixes.kept is kept:
                 self._prefixes.drop()
             self._newest = row, replace(kept, keys_and_values=None)
-            return
-        if self._prefixes.kept is None:
-            try:
-                self._keep_newest(copied=True)
-            except Exception as error:
-                if not out_of_memory(error):
-                    raise
+            return None, []
         self._newest = None
-
-    def _keep_newest(self, *, copied: bool) -> None:
-        """Lets the next prompt go on from the row that joined last, if it is still there."""
-        if self._newest is None:
-            return
-        row, kept = self._newest
-        layers = self._layers(row, row.prompt_tokens) if row.layers is None else row.layers
-        if copied:
-            # A part of the batch would keep all of it in memory.
-            layers = [(keys.clone(), values.clone()) for keys, values in layers]
-        self._prefixes.kept = replace(kept, keys_and_values=cache_of(layers))
+        return kept, [] if self._prefixes.kept is not None else self._layers(row, row.prompt_tokens)
 
     def _layers(self, row: _Row, tokens: int | None = None) -> Layers:
-        """Of a row in the cache: of its first tokens, or of all but the last."""
+        """Of a row: of its first tokens, or of all but the last."""
+        if row.layers is not None:
+            return row.layers
         filled = max(len(other.ids) for other in self._rows) - len(row.ids)
         tokens = len(row.ids) - 1 if tokens is None else min(tokens, len(row.ids) - 1)
         place = next(place for place, other in enumerate(self._rows) if other is row)

@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from hitui_runners.engines.memory import out_of_memory
+
 Layers = list[tuple[Any, Any]]
-"""Keys and values of one row, a pair for each layer, of shape (1, heads, tokens, size of a head)."""
+"""Keys and values, a pair for each layer, of shape (rows, heads, tokens, size of a head); of one row where nothing else is
+said."""
 
 
 def layers_of(cache: Any, tokens: slice, row: int = 0) -> Layers:
@@ -22,19 +25,24 @@ def layers_of(cache: Any, tokens: slice, row: int = 0) -> Layers:
     return [(layer.keys[rows, :, tokens], layer.values[rows, :, tokens]) for layer in cache.layers]
 
 
-def side_by_side(rows: Sequence[Layers]) -> Any:
+def side_by_side(rows: Sequence[Layers], apart: Layers) -> Any:
     """A DynamicCache of as many rows, from the layers of each, which are taken out of the lists on the way: memory is
-    needed for a layer more, not for all of them twice."""
-    from transformers import DynamicCache
+    needed for a layer more, not for all of them twice. None where there are no rows.
 
-    cache = DynamicCache()
-    for number in range(len(rows[0])):
-        cache.update(*_next_layer(rows), number)
-    return cache
+    `apart`: of a row that may share its memory with those, and is copied on the way; empty where there is none, or no
+    memory for it.
+    """
+    layers: Layers = []
+    for number in range(len(rows[0]) if rows else len(apart)):
+        if rows:
+            layers.append(_next_layer(rows))
+        if apart:
+            _set_apart(apart, number)
+    return cache_of(layers) if rows else None
 
 
 def cache_of(layers: Layers) -> Any:
-    """A DynamicCache of the one row. Nothing is copied before it goes on."""
+    """A DynamicCache of these. Nothing is copied before it goes on."""
     from transformers import DynamicCache
 
     cache = DynamicCache()
@@ -43,6 +51,19 @@ def cache_of(layers: Layers) -> Any:
         cache.update(keys[..., :0, :], values[..., :0, :], number)
         cache.layers[number].keys, cache.layers[number].values = keys, values
     return cache
+
+
+def _set_apart(layers: Layers, number: int) -> None:
+    try:
+        layers[number] = _copied(*layers[number])
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        layers.clear()
+
+
+def _copied(keys: Any, values: Any) -> tuple[Any, Any]:
+    return keys.clone(), values.clone()
 
 
 def _next_layer(rows: Sequence[Layers]) -> tuple[Any, Any]:

@@ -80,7 +80,7 @@ class Turns:
                 yield from self._let_join(waiting)
                 if self._under_way:
                     yield from self._go_on(waiting)
-            self._computing(self._batch.settle)
+            self._settle()
         except BaseException:
             # Also where nobody waits for the rest any more.
             self._forget()
@@ -96,6 +96,7 @@ class Turns:
                 continue
             needs = [*self._needs(), *(self._budget.needs(other.tokens) for other in short.values())]
             if not needs and (ready is None or not self._has_company(ready, waiting)):
+                self._settle()
                 yield self._alone(self._taken(waiting), ready)
                 continue
             if ready is None or not self._budget.has_room_for([*needs, self._budget.needs(ready.tokens)]):
@@ -104,7 +105,9 @@ class Turns:
             if ready.is_short:
                 short[next(self._numbers)] = ready
             elif not (yield from self._join({next(self._numbers): ready}, waiting)):
-                break
+                # There is less room now.
+                waiting.extendleft(reversed([other.prompt for other in short.values()]))
+                return
         if short:
             yield from self._join(short, waiting)
 
@@ -145,7 +148,9 @@ class Turns:
         failure = self._computing(lambda: ended.update(self._batch.go_on(self._room)))
         if failure is None:
             if ended:
-                yield [self._reply(self._under_way.pop(number), new) for number, new in ended.items()]
+                yield from self._replies(
+                    [(self._under_way.pop(number), new) for number, new in ended.items()]
+                )
             return
         lost, needs = list(self._under_way.values()), self._needs()
         self._forget()
@@ -184,9 +189,15 @@ class Turns:
         free_memory()
         return failure
 
+    def _settle(self) -> None:
+        """Lets go of those that have ended, when none is under way."""
+        if self._computing(self._batch.settle) is not None:
+            self._batch.clear()
+
     def _forget(self) -> None:
-        """Lets go of those under way."""
+        """Lets go of those under way, and of those whose turn is next."""
         self._under_way.clear()
+        self._ready.clear()
         self._batch.clear()
 
     def _needs(self) -> list[int]:
@@ -221,6 +232,18 @@ class Turns:
             self._ready[prompt] = self._make_ready(prompt)
         return self._ready[prompt]
 
-    def _reply(self, ready: Ready, new: Any) -> tuple[Prompt, Reply]:
-        self._budget.has_ended(len(new))
-        return ready.prompt, Reply(self._decode(new), ready.tokens, len(new), ready.recovery)
+    def _replies(self, ended: Sequence[tuple[Ready, Any]]) -> Iterator[Answers]:
+        replies: list[tuple[Prompt, Reply]] = []
+        strange: list[Prompt] = []
+        for ready, new in ended:
+            self._budget.has_ended(len(new))
+            try:
+                replies.append(
+                    (ready.prompt, Reply(self._decode(new), ready.tokens, len(new), ready.recovery))
+                )
+            except Exception:  # noqa: BLE001  (it is told when the prompt is asked alone)
+                strange.append(ready.prompt)
+        if replies:
+            yield replies
+        for prompt in strange:
+            yield self._alone(prompt, None)

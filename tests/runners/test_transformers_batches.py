@@ -249,6 +249,44 @@ def test_memory_that_really_runs_out_halves_the_batch(
     assert 1 < max(model.rows) <= 3
 
 
+def test_no_memory_for_one_that_was_computed_with_others_is_none_for_all_of_them(
+    model: Watched, plain: Alone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else some of them would be answered whom nobody knows."""
+    import torch
+    from hitui_runners.engines import continuous_batch
+
+    layers_of, calls = continuous_batch.layers_of, []
+
+    def one_fails(*given: Any) -> Any:
+        calls.append(given)
+        if len(calls) == 3:
+            raise torch.OutOfMemoryError(OUT_OF_MEMORY)
+        return layers_of(*given)
+
+    monkeypatch.setattr(continuous_batch, "layers_of", one_fails)
+    assert model.together(PROMPTS) == plain.answers
+    assert model.computed[0] == 6
+    assert max(model.rows) <= 3
+
+
+def test_an_answer_that_is_no_text_costs_no_other(
+    model: Watched, plain: Alone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decode, said = model.engine._turns._decode, []
+
+    def text(new: Any) -> str:
+        said.append(new)
+        if len(said) == 2:
+            raise ValueError("no such token")
+        return str(decode(new))
+
+    monkeypatch.setattr(model.engine._turns, "_decode", text)
+    assert model.together(PROMPTS[:3]) == plain.answers[:3]
+    # That one was asked once more, alone.
+    assert model.rows == [3, 1]
+
+
 def test_a_failure_of_the_batch_is_told_of_the_one_whose_it_is(
     model: Watched, plain: Alone, capsys: pytest.CaptureFixture[str]
 ) -> None:

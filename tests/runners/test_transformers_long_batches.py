@@ -3,6 +3,7 @@ where memory runs out."""
 
 from __future__ import annotations
 
+import gc
 import weakref
 from dataclasses import replace
 from pathlib import Path
@@ -46,6 +47,20 @@ def over_one_table(table: str, picture: Path | None) -> list[Prompt]:
 def computed_anew(model: Watched) -> int:
     """Tokens of prompts that were not shared with one before."""
     return int(model.engine._prefixes.tokens - model.engine._prefixes.shared_tokens)
+
+
+def kept_tokens(model: Any) -> int:
+    """Tokens for which there are keys and values in memory."""
+    import torch
+
+    text = model.config.text_config
+    heads = (text.num_key_value_heads, text.head_dim)
+    stored = {
+        value.untyped_storage().data_ptr(): value.untyped_storage().nbytes()
+        for value in gc.get_objects()
+        if type(value) is torch.Tensor and value.dim() == 4 and (value.shape[1], value.shape[3]) == heads
+    }
+    return sum(stored.values()) // (2 * text.num_hidden_layers * heads[0] * heads[1] * 4)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +109,17 @@ def test_where_one_has_ended_the_next_one_joins(
     sharing.budget(tokens)
     sharing.engine._budget._short = 0
 
+    generate = sharing.engine._model.generate
+    held: list[int] = []
+
+    def watched(**inputs: Any) -> Any:
+        held.append(kept_tokens(sharing.engine._model))
+        return generate(**inputs)
+
+    monkeypatch.setattr(sharing.engine._model, "generate", watched)
     came = list(sharing.answers(prompts))
+    # Of those that have ended nothing is left when another is computed.
+    assert tokens / 2 < max(held) <= tokens
     assert {name: answer for at_a_time in came for name, answer in at_a_time.items()} == dict(
         enumerate(alone.answers)
     )
@@ -126,6 +151,47 @@ def test_over_several_tables_they_say_the_same_together(sharing: Watched) -> Non
     before = computed_anew(sharing)
     assert sharing.alone(prompts[4:5]) == alone.answers[4:5]
     assert computed_anew(sharing) - before < 60
+
+
+def test_of_a_batch_that_has_ended_nothing_is_left_when_one_is_answered_alone(
+    sharing: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompts = over_one_table(TABLE, None)
+    long = replace(asked(9), table=TABLE.replace("Harbour", "Quay") * 6)
+    alone = from_their_start(sharing, [*prompts, long])
+    lengths = [answer.input_tokens or 0 for answer in alone.answers if isinstance(answer, Reply)]
+    tokens = 4 * (max(lengths[:4]) + NEW_TOKENS)
+    assert lengths[4] + 2 * NEW_TOKENS > tokens / 2
+    sharing.budget(tokens)
+    sharing.engine._budget._short = 0
+    generate = sharing.engine._model.generate
+    held: list[int] = []
+
+    def watched(**inputs: Any) -> Any:
+        held.append(kept_tokens(sharing.engine._model))
+        return generate(**inputs)
+
+    monkeypatch.setattr(sharing.engine._model, "generate", watched)
+    assert sharing.together([*prompts, long]) == alone.answers
+    assert sharing.rows == [4, 1]
+    # But the prompt before, of which it might go on.
+    assert held[-1] <= lengths[3] < max(held)
+
+
+def test_short_ones_wait_too_where_a_long_one_before_them_found_no_memory(sharing: Watched) -> None:
+    import torch
+
+    long = [replace(asked(number), table=TABLE * 3) for number in (7, 8)]
+    prompts = [long[0], *(asked(number) for number in range(3)), long[1]]
+    alone = from_their_start(sharing, prompts)
+    lengths = [answer.input_tokens or 0 for answer in alone.answers if isinstance(answer, Reply)]
+    sharing.engine._budget._short = max(lengths[1:4])
+    sharing.failures += [None, *[torch.OutOfMemoryError(OUT_OF_MEMORY)] * 2]
+
+    assert sharing.together(prompts) == alone.answers
+    same_scores(sharing, alone)
+    assert sharing.computed[:3] == [1, 1, 1]
+    assert sharing.rows[0] == 1
 
 
 def test_short_and_long_ones_are_answered_together(sharing: Watched) -> None:
@@ -194,12 +260,12 @@ def test_no_memory_for_what_is_kept_costs_no_answer(
     """All came by then."""
     import torch
 
-    def kept(*_: Any) -> Any:
+    def copied(*_: Any) -> Any:
         raise torch.OutOfMemoryError(OUT_OF_MEMORY)
 
     prompts = over_one_table(TABLE, None)
     alone = from_their_start(sharing, prompts)
-    monkeypatch.setattr("hitui_runners.engines.continuous_batch.cache_of", kept)
+    monkeypatch.setattr("hitui_runners.engines.side_by_side._copied", copied)
 
     assert sharing.together(prompts) == alone.answers
     assert sharing.together(prompts) == alone.answers
@@ -225,7 +291,7 @@ def test_rows_are_put_side_by_side_without_memory_for_two_of_all() -> None:
     before: list[Any] = []
     gone: list[bool] = []
     of_five = [(numbers(5), -numbers(5)) for _ in range(4)]
-    cache = side_by_side([Watching((numbers(3), -numbers(3)) for _ in range(4)), of_five])
+    cache = side_by_side([Watching((numbers(3), -numbers(3)) for _ in range(4)), of_five], [])
 
     assert gone == [True] * 3
     assert not of_five
