@@ -1,6 +1,7 @@
 """Finds out why an answer's stored ECR and Pass are others than those made now, by running its program otherwise.
 
-A reason counts where the stored scores come out with it, so that nothing is explained by what was only suspected.
+A reason counts where the stored scores come out with it, so that nothing is explained by what was only suspected; chance
+does where other random numbers make other scores.
 """
 
 from __future__ import annotations
