@@ -64,6 +64,11 @@ def named(items: Sequence[int | str], at_most: int = 5) -> str:
     return shown + (f" and {len(items) - at_most} more" if len(items) > at_most else "")
 
 
+def counted(number: int, one: str) -> str:
+    """`1 task`, `3 tasks`."""
+    return f"{number} {one}" if number == 1 else f"{number} {one}s"
+
+
 def close() -> None:
     """Writes out what is still buffered; without it, Python would end with status 120 where it cannot."""
     for stream in (sys.stdout, sys.stderr):

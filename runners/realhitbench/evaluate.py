@@ -23,7 +23,7 @@ from hitui_runners.engines.base import Engine
 from hitui_runners.errors import EngineLost, RunnerError, SetupError
 from hitui_runners.events import EventWriter
 from hitui_runners.look import can_be_entered
-from hitui_runners.output import complain, named, say, warn
+from hitui_runners.output import complain, counted, named, say, warn
 from hitui_runners.realhitbench.arguments import parse_arguments
 from hitui_runners.realhitbench.asking import Asker, RecoveryRules
 from hitui_runners.realhitbench.evaluation import Evaluation
@@ -174,7 +174,7 @@ class Launch:
             exit_status = self._exit_status
         except Stopped as stopped:
             exit_status = stopped.exit_status
-            say(f"\nStopped by a signal after {self._done} tasks")
+            say(f"\nStopped by a signal after {counted(self._done, 'task')}")
             raise
         except RunnerError as error:
             exit_status = error.exit_status

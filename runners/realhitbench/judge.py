@@ -27,7 +27,7 @@ from typing import Any
 
 from hitui_runners.engines.openai import OpenAIEngine
 from hitui_runners.errors import RunnerError
-from hitui_runners.output import complain, named, warn
+from hitui_runners.output import complain, counted, named, warn
 from hitui_runners.progress import ProgressBar
 from hitui_runners.realhitbench.aggregates import OVERALL
 from hitui_runners.realhitbench.judge_asking import Item, JudgeAsker, ask_all, item_of
@@ -143,7 +143,8 @@ class Tally:
         judged = self.before + self.now
         if not judged and not self.unjudged and not self.failed:
             return [f"{self.unit.name}: nothing in it is for a judge"]
-        head = f"{self.unit.name}: {judged} of {judged + len(self.unjudged)} answers judged by {self.judge.model}"
+        answers = counted(judged + len(self.unjudged), "answer")
+        head = f"{self.unit.name}: {judged} of {answers} judged by {self.judge.model}"
         lines = [head + (f", {self.now} of them now" if self.before else "")]
         lines += [
             f"  {name}: {JUDGE_METRIC} {mean:.2f} over {count}" for name, (mean, count) in self.means.items()

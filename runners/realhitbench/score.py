@@ -24,7 +24,7 @@ from typing import Any
 
 from hitui_runners.errors import RunnerError
 from hitui_runners.look import is_file
-from hitui_runners.output import complain, warn
+from hitui_runners.output import complain, counted, warn
 from hitui_runners.realhitbench.aggregates import OVERALL, aggregate
 from hitui_runners.realhitbench.charts.options import add_chart_arguments, chart_options
 from hitui_runners.realhitbench.charts.scorer import ChartOptions, ChartScorer
@@ -180,7 +180,7 @@ class ScoreRun:
         python = self._charts.python
         if python is not None and rows and rows[OVERALL].charts_run:
             lines.append(
-                f"{rows[OVERALL].charts_run} of {rows[OVERALL].charts} charts run with {python.described}"
+                f"{rows[OVERALL].charts_run} of {counted(rows[OVERALL].charts, 'chart')} run with {python.described}"
             )
         lines += notes.lines()
         report = report_of(unit, rows, lines, {} if python is None else python.versions)

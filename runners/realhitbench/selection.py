@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hitui_runners.errors import SetupError
-from hitui_runners.output import named, say, warn
+from hitui_runners.output import counted, named, say, warn
 from hitui_runners.realhitbench.plan import PlannedConfig
 from hitui_runners.realhitbench.questions import InputFiles, Question
 from hitui_runners.realhitbench.store import ResultStore
@@ -50,7 +50,7 @@ def select(
         answered = sum(store.is_answered(question.id) for question in chosen)
         chosen = [question for question in chosen if not store.is_answered(question.id)]
         if answered:
-            say(f"{of_config}Resuming: {answered} tasks have an answer already")
+            say(f"{of_config}Resuming: {counted(answered, 'task')} answered already")
     chosen = chosen[:at_most]
-    say(f"{of_config}{len(chosen)} tasks to run out of {len(questions)} questions")
+    say(f"{of_config}{counted(len(chosen), 'task')} to run out of {counted(len(questions), 'question')}")
     return tuple(chosen)

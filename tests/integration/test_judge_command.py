@@ -73,7 +73,7 @@ def test_a_config_is_judged_with_all_its_folders_and_scored_with_the_verdicts(
 
     again = sandbox.hitui("judge", str(sandbox.workspace / "result" / "g" / "text_html"))
     assert again.returncode == 0, again.stderr
-    assert again.stdout.splitlines()[0].endswith("text_html: 1 of 1 answers judged by gpt-4o, 0 of them now")
+    assert again.stdout.splitlines()[0].endswith("text_html: 1 of 1 answer judged by gpt-4o, 0 of them now")
     assert len(server.chats) == 2
 
 

@@ -104,7 +104,7 @@ def test_resume_runs_errors_and_missing_ones_only(runner: Runner) -> None:
         result["id"] for result in runner.snapshot["results"] if result["Prediction"].startswith("[ERROR")
     ]
     assert failed == [4, 6]
-    assert "Resuming: 1 tasks have an answer already" in ended.stdout
+    assert "Resuming: 1 task answered already" in ended.stdout
     assert [result["id"] for result in runner.snapshot["results"]] == [1, 2, 3, 5, 4, 6]
 
 
