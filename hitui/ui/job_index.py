@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 import msgspec
 
 from hitui.domain.jobs import FAILURES, Ended, Ending, Job, JobsSnapshot, Queued
@@ -19,7 +21,7 @@ class ConfigJobs(msgspec.Struct, frozen=True):
     shards: tuple[Job, ...] = ()
     """All shards of its split that have not ended, itself among them; empty: it is not split."""
     failed: tuple[Job, ...] = ()
-    """Shards of its split that failed and are not tried again, while others go on."""
+    """Shards of its split that failed and were not tried again, while others go on."""
 
 
 class JobIndex:
@@ -77,14 +79,15 @@ class JobIndex:
         chosen: dict[str, Job] = {}
         waiting: dict[str, int] = {}
         failed: dict[int, list[Job]] = {}
+        tries = _newest_tries(self.snapshot.jobs)
         for job in self.ended:
-            if job.request.shard is not None and _is_left(job):
+            if job.request.shard is not None and _is_left(job, tries):
                 failed.setdefault(job.request.shard.split, []).append(job)
             # Of one that joined another there is nothing to say but what that one says.
             if isinstance(job.state, Ended) and job.state.ending is not Ending.JOINED:
                 for config in _configs(job):
                     known = chosen.get(config)
-                    if known is None or _is_the_last_word(job, known):
+                    if known is None or _is_the_last_word(job, known, tries):
                         chosen[config] = job
         shards: dict[int, list[Job]] = {}
         for job in self.queued:
@@ -128,19 +131,31 @@ def _shard_number(job: Job) -> int:
     return job.request.shard.number if job.request.shard is not None else 0
 
 
-def _is_the_last_word(job: Job, known: Job) -> bool:
+def _newest_tries(jobs: Iterable[Job]) -> dict[tuple[int, int], int]:
+    """The number of the newest job of each shard, by its split and its number in that."""
+    newest: dict[tuple[int, int], int] = {}
+    for job in jobs:
+        shard = job.request.shard
+        if shard is not None:
+            newest[shard.split, shard.number] = max(job.id, newest.get((shard.split, shard.number), 0))
+    return newest
+
+
+def _is_the_last_word(job: Job, known: Job, tries: Mapping[tuple[int, int], int]) -> bool:
     """Whether one ended job says more of their config than another. A shard that failed is not made good by others."""
     shard, other = job.request.shard, known.request.shard
     if shard is not None and other is not None and shard.split == other.split:
-        left = [_is_left(each) for each in (job, known)]
+        left = [_is_left(each, tries) for each in (job, known)]
         if left[0] != left[1]:
             return left[0]
     return _ended_at(known) <= _ended_at(job)
 
 
-def _is_left(job: Job) -> bool:
-    """Whether it failed, and is not tried again."""
-    return isinstance(job.state, Ended) and job.state.ending in FAILURES and job.successor is None
+def _is_left(job: Job, tries: Mapping[tuple[int, int], int]) -> bool:
+    """Whether a shard failed, and was not tried again: a try that was asked for by hand is no successor of it."""
+    shard = job.request.shard
+    failed = isinstance(job.state, Ended) and job.state.ending in FAILURES and job.successor is None
+    return failed and shard is not None and tries[shard.split, shard.number] == job.id
 
 
 def _ended_at(job: Job) -> float:

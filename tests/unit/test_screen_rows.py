@@ -240,6 +240,26 @@ def test_a_shard_that_failed_is_told_while_others_go_on() -> None:
     assert row_of_shards(again, {}).words.long == "▶ GPUs 0,2 #7 +1"
 
 
+def test_a_shard_that_was_tried_again_by_hand_is_told_by_that_try_alone() -> None:
+    died = Ended(Ending.LOST, NOON, "launcher and runner were killed")
+    known = shards(died, Running(("u1",), 1, NOON), Running(("u2",), 3, NOON))
+    first, second, third = known.jobs
+    again = replace(third, id=11, request=first.request)
+    tried = JobsSnapshot((first, second, again))
+    assert row_of_shards(tried, {}).words.long == "▶ GPUs 2,1 #11 +1"
+    assert not JobIndex(tried).needs_someone(first)
+
+    queued = JobsSnapshot((first, second, replace(again, state=Queued("20 GiB free on one GPU"))))
+    assert row_of_shards(queued, {}).words.long == "▶ GPU 1 #8, 1 more waits"
+
+    done = [replace(each, state=Ended(Ending.SUCCEEDED, NOON + 60)) for each in (second, again)]
+    assert row_of_shards(JobsSnapshot((first, *done)), {}).words.long == "71 to rerun"
+
+    failed = replace(again, state=Ended(Ending.FAILED, NOON + 60, "exit status 1"))
+    row = row_of_shards(JobsSnapshot((first, second, failed)), {})
+    assert row.words.long == "! a shard failed #11, ▶ GPU 1 #8"
+
+
 JOINED = replace(
     job(Running(("u0",), 1, NOON)),
     request=JobRequest("a/one", also=(JobRequest("a/two"), JobRequest("a/three"))),
