@@ -109,7 +109,8 @@ def as_object(why: Why) -> dict[str, Any]:
 
 def lines(why: Why) -> list[str]:
     """What people read."""
-    subject = why.config if why.job is None else f"job {why.job} ({', '.join((why.config, *why.also))})"
+    config = f"{why.config} {why.shard}" if why.shard else why.config
+    subject = config if why.job is None else f"job {why.job} ({', '.join((config, *why.also))})"
     told = [f"{subject}: {why.says}"]
     if why.last is not None:
         told.append(f"  its last job ({why.last.job}) failed: {why.last.reason}")

@@ -59,6 +59,8 @@ class Why(msgspec.Struct, frozen=True):
     """Empty where no GPU matters: the job runs, has ended, or needs none."""
     also: tuple[str, ...] = ()
     """The other configs of the job, which joined it."""
+    shard: str = ""
+    """Which shard of the config the job runs: `2/3`; empty: all of it."""
     last: LastFailure | None = None
     """Of a config without a job; None: nothing speaks against a new one."""
 
@@ -106,7 +108,8 @@ def why_job(now: Situation, job: Job) -> Why:
             says += f" on GPU {', '.join(labels.get(uuid, uuid) for uuid in job.gpus)}"
     starts = job.active and not isinstance(job.state, Queued)
     others = job.request.configs[1:]
-    return Why(job.request.config, job.id, job.word, starts, says, need, reasons, others)
+    shard = job.request.shard.label if job.request.shard is not None else ""
+    return Why(job.request.config, job.id, job.word, starts, says, need, reasons, others, shard)
 
 
 def why_request(now: Situation, request: JobRequest, refused: str | None) -> Why:

@@ -11,10 +11,13 @@ from typing import Any
 import pytest
 
 from hitui.cli import main
-from hitui.domain.jobs import Ended, Ending, Job, JobRequest, JobsSnapshot, Running
+from hitui.commands.why import lines as lines_of
+from hitui.domain.gpus import GpuSnapshot
+from hitui.domain.jobs import Ended, Ending, Job, JobRequest, JobsSnapshot, Running, Shard
 from hitui.domain.schedule import Schedule
 from hitui.services.placing import standing_of
-from hitui.services.why import LastFailure, last_failure
+from hitui.services.why import LastFailure, Situation, last_failure, why_job
+from hitui.settings import Settings
 from tests.tools.control import Control, control
 
 GIB = 2**30
@@ -141,6 +144,13 @@ def test_a_job_of_several_configs_is_on_each_of_them() -> None:
     request = JobRequest("g/one", also=(JobRequest("g/two"),))
     jobs = JobsSnapshot((Job(4, request, 0.0, Running((), 1, 0.0)),))
     assert standing_of(jobs).busy == {"g/one": jobs.jobs, "g/two": jobs.jobs}
+
+
+def test_a_job_on_a_shard_says_which() -> None:
+    second = Job(5, JobRequest("g/one", shard=Shard(4, 1, 2, (7,))), 0.0, Running(("u0",), 1, 0.0))
+    gpus = GpuSnapshot(0.0, "none", ())
+    why = why_job(Situation(Settings(Path("made-up")), JobsSnapshot((second,)), {}, gpus), second)
+    assert lines_of(why) == ["job 5 (g/one 2/2): running on GPU u0"]
 
 
 def test_only_a_last_job_that_a_person_has_to_mend_is_told_of_a_config_without_one() -> None:
