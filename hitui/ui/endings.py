@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 MOST_FAILURES = 2
 """So many, as long as the lines stay, are told one by one; more would cover half of a small screen."""
+MOST_OF_A_REASON = 110
+"""Characters, for the same sake; the queue tells the whole."""
 
 
 class Endings:
@@ -29,7 +31,7 @@ class Endings:
         failures = []
         for job in after.jobs:
             if job.id in active and isinstance(job.state, Ended) and job.state.ending is not Ending.JOINED:
-                reason = f": {job.state.reason}" if job.state.reason else ""
+                reason = f": {brief(job.state.reason)}" if job.state.reason else ""
                 line = f"{job_name(job, short=True)}: {job.state.ending.value}{reason}"
                 if job.state.ending in FAILURES:
                     failures.append(line)
@@ -46,3 +48,12 @@ class Endings:
             lines = [f"{len(self._failed_at)} jobs failed, the queue shows them; the last is {lines[-1]}"]
         for line in lines:
             self._app.tell(line, "error")
+
+
+def brief(reason: str) -> str:
+    """A reason in at most `MOST_OF_A_REASON` characters: how it begins, and its last part, which is what comes next."""
+    if len(reason) <= MOST_OF_A_REASON:
+        return reason
+    _, mark, last = reason.rpartition("; ")
+    end = f"…{mark}{last}" if mark and len(last) < MOST_OF_A_REASON // 2 else "…"
+    return reason[: MOST_OF_A_REASON - len(end)] + end

@@ -129,6 +129,22 @@ async def test_how_a_job_ended_is_said_once_it_has() -> None:
         await shown(pilot, "#14 text_html: lost: killed from outside", "! #14 lost: killed")
 
 
+async def test_of_a_long_reason_its_beginning_and_its_end_are_told() -> None:
+    reason = (
+        "ended by SIGKILL; if nobody here did it, the machine ran out of memory (see dmesg); "
+        + "last in its log: 0.14 s " * 6
+        + "; tried again in 15 s, attempt 2 of 3"
+    )
+    services = sample.services()
+    async with Dashboard(services).run_test(size=(80, 24), notifications=True) as pilot:
+        await until(pilot, lambda: dashboard(pilot).jobs_snapshot.jobs)
+        first, second, third = services.jobs.first.jobs  # type: ignore[attr-defined]
+        ended = replace(second, state=Ended(Ending.FAILED, sample.NOON, reason))
+        services.jobs.publish(JobsSnapshot((first, ended, third), 99))
+        await shown(pilot, "#14 text_html: failed: ended", "2 of 3")
+        assert pilot.app.screen.query_one(Toast).region.height <= 6
+
+
 async def test_of_many_failures_at_once_their_number_is_told_and_the_last() -> None:
     def many(failed: int) -> JobsSnapshot:
         died = Ended(Ending.FAILED, sample.NOON, "exit status 1")
