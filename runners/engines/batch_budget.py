@@ -2,8 +2,8 @@
 that is done once for all of them.
 
 A batch never has more tokens than a budget, padding included. A prompt joins where there is room for as long an answer as
-they had on average until then, since few come near the longest that they may be; where answers grow beyond that, one
-of them has to leave. Unless it was said, the budget is at least what the longest prompt answered alone had: its keys and
+the last ones were on average, since few come near the longest that they may be; where answers grow beyond that, one of
+them has to leave. Unless it was said, the budget is at least what the longest prompt answered alone had: its keys and
 values took as much. When memory runs out all the same, it is halved and stays so, until a prompt stands alone. Only short prompts are computed together as well: longer ones
 would lose by padding, which makes attention slower and takes memory, and gain nothing, having enough to compute by
 themselves.
@@ -11,6 +11,7 @@ themselves.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,6 +26,9 @@ SHORT_SHARE = 16
 beginning than by being computed with others."""
 CHARACTERS_PER_TOKEN = 12
 """More than a token of any table has on average: what is longer is not tokenized to learn that it is not short."""
+
+ANSWERS_REMEMBERED = 128
+"""Answers to questions of one kind are of about one length, and kinds follow each other."""
 
 
 class BatchBudget:
@@ -41,7 +45,8 @@ class BatchBudget:
         self._tokens = tokens if is_known else 0
         self._short = self._tokens // SHORT_SHARE
         self._new_tokens = new_tokens
-        self._answers = self._answer_tokens = 0
+        self._answers: deque[int] = deque(maxlen=ANSWERS_REMEMBERED)
+        """Tokens of the last that have ended."""
 
     @property
     def tokens(self) -> int:
@@ -65,8 +70,7 @@ class BatchBudget:
 
     def has_ended(self, new_tokens: int) -> None:
         """An answer had so many."""
-        self._answers += 1
-        self._answer_tokens += new_tokens
+        self._answers.append(new_tokens)
 
     def has_held(self, tokens: int) -> None:
         """One prompt and its answer had so many tokens, and there was memory for them."""
@@ -82,4 +86,4 @@ class BatchBudget:
         """Tokens that an answer is expected to have: the most that it may, before any has ended."""
         if not self._answers:
             return self._new_tokens
-        return -(-self._answer_tokens // self._answers)
+        return -(-sum(self._answers) // len(self._answers))

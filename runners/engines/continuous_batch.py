@@ -37,7 +37,7 @@ class _Row:
 class ContinuousBatch:
     """Prompts that are under way, each by a number that its caller gives it.
 
-    When a method raises, `clear` is what it needs next.
+    When `settle` or `go_on` raises, all of them are lost, and `clear` is next.
     """
 
     def __init__(self, model: Any, prefixes: PrefixCache, new_tokens: int) -> None:
@@ -70,8 +70,7 @@ class ContinuousBatch:
 
     def join(self, number: int, inputs: Any, picture: object) -> None:
         """Computes a prompt, `inputs` and `picture` as for `PrefixCache.generate`, which will be answered with the others.
-        Raises what the model's `generate` raises: the others are as they were."""
-        self._let_go()
+        Raises what the model's `generate` raises: the others are as they were. Comes after `settle`."""
         if self._prefixes.kept is None and self._newest is not None:
             row, kept = self._newest
             self._prefixes.kept = replace(
@@ -86,11 +85,10 @@ class ContinuousBatch:
 
     def join_short(self, prompts: Mapping[int, Any]) -> None:
         """Computes prompts together, which will be answered with the others: token ids of each, of shape (tokens,), by
-        their numbers. Raises what the model's `generate` raises: the others are as they were."""
+        their numbers. Raises what the model's `generate` raises: the others are as they were. Comes after `settle`."""
         import torch
         from transformers import DynamicCache
 
-        self._let_go()
         # What is kept of a longer prompt has no use here, and takes memory.
         self._prefixes.drop()
         device = self._model.device
@@ -110,15 +108,14 @@ class ContinuousBatch:
         ]
 
     def make_room(self, tokens: int) -> list[int]:
-        """Lets go of those that joined last until the others can go on within so many tokens, padding included; one alone
-        always can. Their numbers: what they had said is lost."""
-        staying = [len(row.ids) for row in self._under_way()]
-        numbers = self.numbers
-        while len(staying) > 1 and len(staying) * (max(staying) + 1) > tokens:
-            staying.pop()
-        leaving = numbers[len(staying) :]
-        self._ended.update(leaving)
-        return leaving
+        """Lets go of those that have said least until the others can go on within so many tokens, padding included; one
+        alone always can. Their numbers: what they had said is lost."""
+        staying = self._under_way()
+        # Of those that have said as much as others the one that joined last is the last.
+        by_loss = sorted(staying, key=lambda row: -row.new_tokens)
+        while len(by_loss) > 1 and len(by_loss) * (max(len(row.ids) for row in by_loss) + 1) > tokens:
+            self._ended.add(by_loss.pop().number)
+        return [row.number for row in staying if row.number in self._ended]
 
     def go_on(self, tokens: int) -> dict[int, Any]:
         """The new tokens of those answers that end first, the one that ends an answer included, by their numbers; of shape
@@ -163,8 +160,9 @@ class ContinuousBatch:
         return {row.number: row.ids[row.prompt_tokens :].cpu() for row in ended}
 
     def settle(self) -> None:
-        """Lets go of what ended last, but for what the next prompt may go on from."""
-        self._let_go()
+        """Gives the memory back of those that are not under way any more, but for what the next prompt may go on from."""
+        if self._ended:
+            self._arrange()
 
     def clear(self) -> None:
         """Lets go of all that is under way, and of what is kept."""
@@ -174,11 +172,6 @@ class ContinuousBatch:
 
     def _under_way(self) -> list[_Row]:
         return [row for row in self._rows + self._joining if row.number not in self._ended]
-
-    def _let_go(self) -> None:
-        """Gives the memory back of those that are not under way any more."""
-        if self._ended:
-            self._arrange()
 
     def _arrange(self) -> None:
         """Puts the rows that are under way side by side, and leaves out the others."""

@@ -80,7 +80,8 @@ class Turns:
                 yield from self._let_join(waiting)
                 if self._under_way:
                     yield from self._go_on(waiting)
-            self._settle()
+            if self._computing(self._batch.settle) is not None:
+                self._forget()
         except BaseException:
             # Also where nobody waits for the rest any more.
             self._forget()
@@ -88,6 +89,8 @@ class Turns:
 
     def _let_join(self, waiting: deque[Prompt]) -> Iterator[Answers]:
         """Computes those for whom there is room; gives what comes of those that are answered alone."""
+        if waiting and (failure := self._computing(self._batch.settle)) is not None:
+            yield from self._lose(failure, waiting)
         short: dict[int, Ready] = {}
         while waiting:
             ready = self._made_ready(waiting[0])
@@ -96,7 +99,6 @@ class Turns:
                 continue
             needs = [*self._needs(), *(self._budget.needs(other.tokens) for other in short.values())]
             if not needs and (ready is None or not self._has_company(ready, waiting)):
-                self._settle()
                 yield self._alone(self._taken(waiting), ready)
                 continue
             if ready is None or not self._budget.has_room_for([*needs, self._budget.needs(ready.tokens)]):
@@ -141,7 +143,7 @@ class Turns:
         return True
 
     def _go_on(self, waiting: deque[Prompt]) -> Iterator[Answers]:
-        """What comes of those whose answers end next; of all that are under way, where something goes wrong."""
+        """What comes of those whose answers end next, or of all that are under way."""
         leaving = self._batch.make_room(self._room)
         waiting.extendleft(reversed([self._under_way.pop(number).prompt for number in leaving]))
         ended: dict[int, Any] = {}
@@ -151,7 +153,12 @@ class Turns:
                 yield from self._replies(
                     [(self._under_way.pop(number), new) for number, new in ended.items()]
                 )
-            return
+        else:
+            yield from self._lose(failure, waiting)
+
+    def _lose(self, failure: _Failure, waiting: deque[Prompt]) -> Iterator[Answers]:
+        """What comes of those under way, whose keys and values are lost: they wait once more, to be fewer together, or are
+        asked alone."""
         lost, needs = list(self._under_way.values()), self._needs()
         self._forget()
         free_memory()
@@ -188,11 +195,6 @@ class Turns:
             return None
         free_memory()
         return failure
-
-    def _settle(self) -> None:
-        """Lets go of those that have ended, when none is under way."""
-        if self._computing(self._batch.settle) is not None:
-            self._batch.clear()
 
     def _forget(self) -> None:
         """Lets go of those under way, and of those whose turn is next."""

@@ -129,7 +129,7 @@ def test_there_is_room_for_answers_as_long_as_they_were(model: Watched, plain: A
     assert model.rows[0] == 3
 
 
-def test_where_answers_outgrow_their_room_who_joined_last_waits_once_more(
+def test_where_answers_outgrow_their_room_who_has_said_least_waits_once_more(
     model: Watched, plain: Alone
 ) -> None:
     tokens = 3 * (max(tokens_of(plain)) + 2)

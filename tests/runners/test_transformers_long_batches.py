@@ -242,6 +242,39 @@ def test_who_finds_no_memory_waits_until_others_have_ended(
     same_scores(sharing, alone)
 
 
+@pytest.mark.parametrize("has_picture", [False, True], ids=["text", "mix"])
+def test_no_memory_to_put_those_together_who_go_on_costs_no_answer(
+    sharing: Watched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_picture: bool
+) -> None:
+    import torch
+    from hitui_runners.engines import side_by_side as module
+
+    (tmp_path / "shown.png").write_bytes(png(320, 256))
+    prompts = over_one_table(TABLE, tmp_path / "shown.png" if has_picture else None)
+    prompts += [replace(prompt, task_id=prompt.task_id + 4) for prompt in prompts]  # type: ignore[operator]
+    end_early(sharing, from_their_start(sharing, prompts), monkeypatch)
+    alone = from_their_start(sharing, prompts)
+    next_layer = module._next_layer
+    put: list[int] = []
+
+    def one_fails(rows: Any) -> Any:
+        put.append(len(rows))
+        # Some have ended, and before another is computed the others are put together.
+        if len(put) > 2 and len(rows) < put[0] and "failed" not in seen:
+            seen.append("failed")
+            raise torch.OutOfMemoryError(OUT_OF_MEMORY)
+        return next_layer(rows)
+
+    seen: list[str] = []
+    longest = max(answer.input_tokens or 0 for answer in alone.answers if isinstance(answer, Reply))
+    sharing.budget(4 * (longest + NEW_TOKENS))
+    sharing.engine._budget._short = 0
+    monkeypatch.setattr(module, "_next_layer", one_fails)
+
+    assert sharing.together(prompts) == alone.answers
+    assert seen
+
+
 def test_who_fails_while_it_is_computed_fails_alone_and_the_others_go_on(sharing: Watched) -> None:
     prompts = over_one_table(TABLE, None)
     alone = from_their_start(sharing, prompts)
