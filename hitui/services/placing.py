@@ -14,6 +14,9 @@ from hitui.domain.placement import Need, place
 from hitui.domain.queue import Standing, group_wait, in_order, on_configs, own_wait
 from hitui.settings import Settings
 from hitui.supervisor.needs import gpu_rules, need_of
+from hitui.supervisor.request_checks import Away, NoRunner, UnreadableResults
+
+_REFUSED_NOW = tuple(f"{kind.awaits}: " for kind in (Away, NoRunner, UnreadableResults))
 
 
 def claims_now(
@@ -41,7 +44,7 @@ def claims_now(
             break
         need = _need(settings, configs, job)
         key = (need, job.request.gpus)
-        if key in keeps_nothing or waits_in_queue(job, standing):
+        if key in keeps_nothing or waits_in_queue(job, standing) or _waits_for_more(job):
             continue
         placed = place(gpus, need, rules, claims, job.request.gpus)
         known = claims
@@ -69,6 +72,12 @@ def standing_of(jobs: JobsSnapshot) -> Standing:
 def waits_in_queue(job: Job, standing: Standing) -> str:
     """What a queued job waits for besides GPUs; empty: nothing."""
     return own_wait(job, standing) or group_wait(job.schedule.group, standing)
+
+
+def _waits_for_more(job: Job) -> bool:
+    """Whether its start was refused for now, as where its model is away: such a job keeps no GPU."""
+    waits_for = job.state.waits_for if isinstance(job.state, Queued) else ""
+    return waits_for.startswith(_REFUSED_NOW)
 
 
 def _need(settings: Settings, configs: Mapping[str, Config], job: Job) -> Need:

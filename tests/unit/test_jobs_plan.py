@@ -184,6 +184,15 @@ def test_what_is_kept_for_a_queued_job_is_not_offered_and_what_only_waits_for_ot
     assert free.where == "GPU 1 once free for 10 s"
 
 
+def test_a_queued_job_whose_model_is_away_keeps_no_gpu_from_others(service: JobsService) -> None:
+    away = Queued(
+        "what its runner needs: hitui.toml: [runner.own] model: /gone does not exist; correct the path"
+    )
+    service._latest = JobsSnapshot((Job(2, JobRequest("b"), 0.0, away),), 1)
+    made = service.plan([JobRequest("c")], Workspace((state("b"), state("c"))), machine(60, 60))
+    assert made.launches[0].where == "GPU 0 once free for 10 s"
+
+
 def test_what_may_be_split_takes_its_share_of_the_free_gpus(tmp_path: Path) -> None:
     runners = {"own": RunnerSettings(command=["true", "{ids}", "{output}"], shards=3)}
     settings = Settings(root=tmp_path, gpus=GpuSettings(min_free="20GiB"), runners=runners)
