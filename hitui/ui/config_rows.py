@@ -248,7 +248,7 @@ def _at_rest(state: ConfigState) -> StateWords:
                 )
             return StateWords(f"{state.pending} to rerun", f"{state.pending} to rerun", "warn")
         case ConfigCondition.BLOCKED:
-            return StateWords(f"all but {state.blocked} blocked", f"{state.blocked} blocked", "warn")
+            return StateWords(f"done but for {state.blocked} blocked", f"{state.blocked} blocked", "warn")
         case ConfigCondition.WHOLE:
             return StateWords("whole", "whole", "good")
 
