@@ -16,11 +16,13 @@ class PlannedLaunch(msgspec.Struct, frozen=True):
     where: str
     """`GPU 2 now`, `GPU 2 once free for 10 s`, or what it would wait for."""
     seconds: float | None
-    """About how long, from the stored times of the answered tasks; None: nothing to estimate from."""
+    """About how long until its end, from the stored times of the answered tasks; None: nothing to estimate from."""
     writes: str
     """The folder or files that it would write."""
     refused: str | None = None
     """Why it cannot start at all (no runner, nothing pending, already running); None: it can."""
+    shards: int = 1
+    """Into how many jobs it would be split, each for `seconds`."""
 
 
 class LaunchPlan(msgspec.Struct, frozen=True):

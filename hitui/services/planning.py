@@ -102,7 +102,7 @@ class _Planner:
         elif not refused:
             self._take(uuids or placed.keeps, need, 0 if placed.waits_for else shards)
         writes = self._settings.shown(state.config.output)
-        return PlannedLaunch(request, count, where, seconds, writes, refused or None)
+        return PlannedLaunch(request, count, where, seconds, writes, refused or None, shards)
 
     def _take(self, uuids: Sequence[str], need: Need, jobs: int) -> None:
         """The next request of the same plan finds these GPUs taken, or kept, and so many more jobs started."""

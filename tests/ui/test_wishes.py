@@ -6,9 +6,11 @@ from msgspec.structs import replace
 from textual.widgets._toast import Toast
 
 from hitui.domain.jobs import Ended, Ending, Job, JobRequest, JobsSnapshot, Queued
+from hitui.domain.launches import LaunchPlan, PlannedLaunch
 from hitui.domain.schedule import Group, Queue
 from hitui.errors import SupervisorError
 from hitui.ui.app import Dashboard
+from hitui.ui.screens.launch_dialog import LaunchDialog
 from tests.ui import sample
 from tests.ui.conftest import dashboard, gone, shown, until
 
@@ -127,6 +129,31 @@ async def test_how_a_job_ended_is_said_once_it_has() -> None:
         ended = replace(second, state=Ended(Ending.LOST, sample.NOON, "killed from outside"))
         services.jobs.publish(JobsSnapshot((first, ended, third), 99))
         await shown(pilot, "#14 text_html: lost: killed from outside", "! #14 lost: killed")
+
+
+def test_the_work_of_a_plan_is_the_same_on_any_number_of_gpus_and_no_place_is_half_told_at_80_columns() -> (
+    None
+):
+    name = "qwen3vl_local/Qwen3-VL-8B-Instruct_text_latex"
+    plan = LaunchPlan(
+        (
+            PlannedLaunch(
+                JobRequest(name), 9, "3 shards on GPU 0, 1, 2 once free for 10 s", 600.0, "out", None, 3
+            ),
+            PlannedLaunch(JobRequest(name), 9, "GPU 3 once free for 10 s", 600.0, "out"),
+            PlannedLaunch(
+                JobRequest(name), 9, "waits for 20 GiB free on one GPU: GPU 0 is busy", 60.0, "out"
+            ),
+        )
+    )
+    told = ["".join(part for part, _ in line) for line in LaunchDialog("", plan).lines(74)]
+    assert told[0] == "27 tasks in 3 jobs, about 41m of work"
+    assert [line.split("9  ")[1].rsplit("  ", 1)[0].rstrip() for line in told[3:6]] == [
+        "3 shards on GPU 0, 1, 2",
+        "GPU 3",
+        "waits for 20 GiB free",
+    ]
+    assert {len(line) for line in told[2:6]} == {74}
 
 
 async def test_of_a_long_reason_its_beginning_and_its_end_are_told() -> None:

@@ -88,7 +88,7 @@ class LaunchDialog(Dialog):
             for launch in plan.startable:
                 lines.append(
                     _row(
-                        (launch.request.config, _tasks(launch), _where(launch), _about(launch)),
+                        (launch.request.config, _tasks(launch), _where_within(launch, where), _about(launch)),
                         ("strong", "", "", ""),
                         name,
                         where,
@@ -110,8 +110,10 @@ def _widths(launches: Sequence[PlannedLaunch], width: int) -> tuple[int, int]:
     room = width - TASKS_CELLS - ABOUT_CELLS - 3 * GAP
     name = max(6, *(len(launch.request.config) for launch in launches))
     where = max(5, *(len(_where(launch)) for launch in launches))
-    # Where both are long, either is cut.
-    name = min(name, max(room - where, room * 3 // 5))
+    if name + where > room:
+        # Where both are long, the name is cut as far as the place needs it in few words; beyond that either is.
+        few = max(5, *(len(_where_in_few_words(launch)) for launch in launches))
+        name = min(name, max(room - where, min(room - few, room * 3 // 5), room // 2))
     return name, min(where, room - name)
 
 
@@ -129,6 +131,15 @@ def _row(cells: tuple[str, str, str, str], styles: tuple[str, ...], name: int, w
 def _where(launch: PlannedLaunch) -> str:
     """Without the reasons GPU by GPU, which stand behind the first colon: the job's own screen has them."""
     return launch.where.split(":", 1)[0]
+
+
+def _where_in_few_words(launch: PlannedLaunch) -> str:
+    return _where(launch).partition(" once free for ")[0].removesuffix(" on one GPU")
+
+
+def _where_within(launch: PlannedLaunch, width: int) -> str:
+    where = _where(launch)
+    return where if len(where) <= width else _where_in_few_words(launch)
 
 
 def _tasks(launch: PlannedLaunch) -> str:
@@ -152,7 +163,7 @@ def _writes(launches: Sequence[PlannedLaunch], width: int) -> list[Line]:
 
 
 def _total(plan: LaunchPlan) -> Line:
-    known = [launch.seconds for launch in plan.startable]
+    known = [None if launch.seconds is None else launch.seconds * launch.shards for launch in plan.startable]
     unknown = any(launch.task_count is None for launch in plan.startable)
     tasks = f"{plan.task_count} or more tasks" if unknown else counted(plan.task_count, "task")
     total = f"{tasks} in {counted(len(plan.startable), 'job')}"
