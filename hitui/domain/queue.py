@@ -125,4 +125,6 @@ def place_between(before: float | None, after: float | None) -> float:
 def _moment(then: float, now: float) -> str:
     there = time.localtime(then)
     same_day = there[:3] == time.localtime(now)[:3]
-    return time.strftime("%H:%M" if same_day else "%Y-%m-%d %H:%M", there)
+    # Of a pause of some seconds the minute would often be the one that it is.
+    minute = "%H:%M" if then - now > 60 else "%H:%M:%S"
+    return time.strftime(minute if same_day else f"%Y-%m-%d {minute}", there)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -119,6 +121,12 @@ def test_a_group_waits_when_the_queue_or_it_is_paused_or_its_places_are_taken(
 def test_what_is_waited_for_is_said_with_its_short_form_before_a_colon() -> None:
     held = own_wait(job(14, Schedule(held="paused by hand")), Standing(NOW))
     assert held == "someone to resume it: paused by hand"
+    midnight = time.mktime((2026, 2, 3, 0, 0, 0, 0, 0, -1))
+    noon, soon = (
+        own_wait(job(14, Schedule(not_before=midnight + seconds)), Standing(midnight))
+        for seconds in (43_200, 15)
+    )
+    assert (noon, soon) == ("12:00: it starts then", "00:00:15: it starts then")
     after = own_wait(job(14, Schedule(after_success=(12,))), Standing(NOW, endings={12: None}))
     assert after == "job 12: to succeed"
     assert own_wait(job(14), Standing(NOW, busy=on_configs([job(3)]))) == "job 3: it is on the same config"
