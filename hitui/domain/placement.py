@@ -15,6 +15,7 @@ small jobs would leave it waiting for ever.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 
 import msgspec
@@ -95,7 +96,7 @@ class Verdict(msgspec.Struct, frozen=True):
         """Why the job does not start there now; empty: it may."""
         if self.hindrance or not self.hold_left:
             return self.hindrance
-        return f"is free, and must stay so for {self.hold_left:.0f} s more"
+        return f"is free, and must stay so for {math.ceil(self.hold_left)} s more"
 
 
 class Placement(msgspec.Struct, frozen=True):

@@ -178,6 +178,9 @@ def test_a_free_gpu_says_how_long_it_must_stay_so() -> None:
     history = observed(*(snapshot(gpu(0), at=1000.0 + n) for n in range(4)))
     waits_for = place(history.samples[-1], Need(GIB), RULES, {}, history=history).waits_for
     assert waits_for == "1 GiB free on one GPU: GPU 0 is free, and must stay so for 7 s more"
+    history = observed(*(snapshot(gpu(0), at=1000.0 + n) for n in (*range(10), 9.8)))
+    soon = place(history.samples[-1], Need(GIB), RULES, {}, history=history).waits_for
+    assert soon.endswith("must stay so for 1 s more")
 
 
 def test_the_emptiest_gpu_is_taken_and_of_two_the_first() -> None:
