@@ -204,17 +204,17 @@ class TransformersEngine(Engine):
 
     def _answer(self, prompt: Prompt, ready: Ready | None) -> Reply:
         """As `answer`, of a prompt that may be made ready."""
-        recovery: dict[str, object] = {}
-        picture = inputs = None
+        picture = self._picture(prompt) if ready is None else ready.picture
+        recovery: dict[str, object] = {} if ready is None else ready.recovery
+        inputs = None
         try:
             if ready is None:
-                picture = self._picture(prompt)
                 inputs = self._inputs.of(prompt, picture, recovery)
             else:
                 # A copy: the model takes what is in it to where it computes.
-                inputs, picture, recovery = copy.copy(ready.inputs), ready.picture, ready.recovery
+                inputs = copy.copy(ready.inputs)
             text, new_tokens = self._generate(inputs, picture)
-        except (TaskFailed, OSError):
+        except TaskFailed:
             raise
         except Exception as error:  # noqa: BLE001  (raised again below, when the handler has let go of its tensors)
             failure = self._failure(error, None if inputs is None else length(inputs), picture)
@@ -246,8 +246,11 @@ class TransformersEngine(Engine):
         recovery: dict[str, object] = {}
         try:
             picture = self._picture(prompt)
-            inputs = self._inputs.of(prompt, picture, recovery)
         except (TaskFailed, OSError) as failure:
+            return failure
+        try:
+            inputs = self._inputs.of(prompt, picture, recovery)
+        except TaskFailed as failure:
             return failure
         except Exception:  # noqa: BLE001  (whatever it is, it is told when the prompt is answered)
             return None

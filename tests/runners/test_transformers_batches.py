@@ -301,6 +301,14 @@ def test_a_failure_of_the_batch_is_told_of_the_one_whose_it_is(
     assert [answers[0], answers[2]] == [plain.answers[0], plain.answers[2]]
 
 
+def test_a_disk_that_fails_below_the_model_is_not_taken_for_that_of_a_picture(model: Watched) -> None:
+    model.failures += [OSError(5, "Input/output error")]
+    (failed,) = model.alone(PROMPTS[:1])
+
+    assert isinstance(failed, TaskFailed)
+    assert failed.unexpected
+
+
 @pytest.mark.parametrize("before", [0, 1], ids=["computed", "answered"])
 def test_a_broken_gpu_is_lost_for_a_batch_too(model: Watched, before: int) -> None:
     broken = RuntimeError("CUDA error: unspecified launch failure")
