@@ -208,11 +208,9 @@ class TransformersEngine(Engine):
         recovery: dict[str, object] = {} if ready is None else ready.recovery
         inputs = None
         try:
-            if ready is None:
-                inputs = self._inputs.of(prompt, picture, recovery)
-            else:
-                # A copy: the model takes what is in it to where it computes.
-                inputs = copy.copy(ready.inputs)
+            inputs = self._inputs.of(prompt, picture, recovery) if ready is None else ready.inputs
+            # A copy: the model takes what is in it to where it computes.
+            inputs = copy.copy(inputs)
             text, new_tokens = self._generate(inputs, picture)
         except TaskFailed:
             raise
