@@ -22,7 +22,7 @@ from hitui_runners.engines.side_by_side import Layers, cache_of, layers_of, side
 class _Row:
     number: int
     ids: Any
-    """Token ids of the prompt and, while it waits to join, nothing else; shape (tokens,), on the model's device."""
+    """Token ids of the prompt, and of its answer by now; shape (tokens,), on the model's device."""
     prompt_tokens: int
     rope_deltas: Any
     """How far its positions are from token counts, shape (1, 1)."""
@@ -62,11 +62,6 @@ class ContinuousBatch:
     def lengths(self) -> list[tuple[int, int]]:
         """Tokens of each that is under way: of its prompt, and of its answer by now."""
         return [(row.prompt_tokens, row.new_tokens) for row in self._under_way()]
-
-    @property
-    def numbers(self) -> list[int]:
-        """Of all that are under way, in the order in which they joined."""
-        return [row.number for row in self._under_way()]
 
     def join(self, number: int, inputs: Any, picture: object) -> None:
         """Computes a prompt, `inputs` and `picture` as for `PrefixCache.generate`, which will be answered with the others.

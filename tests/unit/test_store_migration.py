@@ -114,7 +114,8 @@ def test_the_history_in_a_file_of_the_second_version_is_read_before_it_is_brough
         )
         HistoryTables(database).put_record(1, JobRecord(("true",)), complete=True)
         HistoryTables(database).add_bins([GpuBin("GPU-1", 100, 1)], 101.0)
-    assert read_history(path, HistoryTables.records, {}) == {1: JobRecord(("true",))}
+    records = read_history(path, lambda tables: tables.records([1]), {})
+    assert records == {1: JobRecord(("true",))}
     nothing: tuple[GpuBin, ...] = ()
     assert [one.uuid for one in read_history(path, HistoryTables.bins, nothing)] == ["GPU-1"]
 
