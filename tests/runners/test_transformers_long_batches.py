@@ -93,10 +93,10 @@ def test_where_one_has_ended_the_next_one_joins(
 ) -> None:
     """Over several tables, and several pictures."""
     prompts = []
-    for number in range(4):
+    for number in range(3):
         (tmp_path / f"shown{number}.png").write_bytes(png(192 + 64 * number, 160, number + 1))
         shown = tmp_path / f"shown{number}.png" if has_picture else None
-        table = TABLE.replace("Harbour", f"Quay {number}") * (4 - number)
+        table = TABLE.replace("Harbour", f"Quay {number}") * (1 + (number == 0))
         prompts += [
             replace(prompt, task_id=len(prompts) + place)
             for place, prompt in enumerate(over_one_table(table, shown))
@@ -124,7 +124,7 @@ def test_where_one_has_ended_the_next_one_joins(
         enumerate(alone.answers)
     )
     same_scores(sharing, alone)
-    assert len(came) > 8
+    assert len(came) > 6
     assert max(sharing.filled) <= tokens
     # Of others that were under way: who joins goes on from one of them, also where that has ended.
     assert 3 <= min(sharing.rows[:-NEW_TOKENS]) < max(sharing.rows)
