@@ -95,7 +95,9 @@ def test_the_phase_is_said_while_it_is_not_the_usual_one() -> None:
 
 
 def test_a_config_whose_inputs_are_not_here_is_not_called_whole() -> None:
-    assert state_words(config("a/image", 998, blocked=2073), None, None, {}).long == "done but for 2073 blocked"
+    assert (
+        state_words(config("a/image", 998, blocked=2073), None, None, {}).long == "done but for 2073 blocked"
+    )
     assert state_words(config("a/image", 3063, blocked=8), None, None, {}).long == "whole"
 
 
