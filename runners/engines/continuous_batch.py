@@ -92,7 +92,7 @@ class ContinuousBatch:
         none = torch.zeros((1, 1), dtype=torch.long, device=device)
         cache = DynamicCache()
         # The model holds how far positions are from token counts, of its last prompt.
-        self._positions.rope_deltas = None
+        self._prefixes.positions.rope_deltas = None
         self._model.generate(
             input_ids=_padded(ids), attention_mask=_mask(ids), past_key_values=cache, max_new_tokens=1
         )
@@ -128,7 +128,7 @@ class ContinuousBatch:
         def has_any_ended(ids: Any, *_: object, **__: object) -> Any:
             return torch.isin(ids[:, -1], ends).any().expand(len(ids))
 
-        self._positions.rope_deltas = self._rope_deltas()
+        self._prefixes.positions.rope_deltas = self._rope_deltas()
         width = max(map(len, ids))
         most = self._new_tokens - max(row.new_tokens for row in rows)
         if len(rows) > 1:
@@ -213,11 +213,6 @@ class ContinuousBatch:
             return deltas
         filled = torch.tensor([width - len(row.ids) for row in self._rows], device=deltas.device)
         return deltas - filled.unsqueeze(1)
-
-    @property
-    def _positions(self) -> Any:
-        """The part of the model that holds `rope_deltas`."""
-        return self._model.model
 
 
 def _padded(rows: Sequence[Any]) -> Any:

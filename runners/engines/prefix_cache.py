@@ -106,7 +106,7 @@ class PrefixCache:
         """The output; None where there was no memory for it. That may be due to the mask: a prompt fails only when it
         fails from its start."""
         _crop(kept.keys_and_values, shared)
-        self._positions.rope_deltas = kept.rope_deltas
+        self.positions.rope_deltas = kept.rope_deltas
         device = self._model.device
         try:
             return self._model.generate(
@@ -123,15 +123,15 @@ class PrefixCache:
         return None
 
     def _from_start(self, kept: Kept, inputs: Any, options: dict[str, Any]) -> Any:
-        self._positions.rope_deltas = None
+        self.positions.rope_deltas = None
         output = self._model.generate(
             **inputs.to(self._model.device), past_key_values=kept.keys_and_values, **options
         )
-        kept.rope_deltas = self._positions.rope_deltas
+        kept.rope_deltas = self.positions.rope_deltas
         return output
 
     @property
-    def _positions(self) -> Any:
+    def positions(self) -> Any:
         """The part of the model that holds `rope_deltas`."""
         return self._model.model
 

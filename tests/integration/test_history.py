@@ -1,13 +1,11 @@
-"""What is remembered of jobs, and what is taken away again: with real runners and a real supervisor."""
+"""What is remembered of jobs: with real runners and a real supervisor."""
 
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -16,41 +14,24 @@ from typing import Any
 import pytest
 
 from hitui import __version__
-from hitui.adapters.executors.locks import JOB_LOCK, try_lock
 from hitui.domain.jobs import Ending, JobRequest
 from hitui.domain.records import JobRecord
-from hitui.domain.schedule import Schedule
 from hitui.errors import NoSuchName
-from hitui.paths import RuntimePaths
 from hitui.services.history import HistoryService
-from hitui.supervisor.history_tables import HistoryTables, connect
-from hitui.supervisor.pruning import prune, rotate_log
 from hitui.supervisor.rows import End
-from hitui.supervisor.store import Store
 from tests.tools.commands import typed
-from tests.tools.control import HEAD, Control, control, kill
+from tests.tools.control import Control, control, kill
 from tests.tools.eventually import eventually
 from tests.tools.git import git
+from tests.tools.kept_jobs import DAY, Kept, kept, record
 
-DAY = 86400.0
+__all__ = ["kept"]
 
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Control]:
     with control(tmp_path, monkeypatch) as made:
         yield made
-
-
-def record(here: Control, job_id: int) -> JobRecord:
-    """What is on record of a job once its end is."""
-    here.ended(job_id)
-
-    def complete() -> JobRecord | None:
-        with closing(sqlite3.connect(here.paths.database)) as database:
-            row = database.execute("SELECT complete FROM job_records WHERE job = ?", (job_id,)).fetchone()
-        return HistoryService(here.paths).job(job_id).record if row is not None and row[0] else None
-
-    return eventually(complete, f"the end of job {job_id} is on record")  # type: ignore[return-value]
 
 
 def history(here: Control, *words: str) -> subprocess.CompletedProcess[str]:
@@ -193,50 +174,6 @@ def test_the_list_can_be_narrowed_and_what_is_not_there_is_said(here: Control) -
         assert line in run.stderr.splitlines()[-1]
 
 
-# A store that nobody else has open.
-
-
-class Kept:
-    """A store of jobs that ended a hundred days ago and later, each with its folder."""
-
-    def __init__(self, folder: Path, paths: RuntimePaths | None = None) -> None:
-        self.paths = paths or RuntimePaths(folder / "state", folder / "runtime")
-        self.paths.state.mkdir(parents=True, exist_ok=True)
-        self.store = Store(self.paths.database)
-        self.now = time.time()
-
-    def end(self, config: str, days_ago: float, record: JobRecord | None = None, **environment: str) -> int:
-        (job,) = self.store.submit([JobRequest(config)], environment)
-        folder = self.paths.job(job.id)
-        folder.mkdir(parents=True)
-        (folder / "log").write_text("said\n")
-        self.store.start(job.id, (), "boot", log=folder / "log", events=folder / "events", task_count=1)
-        self.store.end(job.id, End(Ending.SUCCEEDED, at=self.now - days_ago * DAY))
-        with closing(connect(self.paths.database)) as database:
-            HistoryTables(database).put_record(job.id, record or JobRecord(done=1), complete=True)
-        return job.id
-
-    def prune(self, least: int = 0, **more: Any) -> int:
-        return prune(self.paths, 90 * DAY, self.now, least=least, **more)
-
-    def ids(self) -> list[int]:
-        return [job.id for job in self.store.jobs()]
-
-    def folders(self) -> list[int]:
-        return sorted(int(folder.name) for folder in (self.paths.state / "jobs").iterdir())
-
-    def count(self, table: str) -> int:
-        with closing(sqlite3.connect(self.paths.database)) as database:
-            return int(database.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
-
-
-@pytest.fixture
-def kept(tmp_path: Path) -> Iterator[Kept]:
-    made = Kept(tmp_path)
-    yield made
-    made.store.close()
-
-
 def test_a_list_has_what_was_asked_for_and_no_more(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hitui.supervisor.history_tables._AT_ONCE", 2)
     for config, days_ago in (("a/x", 9), ("a/y", 5), ("b/x", 4)):
@@ -286,133 +223,3 @@ def test_the_jobs_that_succeeded_are_listed_with_how_many_of_their_tasks_failed(
     ]
     objects = json.loads(typed(here, "jobs", "--json").stdout)
     assert [(job["done"], job["errors"]) for job in objects] == [(3, 0), (17, 17), (5, 1), (None, 0)]
-
-
-def test_old_jobs_go_with_folder_row_record_and_environment(kept: Kept) -> None:
-    old = kept.end("a", 100, SECRET="x")
-    young = kept.end("b", 80)
-    assert kept.prune() == 1
-    assert kept.ids() == kept.folders() == [young]
-    assert kept.count("job_records") == kept.count("environments") == 1
-    with pytest.raises(NoSuchName):
-        kept.store.job(old)
-    (new,) = kept.store.submit([JobRequest("c")], {})
-    assert new.id == young + 1
-
-
-def test_the_last_jobs_are_kept_however_old_they_are(kept: Kept) -> None:
-    ids = [kept.end(f"c{number}", 100 + number) for number in range(5)]
-    assert kept.prune(least=3) == 2
-    assert kept.ids() == kept.folders() == ids[2:]
-
-
-def test_what_a_queued_job_needs_and_what_still_lives_is_kept(kept: Kept) -> None:
-    first, second, living, gone = (kept.end(name, 100) for name in "abcd")
-    kept.store.submit([JobRequest("x")], {}, Schedule(after=(first,)))
-    kept.store.submit([JobRequest("y")], {}, Schedule(after_success=(second,)))
-    (active,) = kept.store.submit([JobRequest("z")], {})
-    folder = kept.paths.job(active.id)
-    folder.mkdir()
-    kept.store.start(active.id, (), "boot", log=folder / "log", events=folder / "events", task_count=1)
-    lock = try_lock(kept.paths.job(living) / JOB_LOCK)
-    assert lock is not None
-    try:
-        assert kept.prune() == 1
-    finally:
-        os.close(lock)
-    assert gone not in kept.ids()
-    assert kept.folders() == [first, second, living, active.id]
-
-
-def test_a_job_that_someone_begins_to_wait_for_while_it_is_pruned_stays(kept: Kept) -> None:
-    old = kept.end("a", 100)
-    other = kept.end("b", 100)
-    asked = False
-
-    def submit_meanwhile() -> bool:
-        nonlocal asked
-        if not asked:
-            kept.store.submit([JobRequest("x")], {}, Schedule(after_success=(old,)))
-        asked = True
-        return False
-
-    assert kept.prune(stop=submit_meanwhile) == 1
-    assert other not in kept.ids()
-    assert kept.store.endings([old]) == {old: Ending.SUCCEEDED}
-
-
-def test_an_interrupted_pruning_is_finished_by_the_next(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
-    ids = [kept.end(f"c{number}", 100) for number in range(4)]
-    looks = iter([False, False, True])
-    assert kept.prune(stop=lambda: next(looks, True)) == 2
-    assert kept.ids() == kept.folders() == ids[2:]
-    # Killed behind the folder and before the row.
-    monkeypatch.setattr("hitui.supervisor.pruning.transaction", _killed)
-    with pytest.raises(KeyboardInterrupt):
-        kept.prune()
-    monkeypatch.undo()
-    assert (kept.ids(), kept.folders()) == (ids[2:], [])
-    assert kept.prune() == 2
-    assert kept.ids() == []
-    assert kept.count("job_records") == kept.count("environments") == 0
-
-
-def _killed(_: sqlite3.Connection) -> None:
-    raise KeyboardInterrupt
-
-
-@pytest.mark.parametrize("version", [1, 2])
-def test_the_file_becomes_smaller(tmp_path: Path, version: int) -> None:
-    kept = Kept(tmp_path)
-    for number in range(40):
-        kept.end(f"c{number}", 100, TEXT=str(number) * 100_000)
-    kept.end("last", 1)
-    kept.store.close()
-    if version == 1:
-        # As one that was made before pages could be given back.
-        with closing(sqlite3.connect(kept.paths.database)) as database:
-            database.execute("PRAGMA auto_vacuum = NONE")
-            database.execute("VACUUM")
-            assert database.execute("PRAGMA auto_vacuum").fetchone() == (0,)
-    before = kept.paths.database.stat().st_size
-    assert kept.prune() == 40
-    after = kept.paths.database.stat().st_size
-    assert before > 4_000_000
-    assert after < 200_000
-    kept.store = Store(kept.paths.database)
-    kept.store.check()
-    kept.store.close()
-
-
-def test_the_log_of_the_supervisor_is_begun_anew_when_it_is_too_large(tmp_path: Path) -> None:
-    paths = RuntimePaths(tmp_path, tmp_path)
-    descriptor = os.open(paths.supervisor_log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    try:
-        os.write(descriptor, b"x" * 1000)
-        rotate_log(paths, descriptor)
-        assert paths.supervisor_log.stat().st_size == 1000
-        os.write(descriptor, b"x" * (6 << 20))
-        rotate_log(paths, descriptor)
-        os.write(descriptor, b"new\n")
-        assert paths.supervisor_log.read_text() == "new\n"
-        assert (tmp_path / "supervisor.log.1").stat().st_size == 1000 + (6 << 20)
-    finally:
-        os.close(descriptor)
-
-
-def test_a_supervisor_prunes_as_the_settings_say(here: Control) -> None:
-    here.write_settings(HEAD + '[history]\nkeep = "1d"\n')
-    first = here.submit("answer")
-    record(here, first)
-    here.client.shut_down()
-    with closing(sqlite3.connect(here.paths.database)) as database, database:
-        database.execute("UPDATE jobs SET ended = ended - ?", (2 * DAY,))
-        # So many more that it is not one of the last ones.
-        database.execute(
-            "INSERT INTO jobs (config, request, environment, created, place, state, ending, ended)"
-            " WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200)"
-            " SELECT config, request, environment, created, place, state, ending, ended FROM jobs, n"
-        )
-    here.service.ensure_supervisor()
-    eventually(lambda: not here.paths.job(first).exists(), "the job's folder is gone")
-    eventually(lambda: len(here.client.last_known(None).jobs) == 200, "its row is gone")

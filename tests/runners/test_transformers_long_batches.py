@@ -25,6 +25,7 @@ from tests.runners.watched import (
     plain,
     same_scores,
     sharing,
+    tokens_of,
 )
 from tests.tools.benchmark import png
 
@@ -61,6 +62,19 @@ def kept_tokens(model: Any) -> int:
         if type(value) is torch.Tensor and value.dim() == 4 and (value.shape[1], value.shape[3]) == heads
     }
     return sum(stored.values()) // (2 * text.num_hidden_layers * heads[0] * heads[1] * 4)
+
+
+def kept_at_each_call(model: Watched, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Filled with the tokens for which there are keys and values whenever the model is called."""
+    generate = model.engine._model.generate
+    held: list[int] = []
+
+    def watched(**inputs: Any) -> Any:
+        held.append(kept_tokens(model.engine._model))
+        return generate(**inputs)
+
+    monkeypatch.setattr(model.engine._model, "generate", watched)
+    return held
 
 
 @pytest.mark.parametrize(
@@ -104,19 +118,12 @@ def test_where_one_has_ended_the_next_one_joins(
     plain = from_their_start(sharing, prompts)
     end_early(sharing, plain, monkeypatch)
     alone = from_their_start(sharing, prompts)
-    longest = max(answer.input_tokens or 0 for answer in alone.answers if isinstance(answer, Reply))
+    longest = max(tokens_of(alone))
     tokens = 3 * (longest + NEW_TOKENS)
     sharing.budget(tokens)
     sharing.engine._budget._short = 0
 
-    generate = sharing.engine._model.generate
-    held: list[int] = []
-
-    def watched(**inputs: Any) -> Any:
-        held.append(kept_tokens(sharing.engine._model))
-        return generate(**inputs)
-
-    monkeypatch.setattr(sharing.engine._model, "generate", watched)
+    held = kept_at_each_call(sharing, monkeypatch)
     came = list(sharing.answers(prompts))
     # Of those that have ended nothing is left when another is computed.
     assert tokens / 2 < max(held) <= tokens
@@ -128,7 +135,7 @@ def test_where_one_has_ended_the_next_one_joins(
     assert max(sharing.filled) <= tokens
     # Of others that were under way: who joins goes on from one of them, also where that has ended.
     assert 3 <= min(sharing.rows[:-NEW_TOKENS]) < max(sharing.rows)
-    whole = sum(answer.input_tokens or 0 for answer in alone.answers if isinstance(answer, Reply))
+    whole = sum(tokens_of(alone))
     assert sharing.engine._prefixes.tokens == whole
     assert sharing.engine._prefixes.shared_tokens > whole / 2
 
@@ -145,7 +152,7 @@ def test_over_several_tables_they_say_the_same_together(sharing: Watched) -> Non
     assert sharing.together(prompts) == alone.answers
     assert (sharing.computed, sharing.rows) == ([1] * 6, [6])
     same_scores(sharing, alone)
-    lengths = [answer.input_tokens or 0 for answer in alone.answers if isinstance(answer, Reply)]
+    lengths = tokens_of(alone)
     assert max(lengths) > 3 * min(lengths)
     # The last table is kept for the next prompt, which computes little more than its question.
     before = computed_anew(sharing)
@@ -159,19 +166,12 @@ def test_of_a_batch_that_has_ended_nothing_is_left_when_one_is_answered_alone(
     prompts = over_one_table(TABLE, None)
     long = replace(asked(9), table=TABLE.replace("Harbour", "Quay") * 6)
     alone = from_their_start(sharing, [*prompts, long])
-    lengths = [answer.input_tokens or 0 for answer in alone.answers if isinstance(answer, Reply)]
+    lengths = tokens_of(alone)
     tokens = 4 * (max(lengths[:4]) + NEW_TOKENS)
     assert lengths[4] + 2 * NEW_TOKENS > tokens / 2
     sharing.budget(tokens)
     sharing.engine._budget._short = 0
-    generate = sharing.engine._model.generate
-    held: list[int] = []
-
-    def watched(**inputs: Any) -> Any:
-        held.append(kept_tokens(sharing.engine._model))
-        return generate(**inputs)
-
-    monkeypatch.setattr(sharing.engine._model, "generate", watched)
+    held = kept_at_each_call(sharing, monkeypatch)
     assert sharing.together([*prompts, long]) == alone.answers
     assert sharing.rows == [4, 1]
     # But the prompt before, of which it might go on.
@@ -184,7 +184,7 @@ def test_short_ones_wait_too_where_a_long_one_before_them_found_no_memory(sharin
     long = [replace(asked(number), table=TABLE * 3) for number in (7, 8)]
     prompts = [long[0], *(asked(number) for number in range(3)), long[1]]
     alone = from_their_start(sharing, prompts)
-    lengths = [answer.input_tokens or 0 for answer in alone.answers if isinstance(answer, Reply)]
+    lengths = tokens_of(alone)
     sharing.engine._budget._short = max(lengths[1:4])
     sharing.failures += [None, *[torch.OutOfMemoryError(OUT_OF_MEMORY)] * 2]
 
@@ -200,7 +200,7 @@ def test_short_and_long_ones_are_answered_together(sharing: Watched) -> None:
         for number, prompt in enumerate(asked(number) for number in range(1, 9))
     ]
     alone = from_their_start(sharing, prompts)
-    lengths = sorted(answer.input_tokens or 0 for answer in alone.answers if isinstance(answer, Reply))
+    lengths = sorted(tokens_of(alone))
     sharing.engine._budget._short = lengths[4]
 
     assert sharing.together(prompts) == alone.answers
@@ -266,7 +266,7 @@ def test_no_memory_to_put_those_together_who_go_on_costs_no_answer(
         return next_layer(rows)
 
     seen: list[str] = []
-    longest = max(answer.input_tokens or 0 for answer in alone.answers if isinstance(answer, Reply))
+    longest = max(tokens_of(alone))
     sharing.budget(4 * (longest + NEW_TOKENS))
     sharing.engine._budget._short = 0
     monkeypatch.setattr(module, "_next_layer", one_fails)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hitui_runners.engines.base import Answer, Prompt
+from hitui_runners.engines.base import Answer, Prompt, Reply
 from hitui_runners.engines.batch_budget import BatchBudget
 from hitui_runners.engines.prefix_cache import PrefixCache
 from hitui_runners.engines.transformers import TransformersEngine
@@ -105,6 +105,11 @@ class Alone:
 
     answers: list[Answer]
     scores: dict[tuple[int, ...], Any]
+
+
+def tokens_of(alone: Alone) -> list[int]:
+    """Of each prompt that was answered."""
+    return [answer.input_tokens or 0 for answer in alone.answers if isinstance(answer, Reply)]
 
 
 @pytest.fixture(scope="module")
