@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Iterable
 
 from hitui.commands.saying import warn
 from hitui.domain.jobs import Ended, Ending, Job, JobsSnapshot, Queued, Stopping
-from hitui.domain.queue import Standing, group_wait
 from hitui.domain.schedule import Queue
 from hitui.domain.waiting_words import jobs
+from hitui.domain.waits import WaitKind
 from hitui.errors import LaunchError, NoSuchName, SupervisorError
 from hitui.factory import Services
 
@@ -116,21 +115,21 @@ def pauses(queue: Queue, groups: Collection[str] | None = None) -> list[str]:
     return lines
 
 
-def mend_of_wait(job: Job, queue: Queue) -> str:
+def mend_of_wait(job: Job) -> str:
     """The command that ends what a queued job says it waits for, where that is a pause; else empty."""
     if not isinstance(job.state, Queued):
         return ""
     if job.schedule.held:
         return f"hitui resume {job.id}"
-    if not waits_for_group(job, queue):
-        return ""
-    return "hitui queue resume" if queue.paused else f"hitui queue resume {job.schedule.group}"
+    if job.state.kind is WaitKind.QUEUE_PAUSED:
+        return "hitui queue resume"
+    return f"hitui queue resume {job.schedule.group}" if job.state.kind is WaitKind.GROUP_PAUSED else ""
 
 
-def waits_for_group(job: Job, queue: Queue) -> bool:
-    """Whether a queued job says that it waits for its group, or the whole queue, to be resumed."""
-    pause = group_wait(job.schedule.group, Standing(time.time(), queue))
-    return isinstance(job.state, Queued) and bool(pause) and job.state.waits_for == pause
+def waits_for_group(job: Job) -> bool:
+    """Whether a queued job waits for its group, or the whole queue, to be resumed."""
+    paused = (WaitKind.QUEUE_PAUSED, WaitKind.GROUP_PAUSED)
+    return isinstance(job.state, Queued) and job.state.kind in paused
 
 
 def _pause(what: str, reason: str, command: str) -> str:

@@ -18,7 +18,6 @@ from hitui.commands.tables import fitted, iso_time, width_of_output
 from hitui.domain.jobs import Ended, Job, Queued, Running, Starting, Stopping
 from hitui.domain.progress import JobProgress
 from hitui.domain.records import JobRecord, words_of_end
-from hitui.domain.schedule import Queue
 from hitui.domain.units import duration_words
 from hitui.errors import SupervisorError
 from hitui.factory import Services
@@ -48,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps([as_object(job, records.get(job.id)) for job in jobs], indent=2))
     elif jobs:
-        _print_table(services, jobs, snapshot.queue, records)
+        _print_table(services, jobs, records)
     else:
         print("no jobs; `hitui run CONFIG` starts one")
     for line in pauses(snapshot.queue):
@@ -82,6 +81,7 @@ def as_object(job: Job, record: JobRecord | None = None) -> dict[str, Any]:
         "events": job.events or None,
         "tasks": job.task_count,
         "waits_for": state.waits_for if isinstance(state, Queued) else "",
+        "waits_kind": state.kind.value if isinstance(state, Queued) and state.waits_for else None,
         "phase": progress.phase,
         "done": progress.done,
         "total": progress.total,
@@ -103,11 +103,11 @@ def as_object(job: Job, record: JobRecord | None = None) -> dict[str, Any]:
     }
 
 
-def remark(job: Job, queue: Queue, record: JobRecord | None = None) -> str:
+def remark(job: Job, record: JobRecord | None = None) -> str:
     """What a listing says of a job in its last column: how far it is, what it waits for, why it ended; of one that
     succeeded by its record, how many tasks failed all the same."""
     said = _of_state(job, record)
-    if waits_for_group(job, queue):
+    if waits_for_group(job):
         # The listing says once why.
         said = said.partition(":")[0]
     return ", ".join(filter(None, (f"attempt {job.attempt}" if job.attempt > 1 else "", said)))
@@ -139,9 +139,7 @@ def _progress(job: Job, record: JobRecord | None = None) -> JobProgress:
     return JobProgress(done=record.done + failed, errors=failed)
 
 
-def _print_table(
-    services: Services, jobs: Sequence[Job], queue: Queue, records: Mapping[int, JobRecord]
-) -> None:
+def _print_table(services: Services, jobs: Sequence[Job], records: Mapping[int, JobRecord]) -> None:
     labels = gpu_labels(services, jobs)
     rows = []
     for job in jobs:
@@ -154,7 +152,7 @@ def _print_table(
                 gpus_of(job, labels),
                 "" if job.task_count is None else str(job.task_count),
                 "" if started is None else f"{datetime.fromtimestamp(started):%m-%d %H:%M}",
-                remark(job, queue, records.get(job.id)),
+                remark(job, records.get(job.id)),
             )
         )
     header = ("job", "config", "state", "GPU", "tasks", "started", "")

@@ -16,7 +16,7 @@ from hitui.commands.scheduling import add_schedule_arguments, whole_number, word
 from hitui.domain.configs import Config
 from hitui.domain.jobs import Ended, Ending, Job, JobRequest, JobsSnapshot, Queued, Running
 from hitui.domain.progress import JobProgress
-from hitui.domain.schedule import Queue, Schedule
+from hitui.domain.schedule import Schedule
 from hitui.domain.tasks import Task, TaskId, TaskStatus, select_pending
 from hitui.domain.units import counted, duration_words
 from hitui.factory import Services
@@ -206,7 +206,7 @@ class _Followed:
             if job is None:
                 continue
             self.waiting[job.id] = job
-            self.say(job, snapshot.queue)
+            self.say(job)
             if not isinstance(job.state, Ended):
                 continue
             del self.waiting[job.id]
@@ -245,13 +245,13 @@ class Teller:
         self._said: dict[int, str] = {}
         self._progress_at = time.monotonic()
 
-    def __call__(self, job: Job, queue: Queue) -> None:
+    def __call__(self, job: Job) -> None:
         line = key = job.word
         match job.state:
             case Queued(waits_for=waits_for) if waits_for:
                 # What stands behind the colon changes from second to second.
-                line, key = f"waits for {waits_for}", waits_for.partition(":")[0]
-                mend = mend_of_wait(job, queue)
+                line, key = f"waits for {waits_for}", job.state.wait.short
+                mend = mend_of_wait(job)
                 line += f"; `{mend}` does" if mend else ""
             case Running(pid=pid):
                 line = key = f"running, pid {pid}"

@@ -213,7 +213,7 @@ def _listing(services: Services, snapshot: JobsSnapshot) -> list[str]:
             gpus_of(job, labels),
             str(job.schedule.priority),
             job.schedule.group,
-            remark(job, snapshot.queue),
+            remark(job),
         )
         for job in (*running, *queued)
     ]

@@ -15,6 +15,7 @@ import msgspec
 
 from hitui.domain.schedule import Queue, Schedule
 from hitui.domain.tasks import ErrorClass, TaskId
+from hitui.domain.waits import Wait, WaitKind
 
 
 # Of these there may be a hundred thousand. No two of them ever hold each other, so Python's search for such (`gc`)
@@ -103,6 +104,12 @@ FAILURES = (Ending.FAILED, Ending.LOST, Ending.NOT_STARTED)
 class Queued(msgspec.Struct, frozen=True, gc=False):
     waits_for: str = ""
     """One line: what must come about before it starts."""
+    kind: WaitKind = WaitKind.TURN
+    """What that is, for whoever decides by it."""
+
+    @property
+    def wait(self) -> Wait:
+        return Wait(self.kind, self.waits_for)
 
 
 class Starting(msgspec.Struct, frozen=True, gc=False):

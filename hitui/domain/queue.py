@@ -13,6 +13,7 @@ import msgspec
 
 from hitui.domain.jobs import Ending, Job
 from hitui.domain.schedule import ProcessMark, Queue, Schedule
+from hitui.domain.waits import Wait, WaitKind
 
 _PLAIN = Schedule()
 
@@ -52,17 +53,18 @@ def on_configs(jobs: Iterable[Job]) -> dict[str, tuple[Job, ...]]:
     return found
 
 
-def group_wait(group: str, standing: Standing) -> str:
-    """What every queued job of the group waits for; empty: nothing. The short form ends at the first colon."""
+def group_wait(group: str, standing: Standing) -> Wait | None:
+    """What every queued job of the group waits for; None: nothing."""
     queue = standing.queue
     if queue.paused:
-        return f"the queue to be resumed: {queue.paused}"
+        return Wait(WaitKind.QUEUE_PAUSED, f"the queue to be resumed: {queue.paused}")
     known = queue.group(group)
     if known.paused:
-        return f"group {group} to be resumed: {known.paused}"
+        return Wait(WaitKind.GROUP_PAUSED, f"group {group} to be resumed: {known.paused}")
     if group_room(group, standing) == 0:
-        return f"a place in group {group}: {standing.started.get(group, 0)} of {known.limit} run"
-    return ""
+        run = standing.started.get(group, 0)
+        return Wait(WaitKind.GROUP_FULL, f"a place in group {group}: {run} of {known.limit} run")
+    return None
 
 
 def group_room(group: str, standing: Standing) -> int | None:
@@ -71,29 +73,30 @@ def group_room(group: str, standing: Standing) -> int | None:
     return None if limit is None else max(0, limit - standing.started.get(group, 0))
 
 
-def own_wait(job: Job, standing: Standing) -> str:
-    """What this job waits for by its own schedule; empty: nothing. The short form ends at the first colon."""
+def own_wait(job: Job, standing: Standing) -> Wait | None:
+    """What this job waits for by its own schedule; None: nothing."""
     schedule = job.schedule
     if schedule != _PLAIN:
         if schedule.held:
-            return f"someone to resume it: {schedule.held}"
+            return Wait(WaitKind.HELD, f"someone to resume it: {schedule.held}")
         if schedule.not_before is not None and standing.now < schedule.not_before:
-            return f"{_moment(schedule.not_before, standing.now)}: it starts then"
+            starts = _moment(schedule.not_before, standing.now)
+            return Wait(WaitKind.TIME, f"{starts}: it starts then")
         for other in schedule.after:
             if standing.endings.get(other, Ending.LOST) is None:
-                return f"job {other}: to end"
+                return Wait(WaitKind.OTHERS, f"job {other}: to end")
         for other in schedule.after_success:
             if standing.endings.get(other, Ending.LOST) is None:
-                return f"job {other}: to succeed"
+                return Wait(WaitKind.OTHERS, f"job {other}: to succeed")
         for process in schedule.after_processes:
             if process in standing.living:
-                return f"process {process.pid}: to end"
+                return Wait(WaitKind.OTHERS, f"process {process.pid}: to end")
     if standing.busy:
         for config in job.request.configs:
             for started in standing.busy.get(config, ()):
                 if job.request.keeps_off(started.request):
-                    return f"job {started.id}: it is on the same config"
-    return ""
+                    return Wait(WaitKind.OTHERS, f"job {started.id}: it is on the same config")
+    return None
 
 
 def never_starts(job: Job, standing: Standing) -> str:

@@ -12,11 +12,9 @@ from hitui.domain.gpus import GpuSnapshot
 from hitui.domain.jobs import Ended, Job, JobsSnapshot, Queued, Running, Stopping
 from hitui.domain.placement import Need, place
 from hitui.domain.queue import Standing, group_wait, in_order, on_configs, own_wait
+from hitui.domain.waits import Wait
 from hitui.settings import Settings
 from hitui.supervisor.needs import gpu_rules, need_of
-from hitui.supervisor.request_checks import Away, NoRunner, UnreadableResults
-
-_REFUSED_NOW = tuple(f"{kind.awaits}: " for kind in (Away, NoRunner, UnreadableResults))
 
 
 def claims_now(
@@ -44,7 +42,7 @@ def claims_now(
             break
         need = _need(settings, configs, job)
         key = (need, job.request.gpus)
-        if key in keeps_nothing or waits_in_queue(job, standing) or _waits_for_more(job):
+        if key in keeps_nothing or waits_in_queue(job, standing) is not None or _is_refused(job):
             continue
         placed = place(gpus, need, rules, claims, job.request.gpus)
         known = claims
@@ -69,15 +67,14 @@ def standing_of(jobs: JobsSnapshot) -> Standing:
     )
 
 
-def waits_in_queue(job: Job, standing: Standing) -> str:
-    """What a queued job waits for besides GPUs; empty: nothing."""
+def waits_in_queue(job: Job, standing: Standing) -> Wait | None:
+    """What a queued job waits for besides GPUs; None: nothing."""
     return own_wait(job, standing) or group_wait(job.schedule.group, standing)
 
 
-def _waits_for_more(job: Job) -> bool:
+def _is_refused(job: Job) -> bool:
     """Whether its start was refused for now, as where its model is away: such a job keeps no GPU."""
-    waits_for = job.state.waits_for if isinstance(job.state, Queued) else ""
-    return waits_for.startswith(_REFUSED_NOW)
+    return isinstance(job.state, Queued) and job.state.kind.refuses
 
 
 def _need(settings: Settings, configs: Mapping[str, Config], job: Job) -> Need:

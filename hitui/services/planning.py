@@ -96,9 +96,9 @@ class _Planner:
             where = f"{shards} shards {'on' if uuids else 'with'} {where}"
             seconds = None if seconds is None else seconds / shards
         group = group_wait(DEFAULT_GROUP, self._standing)
-        if group:
+        if group is not None:
             # What is paused or beyond its limit keeps no GPU from others.
-            where = f"waits for {group}"
+            where = f"waits for {group.words}"
         elif not refused:
             self._take(uuids or placed.keeps, need, 0 if placed.waits_for else shards)
         writes = self._settings.shown(state.config.output)

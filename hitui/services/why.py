@@ -15,6 +15,7 @@ from hitui.domain.placement import Need, Verdict, judge, place
 from hitui.domain.queue import group_wait
 from hitui.domain.schedule import DEFAULT_GROUP
 from hitui.domain.waiting_words import gibibytes
+from hitui.domain.waits import Wait, WaitKind
 from hitui.services.placing import claims_now, standing_of
 from hitui.settings import Settings
 from hitui.supervisor.needs import gpu_rules, need_of
@@ -87,7 +88,7 @@ def why_job(now: Situation, job: Job) -> Why:
     reasons: tuple[GpuReason, ...] = ()
     says = job.word
     match job.state:
-        case Queued(waits_for=waits_for):
+        case Queued(wait=wait):
             claims = claims_now(now.settings, now.jobs, now.configs, now.gpus, before=job)
             reasons = tuple(
                 replace(reason, reason=reason.reason + _hold_of_queued(now)) if reason.free else reason
@@ -95,12 +96,12 @@ def why_job(now: Situation, job: Job) -> Why:
             )
             if now.jobs.supervisor_pid is None:
                 says = NO_SUPERVISOR
-            elif waits_for:
-                says = f"queued, waits for {_without_gpus(waits_for, reasons)}"
+            elif wait.words:
+                says = f"queued, waits for {_without_gpus(wait, reasons)}"
                 paused = group_wait(job.schedule.group, standing_of(now.jobs))
-                if paused and paused != waits_for:
+                if paused is not None and paused.kind is not wait.kind:
                     # What it says first is not all: when that has come about, it would still wait.
-                    says += f", and for {paused}"
+                    says += f", and for {paused.words}"
         case Ended(reason=reason):
             says += f": {reason}" if reason else ""
         case _ if job.gpus:
@@ -123,8 +124,9 @@ def why_request(now: Situation, request: JobRequest, refused: str | None) -> Why
     reasons = _reasons(now, need, claims, request)
     paused = group_wait(DEFAULT_GROUP, standing_of(now.jobs))
     last = last_failure(now.jobs, request.config)
-    if paused or placed.waits_for:
-        waits_for = paused or _without_gpus(placed.waits_for, reasons)
+    wait = paused or (Wait(WaitKind.GPUS, placed.waits_for) if placed.waits_for else None)
+    if wait is not None:
+        waits_for = _without_gpus(wait, reasons)
         return Why(request.config, None, "", False, f"would wait for {waits_for}", need, reasons, last=last)
     labels = [gpu.label for gpu in now.gpus.gpus if gpu.uuid in placed.gpus]
     where = f" on GPU {', '.join(labels)}{_hold(now, len(labels))}" if labels else ", on no GPU"
@@ -180,7 +182,6 @@ def _words(verdict: Verdict, need: Need) -> str:
     return verdict.hindrance or "is free"
 
 
-def _without_gpus(waits_for: str, reasons: tuple[GpuReason, ...]) -> str:
+def _without_gpus(wait: Wait, reasons: tuple[GpuReason, ...]) -> str:
     """`20 GiB free on one GPU` alone, where a line on each GPU follows."""
-    short = waits_for.partition(": ")[0]
-    return short if reasons and " free on " in short else waits_for
+    return wait.short if reasons and wait.kind is WaitKind.GPUS else wait.words

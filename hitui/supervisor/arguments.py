@@ -20,7 +20,7 @@ from hitui.domain.configs import Config
 from hitui.domain.jobs import JobRequest
 from hitui.errors import LaunchError
 from hitui.settings import PLACEHOLDERS, RunnerSettings, Settings
-from hitui.supervisor.request_checks import Away
+from hitui.supervisor.request_checks import WHAT_IT_NEEDS, Away
 
 _PLACEHOLDER = re.compile(r"\{(" + "|".join(PLACEHOLDERS) + r")\}")
 
@@ -69,7 +69,8 @@ def own_runner(
         raise LaunchError(f"{config.name}: its modality cannot be told; name it in its [[config]]")
     for key in ("questions", "data"):
         if values[key] is None:
-            raise Away(f"{config.name}: its {key} cannot be told; {_MENDS[key]}")
+            missing = f"{config.name}: its {key} cannot be told; {_MENDS[key]}"
+            raise Away(WHAT_IT_NEEDS[key], missing)
     single = {
         "modality": values["modality"],
         "format": values["format"],
@@ -156,8 +157,9 @@ def located(
         found = shutil.which(program, path=environment.get("PATH", os.defpath))
     if found is None:
         raise Away(
+            WHAT_IT_NEEDS["command"],
             f"hitui.toml: [runner.{config.runner}] command: {program} is not there or no program;"
-            " correct the path"
+            " correct the path",
         )
     return (found, *argv[1:])
 

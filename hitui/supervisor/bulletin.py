@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from hitui.domain.jobs import Job, JobsSnapshot, Queued
 from hitui.domain.schedule import Queue
+from hitui.domain.waits import NOT_KNOWN, Wait
 from hitui.supervisor import snapshots, wire
 from hitui.supervisor.rows import with_wait
 
@@ -20,7 +21,7 @@ class Bulletin:
         self.version = 0
         self._pid = supervisor_pid
         self._jobs: dict[int, Job] = {}
-        self._waits: dict[int, str] = {}
+        self._waits: dict[int, Wait] = {}
         self._queue = Queue()
         self._changed: dict[int, int] = {}
         """Job → the version in which it came or changed."""
@@ -33,7 +34,7 @@ class Bulletin:
         self._lines: dict[int | None, bytes] = {}
         """The lines for this version, by the version that a watcher knows."""
 
-    def update(self, jobs: Iterable[Job], waits: Mapping[int, str], queue: Queue) -> None:
+    def update(self, jobs: Iterable[Job], waits: Mapping[int, Wait], queue: Queue) -> None:
         """Takes the jobs as they stand now, and what the queued ones wait for; the same is no new version."""
         version = self.version + 1
         now = {job.id: job for job in jobs}
@@ -47,9 +48,13 @@ class Bulletin:
         gone = known.keys() - now.keys()
         told = self._waits
         waits_now = {
-            job_id: waits.get(job_id, "") for job_id, job in now.items() if type(job.state) is Queued
+            job_id: waits.get(job_id, NOT_KNOWN) for job_id, job in now.items() if type(job.state) is Queued
         }
-        waits_changed = [job_id for job_id, text in waits_now.items() if told.get(job_id, "") != text]
+        waits_changed = [
+            job_id
+            for job_id, wait in waits_now.items()
+            if (known_wait := told.get(job_id, NOT_KNOWN)) is not wait and known_wait != wait
+        ]
         self._jobs, self._waits = now, waits_now
         if not (changed or gone or waits_changed or queue != self._queue) and self.version:
             return
@@ -84,7 +89,7 @@ class Bulletin:
 
     def _changes(self, since: int) -> dict[str, object]:
         changed = [job_id for job_id, version in self._changed.items() if version > since]
-        waits: dict[str, list[int]] = {}
+        waits: dict[Wait, list[int]] = {}
         for job_id, version in self._waits_changed.items():
             if version > since and self._changed[job_id] <= since and job_id in self._waits:
                 waits.setdefault(self._waits[job_id], []).append(job_id)
@@ -92,4 +97,4 @@ class Bulletin:
         return snapshots.changes(map(self._shown, changed), gone, waits, self._pid, self._queue)
 
     def _shown(self, job_id: int) -> Job:
-        return with_wait(self._jobs[job_id], self._waits.get(job_id, ""))
+        return with_wait(self._jobs[job_id], self._waits.get(job_id, NOT_KNOWN))

@@ -12,6 +12,7 @@ from hitui.adapters.files.look import is_dir, is_file
 from hitui.domain.configs import Config, ConfigState
 from hitui.domain.jobs import JobRequest
 from hitui.domain.tasks import TaskId
+from hitui.domain.waits import Wait, WaitKind
 from hitui.errors import LaunchError
 from hitui.settings import RunnerSettings, Settings
 
@@ -19,8 +20,14 @@ from hitui.settings import RunnerSettings, Settings
 class NotNow(LaunchError):
     """Refuses whoever asks now; a job that was taken on waits for it to come, since it was there then."""
 
-    awaits = ""
-    """What such a job waits for, in some words."""
+    kind: WaitKind
+    """What such a job waits for."""
+    awaits: str
+    """The same in some words."""
+
+    @property
+    def wait(self) -> Wait:
+        return Wait(self.kind, f"{self.awaits}: {self}")
 
 
 class UnreadableResults(NotNow):
@@ -29,6 +36,7 @@ class UnreadableResults(NotNow):
     They may be half written by another program at this very moment.
     """
 
+    kind = WaitKind.RESULTS
     awaits = "results that can be read"
 
 
@@ -38,6 +46,7 @@ class NoRunner(NotNow):
     An editor may be writing it at this very moment, and what stands there is its beginning.
     """
 
+    kind = WaitKind.SETTINGS
     awaits = "a mended hitui.toml"
 
 
@@ -47,7 +56,24 @@ class Away(NotNow):
     Their disk may come later than the supervisor when the machine starts, or have gone for a while.
     """
 
-    awaits = "what its runner needs"
+    kind = WaitKind.AWAY
+
+    def __init__(self, awaits: str, message: str) -> None:
+        """`awaits`: what is not there, as `its model folder`."""
+        super().__init__(message)
+        self.awaits = awaits
+
+
+WHAT_IT_NEEDS = {
+    "model": "its model folder",
+    "prompts": "its prompt files",
+    "cwd": "its working folder",
+    "python": "its Python",
+    "command": "its program",
+    "questions": "its question list",
+    "data": "its dataset",
+}
+"""By the key of `hitui.toml` that names it."""
 
 
 def runner_of(settings: Settings, config: Config) -> RunnerSettings:
@@ -73,12 +99,13 @@ def check_listed(reading: Reading, runner: RunnerSettings, questions: Path | Non
     """Raises Away where the runner must be told what is pending and nothing lists it."""
     if is_unlisted(reading.state, runner):
         raise Away(
+            WHAT_IT_NEEDS["questions"],
             f"{reading.state.name}: there is no question list to say what is pending; "
             + (
                 f"{questions} gives none, mend it"
                 if questions
                 else "name it as [workspace] questions in hitui.toml"
-            )
+            ),
         )
 
 
@@ -115,11 +142,13 @@ def check_runner(
     for key in ("model", "prompts", "cwd") if runner.model_is_a_folder else ("prompts", "cwd"):
         text = getattr(runner, key)
         if text is not None and not settings.path(text).exists():
-            raise Away(f"{where} {key}: {settings.path(text)} does not exist; correct the path")
+            missing = f"{where} {key}: {settings.path(text)} does not exist; correct the path"
+            raise Away(WHAT_IT_NEEDS[key], missing)
     if runner.python is not None:
         program = settings.program(runner.python)
         if shutil.which(program, path=environment.get("PATH", os.defpath)) is None:
-            raise Away(f"{where} python: {runner.python} is not there or no program; correct the path")
+            missing = f"{where} python: {runner.python} is not there or no program; correct the path"
+            raise Away(WHAT_IT_NEEDS["python"], missing)
 
 
 def check_inputs(config: Config, questions: Path | None, data: Path | None) -> None:
@@ -127,7 +156,8 @@ def check_inputs(config: Config, questions: Path | None, data: Path | None) -> N
     for key, path, is_there in (("questions", questions, is_file), ("data", data, is_dir)):
         # What was read of it before still counts, but the runner reads it anew.
         if path is not None and not is_there(path):
-            raise Away(f"{config.name}: its {key}, {path}, cannot be read; bring that back")
+            missing = f"{config.name}: its {key}, {path}, cannot be read; bring that back"
+            raise Away(WHAT_IT_NEEDS[key], missing)
 
 
 def known_ids(request: JobRequest, reading: Reading) -> tuple[TaskId, ...] | None:

@@ -13,6 +13,7 @@ from hitui.domain.jobs import Job
 from hitui.domain.placement import Need
 from hitui.domain.placer import Placer
 from hitui.domain.queue import Standing, group_room, group_wait, never_starts, own_wait
+from hitui.domain.waits import Wait
 from hitui.errors import HituiError, LaunchError
 from hitui.supervisor.needs import need_of_request
 
@@ -32,39 +33,38 @@ class Round:
         self._needs = needs
         self._started = Counter(standing.started)
         self._busy = dict(standing.busy)
-        self._groups: dict[str, str] = {}
-        self._alike: dict[Hashable, str] = {}
+        self._groups: dict[str, Wait | None] = {}
+        self._alike: dict[Hashable, Wait] = {}
         self._kept: Claims = {}
         self.placer: Placer | None = None
         """Says where the jobs of this round go, as long as nothing was started or kept; None: not asked yet."""
         self.locked: set[str] = set()
         """UUIDs on which someone else's lock stands."""
 
-    def as_one_ahead(self, job: Job) -> str:
-        """What a job ahead waits for that differs in nothing but its tasks; empty: there is none."""
-        return self._alike.get(_likeness(job), "")
+    def as_one_ahead(self, job: Job) -> Wait | None:
+        """What a job ahead waits for that differs in nothing but its tasks; None: there is none."""
+        return self._alike.get(_likeness(job))
 
-    def remember(self, job: Job, wait: str) -> None:
+    def remember(self, job: Job, wait: Wait | None) -> None:
         """What the job waits for; holds for those like it until something changes."""
         likeness = _likeness(job)
-        if likeness is not None and wait:
+        if likeness is not None and wait is not None:
             self._alike[likeness] = wait
 
     def _forget(self) -> None:
         self._alike.clear()
         self.placer = None
 
-    def wait(self, job: Job) -> str:
-        """What the job waits for besides GPUs; empty: nothing. Raises LaunchError when it can never start."""
+    def wait(self, job: Job) -> Wait | None:
+        """What the job waits for besides GPUs; None: nothing. Raises LaunchError when it can never start."""
         if job.schedule.after_success:
             never = never_starts(job, self._standing)
             if never:
                 raise LaunchError(never)
         group = job.schedule.group
-        known = self._groups.get(group)
-        if known is None:
-            known = self._groups[group] = group_wait(group, self._standing)
-        return own_wait(job, self._standing) or known
+        if group not in self._groups:
+            self._groups[group] = group_wait(group, self._standing)
+        return own_wait(job, self._standing) or self._groups[group]
 
     def group_room(self, job: Job) -> int | None:
         """How many more jobs of its group may start; None: it has no limit."""
@@ -116,7 +116,7 @@ class Round:
 
     def _waits(self, job: Job) -> bool:
         try:
-            return bool(self.wait(job))
+            return self.wait(job) is not None
         except LaunchError:
             return True
 

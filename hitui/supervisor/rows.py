@@ -21,6 +21,7 @@ from hitui.domain.jobs import (
     Stopping,
 )
 from hitui.domain.schedule import Schedule
+from hitui.domain.waits import Wait
 from hitui.supervisor.wire import request_from_wire
 
 COLUMNS = (
@@ -53,9 +54,9 @@ def schedule_to_text(schedule: Schedule) -> str:
     return msgspec.json.encode(schedule).decode()
 
 
-def with_wait(job: Job, waits_for: str) -> Job:
+def with_wait(job: Job, wait: Wait) -> Job:
     """A queued job that says what it waits for; any other as it is."""
-    return replace(job, state=Queued(waits_for)) if isinstance(job.state, Queued) else job
+    return replace(job, state=Queued(wait.words, wait.kind)) if isinstance(job.state, Queued) else job
 
 
 def job_of(row: sqlite3.Row) -> Job:

@@ -24,6 +24,7 @@ from hitui.domain.placement import GpuHistory, Need, Placement, never_enough, pl
 from hitui.domain.placer import Placer
 from hitui.domain.queue import Standing, group_wait, next_moment, on_configs
 from hitui.domain.succession import after_clock_change
+from hitui.domain.waits import Wait, WaitKind
 from hitui.errors import HituiError, LaunchError, NoSuchName, SettingsError
 from hitui.paths import RuntimePaths, gpu_lock_home
 from hitui.supervisor.gpu_news import GpuNews
@@ -75,7 +76,7 @@ class Scheduler:
         self._gpu_news = GpuNews()
         self._snapshot: GpuSnapshot | None = None
         self._round_lasted = self._round_ended = 0.0
-        self.waits: dict[int, str] = {}
+        self.waits: dict[int, Wait] = {}
         """What each queued job waits for, by id."""
 
     def wake(self) -> None:
@@ -147,37 +148,39 @@ class Scheduler:
         if self.waits != before:
             self._changed()
 
-    async def _try_each(self, queued: Sequence[Job]) -> dict[int, str] | None:
+    async def _try_each(self, queued: Sequence[Job]) -> dict[int, Wait] | None:
         """Starts what can be started; of the others, what they wait for. None: a job was split, so look anew."""
-        waits: dict[int, str] = {}
+        waits: dict[int, Wait] = {}
         queued = self._mended(queued)
         round_ = Round(queued, self._standing(queued), await asyncio.to_thread(self._launches.needs, queued))
         for job in queued:
             if job.id in round_.joined:
                 continue
             wait = round_.as_one_ahead(job)
-            if wait:
+            if wait is not None:
                 waits[job.id] = wait
                 continue
             try:
-                waits[job.id] = round_.wait(job) or await self._start(job, round_)
+                wait = round_.wait(job) or await self._start(job, round_)
                 if round_.split:
                     return None
-                round_.remember(job, waits[job.id])
+                round_.remember(job, wait)
             except (SettingsError, NoSuchName) as error:
-                waits[job.id] = f"{NoRunner.awaits}: {error}"
+                wait = NoRunner(str(error)).wait
             except NotNow as error:
-                waits[job.id] = f"{error.awaits}: {error}"
+                wait = error.wait
             except HituiError as error:
                 self._end(job, End(Ending.NOT_STARTED, str(error)))
             except (OSError, sqlite3.Error) as error:
-                waits[job.id] = f"the disk: {getattr(error, 'filename', None) or self._paths.state}: {error}"
+                where = getattr(error, "filename", None) or self._paths.state
+                wait = Wait(WaitKind.DISK, f"the disk: {where}: {error}")
             except Exception:  # noqa: BLE001 - one job that cannot be started must not hold up the others
                 note_error()
-                waits[job.id] = (
-                    f"a look by a person: an error that is described in {self._paths.supervisor_log}"
-                )
-        return {job_id: text for job_id, text in waits.items() if text}
+                told = f"a look by a person: an error that is described in {self._paths.supervisor_log}"
+                wait = Wait(WaitKind.FAULT, told)
+            if wait is not None:
+                waits[job.id] = wait
+        return waits
 
     def _mended(self, queued: Sequence[Job]) -> Sequence[Job]:
         """The queue, with the pauses of jobs that crashed put right if the clock was set back."""
@@ -208,27 +211,27 @@ class Scheduler:
             living={mark for mark in processes if alive(Process(mark.pid, mark.start_time))},
         )
 
-    async def _start(self, job: Job, round_: Round) -> str:
+    async def _start(self, job: Job, round_: Round) -> Wait | None:
         """Starts one job, or returns what it waits for. Raises LaunchError when it can never start."""
         request = job.request
         need = round_.need(job)
         placement = self._place(request, need, round_)
         if placement.waits_for:
             round_.keep(job, need, placement.keeps)
-            return placement.waits_for
+            return Wait(WaitKind.GPUS, placement.waits_for)
         parts = [part for part in await asyncio.to_thread(self._launches.parts, request) if part.ids != ()]
         if not parts:
             self._end(job, End(Ending.SUCCEEDED, NOTHING_TO_DO))
-            return ""
+            return None
         if len(parts) == 1 and await self._split(job, parts[0], need, round_):
-            return ""
+            return None
         together = await self._join(job, parts, need, round_)
         while True:
             # Anew: reading the results took a while.
             placement = self._place_anew(request, need, round_)
             if placement.waits_for:
                 round_.keep(job, need, placement.keeps)
-                return placement.waits_for
+                return Wait(WaitKind.GPUS, placement.waits_for)
             locks, taken = lock_gpus(
                 gpu_lock_home(), placement.gpus, sharers(self._paths) if need.share else None
             )
@@ -244,7 +247,7 @@ class Scheduler:
                 release(locks)
             if started:
                 round_.take_start(job, together.jobs)
-            return ""
+            return None
 
     async def _split(self, job: Job, part: Part, need: Need, round_: Round) -> bool:
         """Whether the job was put back into the queue as shards, which are started by the next look."""
@@ -325,7 +328,7 @@ class Scheduler:
         if need.memory == 0 and not request.gpus:
             return Placement()
         if self._snapshot is None:
-            return Placement(waits_for="the GPUs: they are being read")
+            return Placement(waits_for="the GPUs to be read")
         if round_.placer is None:
             claims = round_.beside(self._store.claims())
             round_.placer = Placer(

@@ -22,6 +22,7 @@ from hitui.adapters.gpus.monitor import GpuMonitor
 from hitui.domain.foremost import foremost
 from hitui.domain.gpus import GpuSnapshot
 from hitui.domain.jobs import Ended, Ending, Job, JobsSnapshot, Queued
+from hitui.domain.waits import NOT_KNOWN
 from hitui.errors import HituiError, SupervisorError
 from hitui.paths import RuntimePaths
 from hitui.supervisor import snapshots, wire
@@ -155,7 +156,7 @@ class Server:
 
     def _as_shown(self, jobs: Iterable[Job]) -> JobsSnapshot:
         waits = self._scheduler.waits
-        shown = tuple(with_wait(self._keeper.shown(job), waits.get(job.id, "")) for job in jobs)
+        shown = tuple(with_wait(self._keeper.shown(job), waits.get(job.id, NOT_KNOWN)) for job in jobs)
         return JobsSnapshot(shown, os.getpid(), self._store.queue())
 
     def _renew_bulletin(self) -> None:

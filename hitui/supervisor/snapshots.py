@@ -2,7 +2,8 @@
 
 A whole one is `{"jobs": [JOB, …], "supervisor_pid": PID, "queue": QUEUE}`. Whoever watches for `changes` gets one
 of them, then lines that hold, besides pid and queue, only `"changed": [JOB, …]`, `"gone": [ID, …]` and
-`"waits": [[LINE, [ID, …]], …]`: what thousands of queued jobs wait for changes at once, and is the same for most.
+`"waits": [[LINE, [ID, …]], …]`, of which `"kinds": [KIND, …]` says one by one what kind of wait that is: what thousands
+of queued jobs wait for changes at once, and is the same for most.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from msgspec.structs import replace
 from hitui.decoding import convert, json_decoder
 from hitui.domain.jobs import Ending, Job, JobRequest, JobsSnapshot, JobState, Queued
 from hitui.domain.schedule import Queue, Schedule
+from hitui.domain.waits import Wait, WaitKind
 from hitui.supervisor import wire
 
 
@@ -40,6 +42,7 @@ class _Detail(msgspec.Struct, frozen=True, gc=False):
     """What any of the states holds."""
 
     waits_for: str = ""
+    kind: WaitKind = WaitKind.TURN
     gpus: tuple[str, ...] = ()
     since: float = 0.0
     pid: int | None = None
@@ -65,6 +68,8 @@ class _Line(msgspec.Struct, gc=False):
     changed: list[_ReadJob] = []
     gone: list[int] = []
     waits: list[tuple[str, list[int]]] = []
+    kinds: list[WaitKind] = []
+    """Of each of `waits`; beside them, and empty where a supervisor from before an upgrade says nothing of it."""
     supervisor_pid: int | None = None
     queue: Queue = Queue()
     error: str | None = None
@@ -86,15 +91,16 @@ def whole(snapshot: JobsSnapshot) -> dict[str, object]:
 def changes(
     changed: Iterable[Job],
     gone: Sequence[int],
-    waits: Mapping[str, Sequence[int]],
+    waits: Mapping[Wait, Sequence[int]],
     supervisor_pid: int,
     queue: Queue,
 ) -> dict[str, object]:
-    """What changed, for `wire.encode_told`; `waits` says for each line the queued jobs that wait for that now."""
+    """What changed, for `wire.encode_told`; `waits` says for each wait the queued jobs that have it now."""
     return {
         "changed": list(map(_told, changed)),
         "gone": gone,
-        "waits": list(waits.items()),
+        "waits": [(wait.words, job_ids) for wait, job_ids in waits.items()],
+        "kinds": [wait.kind for wait in waits],
         "supervisor_pid": supervisor_pid,
         "queue": queue,
     }
@@ -122,8 +128,9 @@ class SnapshotReader:
             self._jobs.pop(job_id, None)
         for job in map(_job, read.changed):
             self._jobs[job.id] = job
-        for text, job_ids in read.waits:
-            state = Queued(text)
+        unsaid = [WaitKind.TURN] * (len(read.waits) - len(read.kinds))
+        for (text, job_ids), kind in zip(read.waits, [*read.kinds, *unsaid], strict=True):
+            state = Queued(text, kind)
             for job_id in job_ids:
                 known = self._jobs.get(job_id)
                 if known is not None and isinstance(known.state, Queued):
@@ -163,7 +170,9 @@ def _job(line: _ReadJob) -> Job:
         line.id,
         line.request,
         line.created_at,
-        Queued(line.detail.waits_for) if line.state == "queued" else _state(line.state, line.detail),
+        Queued(line.detail.waits_for, line.detail.kind)
+        if line.state == "queued"
+        else _state(line.state, line.detail),
         line.log,
         line.events,
         line.task_count,

@@ -27,6 +27,7 @@ from hitui.domain.jobs import (
 )
 from hitui.domain.schedule import Schedule
 from hitui.domain.tasks import ErrorClass
+from hitui.domain.waits import WaitKind
 from hitui.errors import HituiError, LaunchError, NoSuchName, SettingsError, SupervisorError, WorkspaceError
 
 LONGEST_LINE = 64 << 20
@@ -175,6 +176,8 @@ def job_from_wire(value: Mapping[str, Any]) -> Job:
         detail["gpus"] = tuple(detail["gpus"])
     if "ending" in detail:
         detail["ending"] = Ending(detail["ending"])
+    if "kind" in detail:
+        detail["kind"] = WaitKind(detail["kind"])
     kind = STATES[value["state"]]
     # Of a supervisor that is newer than this only what is known here is taken.
     known = {name: detail[name] for name in kind.__struct_fields__ if name in detail}

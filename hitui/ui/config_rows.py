@@ -15,10 +15,10 @@ from hitui.domain.jobs import FAILURES, Ended, Job, Queued, Running, Starting, S
 from hitui.domain.progress import JobProgress, together
 from hitui.domain.to_run import tasks_of_jobs
 from hitui.domain.units import duration_words
+from hitui.domain.waits import Wait, WaitKind
 from hitui.ui.job_index import JobIndex
-from hitui.ui.job_words import about, paused_words, seconds_to_retry, start_words
+from hitui.ui.job_words import about, paused_words, seconds_to_retry, short_wait, start_words
 
-_PAUSED = " to be resumed"
 SHORT_CELLS = 13
 """Of the state column where it has the least room."""
 
@@ -158,7 +158,7 @@ def _with_failed(words: StateWords, failed: Sequence[Job]) -> StateWords:
     return StateWords(f"! {shards} failed {numbers}, {words.long}", f"! failed #{failed[0].id}", "bad", True)
 
 
-def _waiting(job: Job, reason: str, now: float) -> StateWords:
+def _waiting(job: Job, wait: Wait, now: float) -> StateWords:
     if job.schedule.calls_for_someone:
         return StateWords(
             f"! #{job.id} {paused_words(job.schedule.held)}", f"! paused #{job.id}", "bad", True
@@ -172,13 +172,22 @@ def _waiting(job: Job, reason: str, now: float) -> StateWords:
     starts = start_words(job, now)
     if starts:
         return StateWords(f"{starts} #{job.id}", f"waits #{job.id}", "accent")
-    # What stands before the first colon is the short form.
-    waits = reason.split(":", 1)[0].removesuffix(" on one GPU") or "its turn"
-    # Of GPUs that were named the size is told where there is more room.
-    waits = waits.rpartition(" free on ")[2]
-    if waits.endswith(_PAUSED):
-        return StateWords(f"{waits.removesuffix(_PAUSED)} paused #{job.id}", f"waits #{job.id}", "accent")
-    return StateWords(f"waits: {waits} #{job.id}", f"waits #{job.id}", "accent")
+    return StateWords(f"{_for_what(job, wait)} #{job.id}", f"waits #{job.id}", "accent")
+
+
+def _for_what(job: Job, wait: Wait) -> str:
+    match wait.kind:
+        case WaitKind.QUEUE_PAUSED:
+            return "the queue paused"
+        case WaitKind.GROUP_PAUSED:
+            return f"group {job.schedule.group} paused"
+        case WaitKind.AWAY:
+            return short_wait(wait)
+        case WaitKind.GPUS:
+            # Of GPUs that were named the size is told where there is more room.
+            return f"waits: {wait.short.removesuffix(' on one GPU').rpartition(' free on ')[2]}"
+        case _:
+            return f"waits: {short_wait(wait)}"
 
 
 def _stalled(job: Job, since: float, labels: Mapping[str, str], now: float) -> StateWords:
@@ -200,8 +209,8 @@ def _active(
     on = gpu_words([gpu for other in (job, *beside) for gpu in other.gpus], labels)
     number = f"#{job.id}" + (f" +{len(beside)}" if beside else "")
     match job.state:
-        case Queued(waits_for=reason):
-            return _waiting(job, reason, now)
+        case Queued(wait=wait):
+            return _waiting(job, wait, now)
         case Starting():
             return StateWords(f"▶ {on} {number} starts", f"▶ #{job.id} starts", "running")
         case Stopping():

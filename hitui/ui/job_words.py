@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from rich.cells import cell_len
+
 from hitui.domain.jobs import Job, Queued
 from hitui.domain.progress import JobProgress
 from hitui.domain.schedule import DEFAULT_GROUP, Queue
 from hitui.domain.succession import died_at_once
 from hitui.domain.units import counted
+from hitui.domain.waits import NOT_KNOWN, Wait, WaitKind
 from hitui.ui import text
 from hitui.ui.line import Line, Span
 
@@ -58,8 +61,11 @@ def about(seconds: float) -> str:
     return f"{math.ceil(seconds / 60)} min" if seconds <= 3600 else text.long_duration(seconds)
 
 
-def wait_words(job: Job, now: float) -> tuple[str, str]:
-    """What stands for a queued job in a list, and its style: `waits for job 14: it is on the same config`."""
+def wait_words(job: Job, now: float, room: int | None = None) -> tuple[str, str]:
+    """What stands for a queued job in a list, and its style: `waits for job 14: it is on the same config`.
+
+    `room`: so many cells under a title that says that it waits: there no half of what is behind the colon is told.
+    """
     if job.schedule.held:
         return paused_words(job.schedule.held), "bad" if job.schedule.calls_for_someone else "warn"
     seconds = seconds_to_retry(job, now)
@@ -68,8 +74,16 @@ def wait_words(job: Job, now: float) -> tuple[str, str]:
     starts = start_words(job, now)
     if starts:
         return starts, ""
-    waits_for = job.state.waits_for if isinstance(job.state, Queued) else ""
-    return f"waits for {waits_for or 'its turn'}", ""
+    wait = job.state.wait if isinstance(job.state, Queued) else NOT_KNOWN
+    words = wait.words or "its turn"
+    if room is None:
+        return f"waits for {words}", ""
+    return words if cell_len(words) <= room else short_wait(wait), ""
+
+
+def short_wait(wait: Wait) -> str:
+    """`20 GiB free on one GPU`, `its model folder is away`: what stands under a title that says that it waits."""
+    return f"{wait.short} is away" if wait.kind is WaitKind.AWAY else wait.short or "its turn"
 
 
 def paused_words(reason: str) -> str:

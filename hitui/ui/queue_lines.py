@@ -91,7 +91,7 @@ def entries(view: QueueView) -> list[Entry]:
 def layout(view: QueueView, width: int) -> QueueLayout:
     """Names and groups as wide as they need, within their share; the words have the rest.
 
-    Where there is little room, columns are left out that say the same of all jobs: no priority, no group, no new try.
+    Columns are left out that tell nothing of any job: no priority, no group, no new try.
     """
     narrow = width < 110
     gap = 1 if narrow else 2
@@ -101,9 +101,9 @@ def layout(view: QueueView, width: int) -> QueueLayout:
     longest = max((len(name) + len(_more(others)) for name, others in names), default=6)
     groups = {job.schedule.group for job in jobs}
     group = max(5, min(max(map(len, groups), default=5), 9 if narrow else 16))
-    group = group if not narrow or groups - {DEFAULT_GROUP} else 0
-    priority = PRIORITY_CELLS if not narrow or any(job.schedule.priority for job in jobs) else 0
-    attempt = ATTEMPT_CELLS if not narrow or any(job.attempt > 1 for job in jobs) else 0
+    group = group if groups - {DEFAULT_GROUP} else 0
+    priority = PRIORITY_CELLS if any(job.schedule.priority for job in jobs) else 0
+    attempt = ATTEMPT_CELLS if any(job.attempt > 1 for job in jobs) else 0
     columns = [cells for cells in (number, priority, group, attempt) if cells]
     room = width - MARK_CELLS - sum(columns) - (len(columns) + 1) * gap
     name = max(6, min(longest, room * 2 // 5))
@@ -147,9 +147,8 @@ def words(job: Job, view: QueueView, places: QueueLayout | None = None) -> Line:
     """What the job does, waits for, or how it ended; without a layout in full."""
     match job.state:
         case Queued():
-            told, role = wait_words(job, view.now)
             return (
-                (_short_wait(told, places.words) if places is not None and places.narrow else told, role),
+                wait_words(job, view.now, places.words if places is not None and places.narrow else None),
             )
         case Ended(ending=ending, ended_at=ended_at):
             role = "bad" if ending in FAILURES else "good" if ending is Ending.SUCCEEDED else ""
@@ -170,12 +169,6 @@ def words(job: Job, view: QueueView, places: QueueLayout | None = None) -> Line:
             return ((f"■ {gpu_words(job.gpus, view.labels)} stops", "warn"),)
         case _:
             return ((f"▶ {gpu_words(job.gpus, view.labels)} starts", "running"),)
-
-
-def _short_wait(told: str, width: int) -> str:
-    """What stands for a waiting job under its title, where every cell counts: no half of what is behind the colon."""
-    short = told.removeprefix("waits for ")
-    return short if short == told or width_of(((short, ""),)) <= width else short.partition(": ")[0]
 
 
 def facts(job: Job, view: QueueView, width: int) -> list[Line]:

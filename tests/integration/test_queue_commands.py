@@ -136,6 +136,7 @@ def test_the_whole_queue_is_paused_and_resumed(here: Control) -> None:
     done = typed(here, "run", "answer")
     assert done.stderr == "hitui: the queue is paused: by hand; `hitui queue resume` lets its jobs start\n"
     eventually(lambda: here.waits_for(2) == "the queue to be resumed: paused by hand")
+    assert queue(here)["queued"][0]["waits_kind"] == "queue paused"
     assert typed(here, "queue", "resume").stdout == "the queue goes on\n"
     assert here.ended(2).ending is Ending.SUCCEEDED
     here.running(1)

@@ -81,13 +81,13 @@ def test_jobs_wait_for_what_their_runner_needs_that_is_away_as_a_disk_when_the_m
     for job_id, missing in zip(
         waiting,
         (
-            "hitui.toml: [runner.folder] cwd: ",
-            "hitui.toml: [runner.program] command: disk/true is not there",
-            "g/own: its data cannot be told",
+            "its working folder: hitui.toml: [runner.folder] cwd: ",
+            "its program: hitui.toml: [runner.program] command: disk/true is not there",
+            "its dataset: g/own: its data cannot be told",
         ),
         strict=True,
     ):
-        says(here, job_id, f"what its runner needs: {missing}")
+        says(here, job_id, missing)
     (here.root.parent / "aside").rename(disk)
     assert [here.ended(job_id).ending for job_id in waiting] == [Ending.SUCCEEDED] * 3
 
@@ -99,7 +99,7 @@ def test_jobs_wait_for_the_question_list_that_said_what_is_pending(here: Control
     questions = here.root / "questions.json"
     questions.rename(questions.with_name("aside"))
     here.service.change_queue("resume")
-    says(here, waiting, "what its runner needs: g/answer: there is no question list")
+    says(here, waiting, "its question list: g/answer: there is no question list")
     questions.with_name("aside").rename(questions)
     assert here.ended(waiting).ending is Ending.SUCCEEDED
 

@@ -15,6 +15,7 @@ from hitui.domain.progress import JobProgress
 from hitui.domain.records import JobRecord
 from hitui.domain.schedule import Group, Queue, Schedule
 from hitui.domain.tasks import ErrorClass, Task, TaskStatus
+from hitui.domain.waits import NOT_KNOWN, Wait, WaitKind
 from hitui.services.scores import Scores
 from hitui.settings import GpuSettings, Settings
 
@@ -122,7 +123,7 @@ def jobs(log: str = "") -> JobsSnapshot:
                 15,
                 JobRequest("qwen3vl_default_pic/mix_csv"),
                 NOON - 30,
-                Queued("20 GiB free on one GPU: GPU 0 has 12.1 GiB; GPU 3 does not answer"),
+                Queued("20 GiB free on one GPU: GPU 0 has 12.1 GiB; GPU 3 does not answer", WaitKind.GPUS),
             ),
         ),
         supervisor_pid=99,
@@ -131,28 +132,33 @@ def jobs(log: str = "") -> JobsSnapshot:
 
 def queue() -> JobsSnapshot:
     """A lively queue: what runs, what waits for all kinds of things, two pauses, what ended."""
-    plan: tuple[tuple[str, str, Schedule, int], ...] = (
-        ("qwen3vl_default_pic/mix_csv", "20 GiB free on one GPU: GPU 0 has 12.1 GiB; GPU 3 does not answer",
-         Schedule(priority=5), 1),
-        ("qwen3vl_text/text_latex", "", Schedule(not_before=time.time() + 3 * 3600 + 20), 2),
-        ("qwen3vl_text/text_json", "", Schedule(held="paused by hand"), 1),
-        ("qwen3vl_text/text_html", "job 14: it is on the same config", Schedule(), 1),
-        ("qwen3vl_image/image", "group night to be resumed: #9 and #10 failed at their start: no module named torch",
-         Schedule(group="night"), 1),
-        ("qwen3vl_text/text_markdown", "job 19: to succeed", Schedule(priority=-1, after_success=(19,)), 1),
-    )  # fmt: skip
+    gpus = Wait(WaitKind.GPUS, "20 GiB free on one GPU: GPU 0 has 12.1 GiB; GPU 3 does not answer")
+    other = Wait(WaitKind.OTHERS, "job 14: it is on the same config")
+    night = Wait(
+        WaitKind.GROUP_PAUSED,
+        "group night to be resumed: #9 and #10 failed at their start: no module named torch",
+    )
+    after = Wait(WaitKind.OTHERS, "job 19: to succeed")
+    plan: tuple[tuple[str, Wait, Schedule, int], ...] = (
+        ("qwen3vl_default_pic/mix_csv", gpus, Schedule(priority=5), 1),
+        ("qwen3vl_text/text_latex", NOT_KNOWN, Schedule(not_before=time.time() + 3 * 3600 + 20), 2),
+        ("qwen3vl_text/text_json", NOT_KNOWN, Schedule(held="paused by hand"), 1),
+        ("qwen3vl_text/text_html", other, Schedule(), 1),
+        ("qwen3vl_image/image", night, Schedule(group="night"), 1),
+        ("qwen3vl_text/text_markdown", after, Schedule(priority=-1, after_success=(19,)), 1),
+    )
     waiting = tuple(
         Job(
             number,
             JobRequest(config),
             NOON - 30,
-            Queued(waits_for),
+            Queued(wait.words, wait.kind),
             schedule=schedule,
             place=float(number),
             attempt=attempt,
             replaces=13 if attempt > 1 else None,
         )
-        for number, (config, waits_for, schedule, attempt) in enumerate(plan, start=15)
+        for number, (config, wait, schedule, attempt) in enumerate(plan, start=15)
     )
     died = "exit status 1: ModuleNotFoundError: no module named torch"
     ended = (

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from hitui.domain.jobs import JobsSnapshot, Queued, Running, Shard
 from hitui.domain.progress import JobProgress
+from hitui.domain.waits import WaitKind
 from hitui.ui.app import Dashboard
 from tests.ui import sample
 from tests.ui.conftest import gone, shown, until
@@ -25,7 +26,7 @@ def in_shards(waiting: int = 1) -> JobsSnapshot:
             first,
             id=14 + 10 * number,
             request=replace(first.request, shard=Shard(14, number, COUNT, (number,))),
-            state=Queued("20 GiB free on one GPU")
+            state=Queued("20 GiB free on one GPU", WaitKind.GPUS)
             if number >= COUNT - waiting
             else Running((f"GPU-0000000{2 + number}",), 4711 + number, sample.NOON - 50),
         )

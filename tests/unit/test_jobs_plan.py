@@ -14,6 +14,7 @@ from hitui.domain.jobs import Job, JobRequest, JobsSnapshot, Queued, Running
 from hitui.domain.launches import LaunchPlan
 from hitui.domain.schedule import Group, Queue, Schedule
 from hitui.domain.tasks import ErrorClass
+from hitui.domain.waits import WaitKind
 from hitui.paths import RuntimePaths
 from hitui.services.jobs import JobsService
 from hitui.settings import GpuSettings, RunnerSettings, Settings
@@ -185,9 +186,7 @@ def test_what_is_kept_for_a_queued_job_is_not_offered_and_what_only_waits_for_ot
 
 
 def test_a_queued_job_whose_model_is_away_keeps_no_gpu_from_others(service: JobsService) -> None:
-    away = Queued(
-        "what its runner needs: hitui.toml: [runner.own] model: /gone does not exist; correct the path"
-    )
+    away = Queued("its model folder: /gone does not exist", WaitKind.AWAY)
     service._latest = JobsSnapshot((Job(2, JobRequest("b"), 0.0, away),), 1)
     made = service.plan([JobRequest("c")], Workspace((state("b"), state("c"))), machine(60, 60))
     assert made.launches[0].where == "GPU 0 once free for 10 s"

@@ -31,6 +31,7 @@ from hitui.domain.succession import (
     out_of_memory,
     successor,
 )
+from hitui.domain.waits import Wait, WaitKind
 
 NOW = 1_700_000_000.0
 PLAIN = Schedule()
@@ -102,7 +103,7 @@ def test_a_job_may_start_exactly_when_nothing_that_was_said_of_it_stands_against
         or any(process in standing.living for process in schedule.after_processes)
         or known.request.config in standing.busy
     )
-    assert bool(own_wait(known, standing)) == stands_against_it
+    assert (own_wait(known, standing) is not None) == stands_against_it
     needed = [standing.endings.get(other, Ending.LOST) for other in schedule.after_success]
     assert bool(never_starts(known, standing)) == any(
         ending not in (None, Ending.SUCCEEDED) for ending in needed
@@ -115,23 +116,36 @@ def test_a_group_waits_when_the_queue_or_it_is_paused_or_its_places_are_taken(
 ) -> None:
     group = standing.queue.group(name)
     full = group.limit is not None and standing.started.get(name, 0) >= group.limit
-    assert bool(group_wait(name, standing)) == (bool(standing.queue.paused) or bool(group.paused) or full)
+    wait = group_wait(name, standing)
+    assert (wait is not None) == (bool(standing.queue.paused) or bool(group.paused) or full)
 
 
-def test_what_is_waited_for_is_said_with_its_short_form_before_a_colon() -> None:
+def test_what_is_waited_for_is_said_by_its_kind_and_with_its_short_form_before_a_colon() -> None:
     held = own_wait(job(14, Schedule(held="paused by hand")), Standing(NOW))
-    assert held == "someone to resume it: paused by hand"
+    assert held == Wait(WaitKind.HELD, "someone to resume it: paused by hand")
+    assert held is not None
+    assert held.short == "someone to resume it"
     midnight = time.mktime((2026, 2, 3, 0, 0, 0, 0, 0, -1))
     noon, soon = (
         own_wait(job(14, Schedule(not_before=midnight + seconds)), Standing(midnight))
         for seconds in (43_200, 15)
     )
-    assert (noon, soon) == ("12:00: it starts then", "00:00:15: it starts then")
+    assert noon == Wait(WaitKind.TIME, "12:00: it starts then")
+    assert soon == Wait(WaitKind.TIME, "00:00:15: it starts then")
+    assert noon.short == "12:00"
     after = own_wait(job(14, Schedule(after_success=(12,))), Standing(NOW, endings={12: None}))
-    assert after == "job 12: to succeed"
-    assert own_wait(job(14), Standing(NOW, busy=on_configs([job(3)]))) == "job 3: it is on the same config"
+    assert after == Wait(WaitKind.OTHERS, "job 12: to succeed")
+    assert own_wait(job(14), Standing(NOW, busy=on_configs([job(3)]))) == on_the_same_config(3)
     limited = Standing(NOW, Queue(groups=(Group("eval", 2),)), started={"eval": 2})
-    assert group_wait("eval", limited) == "a place in group eval: 2 of 2 run"
+    assert group_wait("eval", limited) == Wait(WaitKind.GROUP_FULL, "a place in group eval: 2 of 2 run")
+    paused = Standing(NOW, Queue(groups=(Group("eval", paused="by hand"),)))
+    assert group_wait("eval", paused) == Wait(WaitKind.GROUP_PAUSED, "group eval to be resumed: by hand")
+    everything = Standing(NOW, Queue("by hand"))
+    assert group_wait("eval", everything) == Wait(WaitKind.QUEUE_PAUSED, "the queue to be resumed: by hand")
+
+
+def on_the_same_config(number: int) -> Wait:
+    return Wait(WaitKind.OTHERS, f"job {number}: it is on the same config")
 
 
 def test_shards_of_one_split_run_beside_each_other_and_nothing_else_of_their_config_does() -> None:
@@ -141,17 +155,17 @@ def test_shards_of_one_split_run_beside_each_other_and_nothing_else_of_their_con
     started = [replace(job(3), request=request(3, 0)), replace(job(4), request=request(3, 1))]
     standing = Standing(NOW, busy=on_configs(started))
     third = replace(job(5), request=request(3, 2))
-    assert own_wait(third, standing) == ""
+    assert own_wait(third, standing) is None
     same_again = replace(job(6), request=request(3, 1))
-    assert own_wait(same_again, standing) == "job 4: it is on the same config"
+    assert own_wait(same_again, standing) == on_the_same_config(4)
     of_another_split = replace(job(7), request=request(7, 2))
-    assert own_wait(of_another_split, standing) == "job 3: it is on the same config"
-    assert own_wait(job(8), standing) == "job 3: it is on the same config"
-    assert own_wait(third, Standing(NOW, busy=on_configs([job(8)]))) == "job 8: it is on the same config"
+    assert own_wait(of_another_split, standing) == on_the_same_config(3)
+    assert own_wait(job(8), standing) == on_the_same_config(3)
+    assert own_wait(third, Standing(NOW, busy=on_configs([job(8)]))) == on_the_same_config(8)
 
 
 def test_a_job_that_never_was_counts_as_one_that_is_over() -> None:
-    assert own_wait(job(14, Schedule(after=(99,))), Standing(NOW)) == ""
+    assert own_wait(job(14, Schedule(after=(99,))), Standing(NOW)) is None
     assert (
         never_starts(job(14, Schedule(after_success=(99,))), Standing(NOW))
         == "it needed job 99, which ended as lost"

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from hitui.domain.jobs import Ended, Ending, Job, JobRequest, JobsSnapshot, Queued, Running
 from hitui.domain.progress import JobProgress
 from hitui.domain.schedule import Schedule
+from hitui.domain.waits import WaitKind
 from hitui.ui.job_index import JobIndex
 from hitui.ui.queue_lines import QueueView, header, job_line, layout, words
 from tests.ui.sample import NOON
@@ -68,20 +69,35 @@ def test_where_there_is_little_room_why_a_job_ended_comes_before_when(reason: st
 
 
 @pytest.mark.parametrize(
-    ("waits_for", "narrow"),
+    ("kind", "waits_for", "narrow"),
     [
-        ("20 GiB free on one GPU: GPU 0 has 12.1 GiB; GPU 1 is held by job 2", "20 GiB free on one GPU"),
-        ("group night to be resumed: #9 and #10 failed at their start", "group night to be resumed"),
-        ("job 14: to succeed", "job 14: to succeed"),
-        ("results that can be read: x", "results that can be read: x"),
+        (
+            WaitKind.GPUS,
+            "20 GiB free on one GPU: GPU 0 has 12.1 GiB; GPU 1 is held by job 2",
+            "20 GiB free on one GPU",
+        ),
+        (
+            WaitKind.GROUP_PAUSED,
+            "group night to be resumed: #9 and #10 failed at their start",
+            "group night to be resumed",
+        ),
+        (WaitKind.OTHERS, "job 14: to succeed", "job 14: to succeed"),
+        (WaitKind.RESULTS, "results that can be read: x", "results that can be read: x"),
+        (
+            WaitKind.AWAY,
+            "its model folder: hitui.toml: [runner.own] model: /gone does not exist; correct the path",
+            "its model folder is away",
+        ),
     ],
 )
-def test_where_there_is_little_room_no_half_a_reason_is_told(waits_for: str, narrow: str) -> None:
+def test_where_there_is_little_room_no_half_a_reason_is_told(
+    kind: WaitKind, waits_for: str, narrow: str
+) -> None:
     waiting = Job(
         26,
         JobRequest("a_long_name/of_a_config"),
         NOON,
-        Queued(waits_for),
+        Queued(waits_for, kind),
         schedule=Schedule(5, "night"),
         attempt=2,
     )
@@ -89,16 +105,17 @@ def test_where_there_is_little_room_no_half_a_reason_is_told(waits_for: str, nar
     assert _told(waiting, 200) == f"waits for {waits_for}"
 
 
-def test_where_there_is_little_room_columns_that_tell_nothing_are_left_out() -> None:
+def test_columns_that_say_the_same_of_all_jobs_are_left_out() -> None:
     def head(width: int, *jobs: Job) -> list[str]:
         view = QueueView(JobIndex(JobsSnapshot(jobs)), {}, {}, NOON)
         (text,) = (part for part, _ in header(layout(view, width)))
         return text.split()
 
     plain = Job(26, JobRequest("a/b"), NOON, Queued("its turn"))
-    assert head(80, plain) == ["job", "config", "state"]
+    assert head(80, plain) == head(200, plain) == ["job", "config", "state"]
     assert head(80, plain, replace(plain, schedule=Schedule(5))) == ["job", "config", "prio", "state"]
     assert head(80, plain, replace(plain, attempt=2)) == ["job", "config", "try", "state"]
     night = replace(plain, schedule=Schedule(group="night"))
     assert head(80, night) == head(80, plain, night) == ["job", "config", "group", "state"]
-    assert head(120, plain) == ["job", "config", "prio", "group", "try", "state"]
+    everything = replace(night, schedule=Schedule(5, "night"), attempt=2)
+    assert head(200, everything) == ["job", "config", "prio", "group", "try", "state"]

@@ -6,6 +6,7 @@ from hitui.domain.jobs import Job, JobRequest, Queued
 from hitui.domain.placement import Need
 from hitui.domain.queue import Standing
 from hitui.domain.schedule import Schedule
+from hitui.domain.waits import Wait, WaitKind
 from hitui.errors import HituiError
 from hitui.supervisor.round import Round
 
@@ -17,9 +18,10 @@ def test_what_one_job_waits_for_holds_for_those_alike_alone() -> None:
     alike = Job(2, JobRequest("a", gpu_count=2, ids=(1,)), 0.0, Queued())
     narrow = Job(3, JobRequest("a", ids=(2,)), 0.0, Queued())
     round_ = Round((wide, alike, narrow), Standing(0.0), {"a": Need(20 * GIB)})
-    round_.remember(wide, "20 GiB free on 2 GPUs: GPU 0 is free")
-    assert round_.as_one_ahead(alike) == "20 GiB free on 2 GPUs: GPU 0 is free"
-    assert round_.as_one_ahead(narrow) == ""
+    wait = Wait(WaitKind.GPUS, "20 GiB free on 2 GPUs: GPU 0 is free")
+    round_.remember(wide, wait)
+    assert round_.as_one_ahead(alike) == wait
+    assert round_.as_one_ahead(narrow) is None
 
 
 def test_what_waits_for_the_same_config_has_no_share_in_the_gpus_that_it_could_not_use() -> None:

@@ -27,6 +27,7 @@ from hitui.domain.jobs import (
 from hitui.domain.progress import JobProgress
 from hitui.domain.schedule import Schedule
 from hitui.domain.tasks import ErrorClass
+from hitui.domain.waits import WaitKind
 from hitui.ui.columns import COLUMNS, place_columns
 from hitui.ui.config_rows import SHORT_CELLS, ConfigRow, config_rows, estimated_end, state_words
 from hitui.ui.job_index import JobIndex
@@ -45,11 +46,24 @@ def job(state: object, **others: object) -> Job:
     ("state", "long", "short"),
     [
         (Queued(), "waits: its turn #7", "waits #7"),
-        (Queued("20 GiB free on one GPU: GPU 0 has 3 GiB"), "waits: 20 GiB free #7", "waits #7"),
-        (Queued("40 GiB free on GPU 2: it has 3 GiB"), "waits: GPU 2 #7", "waits #7"),
-        (Queued("40 GiB free on 4 GPUs: GPU 0 has 3 GiB"), "waits: 4 GPUs #7", "waits #7"),
-        (Queued("group default to be resumed: by hand"), "group default paused #7", "waits #7"),
-        (Queued("the queue to be resumed: by hand"), "the queue paused #7", "waits #7"),
+        (
+            Queued("20 GiB free on one GPU: GPU 0 has 3 GiB", WaitKind.GPUS),
+            "waits: 20 GiB free #7",
+            "waits #7",
+        ),
+        (Queued("40 GiB free on GPU 2: it has 3 GiB", WaitKind.GPUS), "waits: GPU 2 #7", "waits #7"),
+        (Queued("40 GiB free on 4 GPUs: GPU 0 has 3 GiB", WaitKind.GPUS), "waits: 4 GPUs #7", "waits #7"),
+        (
+            Queued("group default to be resumed: by hand", WaitKind.GROUP_PAUSED),
+            "group default paused #7",
+            "waits #7",
+        ),
+        (
+            Queued("the queue to be resumed: by hand", WaitKind.QUEUE_PAUSED),
+            "the queue paused #7",
+            "waits #7",
+        ),
+        (Queued("its dataset: /gone cannot be read", WaitKind.AWAY), "its dataset is away #7", "waits #7"),
         (Starting(("u0",), NOON), "▶ GPU 0 #7 starts", "▶ #7 starts"),
         (Running(("u0", "u1"), 1, NOON), "▶ GPUs 0,1 #7", "▶ GPUs 0,1 #7"),
         (Running(("u0", "u1", "u2"), 1, NOON), "▶ GPUs 0,1,2 #7", "▶ #7"),

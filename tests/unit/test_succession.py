@@ -212,7 +212,7 @@ def test_a_pause_never_lies_further_ahead_than_it_is_long_whatever_the_clock_did
     assert mended.not_before - now <= pause * (1 + 1e-9) + 1e-6
     assert after_clock_change(mended, now + 1e-3).not_before == mended.not_before
     waiting = Job(5, JobRequest("a"), NOW, Queued(), schedule=mended)
-    assert own_wait(waiting, Standing(max(mended.not_before, now))) == ""
+    assert own_wait(waiting, Standing(max(mended.not_before, now))) is None
 
 
 @pytest.mark.parametrize("change", [-86400.0, -3.0, 3.0, 86400.0])
