@@ -159,8 +159,12 @@ class Launches:
         resolved = replace(request, config=config.name, ids=known_ids(request, reading))
         resolved = replace(resolved, gpu_count=_gpu_count(settings, resolved, reading))
         # What is wrong with the command is said now and not after hours in the queue.
-        self.command(resolved, (), Path(), (), environment)
+        self.check_command(resolved, environment)
         return resolved
+
+    def check_command(self, request: JobRequest, environment: Mapping[str, str]) -> None:
+        """Raises what `command` would at the start, as Away where something that the runner needs is not there."""
+        self.command(request, (), Path(), (), environment)
 
     def check_forced(self, requests: Iterable[JobRequest]) -> None:
         """Raises HituiError where a request is to be tried again by force and nothing of it is refused without."""
@@ -258,9 +262,11 @@ class Launches:
         return shard_requests(job, config, pending, catalogue.data_folder, limit, count)
 
     def _rival(self, other: Waiting, own: int) -> tuple[Rival, ...]:
-        """What it takes from a job whose shards have `own` GPUs each; nothing where that cannot be told."""
+        """What it takes from a job whose shards have `own` GPUs each; nothing where that cannot be told, nor where its
+        start would be refused: what waits for its model takes no GPU."""
         request = other.job.request
         try:
+            self.check_command(request, other.environment)
             config = self.catalogue().find(request.config)
             seconds = sum(self._part(part).seconds for part in request.parts)
             return (rival_of(self.settings(), config, request, seconds, other.gpus, other.places, own),)

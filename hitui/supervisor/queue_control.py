@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -9,10 +11,11 @@ from msgspec.structs import replace
 
 from hitui.domain.jobs import Ended, Job, JobRequest, Queued, Stopping
 from hitui.domain.schedule import DEFAULT_GROUP, Group, Schedule, group_name
-from hitui.domain.succession import StopAim, StopWish
+from hitui.domain.succession import StopAim, StopWish, after_clock_change
 from hitui.errors import LaunchError, SupervisorError
 from hitui.supervisor.keeper import Keeper
 from hitui.supervisor.store import Store
+from hitui.supervisor.trouble import note_error
 
 BY_HAND = "paused by hand"
 
@@ -119,3 +122,20 @@ def checked_group(name: str) -> str:
         return group_name(name)
     except ValueError as error:
         raise LaunchError(str(error)) from error
+
+
+def mend_pauses(store: Store, queued: Sequence[Job]) -> Sequence[Job]:
+    """The queue, with the pauses of jobs that crashed put right if the clock was set back."""
+    now = time.time()
+    wrong = [
+        job
+        for job in queued
+        if job.schedule.pause is not None and after_clock_change(job.schedule, now) is not job.schedule
+    ]
+    for job in wrong:
+        try:
+            store.reschedule(job.id, lambda known: after_clock_change(known, now))
+        except sqlite3.Error:
+            # A full disk: the next round tries it again.
+            note_error()
+    return store.queued() if wrong else queued

@@ -23,7 +23,6 @@ from hitui.domain.jobs import Ending, Job, JobRequest
 from hitui.domain.placement import GpuHistory, Need, Placement, never_enough, place
 from hitui.domain.placer import Placer
 from hitui.domain.queue import Standing, group_wait, next_moment, on_configs
-from hitui.domain.succession import after_clock_change
 from hitui.domain.waits import Wait, WaitKind
 from hitui.errors import HituiError, LaunchError, NoSuchName, SettingsError
 from hitui.paths import RuntimePaths, gpu_lock_home
@@ -32,6 +31,7 @@ from hitui.supervisor.joining import Joined, Part, can_join
 from hitui.supervisor.keeper import Keeper
 from hitui.supervisor.launches import Launches
 from hitui.supervisor.preparing import EVENTS, prepare
+from hitui.supervisor.queue_control import mend_pauses
 from hitui.supervisor.request_checks import NoRunner, NotNow
 from hitui.supervisor.round import Round
 from hitui.supervisor.rows import End
@@ -151,7 +151,7 @@ class Scheduler:
     async def _try_each(self, queued: Sequence[Job]) -> dict[int, Wait] | None:
         """Starts what can be started; of the others, what they wait for. None: a job was split, so look anew."""
         waits: dict[int, Wait] = {}
-        queued = self._mended(queued)
+        queued = mend_pauses(self._store, queued)
         round_ = Round(queued, self._standing(queued), await asyncio.to_thread(self._launches.needs, queued))
         for job in queued:
             if job.id in round_.joined:
@@ -182,22 +182,6 @@ class Scheduler:
                 waits[job.id] = wait
         return waits
 
-    def _mended(self, queued: Sequence[Job]) -> Sequence[Job]:
-        """The queue, with the pauses of jobs that crashed put right if the clock was set back."""
-        now = time.time()
-        wrong = [
-            job
-            for job in queued
-            if job.schedule.pause is not None and after_clock_change(job.schedule, now) is not job.schedule
-        ]
-        for job in wrong:
-            try:
-                self._store.reschedule(job.id, lambda known: after_clock_change(known, now))
-            except sqlite3.Error:
-                # A full disk: the next round tries it again.
-                note_error()
-        return self._store.queued() if wrong else queued
-
     def _standing(self, queued: Sequence[Job]) -> Standing:
         started = self._store.started()
         named = {other for job in queued for other in (*job.schedule.after, *job.schedule.after_success)}
@@ -217,8 +201,7 @@ class Scheduler:
         need = round_.need(job)
         placement = self._place(request, need, round_)
         if placement.waits_for:
-            round_.keep(job, need, placement.keeps)
-            return Wait(WaitKind.GPUS, placement.waits_for)
+            return await self._wait_for_gpus(job, need, placement, round_)
         parts = [part for part in await asyncio.to_thread(self._launches.parts, request) if part.ids != ()]
         if not parts:
             self._end(job, End(Ending.SUCCEEDED, NOTHING_TO_DO))
@@ -230,8 +213,7 @@ class Scheduler:
             # Anew: reading the results took a while.
             placement = self._place_anew(request, need, round_)
             if placement.waits_for:
-                round_.keep(job, need, placement.keeps)
-                return Wait(WaitKind.GPUS, placement.waits_for)
+                return await self._wait_for_gpus(job, need, placement, round_)
             locks, taken = lock_gpus(
                 gpu_lock_home(), placement.gpus, sharers(self._paths) if need.share else None
             )
@@ -248,6 +230,17 @@ class Scheduler:
             if started:
                 round_.take_start(job, together.jobs)
             return None
+
+    async def _wait_for_gpus(self, job: Job, need: Need, placement: Placement, round_: Round) -> Wait:
+        """What the job waits for, with what is free for it kept from those behind it.
+
+        Raises LaunchError, as NotNow where its model is away: then no GPU would help it.
+        """
+        if placement.keeps:
+            environment = self._store.environment(job.id)
+            await asyncio.to_thread(self._launches.check_command, job.request, environment)
+        round_.keep(job, need, placement.keeps)
+        return Wait(WaitKind.GPUS, placement.waits_for)
 
     async def _split(self, job: Job, part: Part, need: Need, round_: Round) -> bool:
         """Whether the job was put back into the queue as shards, which are started by the next look."""
@@ -289,7 +282,8 @@ class Scheduler:
                 places_of[need] = self._places(need, round_)
             # What named its GPUs takes all of these, however many jobs it is split into.
             places, room = 1 if named else places_of[need], round_.group_room(other)
-            found.append(Waiting(other, len(placed), places if room is None else min(places, room)))
+            places = places if room is None else min(places, room)
+            found.append(Waiting(other, len(placed), places, self._store.environment(other.id)))
         return found
 
     async def _join(self, job: Job, parts: Sequence[Part], need: Need, round_: Round) -> Joined:

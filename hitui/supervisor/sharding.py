@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -27,6 +27,8 @@ class Waiting(msgspec.Struct, frozen=True):
     """How many it takes, or each of its shards."""
     places: int
     """How many such jobs could start at this moment."""
+    environment: Mapping[str, str]
+    """That of whoever asked for it."""
 
 
 def most_shards(settings: Settings, config: Config, request: JobRequest, seconds: float) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hitui.domain.jobs import JobRequest, Running, Shard
+from hitui.domain.waits import WaitKind
 from hitui.errors import LaunchError
 from hitui.supervisor.launches import Launches
 from tests.integration.test_sharded_jobs import (
@@ -53,6 +54,31 @@ def test_no_gpu_stays_idle_for_a_long_job_behind_that_takes_one(here: Control) -
     assert succeeded(jobs)
     assert [job.request.shard and job.request.shard.label for job in jobs] == ["1/2", None, "2/2"]
     assert len({uuid for job in jobs for uuid in job.gpus}) == 3
+
+
+def test_what_is_away_takes_no_gpu_from_what_is_split_nor_from_what_is_behind_it(here: Control) -> None:
+    away = 'modality = "mix"\nformat = "html"\nrunner = "away"\n'
+    settle(
+        here,
+        queue='join = "0s"',
+        others=f'[runner.away]\nengine = "demo"\ncwd = "disk"\ngpus = 3\n'
+        f'[[config]]\nname = "g/wide"\n{away}[[config]]\nname = "g/one"\ngpus = 1\n{away}',
+    )
+    # With one GPU in use there are too few for the first, which would keep the others.
+    busy = here.gpus / "gpus.json"
+    busy.write_text(busy.read_text().replace('"utilization": 0', '"utilization": 99', 1))
+    (here.root / "disk").mkdir()
+    here.service.change_queue("pause")
+    here.service.submit([JobRequest("g/wide"), JobRequest("g/text_html", shards=3), JobRequest("g/one")])
+    (here.root / "disk").rename(here.root / "aside")
+    here.service.change_queue("resume")
+    eventually(lambda: sum(job.request.config == "g/text_html" for job in jobs_of(here)) == 2, "it is split")
+    eventually(lambda: here.waits_for(1).startswith("its working folder: "), "the first says so")
+    eventually(
+        lambda: succeeded([job for job in jobs_of(here) if job.id not in (1, 3)]), "its shards are done"
+    )
+    for job in here.client.jobs().jobs:
+        assert job.request.config == "g/text_html" or getattr(job.state, "kind", None) is WaitKind.AWAY
 
 
 def test_named_gpus_are_too_few_for_shards_that_take_several_each(here: Control) -> None:
