@@ -151,7 +151,9 @@ class Asker:
         except FileNotFoundError as error:
             return self._not_found(str(error.filename))
         except OSError as error:
-            return _failed(f"Input file cannot be read: {error.filename}: {error.strerror}", unexpected=True)
+            # One that comes in the middle of a file names none.
+            name = error.filename or " or ".join(map(str, self._inputs.files(question)))
+            return _failed(f"Input file cannot be read: {name}: {error.strerror}", unexpected=True)
         if answer is None:
             return Outcome(NO_FINAL_ANSWER, True, reply)
         if answer.startswith("[ERROR"):

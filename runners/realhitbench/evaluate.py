@@ -27,7 +27,7 @@ from hitui_runners.output import complain, counted, named, say, warn
 from hitui_runners.realhitbench.arguments import parse_arguments
 from hitui_runners.realhitbench.asking import Asker, RecoveryRules
 from hitui_runners.realhitbench.evaluation import Evaluation
-from hitui_runners.realhitbench.order import by_beginning
+from hitui_runners.realhitbench.order import by_beginning, failed_last
 from hitui_runners.realhitbench.plan import PlannedConfig, config_of_options, read_plan
 from hitui_runners.realhitbench.prompts import BenchmarkPrompts, OwnPrompts
 from hitui_runners.realhitbench.questions import InputFiles, Question, load_questions
@@ -36,6 +36,7 @@ from hitui_runners.realhitbench.run_settings import gather
 from hitui_runners.realhitbench.scoring import missing_scores
 from hitui_runners.realhitbench.selection import select
 from hitui_runners.realhitbench.store import ResultStore
+from hitui_runners.realhitbench.strange_failures import StrangeFailures
 from hitui_runners.stopping import Stopped, StopSignals
 
 WORST_FIRST = (RunnerError.exit_status, SetupError.exit_status, ResumeRefused.exit_status)
@@ -110,7 +111,9 @@ def prepare(
             resume=arguments.resume,
             at_most=arguments.max_queries,
         )
-        chosen = by_beginning(chosen, prompts, inputs)
+        chosen = failed_last(
+            by_beginning(chosen, prompts, inputs), lambda question: store.has_failed(question.id)
+        )
         if chosen:
             record.check()
     except RunnerError:
@@ -137,8 +140,7 @@ class Launch:
         """As far as it is decided by configs that could not be run."""
         self._left: dict[type[RunnerError], list[tuple[str, str]]] = {ResumeRefused: [], SetupError: []}
         """Names of the configs that a new try does not help, and why."""
-        self._strange = 0
-        """Unexpected failures in a row, over all configs."""
+        self._strange = StrangeFailures()
 
     def add(self, evaluation: Evaluation, record: RunRecord | None = None) -> None:
         """One more config, behind the others; `record` of the runs in its folder, None: nothing is written down."""
@@ -227,7 +229,6 @@ class Launch:
             raise
         except RunnerError as error:
             failure = error
-        self._strange = evaluation.strange
         self._end(evaluation, failure)
 
     def _end(self, evaluation: Evaluation, failure: RunnerError | None) -> None:

@@ -18,11 +18,8 @@ from hitui_runners.realhitbench.questions import Question
 from hitui_runners.realhitbench.results import Result
 from hitui_runners.realhitbench.scoring import metrics_for
 from hitui_runners.realhitbench.store import ResultStore
+from hitui_runners.realhitbench.strange_failures import StrangeFailures
 from hitui_runners.stopping import StopSignals
-
-STRANGE_FAILURES = 5
-"""After so many unexpected failures in a row the run ends, rather than mark thousands of tasks as failed. Those of
-the config before count: what is broken for one config may be broken for all."""
 
 
 class Evaluation:
@@ -44,8 +41,6 @@ class Evaluation:
         self.questions = tuple(questions)
         self.done = 0
         self.errors = 0
-        self.strange = 0
-        """Unexpected failures in a row until now, those of the configs before included."""
         self._asker = asker
         self._engine = engine
         self._store = store
@@ -66,15 +61,15 @@ class Evaluation:
         """The event line that says how it ended."""
         self._events.end(self.done, self.errors, exit_status)
 
-    def run(self, after_task: Callable[[], None], strange: int = 0) -> None:
+    def run(self, after_task: Callable[[], None], strange: StrangeFailures) -> None:
         """Asks the questions in their order, as many at a time as the engine takes; `after_task` is called when one
         has ended.
 
-        `strange`: how many unexpected failures in a row came before.
+        `strange`: unexpected failures in a row, those of the configs before included.
 
         Raises RunnerError, EngineLost and Stopped.
         """
-        self.strange = strange
+        tables = len({question.file_name for question in self.questions})
         before = {question.id: self._store.result(question.id) for question in self.questions}
 
         def ask(question: Question, keep: Callable[[Outcome], None]) -> Steps:
@@ -89,7 +84,7 @@ class Evaluation:
                 if self._store.snapshot_is_due:
                     self._save_snapshot()
             if attempt.is_last:
-                self._judge(attempt.outcome)
+                strange.take(attempt.question.file_name, attempt.outcome, tables)
 
         try:
             engine = self._engine
@@ -123,15 +118,6 @@ class Evaluation:
             self.errors += attempt.outcome.failed
             self._tell(bar, result, attempt)
             after_task()
-
-    def _judge(self, outcome: Outcome) -> None:
-        """Raises RunnerError where the fault cannot be in the tasks any more."""
-        self.strange = self.strange + 1 if outcome.unexpected else 0
-        if self.strange >= STRANGE_FAILURES:
-            raise RunnerError(
-                f"the last {self.strange} tasks failed with errors that are not theirs, the last one with: "
-                f"{outcome.prediction}; mend that and run again with --resume"
-            )
 
     def _result(self, attempt: Attempt) -> Result:
         question, outcome = attempt.question, attempt.outcome

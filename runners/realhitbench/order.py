@@ -8,7 +8,7 @@ an engine may answer together, then stand side by side. Results carry ids; what 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from hitui_runners.realhitbench.prompts import BenchmarkPrompts, OwnPrompts
@@ -34,6 +34,14 @@ def by_beginning(
     tables = [[question for alike in table.values() for question in alike] for table in groups.values()]
     tables.sort(key=lambda table: _sizes(table[0], inputs), reverse=True)
     return tuple(question for table in tables for question in table)
+
+
+def failed_last(
+    questions: Iterable[Question], has_failed: Callable[[Question], bool]
+) -> tuple[Question, ...]:
+    """The questions in their order, those that have failed before behind the others: what fails again whenever it is
+    asked keeps no rerun from what was never asked."""
+    return tuple(sorted(questions, key=has_failed))
 
 
 def _sizes(question: Question, inputs: InputFiles) -> tuple[int, int]:

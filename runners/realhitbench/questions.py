@@ -117,14 +117,16 @@ class InputFiles:
             return None
         return self.data / self.table_format / f"{question.file_name}.{TABLE_FORMATS[self.table_format]}"
 
+    def files(self, question: Question) -> list[Path]:
+        """What is shown to the model: the picture of the table, its text, or both."""
+        return [path for path in (self.image(question), self.table(question)) if path is not None]
+
     def absent(self, question: Question) -> tuple[str, ...]:
         """Names, relative to the data folder, of the files that the question needs and that are not there."""
-        needed = [self.image(question), self.table(question)]
+        needed = self.files(question)
         if question.question_type == VISUALIZATION:
             needed.append(self.data / "tables" / f"{question.file_name}.xlsx")
-        return tuple(
-            str(path.relative_to(self.data)) for path in needed if path is not None and not is_file(path)
-        )
+        return tuple(str(path.relative_to(self.data)) for path in needed if not is_file(path))
 
     def require_folders(self) -> None:
         """Raises RunnerError where the files of all questions are out of reach."""

@@ -100,6 +100,11 @@ class ResultStore:
         result = self.result(task_id)
         return result is not None and not is_error(result)
 
+    def has_failed(self, task_id: TaskId) -> bool:
+        """Whether an error is all that is known of it."""
+        result = self.result(task_id)
+        return result is not None and is_error(result)
+
     def runs_of_answers(self) -> frozenset[str | None]:
         """The ids of the runs that made the answers known here; with None where some name none."""
         answers = (

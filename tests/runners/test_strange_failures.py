@@ -1,0 +1,105 @@
+"""Failures that a task does not explain by itself: one table's are its own, those of several tables end the run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hitui_runners.engines.base import Reply
+from hitui_runners.errors import RunnerError
+from hitui_runners.realhitbench.asking import Outcome
+from hitui_runners.realhitbench.strange_failures import MOST_TASKS, StrangeFailures
+
+from tests.runners.conftest import PLAIN_PYTHON, Runner, without_rights
+from tests.tools.benchmark import Benchmark
+
+STRANGE = Outcome("[ERROR] RuntimeError: no kernel image", True, Reply(""), unexpected=True)
+OTHERS = {
+    "answered": Outcome("7", False, Reply("7")),
+    "failed by its own fault": Outcome("[ERROR] OOM: Text too large (9 tokens)", True, Reply("")),
+}
+
+
+@pytest.mark.parametrize(
+    ("asked", "tables", "ends_at"),
+    [
+        ("aaaaaaaabbccc", 9, 11),
+        ("abcd", 9, None),
+        ("abcde", 9, 5),
+        ("aaaab", 2, 5),
+        # There is no other table to tell by.
+        ("aaaaaa", 1, 5),
+        ("aaaaaaaaabbbbbbbbb", 9, None),
+        ("a" * (MOST_TASKS + 1), 9, MOST_TASKS),
+    ],
+)
+def test_the_fault_is_no_tables_own_where_several_fail_in_a_row(
+    asked: str, tables: int, ends_at: int | None
+) -> None:
+    strange = StrangeFailures()
+    for count, table in enumerate(asked, start=1):
+        if count == ends_at:
+            with pytest.raises(
+                RunnerError, match=f"the last {count} tasks failed with errors that are not theirs"
+            ):
+                strange.take(table, STRANGE, tables)
+            break
+        strange.take(table, STRANGE, tables)
+    else:
+        assert ends_at is None
+
+
+@pytest.mark.parametrize("between", OTHERS)
+def test_whatever_ends_otherwise_ends_the_row(between: str) -> None:
+    strange = StrangeFailures()
+    for table in "abcd":
+        strange.take(table, STRANGE, 9)
+    strange.take("e", OTHERS[between], 9)
+    for table in "abcd":
+        strange.take(table, STRANGE, 9)
+    with pytest.raises(RunnerError, match="the last 5 tasks"):
+        strange.take("e", STRANGE, 9)
+
+
+def unreadable(tmp_path: Path, *tables: int) -> Runner:
+    """A runner for tables of which those with as many questions may not be read, and are the largest; and one more."""
+    benchmark = Benchmark(tmp_path)
+    for number, questions in enumerate(tables):
+        name = f"bad{number}"
+        benchmark.add_table(name, tuple((f"Harbour {row}", row, row / 2) for row in range(20)))
+        (benchmark.data / f"html/{name}.html").chmod(0)
+        for question in range(questions):
+            benchmark.ask(10 * number + question + 1, name, "How many boats?", "63")
+    benchmark.add_table("good")
+    for question in range(4):
+        benchmark.ask(101 + question, "good", f"How many boats lie in Saltby? (No. {question})", "63")
+    runner = Runner(benchmark, tmp_path / "output", PLAIN_PYTHON)
+    without_rights(runner)
+    return runner
+
+
+def test_a_table_that_cannot_be_read_fails_its_tasks_alone(tmp_path: Path) -> None:
+    runner = unreadable(tmp_path, 8)
+    ended = runner.run()
+    assert ended.returncode == 0, ended.stderr
+
+    said = {result["id"]: result["Prediction"] for result in runner.journal}
+    path = runner.benchmark.data / "html/bad0.html"
+    assert {said[number] for number in range(1, 9)} == {
+        f"[ERROR] Input file cannot be read: {path}: Permission denied"
+    }
+    assert not any(said[number].startswith("[ERROR") for number in range(101, 105))
+
+
+def test_a_rerun_asks_first_what_was_never_asked(tmp_path: Path) -> None:
+    runner = unreadable(tmp_path, 2, 2, 2)
+    ended = runner.run()
+    assert ended.returncode == 1
+    assert "the last 5 tasks failed with errors that are not theirs" in ended.stderr
+    failed = [result["id"] for result in runner.journal]
+    assert failed == [1, 2, 11, 12, 21]
+
+    ended = runner.run("--resume")
+    assert "the last 5 tasks failed with errors that are not theirs" in ended.stderr
+    again = [result["id"] for result in runner.journal[5:]]
+    assert again == [22, 101, 102, 103, 104, *failed]
