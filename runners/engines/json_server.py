@@ -201,7 +201,8 @@ class JsonServer:
                     raise self._gone(trouble.words, tries, began)
                 status = trouble.status if isinstance(trouble, _Failed) else None
                 raise Refused(status, trouble.words)
-            wait = random.uniform(0.75, 1.25) * pause if trouble.wait is None else trouble.wait
+            # A server that asks for no pause at all, or until a moment that is past by our clock, is busy all the same.
+            wait = max(random.uniform(0.75, 1.25) * pause, trouble.wait or 0.0)
             if time.monotonic() + wait - began > self._patience:
                 asked = "" if trouble.wait is None else f" (it asks to wait {trouble.wait:.0f} s)"
                 if isinstance(trouble, _Unreachable) or self._answered == answered_before:

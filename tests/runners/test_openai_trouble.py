@@ -95,6 +95,20 @@ def test_a_server_that_asks_for_too_much_patience_is_not_waited_for(
     assert (asking.journal, server.asked) == ([], [1])
 
 
+@pytest.mark.parametrize("moment", ["0", "Fri, 31 Dec 1999 23:59:59 GMT"])
+def test_a_busy_server_that_asks_for_no_pause_is_given_one(
+    asking: Runner, server: ChatServer, moment: str
+) -> None:
+    server.act = lambda chat: chat.error(429, "slow down", Retry_After=moment)
+    ended = asking.run("--concurrency", "1", "--patience", "1")
+
+    assert ended.returncode == 1
+    # After a pause of a third of a second at the least, and one of twice that.
+    assert 2 <= len(server.chats) <= 3
+    (line,) = error_lines(ended.stderr)
+    assert f"429: slow down (it asks to wait 0 s); asked {len(server.chats)} times" in line
+
+
 @pytest.mark.parametrize(
     ("status", "said"), [(401, "look at the key in the variable"), (404, "see --base-url")]
 )
