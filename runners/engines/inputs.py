@@ -254,10 +254,16 @@ class PromptInputs:
         return text
 
     def _process_text(self, text: str, image: Any, size: Any) -> Any:
-        if image is None:
-            return self._processor(text=[text], return_tensors="pt")
-        options = {} if size is None else {"size": size}
-        return self._processor(text=[text], images=[image], return_tensors="pt", **options)
+        options: dict[str, Any] = {"text": [text], "return_tensors": "pt"}
+        begins = self._tokenizer.bos_token
+        if begins is not None and text.startswith(begins):
+            # As `apply_chat_template` has it: many tokenizers would put it there once more.
+            options["add_special_tokens"] = False
+        if image is not None:
+            options["images"] = [image]
+            if size is not None:
+                options["size"] = size
+        return self._processor(**options)
 
     def _harmless(self, text: str) -> str:
         """The text with the tokenizer's own marks (`<|im_end|>`) broken up, which must mean nothing in a table."""

@@ -198,6 +198,34 @@ def test_so_it_is_where_a_template_trims_the_prompt(processor: Any, monkeypatch:
     assert of_model["input_ids"][0].tolist() == plain["input_ids"]
 
 
+@pytest.mark.parametrize("in_template", [True, False])
+@pytest.mark.parametrize("rows", [3, 6000])
+def test_a_mark_of_the_beginning_stands_there_once(tiny_model: Path, in_template: bool, rows: int) -> None:
+    """As Llama's and Gemma's, whose tokenizers put it there as well as their chat templates."""
+    from tokenizers.processors import TemplateProcessing
+
+    processor = load_processor(tiny_model)
+    tokenizer = processor.tokenizer
+    tokenizer.add_special_tokens({"bos_token": "<|begin|>"})
+    begin = tokenizer.convert_tokens_to_ids("<|begin|>")
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<|begin|> $A", pair="<|begin|> $A $B", special_tokens=[("<|begin|>", begin)]
+    )
+    if in_template:
+        processor.chat_template = "{{ bos_token }}" + processor.chat_template
+    prompt = asked("".join(ROWS.splitlines(keepends=True)[:rows]))
+    of_model, _ = made(PromptInputs(processor, 10**6, None), prompt)
+
+    words = [{"type": "text", "text": prompt.before + prompt.table + prompt.after}]
+    plain = processor.apply_chat_template(
+        [[{"role": "user", "content": words}]], tokenize=True, add_generation_prompt=True, return_dict=True
+    )
+    ids = of_model["input_ids"][0].tolist()
+    assert ids == list(plain["input_ids"][0])
+    assert ids.count(begin) == 1
+    assert ids[0] == begin
+
+
 def test_questions_of_one_length_get_the_same_cut_and_all_the_same_head(processor: Any) -> None:
     inputs = PromptInputs(processor, 12_000, None)
     table, table_format = TABLES["rows"]
