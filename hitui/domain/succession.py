@@ -215,7 +215,7 @@ def successor(job: Job, end: HowItEnded, wish: StopWish, rules: RetryRules) -> S
     return Successor(
         replace(onward, not_before=end.at + pause, pause=pause),
         job.attempt + 1,
-        f"tried again in {_duration(pause)}, attempt {job.attempt + 1} of {rules.retries + 1}",
+        f"tried again after {_duration(pause)}, attempt {job.attempt + 1} of {rules.retries + 1}",
     )
 
 

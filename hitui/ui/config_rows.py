@@ -172,7 +172,8 @@ def _waiting(job: Job, wait: Wait, now: float) -> StateWords:
     starts = start_words(job, now)
     if starts:
         return StateWords(f"{starts} #{job.id}", f"waits #{job.id}", "accent")
-    return StateWords(f"{_for_what(job, wait)} #{job.id}", f"waits #{job.id}", "accent")
+    short = "away" if wait.kind is WaitKind.AWAY else "waits"
+    return StateWords(f"{_for_what(job, wait)} #{job.id}", f"{short} #{job.id}", "accent")
 
 
 def _for_what(job: Job, wait: Wait) -> str:

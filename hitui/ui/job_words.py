@@ -16,8 +16,9 @@ from hitui.domain.waits import NOT_KNOWN, Wait, WaitKind
 from hitui.ui import text
 from hitui.ui.line import Line, Span
 
-STEP_SECONDS = 10
-"""A time that is still to come is told in such steps: finer ones would wake the screen for nothing."""
+_STEPS = (60, 1), (110, 10), (math.inf, 60)
+"""Up to so many seconds a time that is still to come is told in steps of so many, rounded up: finer ones would wake the
+screen for nothing."""
 
 
 def job_name(job: Job, *, short: bool = False) -> str:
@@ -55,10 +56,24 @@ def _start(job: Job, now: float) -> float | None:
 
 
 def about(seconds: float) -> str:
-    """`10 s`, `40 s`, `3 min`, `3h`."""
-    if seconds <= 120 - STEP_SECONDS:
-        return f"{max(1, math.ceil(seconds / STEP_SECONDS)) * STEP_SECONDS} s"
+    """`9 s`, `40 s`, `3 min`, `3h`."""
+    step = _step(seconds)
+    if step < 60:
+        return f"{max(1, math.ceil(seconds / step)) * step} s"
     return f"{math.ceil(seconds / 60)} min" if seconds <= 3600 else text.long_duration(seconds)
+
+
+def seconds_told(job: Job, now: float) -> float:
+    """For how long what `about` says of its next try stays true; infinite where it has none."""
+    seconds = seconds_to_retry(job, now)
+    if seconds is None:
+        return math.inf
+    step = _step(seconds)
+    return seconds % step or step
+
+
+def _step(seconds: float) -> int:
+    return next(step for most, step in _STEPS if seconds <= most)
 
 
 def wait_words(job: Job, now: float, room: int | None = None) -> tuple[str, str]:

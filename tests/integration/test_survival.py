@@ -48,7 +48,7 @@ def test_a_crash_is_tried_again_after_pauses_that_grow_and_then_left_with_its_re
     state = here.ended(third.id)
     assert (second.attempt, third.attempt) == (2, 3)
     assert (second.schedule.pause, third.schedule.pause) == (0.1, 0.4)
-    assert here.ended(first).reason.endswith("KeyError: layer 7; tried again in 0 s, attempt 2 of 3")
+    assert here.ended(first).reason.endswith("KeyError: layer 7; tried again after 0 s, attempt 2 of 3")
     assert state.reason == "exit status 1: KeyError: layer 7; not tried again: it was attempt 3 of 3"
     starts = [float(line) for line in (here.output("crash") / "starts").read_text().split()]
     assert len(starts) == 3

@@ -131,7 +131,7 @@ def test_a_stalled_job_is_restarted_where_its_config_says_so_and_as_often_as_a_c
     state = here.ended(first)
     assert state.ending is Ending.FAILED
     assert re.fullmatch(
-        r"stalled: no output, no event and no use of a GPU for \d s; tried again in 0 s, attempt 2 of 2",
+        r"stalled: no output, no event and no use of a GPU for \d s; tried again after 0 s, attempt 2 of 2",
         state.reason,
     )
     again = here.successor(first)

@@ -167,7 +167,7 @@ def queue() -> JobsSnapshot:
         ("qwen3vl_resize_pic/mix_json", Ended(Ending.FAILED, NOON - 880, died, NOON - 885, 1)),
         ("qwen3vl_resize_pic/mix_csv", Ended(Ending.STOPPED, NOON - 700, "on request", NOON - 800)),
         ("qwen3vl_text/text_new", Ended(Ending.LOST, NOON - 650, "launcher and runner were killed; what was answered is kept", NOON - 660)),
-        ("qwen3vl_text/text_latex", Ended(Ending.FAILED, NOON - 10, "exit status 1: connection reset; tried again in 60 s, attempt 2 of 3", NOON - 300, 1)),
+        ("qwen3vl_text/text_latex", Ended(Ending.FAILED, NOON - 10, "exit status 1: connection reset; tried again after 60 s, attempt 2 of 3", NOON - 300, 1)),
     )  # fmt: skip
     over = tuple(
         Job(number, JobRequest(config), NOON - 8000, state, log=f"/made-up/{number}/log")

@@ -106,10 +106,20 @@ async def test_of_a_job_that_succeeded_the_tasks_that_failed_are_told_as_soon_as
         await shown(pilot, ": 1 of 1 task failed")
 
 
+async def test_the_time_to_the_next_try_counts_down_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hitui.ui.countdown.SECONDS_PER_TICK", 1000.0)
+    soon = waiting(14, not_before=time.time() + 2.0)
+    services = sample.services(known_jobs=queue_of(replace(soon, attempt=2)))
+    async with Dashboard(services).run_test(size=WIDE, notifications=True) as pilot:
+        await open_queue(pilot)
+        await shown(pilot, "again in 1 s, attempt 2")
+        await shown(pilot, "waits for its turn")
+
+
 async def test_what_comes_on_record_while_other_screens_are_above_is_there_when_they_go(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("hitui.ui.screens.queue.SECONDS_PER_TICK", 1000.0)
+    monkeypatch.setattr("hitui.ui.countdown.SECONDS_PER_TICK", 1000.0)
     ended = replace(waiting(14), state=Ended(Ending.SUCCEEDED, time.time()))
     services = sample.services(known_jobs=queue_of(ended))
     async with Dashboard(services).run_test(size=WIDE, notifications=True) as pilot:

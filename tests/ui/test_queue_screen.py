@@ -43,7 +43,9 @@ async def test_the_selected_job_is_told_in_full() -> None:
         await open_queue(pilot)
         await shown(pilot, "waits for 20 GiB free on one GPU: GPU 0 has 12.1 GiB; GPU 3 does not answer")
         await pilot.press("tab")
-        await shown(pilot, "#13 qwen3vl_text/text_latex · failed", "tried again in 60 s,\n  attempt 2 of 3")
+        await shown(
+            pilot, "#13 qwen3vl_text/text_latex · failed", "tried again after 60\n  s, attempt 2 of 3"
+        )
         await pilot.press("tab")
         await shown(pilot, "─ #14 qwen3vl_text/text_html · running")
 

@@ -160,7 +160,7 @@ async def test_of_a_long_reason_its_beginning_and_its_end_are_told() -> None:
     reason = (
         "ended by SIGKILL; if nobody here did it, the machine ran out of memory (see dmesg); "
         + "last in its log: 0.14 s " * 6
-        + "; tried again in 15 s, attempt 2 of 3"
+        + "; tried again after 15 s, attempt 2 of 3"
     )
     services = sample.services()
     async with Dashboard(services).run_test(size=(80, 24), notifications=True) as pilot:

@@ -100,9 +100,10 @@ def test_a_filter_looks_at_config_group_state_and_reason() -> None:
 @pytest.mark.parametrize(
     ("left", "told"),
     [
-        (0.5, "again in 10 s, attempt 2"),
-        (31.0, "again in 40 s, attempt 2"),
-        (40.0, "again in 40 s, attempt 2"),
+        (0.5, "again in 1 s, attempt 2"),
+        (14.8, "again in 15 s, attempt 2"),
+        (60.0, "again in 60 s, attempt 2"),
+        (61.0, "again in 70 s, attempt 2"),
         (110.0, "again in 110 s, attempt 2"),
         (111.0, "again in 2 min, attempt 2"),
         (3599.0, "again in 60 min, attempt 2"),

@@ -63,7 +63,7 @@ def job(state: object, **others: object) -> Job:
             "the queue paused #7",
             "waits #7",
         ),
-        (Queued("its dataset: /gone cannot be read", WaitKind.AWAY), "its dataset is away #7", "waits #7"),
+        (Queued("its dataset: /gone cannot be read", WaitKind.AWAY), "its dataset is away #7", "away #7"),
         (Starting(("u0",), NOON), "▶ GPU 0 #7 starts", "▶ #7 starts"),
         (Running(("u0", "u1"), 1, NOON), "▶ GPUs 0,1 #7", "▶ GPUs 0,1 #7"),
         (Running(("u0", "u1", "u2"), 1, NOON), "▶ GPUs 0,1,2 #7", "▶ #7"),

@@ -27,12 +27,11 @@ if TYPE_CHECKING:
 
     from hitui.ui.board import Board
     from hitui.ui.config_rows import ConfigRow
+    from hitui.ui.countdown import Countdown
 
 LEAST_LOG_LINES = 3
 FIXED_LINES = 5
 """Header, three rules, keys."""
-SECONDS_PER_TICK = 10.0
-"""Clock and stalled jobs are looked at so often, when nothing else changes."""
 
 
 class MainScreen(FullScreen):
@@ -130,6 +129,12 @@ class MainScreen(FullScreen):
 
         return Board(self.dashboard)
 
+    @cached_property
+    def _countdown(self) -> Countdown:
+        from hitui.ui.countdown import Countdown
+
+        return Countdown(self, self._show_configs)
+
     @property
     def _workspace_name(self) -> str:
         root = self.dashboard.services.settings.root
@@ -142,7 +147,6 @@ class MainScreen(FullScreen):
         self.watch(app, "workspace_snapshot", self._show_configs)
         self.watch(app, "jobs_snapshot", self._show_jobs)
         self.watch(app, "progress", self._show_configs)
-        self.set_interval(SECONDS_PER_TICK, self._show_configs)
 
     def resized(self, width: int, height: int) -> None:
         self._lay_out()
@@ -194,6 +198,7 @@ class MainScreen(FullScreen):
         self._title_configs()
         self._show_header()
         self._show_log(self.table.selected)
+        self._countdown.follow(self.dashboard.jobs.queued)
 
     def _title_configs(self) -> None:
         self.config_rule.show(*self._board.config_title(self.table))

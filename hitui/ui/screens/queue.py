@@ -10,6 +10,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
 from hitui.domain.jobs import Ended, Job, Queued
+from hitui.ui.countdown import Countdown
 from hitui.ui.job_records import JobRecords
 from hitui.ui.job_words import pause_parts
 from hitui.ui.line import Line, joined
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from textual.widgets import Input
 
 
-SECONDS_PER_TICK = 10.0
-"""Times that are still to come are looked at so often, when nothing else changes."""
 LEAST_FACTS, MOST_FACTS = 3, 6
 MOST_RECORDS = 200
 """Of so many jobs that ended last it is said how many of their tasks failed."""
@@ -119,6 +118,7 @@ class QueueScreen(FullScreen):
         self._stale = False
         """Something changed while another screen was above."""
         self.records = JobRecords(self)
+        self._countdown = Countdown(self, self._show)
 
     def compose(self) -> ComposeResult:
         yield MoreRoom()
@@ -134,7 +134,6 @@ class QueueScreen(FullScreen):
         for name in ("jobs_snapshot", "progress"):
             self.watch(self.dashboard, name, self._show, init=False)
         self.watch(self.dashboard, "gpu_snapshot", self._show_labels, init=False)
-        self.set_interval(SECONDS_PER_TICK, self._show)
         self._show()
 
     def on_screen_resume(self, event: events.ScreenResume) -> None:
@@ -158,6 +157,7 @@ class QueueScreen(FullScreen):
             QueueView(app.jobs, app.progress, self._labels(), now, self._wanted, self.records.known)
         )
         self._title()
+        self._countdown.follow(app.jobs.queued)
 
     def on_records_read(self, message: RecordsRead) -> None:
         if not self.records.take(message):
