@@ -25,7 +25,8 @@ from hitui.adapters.events import EventFile, read_tail
 from hitui.adapters.executors import open_executor
 from hitui.adapters.executors.base import ExitRecord, Launch, LaunchedJob, Standing
 from hitui.domain.jobs import Ending, Job, Queued, Running, Starting, Stopping, decide_ending, one_line
-from hitui.domain.progress import EventTally, without_bars
+from hitui.domain.last_words import last_words
+from hitui.domain.progress import EventTally
 from hitui.domain.succession import (
     END,
     HowItEnded,
@@ -250,7 +251,7 @@ class Keeper:
         """Ends a job by its launcher's record, else by the runner's own `end` line, else as lost."""
         stop_asked = self._stop_asked(job)
         tail = read_tail(job.log) if job.log else ""
-        last_words = one_line(without_bars(tail))
+        said = last_words(tail)
         if otherwise == RESTARTED and record is not None and not stop_asked:
             number = record.signal if record.signal is not None else (record.status or 0) - 128
             if number in _BY_A_SHUTDOWN:
@@ -262,7 +263,7 @@ class Keeper:
                 signal=record.signal,
                 error=record.error,
                 stop_asked=stop_asked,
-                last_words=last_words,
+                last_words=said,
                 out_of_memory=record.out_of_memory,
             )
             if ending is Ending.SUCCEEDED and record.outlived:
@@ -284,7 +285,7 @@ class Keeper:
         status = EventFile(job.events).read().exit_status if job.events else None
         if status is not None:
             ending, reason = decide_ending(
-                status=status, signal=None, error=None, stop_asked=stop_asked, last_words=last_words
+                status=status, signal=None, error=None, stop_asked=stop_asked, last_words=said
             )
             self._conclude(job, End(ending, reason, exit_status=status), tail)
         elif stop_asked:
@@ -334,7 +335,7 @@ class Keeper:
             self._store.quick_deaths(job.schedule.group),
             self._store.queued(),
             rules.quick,
-            end.reason if end.ending is Ending.NOT_STARTED else one_line(without_bars(tail)),
+            end.reason if end.ending is Ending.NOT_STARTED else last_words(tail),
         )
         if toll is not None and toll.pause and self._store.queue().group(job.schedule.group).paused:
             # Why it was paused before is not to be forgotten.
