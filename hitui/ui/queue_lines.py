@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from hitui.domain.jobs import FAILURES, Ended, Ending, Job, Queued, Running, Stopping
+from hitui.domain.jobs import FAILURES, Ended, Ending, Job, JobRequest, Queued, Running, Stopping
 from hitui.domain.progress import JobProgress
 from hitui.domain.queue import in_order
 from hitui.domain.records import JobRecord, words_of_end
@@ -97,8 +97,8 @@ def layout(view: QueueView, width: int) -> QueueLayout:
     gap = 1 if narrow else 2
     jobs = view.jobs.snapshot.jobs
     number = max(4, len(str(jobs[-1].id)) + 1 if jobs else 0)
-    names = {(job.request.config, len(job.request.also)) for job in jobs}
-    longest = max((len(name) + len(_more(others)) for name, others in names), default=6)
+    names = {(job.request.config, _more(job.request)) for job in jobs}
+    longest = max((len(name) + len(more) for name, more in names), default=6)
     groups = {job.schedule.group for job in jobs}
     group = max(5, min(max(map(len, groups), default=5), 9 if narrow else 16))
     group = group if groups - {DEFAULT_GROUP} else 0
@@ -237,13 +237,14 @@ def _needs_someone(job: Job, view: QueueView) -> bool:
 def _named(job: Job, width: int) -> str:
     """The config; where the job runs several, the first and how many more: `text_html +2`; of a shard which it is:
     `text_html 2/3`."""
-    shard = job.request.shard
-    more = _more(len(job.request.also)) if shard is None else f" {shard.label}"
+    more = _more(job.request)
     return text.fit(text.fit_tail(job.request.config, width - len(more)).rstrip() + more, width)
 
 
-def _more(others: int) -> str:
-    return f" +{others}" if others else ""
+def _more(request: JobRequest) -> str:
+    if request.shard is not None:
+        return f" {request.shard.label}"
+    return f" +{len(request.also)}" if request.also else ""
 
 
 def _title(title: str, shown: int, of: int, note: str = "") -> Line:

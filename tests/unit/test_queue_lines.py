@@ -7,7 +7,7 @@ import time
 import pytest
 from msgspec.structs import replace
 
-from hitui.domain.jobs import Ended, Ending, Job, JobRequest, JobsSnapshot, Queued, Running
+from hitui.domain.jobs import Ended, Ending, Job, JobRequest, JobsSnapshot, Queued, Running, Shard
 from hitui.domain.progress import JobProgress
 from hitui.domain.schedule import Schedule
 from hitui.domain.waits import WaitKind
@@ -103,6 +103,13 @@ def test_where_there_is_little_room_no_half_a_reason_is_told(
     )
     assert _told(waiting, 80) == narrow
     assert _told(waiting, 200) == f"waits for {waits_for}"
+
+
+def test_the_names_of_shards_have_room_for_which_they_are() -> None:
+    plain = Job(26, JobRequest("t/text_csv", shard=Shard(26, 1, 12, (1,))), NOON, Queued("its turn"))
+    view = QueueView(JobIndex(JobsSnapshot((plain,))), {}, {}, NOON)
+    line = job_line(plain, view, layout(view, 80), selected=False)
+    assert "t/text_csv 2/12 " in "".join(part for part, _ in line)
 
 
 def test_columns_that_say_the_same_of_all_jobs_are_left_out() -> None:
