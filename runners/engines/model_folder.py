@@ -1,9 +1,9 @@
 """Which model lies in a folder, told without reading all of its weights.
 
 A digest says it: of every small file that a model is set up from (configuration, tokenizer, chat template,
-processor), and of the sizes and some samples of its weights. Equal folders have equal digests wherever they lie, and
-other weights of the same shapes have others unless they differ between the samples alone. The commit of the hub, where
-the folder still knows it, is for people: files may have been changed since.
+processor), and of the sizes and a few samples of its weights; of the weights, tensor by tensor, another one
+(`weights_digest`). Equal folders have equal digests wherever they lie. The commit of the hub, where the folder still knows
+it, is for people: files may have been changed since.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hitui_runners.engines.base import EngineFacts
+from hitui_runners.engines.weights_digest import WEIGHTS, weights_digest
 
 SEED = 0
 """Greedy answers need none; it is for what the code of a model may draw at random."""
@@ -26,7 +27,6 @@ SAMPLE_BYTES = 4096
 MOST_BYTES = 64 * 1024 * 1024
 """Of a small file; tokenizers have some 10 MB."""
 _SETUP = re.compile(r".*\.(json|jinja|txt|model)")
-_WEIGHTS = re.compile(r".*\.safetensors|pytorch_model.*\.bin|adapter_model.*\.bin")
 _NOT_SET_UP_FROM = re.compile(
     r"trainer_state\.json|README.*|LICENSE.*|.*\.index\.json|all_results\.json|requirements.*"
 )
@@ -39,7 +39,7 @@ def model_digest(folder: Path) -> str:
     """`sha256:` and twelve digits. What cannot be read is left out: loading the model says what is wrong with it."""
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
-        if _WEIGHTS.fullmatch(path.name):
+        if WEIGHTS.fullmatch(path.name):
             content = _samples
         elif _SETUP.fullmatch(path.name) and not _NOT_SET_UP_FROM.fullmatch(path.name):
             content = _whole
@@ -116,7 +116,13 @@ def greedy_facts(folder: Path, settings: Mapping[str, object], beside: Mapping[s
     """What an engine says of itself that answers greedily with the model in a folder, and beside it what it knows once
     it has loaded the model."""
     return EngineFacts(
-        {"model": model_digest(folder), "sampling": "greedy", "seed": SEED, **settings},
+        {
+            "model": model_digest(folder),
+            "weights": weights_digest(folder),
+            "sampling": "greedy",
+            "seed": SEED,
+            **settings,
+        },
         {"model_folder": folder.resolve().name, "model_commit": hub_commit(folder), **beside},
     )
 

@@ -218,10 +218,14 @@ def differences(
 def with_folders(
     found: Iterable[tuple[str, object, object]], recorded: Mapping[str, object], now: Mapping[str, object]
 ) -> list[tuple[str, object, object]]:
-    """Differences for people, to whom the digest of a model says less than its folder; these may be called alike.
+    """Differences for people, to whom the digest of a model says less than its folder; these may be called alike. That
+    another model has other weights goes without saying.
 
     `recorded`, `now`: what stands beside the settings.
     """
+    found = list(found)
+    if any(key == "model" for key, _, _ in found):
+        found = [difference for difference in found if difference[0] != "weights"]
     folders = [beside.get("model_folder") for beside in (recorded, now)]
     return [
         (key, f"{folders[0]} ({before})", f"{folders[1]} ({value})")

@@ -16,7 +16,13 @@ from hitui_runners.realhitbench.arguments import evaluation_parser, parse_argume
 from hitui_runners.realhitbench.plan import PlannedConfig, config_of_options
 from hitui_runners.realhitbench.prompts import OwnPrompts
 from hitui_runners.realhitbench.questions import Question
-from hitui_runners.realhitbench.run_record import ResumeRefused, RunRecord, differences, recorded_runs
+from hitui_runners.realhitbench.run_record import (
+    ResumeRefused,
+    RunRecord,
+    differences,
+    recorded_runs,
+    with_folders,
+)
 from hitui_runners.realhitbench.run_settings import RunSettings
 from hitui_runners.realhitbench.store import ResultStore
 from hitui_runners.versions import VERSION, own_version
@@ -368,6 +374,19 @@ def test_a_model_is_told_by_what_its_answers_depend_on(tmp_path: Path) -> None:
         (changed / name).write_bytes(content)
         found.add(model_digest(changed))
     assert len(found) == len(changes) + 1
+
+
+def test_that_another_model_has_other_weights_is_not_said() -> None:
+    recorded, now = (
+        {"model": "sha256:1", "weights": "sha256:2"},
+        {"model": "sha256:3", "weights": "sha256:4"},
+    )
+    folders = ({"model_folder": "qwen"}, {"model_folder": "qwen"})
+    assert with_folders(differences(recorded, now), *folders) == [
+        ("model", "qwen (sha256:1)", "qwen (sha256:3)")
+    ]
+    now["model"] = recorded["model"]
+    assert with_folders(differences(recorded, now), *folders) == [("weights", "sha256:2", "sha256:4")]
 
 
 def test_the_hubs_commit_is_found_where_the_folder_tells_it(tmp_path: Path) -> None:
