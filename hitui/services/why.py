@@ -64,6 +64,9 @@ class Why(msgspec.Struct, frozen=True):
     """Which shard of the config the job runs: `2/3`; empty: all of it."""
     last: LastFailure | None = None
     """Of a config without a job; None: nothing speaks against a new one."""
+    shards: tuple[Why, ...] = ()
+    """All shards of the job's split that have not ended, itself among them, where a config was asked for; empty: it is
+    not split. What is said of the GPUs holds for all of them that wait."""
 
 
 class Situation(msgspec.Struct, frozen=True):
@@ -84,16 +87,51 @@ class Situation(msgspec.Struct, frozen=True):
 
 def why_job(now: Situation, job: Job) -> Why:
     """Why the job stands where it stands."""
+    return _why_job(now, job, _reasons_of_queued(now, job))
+
+
+def why_config(now: Situation, config: str) -> Why | None:
+    """Why the job on a config stands where it stands, and each shard where there are several; None: there is no job.
+
+    How the GPUs are found is told of the first shard that waits, for all that do.
+    """
+    job = now.jobs.active_for(config)
+    if job is None:
+        return None
+    if job.request.shard is None:
+        return why_job(now, job)
+    shards = _active_shards(now.jobs, job.request.shard.split)
+    waiting = next((each for each in shards if isinstance(each.state, Queued)), None)
+    reasons = _reasons_of_queued(now, waiting) if waiting is not None else ()
+    told = tuple(replace(_why_job(now, each, reasons), gpus=()) for each in shards)
+    return replace(_why_job(now, job, reasons), gpus=reasons, shards=told)
+
+
+def _active_shards(jobs: JobsSnapshot, split: int) -> list[Job]:
+    numbered = [
+        (shard.number, job.id, job)
+        for job in jobs.jobs
+        if job.active and (shard := job.request.shard) is not None and shard.split == split
+    ]
+    return [job for *_, job in sorted(numbered, key=lambda each: each[:2])]
+
+
+def _reasons_of_queued(now: Situation, job: Job) -> tuple[GpuReason, ...]:
+    """How a queued job finds the GPUs; nothing of one that was started."""
+    if not isinstance(job.state, Queued):
+        return ()
+    claims = claims_now(now.settings, now.jobs, now.configs, now.gpus, before=job)
+    return tuple(
+        replace(reason, reason=reason.reason + _hold_of_queued(now)) if reason.free else reason
+        for reason in _reasons(now, now.need(job.request), claims, job.request)
+    )
+
+
+def _why_job(now: Situation, job: Job, reasons: tuple[GpuReason, ...]) -> Why:
     need = now.need(job.request)
-    reasons: tuple[GpuReason, ...] = ()
     says = job.word
     match job.state:
         case Queued(wait=wait):
-            claims = claims_now(now.settings, now.jobs, now.configs, now.gpus, before=job)
-            reasons = tuple(
-                replace(reason, reason=reason.reason + _hold_of_queued(now)) if reason.free else reason
-                for reason in _reasons(now, need, claims, job.request)
-            )
             if now.jobs.supervisor_pid is None:
                 says = NO_SUPERVISOR
             elif wait.words:

@@ -11,12 +11,15 @@ from typing import Any
 import pytest
 
 from hitui.cli import main
+from hitui.commands.why import as_object
 from hitui.commands.why import lines as lines_of
-from hitui.domain.gpus import GpuSnapshot
-from hitui.domain.jobs import Ended, Ending, Job, JobRequest, JobsSnapshot, Running, Shard
+from hitui.domain.configs import Config
+from hitui.domain.gpus import Gpu, GpuSnapshot
+from hitui.domain.jobs import Ended, Ending, Job, JobRequest, JobsSnapshot, Queued, Running, Shard
 from hitui.domain.schedule import Schedule
+from hitui.domain.waits import WaitKind
 from hitui.services.placing import standing_of
-from hitui.services.why import LastFailure, Situation, last_failure, why_job
+from hitui.services.why import LastFailure, Situation, last_failure, why_config, why_job
 from hitui.settings import Settings
 from tests.tools.control import Control, control
 
@@ -151,6 +154,46 @@ def test_a_job_on_a_shard_says_which() -> None:
     gpus = GpuSnapshot(0.0, "none", ())
     why = why_job(Situation(Settings(Path("made-up")), JobsSnapshot((second,)), {}, gpus), second)
     assert lines_of(why) == ["job 5 (g/one 2/2): running on GPU u0"]
+
+
+def test_of_a_config_in_shards_each_is_told_and_of_many_the_rest_is_counted() -> None:
+    def snapshot(count: int, running: int) -> Situation:
+        jobs = tuple(
+            Job(
+                10 + number,
+                JobRequest("g/a", shard=Shard(10, number, count, (number,))),
+                0.0,
+                Running((f"GPU-{number}",), 1, 0.0)
+                if number < running
+                else Queued("20 GiB free on one GPU: GPU 0 is held by job 10", WaitKind.GPUS),
+            )
+            for number in range(count)
+        )
+        gpus = GpuSnapshot(0.0, "test", (Gpu(0, "GPU-0", "test", 80 * GIB, 0, 80 * GIB, 0),))
+        return Situation(
+            Settings(Path("made-up")), JobsSnapshot(jobs, 1), {"g/a": Config("g/a", "x", (), "")}, gpus
+        )
+
+    few = why_config(snapshot(3, 1), "g/a")
+    assert few is not None
+    assert lines_of(few) == [
+        "g/a: 3 shards",
+        "  job 10 (1/3): running on GPU 0",
+        "  job 11 (2/3): queued, waits for 20 GiB free on one GPU",
+        "  job 12 (3/3): queued, waits for 20 GiB free on one GPU",
+        "  GPU 0 is held by job 10",
+    ]
+    told = as_object(few)
+    assert (told["job"], [each["state"] for each in told["shards"]]) == (10, ["running", "queued", "queued"])
+    many = why_config(snapshot(12, 9), "g/a")
+    assert many is not None
+    assert lines_of(many)[-3:] == [
+        "  job 16 (7/12): running on GPU GPU-6",
+        "  and 2 more running, 3 more queued",
+        "  GPU 0 is held by job 10",
+    ]
+    assert all(len(line) < 80 for line in lines_of(many))
+    assert why_config(snapshot(0, 0), "g/a") is None
 
 
 def test_only_a_last_job_that_a_person_has_to_mend_is_told_of_a_config_without_one() -> None:
