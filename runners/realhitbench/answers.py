@@ -9,16 +9,20 @@ LABEL = re.compile(r"\[\s*final\s+answer\s*\]\s*[:：]?|\bfinal\s+answer\s*[:：
 FENCE = re.compile(r"```[ \t]*(?:python|py)?[ \t]*\n?(.*?)(?:```|\Z)", re.DOTALL | re.IGNORECASE)
 IMPORTS = re.compile(r"^[ \t]*(?:import|from)[ \t]+(?:pandas|matplotlib)\b", re.MULTILINE)
 
+_THOUGHT = re.compile(r"<think>(?!.*</think>).*", re.DOTALL)
+
 ERROR_PREFIX = "[ERROR] "
 NO_FINAL_ANSWER = ERROR_PREFIX + "Failed to get proper final answer format"
 
 
 def final_answer(reply: str, *, is_code: bool = False) -> str | None:
-    """What follows the last `[Final Answer]:` with anything behind it, or None. Asterisks around it are Markdown.
+    """What follows the last `[Final Answer]:` with anything behind it, or None. Asterisks around it are Markdown. In a
+    thought that did not end the model had not made up its mind.
 
     For code, a fenced block or a program that starts with its imports counts without the label too, since
     nothing else in a reply looks like that.
     """
+    reply = without_open_thought(reply)
     for match in reversed(list(LABEL.finditer(reply))):
         end = LABEL.search(reply, match.end())
         answer = reply[match.end() : end.start() if end else len(reply)].strip().strip("*").strip()
@@ -27,6 +31,11 @@ def final_answer(reply: str, *, is_code: bool = False) -> str | None:
         if answer:
             return answer
     return _code(reply) if is_code else None
+
+
+def without_open_thought(reply: str) -> str:
+    """The reply up to where a model began to think and came to no end, as when its tokens run out."""
+    return _THOUGHT.sub("", reply)
 
 
 def _code(text: str) -> str | None:

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from hitui_runners.errors import RunnerError
 from hitui_runners.look import is_dir
+from hitui_runners.realhitbench.answers import without_open_thought
 from hitui_runners.realhitbench.prompts import MEND, Wording, fill, literals
 from hitui_runners.realhitbench.scoring import JUDGED, MOST_JUDGED, judged_score
 
@@ -60,8 +61,8 @@ _OWN = {
     ),
 }
 _SCORE = re.compile(
-    r"score[\s*\]]*[:：][\s*]*(-?\d+(?:\.\d+)?)"
-    r"(?:[\s*]*(?:/|out\s+of)[\s*]*(\d+(?:\.\d+)?)|([.,]\d|e\d|\s*[-–]\s*\d))?",
+    r"(?P<label>\[\s*score[\s*]*\][\s*]*[:：]?|\bscore\b[\s*\"']*[:：])[\s*`\[<\"']*(?P<number>-?\d+(?:\.\d+)?)"
+    r"(?:[\s*`\]>]*(?:/|out\s+of)[\s*`\[<]*(?P<most>\d+(?:\.\d+)?)|(?P<other>[.,]\d|e\d|\s*(?:[-–—~]|to|or)\s*\d))?",
     re.IGNORECASE,
 )
 """The number, and the number that it is out of, or what makes a range or another number of it."""
@@ -108,8 +109,12 @@ def judge_prompts(path: Path | None) -> JudgePrompts:
 
 
 def score_in(reply: str) -> float | None:
-    """The last score in a judge's reply; None where that is none from 0 to 100, or is out of another number."""
-    found = list(_SCORE.finditer(reply))
-    if not found or found[-1][3] or (found[-1][2] and float(found[-1][2]) != MOST_JUDGED):
+    """The last score in a judge's reply; None where that is none from 0 to 100, or is out of another number.
+
+    Where some stand behind `[Score]`, as was asked for, the last of these: sentences speak of other scores too.
+    """
+    found = list(_SCORE.finditer(without_open_thought(reply)))
+    found = [match for match in found if match["label"].startswith("[")] or found
+    if not found or found[-1]["other"] or (found[-1]["most"] and float(found[-1]["most"]) != MOST_JUDGED):
         return None
-    return judged_score(float(found[-1][1]))
+    return judged_score(float(found[-1]["number"]))

@@ -20,6 +20,9 @@ from hitui_runners.realhitbench.answers import final_answer
         ("[Final Answer]:   ", None),
         ("The answer is 41.", None),
         ("", None),
+        ("<think>[Final Answer]: 12 no, let me", None),
+        ("<think>12?</think>[Final Answer]: 63", "63"),
+        ("<think>12?</think>[Final Answer]: 63\n<think>[Final Answer]: or", "63"),
     ],
 )
 def test_what_follows_the_last_label_counts(reply: str, answer: str | None) -> None:
