@@ -87,19 +87,27 @@ class ContinuousBatch:
         # What is kept of a longer prompt has no use here, and takes memory.
         self._prefixes.drop()
         device = self._model.device
-        ids = [row.to(device) for row in prompts.values()]
-        width = max(map(len, ids))
+        lengths = list(map(len, prompts.values()))
+        width = max(lengths)
+        # All of them at once: a copy to a GPU is waited for.
+        ids = _padded(list(prompts.values())).to(device)
         none = torch.zeros((1, 1), dtype=torch.long, device=device)
         cache = DynamicCache()
         # The model holds how far positions are from token counts, of its last prompt.
         self._prefixes.positions.rope_deltas = None
         self._model.generate(
-            input_ids=_padded(ids), attention_mask=_mask(ids), past_key_values=cache, max_new_tokens=1
+            input_ids=ids, attention_mask=_mask(lengths, device), past_key_values=cache, max_new_tokens=1
         )
         # All of them or, where this fails, none.
         self._joining += [
-            _Row(number, row, len(row), none, layers_of(cache, slice(width - len(row), width - 1), place))
-            for place, (number, row) in enumerate(zip(prompts, ids, strict=True))
+            _Row(
+                number,
+                ids[place, width - tokens :],
+                tokens,
+                none,
+                layers_of(cache, slice(width - tokens, width - 1), place),
+            )
+            for place, (number, tokens) in enumerate(zip(prompts, lengths, strict=True))
         ]
 
     def make_room(self, tokens: int) -> list[int]:
@@ -123,10 +131,11 @@ class ContinuousBatch:
             self._arrange()
         rows = self._rows
         ids = [row.ids for row in rows]
-        ends = torch.tensor(_ends(self._model), dtype=torch.long, device=ids[0].device)
+        device, ends = ids[0].device, _ends(self._model)
+        looked_for = torch.tensor(ends, dtype=torch.long, device=device)
 
         def has_any_ended(ids: Any, *_: object, **__: object) -> Any:
-            return torch.isin(ids[:, -1], ends).any().expand(len(ids))
+            return torch.isin(ids[:, -1], looked_for).any().expand(len(ids))
 
         self._prefixes.positions.rope_deltas = self._rope_deltas()
         width = max(map(len, ids))
@@ -135,24 +144,29 @@ class ContinuousBatch:
             most = min(most, tokens // len(rows) - width)
         said = self._model.generate(
             input_ids=_padded(ids),
-            attention_mask=_mask(ids),
+            attention_mask=_mask(list(map(len, ids)), device),
             past_key_values=self._cache,
             max_new_tokens=most,
             stopping_criteria=StoppingCriteriaList([has_any_ended]),
         )
         for row, all_of_it in zip(rows, said, strict=True):
             row.ids = all_of_it[width - len(row.ids) :]
-        at_an_end = torch.isin(said[:, -1], ends).tolist()
+        # All answers at once: a GPU is waited for.
+        answers = said[:, -max(row.new_tokens for row in rows) :].cpu()
         ended = [
             row
-            for row, is_end in zip(rows, at_an_end, strict=True)
-            if is_end or row.new_tokens >= self._new_tokens
+            for row, last in zip(rows, answers[:, -1].tolist(), strict=True)
+            if last in ends or row.new_tokens >= self._new_tokens
         ]
         if not ended and said.shape[1] < width + most:
             # Where it stopped for no end of an answer, it would not go on either.
             ended = rows
         self._ended = {row.number for row in ended}
-        return {row.number: row.ids[row.prompt_tokens :].cpu() for row in ended}
+        return {
+            row.number: answer[-row.new_tokens :]
+            for row, answer in zip(rows, answers, strict=True)
+            if row.number in self._ended
+        }
 
     def settle(self) -> None:
         """Gives the memory back of those that are not under way any more, but for what the next prompt may go on from."""
@@ -224,12 +238,13 @@ def _padded(rows: Sequence[Any]) -> Any:
     return torch.stack([torch.cat([row[:1].expand(width - len(row)), row]) for row in rows])
 
 
-def _mask(rows: Sequence[Any]) -> Any:
+def _mask(lengths: Sequence[int], device: Any) -> Any:
+    """What of the rows of so many tokens was not filled up."""
     import torch
 
-    width = max(map(len, rows))
-    filled = torch.tensor([width - len(row) for row in rows], device=rows[0].device)
-    return (torch.arange(width, device=filled.device) >= filled.unsqueeze(1)).long()
+    width = max(lengths)
+    filled = torch.tensor([width - length for length in lengths], device=device)
+    return (torch.arange(width, device=device) >= filled.unsqueeze(1)).long()
 
 
 def _ends(model: Any) -> list[int]:
