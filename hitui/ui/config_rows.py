@@ -44,6 +44,8 @@ class ConfigRow(msgspec.Struct, frozen=True):
     """Of the whole active job, which may run other configs too."""
     shards: tuple[Job, ...] = ()
     """All shards of the job's split that have not ended, itself among them; what runs of them makes one progress."""
+    failed: tuple[Job, ...] = ()
+    """Others of the split that failed and were not tried again."""
 
     @property
     def name(self) -> str:
@@ -90,7 +92,7 @@ def config_rows(
             words = _with_more(words, more)
         if known.failed and not words.attention:
             words = _with_failed(words, known.failed)
-        rows.append(ConfigRow(state, words, job, part, whole, known.shards))
+        rows.append(ConfigRow(state, words, job, part, whole, known.shards, known.failed))
     return rows
 
 

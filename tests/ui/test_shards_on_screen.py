@@ -17,20 +17,20 @@ WIDE = (160, 40)
 COUNT = 3
 
 
-def in_shards(waiting: int = 1) -> JobsSnapshot:
-    """Job 14 of the sample as shard 1 of three, and the others beside it: the last ones wait."""
+def in_shards(waiting: int = 1, count: int = COUNT) -> JobsSnapshot:
+    """Job 14 of the sample as shard 1 of several, and the others beside it: the last ones wait."""
     known = sample.jobs()
     first = next(job for job in known.jobs if job.id == 14)
     shards = tuple(
         replace(
             first,
             id=14 + 10 * number,
-            request=replace(first.request, shard=Shard(14, number, COUNT, (number,))),
+            request=replace(first.request, shard=Shard(14, number, count, (number,))),
             state=Queued("20 GiB free on one GPU", WaitKind.GPUS)
-            if number >= COUNT - waiting
+            if number >= count - waiting
             else Running((f"GPU-0000000{2 + number}",), 4711 + number, sample.NOON - 50),
         )
-        for number in range(COUNT)
+        for number in range(count)
     )
     return replace(known, jobs=(*(job for job in known.jobs if job.id != 14), *shards))
 
@@ -79,12 +79,26 @@ async def test_the_log_says_whose_it_is_and_how_far_all_shards_are(tmp_path: Pat
 
 
 async def test_the_queue_and_the_details_name_each_shard() -> None:
-    services = sample.services(known_jobs=in_shards())
+    progress = {14: JobProgress("running", 3, 7)}
+    services = sample.services(known_jobs=in_shards(), progress=progress)
     async with Dashboard(services).run_test(size=WIDE) as pilot:
         await shown(pilot, "▶ GPUs 2,3 #14 +1")
         await pilot.press("enter")
-        await shown(pilot, "#14 1/3 running, #24 2/3 running, #34 3/3 queued")
+        await shown(
+            pilot,
+            "shards      #14 1/3 ▶ GPU 2  3/7",
+            "            #24 2/3 ▶ GPU 3",
+            "            #34 3/3 waits for 20 GiB free on one GPU",
+        )
         await pilot.press("escape", "Q")
         await shown(
             pilot, "qwen3vl_text/text_html 1/3", "qwen3vl_text/text_html 2/3", "qwen3vl_text/text_html 3/3"
         )
+
+
+async def test_of_many_shards_the_details_count_the_rest() -> None:
+    services = sample.services(known_jobs=in_shards(waiting=3, count=9))
+    async with Dashboard(services).run_test(size=(80, 24)) as pilot:
+        await shown(pilot, "#14 +5")
+        await pilot.press("enter", "shift+tab")
+        await shown(pilot, "#54 5/9 ▶", "and 1 more running, 3 more queued")

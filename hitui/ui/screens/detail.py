@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
 from hitui.domain.configs import ConfigState
-from hitui.domain.jobs import Ended, JobRequest, Queued
-from hitui.domain.records import JobRecord, words_of_end
+from hitui.domain.jobs import Ended, Job, JobRequest, Queued
+from hitui.domain.records import words_of_end
 from hitui.domain.tasks import Task, TaskStatus
 from hitui.domain.units import counted
 from hitui.errors import HituiError
@@ -24,6 +25,8 @@ from hitui.ui.job_records import JobRecords
 from hitui.ui.job_words import progress_parts, wait_words
 from hitui.ui.line import Line, joined
 from hitui.ui.messages import LaunchWanted, RecordsRead, ScoresRead, StopWanted, TasksRead
+from hitui.ui.queue_lines import QueueView
+from hitui.ui.queue_lines import words as job_words
 from hitui.ui.screens.base import FullScreen, MoreRoom
 from hitui.ui.widgets.key_line import KeyLine
 from hitui.ui.widgets.line_view import LineView
@@ -31,6 +34,8 @@ from hitui.ui.widgets.rule import Rule
 
 SECONDS_PER_LOOK = 2.0
 """Scores change no snapshot, so they are looked at as often as this, and no sooner than the last look has ended."""
+MOST_SHARDS = 6
+"""So many have a line each."""
 SHOWN: tuple[tuple[str, tuple[TaskStatus, ...]], ...] = (
     ("not done", (TaskStatus.ERROR, TaskStatus.MISSING, TaskStatus.BLOCKED)),
     ("errors", (TaskStatus.ERROR,)),
@@ -55,17 +60,18 @@ class Facts(LineView, can_focus=True):
         self._row: ConfigRow | None = None
         self._root = ""
         self._scores = ""
-        self._records: Mapping[int, JobRecord] = {}
+        self._jobs: QueueView | None = None
 
-    def show(self, row: ConfigRow | None, root: str, scores: str, records: Mapping[int, JobRecord]) -> None:
-        """`scores`: in words; empty where there is nothing to be scored, or nothing was read yet. `records`: what came
-        of its jobs, by their numbers, as far as it was read."""
-        self._row, self._root, self._scores, self._records = row, root, scores, records
+    def show(self, row: ConfigRow | None, root: str, scores: str, jobs: QueueView) -> None:
+        """`scores`: in words; empty where there is nothing to be scored, or nothing was read yet. `jobs`: what is known
+        of its jobs."""
+        self._row, self._root, self._scores, self._jobs = row, root, scores, jobs
         self.rebuild()
 
     def build(self, width: int) -> Sequence[Line]:
         row = self._row
-        return [] if row is None else fact_lines(row, self._root, self._scores, self._records, width)
+        jobs = self._jobs
+        return [] if row is None or jobs is None else fact_lines(row, self._root, self._scores, jobs, width)
 
 
 class TaskList(LineView, can_focus=True):
@@ -164,7 +170,10 @@ class DetailScreen(FullScreen):
     def _show_facts(self) -> None:
         row = self._row
         scores = "" if row is None or not self._scores_read else score_words(row, self._scores)
-        self.facts.show(row, str(self.dashboard.services.settings.root), scores, self.records.known)
+        app = self.dashboard
+        labels = app.gpu_snapshot.labels if app.gpu_snapshot is not None else {}
+        jobs = QueueView(app.jobs, app.progress, labels, time.time(), records=self.records.known)
+        self.facts.show(row, str(app.services.settings.root), scores, jobs)
         self._lay_out()
 
     def _read_tasks(self) -> None:
@@ -258,9 +267,7 @@ def score_words(row: ConfigRow, scores: Scores | None) -> str:
     return ", ".join(filter(None, (words, *besides)))
 
 
-def fact_lines(
-    row: ConfigRow, root: str, scores: str, records: Mapping[int, JobRecord], width: int
-) -> list[Line]:
+def fact_lines(row: ConfigRow, root: str, scores: str, jobs: QueueView, width: int) -> list[Line]:
     """The facts of one config of the workspace at `root`; long values go on below their start."""
     state = row.state
     total = "unknown" if state.total is None else str(state.total)
@@ -283,8 +290,10 @@ def fact_lines(
     kind = " ".join(filter(None, (state.config.modality, state.config.table_format)))
     facts.append(("kind", f"{state.config.kind}{' · ' + kind if kind else ''}", ""))
     facts.append(("runner", state.config.runner or "none: name one in hitui.toml to run it from here", ""))
-    if row.job is not None:
-        facts.append(("job", _job_words(row, records), ""))
+    if row.shards:
+        facts += _shard_facts(row, jobs)
+    elif row.job is not None:
+        facts.append(("job", _job_words(row, row.job, jobs), ""))
     if row.progress is not None and (parts := progress_parts(row.progress)):
         facts.append(("progress", " · ".join(part for part, _ in parts), ""))
     if state.seconds_per_task is not None:
@@ -317,22 +326,41 @@ def _state_words(row: ConfigRow) -> str:
     return words if words != "!" else f"! {counted(len(row.state.problems), 'problem')}"
 
 
-def _job_words(row: ConfigRow, records: Mapping[int, JobRecord]) -> str:
-    job = row.job
-    if job is None:
-        return ""
-    words = ", ".join(
-        f"#{each.id}{f' {each.request.shard.label}' if each.request.shard else ''} {each.word}"
-        for each in row.shards or (job,)
-    )
+def _shard_facts(row: ConfigRow, jobs: QueueView) -> list[tuple[str, str, str]]:
+    """A line for each shard that has not ended or has failed; of many those beyond the first ones are counted."""
+    shards = sorted((*row.shards, *row.failed), key=_shard_number)
+    told = shards if len(shards) <= MOST_SHARDS else shards[: MOST_SHARDS - 1]
+    facts = []
+    for job in told:
+        words = job_words(job, jobs)
+        said = "".join(part for part, _ in words)
+        facts.append(
+            (
+                "",
+                f"#{job.id} {job.request.shard.label if job.request.shard else ''} {said}",
+                "bad" if job in row.failed else "",
+            )
+        )
+    more = Counter(job.word for job in shards[len(told) :])
+    if more:
+        facts.append(("", f"and {', '.join(f'{count} more {word}' for word, count in more.items())}", ""))
+    return [("shards", *facts[0][1:]), *facts[1:]]
+
+
+def _shard_number(job: Job) -> int:
+    return job.request.shard.number if job.request.shard is not None else 0
+
+
+def _job_words(row: ConfigRow, job: Job, jobs: QueueView) -> str:
+    words = f"#{job.id}{f' {job.request.shard.label}' if job.request.shard else ''} {job.word}"
     others = [text.short_name(name) for name in job.request.configs if name != row.name]
     if others:
         words += f", with {', '.join(others)}"
     if isinstance(job.state, Queued):
-        words += f", {wait_words(job, time.time())[0]}"
+        words += f", {wait_words(job, jobs.now)[0]}"
     if isinstance(job.state, Ended):
-        words += f" at {text.moment(job.state.ended_at, time.time())}"
-        if told := words_of_end(job, records.get(job.id)):
+        words += f" at {text.moment(job.state.ended_at, jobs.now)}"
+        if told := words_of_end(job, jobs.records.get(job.id)):
             words += f": {told}"
     return words
 
