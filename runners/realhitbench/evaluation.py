@@ -84,7 +84,12 @@ class Evaluation:
                 if self._store.snapshot_is_due:
                     self._save_snapshot()
             if attempt.is_last:
-                strange.take(attempt.question.file_name, attempt.outcome, tables)
+                table, outcome = attempt.question.file_name, attempt.outcome
+                if failed := strange.not_theirs(table, outcome.unexpected, tables):
+                    raise RunnerError(
+                        f"the last {failed} tasks failed with errors that are not theirs, the last one with: "
+                        f"{outcome.prediction}; mend that and run again with --resume"
+                    )
 
         try:
             engine = self._engine

@@ -278,8 +278,10 @@ class JudgeRun:
                 f"{unit.name}: answers are judged already, {told}, and this judge is {judge}; scores of two "
                 "judges make no mean: --again asks this one about all of them"
             )
-        # One table after the other: servers keep what they computed of it.
-        return tally, sorted(items, key=lambda item: item.file_name)
+        # One table after the other: servers keep what they computed of it. What has failed before comes last: what fails
+        # again whenever it is asked keeps no call from the others.
+        items.sort(key=lambda item: (verdicts.has_failed(item.task, item.digest), item.file_name))
+        return tally, items
 
     def _ask(self, tally: Tally, items: Sequence[Item], asker: JudgeAsker, journal: VerdictJournal) -> None:
         """Asks, and stores each verdict as it comes. Raises RunnerError and Stopped."""

@@ -18,14 +18,13 @@ from hitui_runners.realhitbench.judge_prompts import REMINDER, JudgePrompts, sco
 from hitui_runners.realhitbench.judge_verdicts import Judge, Verdict, digest_of
 from hitui_runners.realhitbench.questions import TABLE_FORMATS, read_table
 from hitui_runners.realhitbench.results import Result, TaskId
+from hitui_runners.realhitbench.strange_failures import StrangeFailures
 from hitui_runners.stopping import StopSignals
 
 TABLES = "latex"
 """The format in which the benchmark's judge reads them."""
 LOOK_SECONDS = 0.5
 """After so long the main thread wakes by itself: a signal that another thread got does not wake it."""
-STRANGE_FAILURES = 5
-"""After so many in a row that are not due to the answer, nothing further is asked."""
 
 
 @dataclass(frozen=True)
@@ -155,27 +154,29 @@ def ask_all(
     Other than `ask_at_once` it ends only when its threads have: what a judge answers meanwhile may be paid for.
     """
     waiting = iter(items)
-    under_way: set[Future[tuple[Verdict, bool]]] = set()
-    strange, taking = 0, False
+    tables = len({item.file_name for item in items})
+    under_way: dict[Future[tuple[Verdict, bool]], Item] = {}
+    strange, taking = StrangeFailures(), False
     with ThreadPoolExecutor(asker.at_once, thread_name_prefix="judging") as threads:
         try:
             while True:
                 while len(under_way) < asker.at_once and (item := next(waiting, None)) is not None:
-                    under_way.add(threads.submit(asker.ask, item))
+                    under_way[threads.submit(asker.ask, item)] = item
                 if not under_way:
                     return
-                done, under_way = wait(under_way, LOOK_SECONDS, FIRST_COMPLETED)
+                done = wait(under_way, LOOK_SECONDS, FIRST_COMPLETED).done
                 # Those with a verdict first: another may bring the end.
                 for future in sorted(done, key=lambda future: future.exception() is not None):
+                    item = under_way.pop(future)
                     verdict, is_strange = future.result()
                     taking = True
                     with signals.held():
                         take(verdict)
                         taking = False
-                    strange = strange + 1 if is_strange else 0
-                if strange >= STRANGE_FAILURES:
+                    failed = strange.not_theirs(item.file_name, is_strange, tables)
+                if done and failed:
                     raise RunnerError(
-                        f"the judge failed {strange} times in a row, the last time with: {verdict.reason}; mend that "
+                        f"the judge failed {failed} times in a row, the last time with: {verdict.reason}; mend that "
                         "and run again, all verdicts are kept"
                     )
         except BaseException:

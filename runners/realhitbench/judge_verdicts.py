@@ -102,6 +102,7 @@ class Verdicts:
 
     def __init__(self) -> None:
         self._scored: dict[tuple[TaskId, str], Verdict] = {}
+        self._without_score: set[tuple[TaskId, str]] = set()
 
     @classmethod
     def read(cls, folders: Iterable[Path], warn: Callable[[str], None]) -> Verdicts:
@@ -135,10 +136,16 @@ class Verdicts:
     def add(self, verdict: Verdict) -> None:
         if verdict.score is not None:
             self._scored[verdict.task, verdict.answer] = verdict
+        else:
+            self._without_score.add((verdict.task, verdict.answer))
 
     def of(self, result: Result) -> Verdict | None:
         """The verdict with a score that counts for a result of `usable`; None: there is none."""
         return self._scored.get((result["id"], digest_of(result)))
+
+    def has_failed(self, task: TaskId, digest: str) -> bool:
+        """Whether a judge was asked about the answer with this digest, and gave no score."""
+        return (task, digest) in self._without_score
 
 
 def _verdict(entry: Any) -> Verdict | None:

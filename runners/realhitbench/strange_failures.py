@@ -6,37 +6,32 @@ looked for elsewhere only where several tables in a row fail, or all that there 
 
 from __future__ import annotations
 
-from hitui_runners.errors import RunnerError
-from hitui_runners.realhitbench.asking import Outcome
-
 TASKS = 5
 TABLES = 3
-"""After so many tasks in a row, over so many tables, the run ends, rather than mark thousands of tasks as failed."""
+"""After so many tasks in a row, over so many tables, nothing further is asked, rather than thousands of tasks marked as
+failed."""
 MOST_TASKS = 50
-"""After so many it ends, over however few."""
+"""After so many, over however few."""
 
 
 class StrangeFailures:
-    """Unexpected failures in a row, over all configs of a launch: what is broken for one may be broken for all."""
+    """How many there were in a row; of all configs of a launch, since what is broken for one may be broken for all."""
 
     def __init__(self) -> None:
         self._tasks = 0
         self._tables: set[str] = set()
 
-    def take(self, table: str, outcome: Outcome, tables: int) -> None:
-        """What came of a question over `table`, the file name of one of so many that its config asks about.
+    def not_theirs(self, table: str, is_strange: bool, tables: int) -> int:
+        """How many tasks in a row have failed of what cannot be their own any more; 0: it may be.
 
-        Raises RunnerError where the fault cannot be in the tasks any more.
+        `table`: the file name of the one that the last task was about, one of so many `tables` that are asked about;
+        `is_strange`: whether it failed, and does not explain it.
         """
-        if not outcome.unexpected:
+        if not is_strange:
             self._tasks = 0
             self._tables.clear()
-            return
+            return 0
         self._tasks += 1
         self._tables.add(table)
-        if self._tasks < TASKS or (len(self._tables) < min(TABLES, tables) and self._tasks < MOST_TASKS):
-            return
-        raise RunnerError(
-            f"the last {self._tasks} tasks failed with errors that are not theirs, the last one with: "
-            f"{outcome.prediction}; mend that and run again with --resume"
-        )
+        may_be_theirs = len(self._tables) < min(TABLES, tables) and self._tasks < MOST_TASKS
+        return 0 if self._tasks < TASKS or may_be_theirs else self._tasks

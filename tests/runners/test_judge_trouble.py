@@ -79,6 +79,31 @@ def test_a_judge_that_fails_at_everything_is_not_asked_about_everything(judging:
     assert [entry["reason"] for entry in report["unjudged"]].count("not asked yet") == 24
 
 
+def test_answers_about_one_table_that_are_refused_keep_no_others_from_being_judged(judging: Judging) -> None:
+    for name in ("a", "b", "c", "quays"):
+        judging.benchmark.add_table(name)
+    refused = [summary(number, FileName="abc"[number // 3]) for number in range(9)]
+    others = [summary(number, FileName="quays") for number in range(10, 14)]
+
+    def act(chat: Chat) -> object:
+        bad = any(f"(No. {number})" in chat.text for number in range(9))
+        return chat.error(400, "content filter") if bad else chat.answer(RIGHT)
+
+    judging.server.act = act
+    judging.write(*refused[:6], *others)
+    (report,) = judging.run("--concurrency", "1", status=1)
+    assert (report["judged_now"], len(report["unjudged"])) == (4, 6)
+
+    # Of three tables in a row: that is told, and the next call asks first what was not asked.
+    (judging.folder / "verdicts.jsonl").unlink()
+    judging.write(*refused, *others)
+    for judged in (0, 4):
+        (report,) = judging.run("--concurrency", "1", status=1)
+        assert report["judged_now"] == judged
+        (line,) = judging.error_lines
+        assert "in a row, the last time with: Server: 400: content filter" in line
+
+
 @pytest.mark.parametrize("status", [401, 404])
 def test_a_judge_that_is_none_ends_it_with_one_line(judging: Judging, status: int) -> None:
     judging.server.act = lambda chat: chat.error(status, "there is no such model")

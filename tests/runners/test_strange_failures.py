@@ -5,19 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hitui_runners.engines.base import Reply
-from hitui_runners.errors import RunnerError
-from hitui_runners.realhitbench.asking import Outcome
 from hitui_runners.realhitbench.strange_failures import MOST_TASKS, StrangeFailures
 
 from tests.runners.conftest import PLAIN_PYTHON, Runner, without_rights
 from tests.tools.benchmark import Benchmark
-
-STRANGE = Outcome("[ERROR] RuntimeError: no kernel image", True, Reply(""), unexpected=True)
-OTHERS = {
-    "answered": Outcome("7", False, Reply("7")),
-    "failed by its own fault": Outcome("[ERROR] OOM: Text too large (9 tokens)", True, Reply("")),
-}
 
 
 @pytest.mark.parametrize(
@@ -37,28 +28,17 @@ def test_the_fault_is_no_tables_own_where_several_fail_in_a_row(
     asked: str, tables: int, ends_at: int | None
 ) -> None:
     strange = StrangeFailures()
-    for count, table in enumerate(asked, start=1):
-        if count == ends_at:
-            with pytest.raises(
-                RunnerError, match=f"the last {count} tasks failed with errors that are not theirs"
-            ):
-                strange.take(table, STRANGE, tables)
-            break
-        strange.take(table, STRANGE, tables)
-    else:
-        assert ends_at is None
+    failed = [strange.not_theirs(table, True, tables) for table in asked]
+    assert next((count for count in failed if count), None) == ends_at
+    if ends_at:
+        # Of another config that begins as strangely, one is enough.
+        assert failed[ends_at - 1 :] == list(range(ends_at, len(asked) + 1))
 
 
-@pytest.mark.parametrize("between", OTHERS)
-def test_whatever_ends_otherwise_ends_the_row(between: str) -> None:
+def test_whatever_ends_otherwise_ends_the_row() -> None:
     strange = StrangeFailures()
-    for table in "abcd":
-        strange.take(table, STRANGE, 9)
-    strange.take("e", OTHERS[between], 9)
-    for table in "abcd":
-        strange.take(table, STRANGE, 9)
-    with pytest.raises(RunnerError, match="the last 5 tasks"):
-        strange.take("e", STRANGE, 9)
+    failed = [strange.not_theirs(table, table != "-", 9) for table in "abcd-abcde"]
+    assert failed == [0] * 9 + [5]
 
 
 def unreadable(tmp_path: Path, *tables: int) -> Runner:
