@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from hitui.domain.jobs import JobRequest
+from hitui.domain.units import counted
 
 
 class PlannedLaunch(msgspec.Struct, frozen=True):
@@ -23,6 +24,9 @@ class PlannedLaunch(msgspec.Struct, frozen=True):
     """Why it cannot start at all (no runner, nothing pending, already running); None: it can."""
     shards: int = 1
     """Into how many jobs it would be split, each for `seconds`."""
+    most_shards: int = 1
+    """Into how many at most when it starts: as many as `shards` where it would start now, for there may be fewer tables;
+    of one that waits, what settings, GPUs and its group allow."""
 
 
 class LaunchPlan(msgspec.Struct, frozen=True):
@@ -31,6 +35,13 @@ class LaunchPlan(msgspec.Struct, frozen=True):
     @property
     def startable(self) -> tuple[PlannedLaunch, ...]:
         return tuple(launch for launch in self.launches if launch.refused is None)
+
+    @property
+    def words(self) -> str:
+        """How much would be started: `7 jobs`, `7 jobs, up to 12 shards` where some of them may be split."""
+        jobs = len(self.startable)
+        shards = sum(launch.most_shards for launch in self.startable)
+        return counted(jobs, "job") + (f", up to {shards} shards" if shards > jobs else "")
 
     @property
     def task_count(self) -> int:

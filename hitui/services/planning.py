@@ -101,8 +101,24 @@ class _Planner:
             where = f"waits for {group.words}"
         elif not refused:
             self._take(uuids or placed.keeps, need, 0 if placed.waits_for else shards)
+        waits = group is not None or bool(placed.waits_for)
+        most = self._most_shards(request, state, need) if waits and not refused else shards
         writes = self._settings.shown(state.config.output)
-        return PlannedLaunch(request, count, where, seconds, writes, refused or None, shards)
+        return PlannedLaunch(request, count, where, seconds, writes, refused or None, shards, most)
+
+    def _most_shards(self, request: JobRequest, state: ConfigState, need: Need) -> int:
+        """Into how many jobs one that waits is split at most, whatever is free when it starts."""
+        if not state.lists_tasks:
+            return 1
+        bounds = [most_shards(self._settings, state.config, request, _seconds(request, state))]
+        limit = self._standing.queue.group(DEFAULT_GROUP).limit
+        bounds += [] if limit is None else [limit]
+        if request.gpus:
+            bounds.append(len(request.gpus) // need.gpus)
+        elif need.memory:
+            allowed = [gpu for gpu in gpus_for_jobs(self._gpus) if gpu.index not in self._rules.exclude]
+            bounds.append(len(allowed) // need.gpus)
+        return max(1, min(bounds))
 
     def _take(self, uuids: Sequence[str], need: Need, jobs: int) -> None:
         """The next request of the same plan finds these GPUs taken, or kept, and so many more jobs started."""

@@ -215,6 +215,24 @@ def test_what_may_be_split_takes_its_share_of_the_free_gpus(tmp_path: Path) -> N
     assert limited.where == "2 shards on GPU 0, 1 once free for 10 s"
 
 
+def test_a_plan_counts_the_jobs_and_into_how_many_they_may_be_split(tmp_path: Path) -> None:
+    runners = {"own": RunnerSettings(command=["true", "{ids}", "{output}"], shards=3)}
+    settings = Settings(root=tmp_path, gpus=GpuSettings(min_free="20GiB"), runners=runners)
+    service = JobsService(settings, RuntimePaths(tmp_path / "state", tmp_path / "run"))
+    long, other = state("a", missing=594), state("b", missing=594)
+    four = machine(60, 60, 60, 60)
+    assert plan(service, four, state("a")).words == "1 job"
+    assert plan(service, four, long).words == "1 job, up to 3 shards"
+    assert plan(service, four, long, other, state("c"), state("d", missing=0, errors=0)).words == (
+        "3 jobs, up to 5 shards"
+    )
+    # What waits is split by what is free then.
+    assert plan(service, machine(60, 5, 5, 5), long, other).words == "2 jobs, up to 4 shards"
+    assert plan(service, machine(5), long).words == "1 job"
+    service._latest = JobsSnapshot((), 1, Queue("by hand", (Group("default", 2),)))
+    assert plan(service, four, long).words == "1 job, up to 2 shards"
+
+
 def test_what_a_long_request_behind_cannot_take_is_left_to_the_one_ahead(tmp_path: Path) -> None:
     command = ["true", "{ids}", "{output}"]
     runners = {

@@ -41,12 +41,11 @@ class LaunchDialog(Dialog):
         leave = Binding("escape", "answer(False)", "leave it", key_display="Escape", id="launch.back")
         if not self._plan.startable:
             return [leave]
-        jobs = counted(len(self._plan.startable), "job")
         return [
             Binding(
                 "enter",
                 "answer(True)",
-                f"{'queue' if self._pause else 'start'} {jobs}",
+                f"{'queue' if self._pause else 'start'} {self._plan.words}",
                 key_display="Enter",
                 id="launch.accept",
             ),
@@ -166,7 +165,7 @@ def _total(plan: LaunchPlan) -> Line:
     known = [None if launch.seconds is None else launch.seconds * launch.shards for launch in plan.startable]
     unknown = any(launch.task_count is None for launch in plan.startable)
     tasks = f"{plan.task_count} or more tasks" if unknown else counted(plan.task_count, "task")
-    total = f"{tasks} in {counted(len(plan.startable), 'job')}"
+    total = f"{tasks} in {plan.words}"
     work = [seconds for seconds in known if seconds is not None]
     if len(work) == len(known):
         total += f", about {text.long_duration(sum(work))} of work"
