@@ -14,7 +14,7 @@ from typing import Any
 from hitui_runners.engines.base import Prompt, TaskFailed
 from hitui_runners.engines.headers import header_rows
 from hitui_runners.engines.original_truncation import original_cuts
-from hitui_runners.engines.pictures import RememberingImageProcessor
+from hitui_runners.engines.pictures import RememberingImageProcessor, smaller
 from hitui_runners.engines.splicing import Gap, Part, Window, gap_between, tokens_from, windows_of
 from hitui_runners.engines.tokens import PIECE_CHARACTERS, Tokens, tokenize_long
 from hitui_runners.engines.truncation import CUT_ATTEMPTS, CUT_STEPS, SHORTFALL, TokenizedTable, note
@@ -22,6 +22,9 @@ from hitui_runners.engines.truncation import CUT_ATTEMPTS, CUT_STEPS, SHORTFALL,
 TRUNCATIONS = ("tokens", "original")
 PER_TOKEN = ("attention_mask", "mm_token_type_ids", "token_type_ids")
 """What a processor says of every token beside its id; of all tokens of text the same."""
+
+LEAST_BUDGET = 10_000
+"""Pixels: no budget for a picture is less, and no edge of one has as many."""
 
 
 @dataclass(frozen=True)
@@ -66,10 +69,13 @@ class PromptInputs:
             if token.special or (token.content.startswith("<|") and token.content.endswith("|>"))
         )
         self._table, self._harmless_table = "", ""
+        self._smaller: tuple[Any, int, Any] | None = None
+        """A picture, how many pixels it was to have, and what was made of it."""
         self._last: _Table | None = None
 
     def drop(self) -> None:
         """Forgets the last picture."""
+        self._smaller = None
         self._processor.image_processor.drop()
 
     @property
@@ -83,7 +89,7 @@ class PromptInputs:
         changed to stay within the budget is put into `recovery`. Raises TaskFailed where that cannot be done. With
         the truncation `original` a prompt may be above its budget.
         """
-        size = self.image_size(image, prompt.pixel_share, recovery)
+        image, size = self.shown(image, prompt.pixel_share, recovery)
         limit = min(self._max_input_tokens, prompt.max_input_tokens or self._max_input_tokens)
         # Some tokenizers have a thousand marks, each looked for in megabytes: once for all questions about a table.
         if prompt.table != self._table:
@@ -276,18 +282,25 @@ class PromptInputs:
         around = words.before + words.after
         return length(self._process(around, image, size)) - length(self._process(around, None, None))
 
-    def image_size(self, image: Any, share: float, recovery: dict[str, object]) -> dict[str, int] | None:
-        """The image processor's limits, in pixels, where they are not the model's own."""
+    def shown(
+        self, image: Any, share: float, recovery: dict[str, object]
+    ) -> tuple[Any, dict[str, int] | None]:
+        """The picture as it is given to the image processor, the same object for the same one, and that one's limits, in
+        pixels, where they are not the model's own."""
         if image is None or (self._max_pixels is None and share == 1):
-            return None
-        own = self._processor.image_processor.size
+            return image, None
+        least, budget = _pixel_budget(self._processor.image_processor)
         pixels = image.width * image.height
-        most = own["longest_edge"] if self._max_pixels is None else self._max_pixels
+        most = self._max_pixels or budget or pixels
         if share != 1:
             most = max(1, int(min(most, pixels) * share))
         if pixels > most:
             recovery["max_pixels"] = most
-        return {"shortest_edge": min(own["shortest_edge"], most), "longest_edge": most}
+        if budget is not None:
+            return image, {"shortest_edge": min(least, most), "longest_edge": most}
+        if pixels > most and (self._smaller is None or self._smaller[:2] != (image, most)):
+            self._smaller = (image, most, smaller(image, most))
+        return (image if pixels <= most or self._smaller is None else self._smaller[2]), None
 
     def _tokens(self, texts: Sequence[str]) -> list[Tokens]:
         """The tokens of each text; a tokenizer in Python cannot say where they begin, there they are spread evenly."""
@@ -308,6 +321,25 @@ class PromptInputs:
             ids = self._tokenizer(text, add_special_tokens=False)["input_ids"]
             spread.append(Tokens(ids, [len(text) * token // len(ids) for token in range(len(ids))]))
         return spread
+
+
+def _pixel_budget(image_processor: Any) -> tuple[int, int | None]:
+    """The least and the most pixels that it makes of a picture; 0 and None where its settings say nothing of that.
+
+    Those of Qwen's kind have them under the names that others have for the edges of a picture.
+    """
+    size = getattr(image_processor, "size", None)
+    least, most = (_of_size(size, name) for name in ("shortest_edge", "longest_edge"))
+    return (least, most) if least is not None and most is not None and most >= LEAST_BUDGET else (0, None)
+
+
+def _of_size(size: Any, name: str) -> int | None:
+    """An entry of an image processor's size, which is a dict, or an object of some versions that is like one."""
+    try:
+        value = size[name]
+    except (LookupError, TypeError, AttributeError):
+        return None
+    return value if isinstance(value, int) else None
 
 
 def length(inputs: Any) -> int:

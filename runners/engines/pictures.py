@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import math
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,15 @@ def decoded(content: bytes, name: str, max_pixels: int = MAX_IMAGE_PIXELS) -> An
     except Exception as error:
         # Whatever decoders raise at what they did not expect.
         raise TaskFailed(f"Image cannot be read: {name}: {words_of(error)}") from error
+
+
+def smaller(image: Any, most: int) -> Any:
+    """The picture with no more than `most` pixels, in its proportions as far as whole pixels allow."""
+    from PIL import Image
+
+    factor = math.sqrt(most / (image.width * image.height))
+    size = (max(1, int(image.width * factor)), max(1, int(image.height * factor)))
+    return image.resize(size, Image.Resampling.BICUBIC)
 
 
 def _in_rgb(image: Any, name: str) -> Any:

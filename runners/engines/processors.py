@@ -41,9 +41,13 @@ def _hide_torchvision(error: Exception) -> None:
 
 
 def load_processor(folder: Path) -> Any:
-    """The processor of the model in `folder`, with a chat template. Raises SetupError where it has none, and
-    else what transformers raises."""
+    """The processor of the model in `folder`, with a chat template. Raises SetupError where it has none, or
+    is of no model with pictures, and else what transformers raises."""
     processor = _processor(folder)
+    if not hasattr(processor, "image_processor"):
+        raise SetupError(
+            f"{folder}: the model takes no pictures: it has no image processor; a vision-language model is expected"
+        )
     # Where only the tokenizer has one, a processor does not look there.
     tokenizer = getattr(processor, "tokenizer", processor)
     processor.chat_template = processor.chat_template or tokenizer.chat_template

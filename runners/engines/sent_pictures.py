@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import base64
 import io
-import math
 import sys
 from pathlib import Path
 
 from hitui_runners.engines.base import TaskFailed
 from hitui_runners.engines.demo import png_size
-from hitui_runners.engines.pictures import decoded
+from hitui_runners.engines.pictures import decoded, smaller
 
 
 class SentPicture:
@@ -36,14 +35,11 @@ class SentPicture:
             return
         if not has_pillow():
             raise TaskFailed(f"Image cannot be scaled: install pillow in {sys.executable}", unexpected=True)
-        from PIL import Image
-
-        factor = math.sqrt(most / self.pixels)
         # Of one that lies on its side in the file it is upright.
-        image = decoded(self._content, self._name)
-        self._sent = (max(1, int(image.width * factor)), max(1, int(image.height * factor)))
+        image = smaller(decoded(self._content, self._name), most)
+        self._sent = image.size
         scaled = io.BytesIO()
-        image.resize(self._sent, Image.Resampling.BICUBIC).save(scaled, "PNG")
+        image.save(scaled, "PNG")
         self._content = scaled.getvalue()
         recovery["max_pixels"] = most
 

@@ -241,7 +241,7 @@ class VllmEngine(Engine):
                 raise image_too_large(image.size, tokens)
             if image is None:
                 return {"prompt_token_ids": ids}, tokens
-            size = self._inputs.image_size(image, prompt.pixel_share, {})
+            image, size = self._inputs.shown(image, prompt.pixel_share, {})
         asked: dict[str, Any] = {
             "prompt_token_ids": self._marked_once(ids),
             "multi_modal_data": {"image": image},

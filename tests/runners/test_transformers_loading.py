@@ -162,6 +162,14 @@ def test_want_of_memory_and_a_gpu_that_fails_are_no_fault_of_the_setup(
     assert refused.value.exit_status == 1
 
 
+def test_a_model_that_takes_no_pictures_is_one_line(tiny_model: Path, tmp_path: Path) -> None:
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / name).write_bytes((tiny_model / name).read_bytes())
+    (tmp_path / "config.json").write_text('{"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"]}')
+    with pytest.raises(SetupError, match=f"^{tmp_path}: the model takes no pictures: "):
+        TransformersEngine(tmp_path, 1000, 8, None).load()
+
+
 def test_a_model_without_chat_template_is_one_line(tiny_model: Path, tmp_path: Path) -> None:
     folder = changed(tiny_model, tmp_path, "tokenizer_config.json", chat_template=None)
     (folder / "chat_template.json").unlink()

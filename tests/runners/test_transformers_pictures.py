@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 from collections import UserDict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hitui_runners.engines.base import TaskFailed
+from hitui_runners.engines.inputs import PromptInputs
 from hitui_runners.engines.pictures import MAX_IMAGE_PIXELS, Pictures, RememberingImageProcessor, decoded
 from hitui_runners.realhitbench.recovery import asked_rung
 
@@ -50,6 +52,55 @@ def test_a_picture_is_the_same_object_while_its_file_holds_the_same(tmp_path: Pa
     path.unlink()
     with pytest.raises(FileNotFoundError):
         pictures.open(path)
+
+
+EDGES: dict[str, object] = {
+    "llava": {"shortest_edge": 336},
+    "idefics3": {"longest_edge": 1456},
+    "both edges": {"shortest_edge": 224, "longest_edge": 1344},
+    "gemma3": {"height": 896, "width": 896},
+    "none": None,
+}
+
+
+@pytest.mark.parametrize("size", EDGES.values(), ids=EDGES)
+def test_where_a_model_has_no_budget_of_pixels_the_picture_itself_is_made_smaller(size: object) -> None:
+    from PIL import Image
+
+    of_picture = SimpleNamespace(size=size, drop=lambda: None)
+    of_words = SimpleNamespace(added_tokens_decoder={})
+    picture = Image.new("RGB", (200, 120))
+    for most, share, pixels in (
+        (None, 1.0, 24_000),
+        (None, 0.5, 12_000),
+        (6_000, 1.0, 6_000),
+        (6_000, 0.5, 3_000),
+    ):
+        inputs = PromptInputs(SimpleNamespace(image_processor=of_picture, tokenizer=of_words), 1000, most)
+        recovery: dict[str, object] = {}
+        shown, limits = inputs.shown(picture, share, recovery)
+        assert limits is None
+        assert 0.97 * pixels < shown.width * shown.height <= pixels
+        assert shown.width / shown.height == pytest.approx(200 / 120, rel=0.02)
+        assert recovery == ({} if shown is picture else {"max_pixels": pixels})
+        # What was made of it once is not made again.
+        assert inputs.shown(picture, share, {})[0] is shown
+
+
+def test_a_budget_of_pixels_is_made_less() -> None:
+    from PIL import Image
+
+    of_picture = SimpleNamespace(
+        size={"shortest_edge": 65_536, "longest_edge": 16_777_216}, drop=lambda: None
+    )
+    of_words = SimpleNamespace(added_tokens_decoder={})
+    inputs = PromptInputs(SimpleNamespace(image_processor=of_picture, tokenizer=of_words), 1000, None)
+    picture = Image.new("RGB", (200, 120))
+    recovery: dict[str, object] = {}
+    shown, limits = inputs.shown(picture, 0.5, recovery)
+    assert shown is picture
+    assert limits == {"shortest_edge": 12_000, "longest_edge": 12_000}
+    assert recovery == {"max_pixels": 12_000}
 
 
 def test_a_picture_above_the_limit_is_not_opened(tmp_path: Path) -> None:
