@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-LABEL = re.compile(r"\[\s*final\s+answer\s*\]\s*[:：]?|\bfinal\s+answer\s*[:：]", re.IGNORECASE)
+LABEL = re.compile(r"\[\s*final\s+answer\s*\](?:[\s*]*[:：])?|\bfinal\s+answer[\s*]*[:：]", re.IGNORECASE)
 """Without the brackets too, as the benchmark's own programs take it."""
 FENCE = re.compile(r"```[ \t]*(?:python|py)?[ \t]*\n?(.*?)(?:```|\Z)", re.DOTALL | re.IGNORECASE)
 IMPORTS = re.compile(r"^[ \t]*(?:import|from)[ \t]+(?:pandas|matplotlib)\b", re.MULTILINE)
@@ -20,17 +20,19 @@ def final_answer(reply: str, *, is_code: bool = False) -> str | None:
     thought that did not end the model had not made up its mind.
 
     For code, a fenced block or a program that starts with its imports counts without the label too, since
-    nothing else in a reply looks like that.
+    nothing else in a reply looks like that; what follows a label and is none, only where there is no such program.
     """
+    labelled = None
     reply = without_open_thought(reply)
     for match in reversed(list(LABEL.finditer(reply))):
         end = LABEL.search(reply, match.end())
-        answer = reply[match.end() : end.start() if end else len(reply)].strip().strip("*").strip()
+        answer = reply[match.end() : end.start() if end else len(reply)].strip("* \t\r\n")
         if is_code:
-            answer = _code(answer) or answer
+            labelled = labelled or answer
+            answer = _code(answer) or ""
         if answer:
             return answer
-    return _code(reply) if is_code else None
+    return _code(reply) or labelled or None if is_code else None
 
 
 def without_open_thought(reply: str) -> str:

@@ -152,7 +152,7 @@ def literals(path: Path, table: str) -> tuple[dict[str, str], dict[str, str]]:
     Raises RunnerError where the file cannot be read.
     """
     try:
-        tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+        tree = ast.parse(path.read_bytes(), filename=str(path))
     except OSError as error:
         raise setup_error(f"{path}: the prompts cannot be read: {error.strerror}; {MEND}", error) from error
     except (ValueError, SyntaxError, RecursionError) as error:

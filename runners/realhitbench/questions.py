@@ -32,8 +32,9 @@ class Question:
     text: str
     question_type: str
     sub_type: str
-    reference: str
-    """`FinalAnswer`; for Visualization, whose `FinalAnswer` is a program, `ProcessedAnswer`: the plotted values."""
+    reference: str | None
+    """`FinalAnswer`; for Visualization, whose `FinalAnswer` is a program, `ProcessedAnswer`: the plotted values. None where
+    the list does not tell it."""
 
 
 def load_questions(path: Path, warn: Callable[[str], None]) -> tuple[Question, ...]:
@@ -94,7 +95,10 @@ def _question(entry: Any) -> Question | None:
         text,
         question_type,
         str(entry.get("SubQType") or ""),
-        reference if isinstance(reference, str) else json.dumps(reference),
+        # As it is read: a letter that is written as its number is no word of anybody's answer.
+        reference
+        if reference is None or isinstance(reference, str)
+        else json.dumps(reference, ensure_ascii=False),
     )
 
 

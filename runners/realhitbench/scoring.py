@@ -39,7 +39,7 @@ NO_CHART = {"ECR": False, "Pass": "None"}
 
 
 def metrics_for(question: Question, prediction: str, *, failed: bool) -> dict[str, Any]:
-    """The `Metrics` of one result.
+    """The `Metrics` of one result; none where the question list does not tell the answer.
 
     Charts are scored afterwards, by running the model's program (`score`): theirs are empty until then, but for
     the failed ones, which have no program to run.
@@ -48,6 +48,8 @@ def metrics_for(question: Question, prediction: str, *, failed: bool) -> dict[st
         return dict(NO_CHART) if failed else {}
     if question.sub_type in JUDGED:
         return dict(UNJUDGED)
+    if question.reference is None:
+        return {}
     if failed:
         return dict.fromkeys(text_score_names(), 0.0)
     return text_scores(question.reference, prediction)

@@ -16,6 +16,10 @@ from hitui_runners.realhitbench.answers import final_answer
         ("The final answer is 41.", None),
         ("[Final Answer]: guess\nNo, wait.\n[Final Answer]: 63", "63"),
         ("[Final Answer]: 63\n[Final Answer]:", "63"),
+        ("**Final Answer**: 41", "41"),
+        ("**[Final Answer]**: 41", "41"),
+        ("**[Final Answer]** **41**", "41"),
+        ("Final Answer: **41**", "41"),
         ("[Final Answer]: two\nlines", "two\nlines"),
         ("[Final Answer]:   ", None),
         ("The answer is 41.", None),
@@ -41,6 +45,8 @@ CODE = "import pandas as pd\nimport matplotlib.pyplot as plt\nplt.show()"
         f"```\nnot this\n```\n```\n{CODE}\n```",
         f"Sure.\n{CODE}",
         f"```python\n{CODE}",
+        f"```python\n{CODE}\n```\n[Final Answer]: see above",
+        f"[Final Answer]:\n```python\n{CODE}\n```\n**Final Answer**: the chart is drawn",
     ],
 )
 def test_a_program_is_found_with_and_without_label(reply: str) -> None:
@@ -49,3 +55,8 @@ def test_a_program_is_found_with_and_without_label(reply: str) -> None:
 
 def test_a_reply_without_a_program_has_no_answer() -> None:
     assert final_answer("I cannot draw. pandas would help.", is_code=True) is None
+
+
+def test_what_follows_a_label_counts_where_no_program_is_to_be_found() -> None:
+    assert final_answer("[Final Answer]: plt.show()", is_code=True) == "plt.show()"
+    assert final_answer("[Final Answer]: df.plot()\n[Final Answer]: plt.show()", is_code=True) == "plt.show()"

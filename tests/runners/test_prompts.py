@@ -80,6 +80,18 @@ def test_the_benchmarks_own_prompts_are_read_and_not_run(tmp_path: Path) -> None
     assert explore.after.endswith("[Final Answer]: CorrelationRelation, CorrelationCoefficient")
 
 
+@pytest.mark.parametrize(
+    ("before", "encoding"),
+    [("", "utf-8"), ("", "utf-8-sig"), ("# -*- coding: latin-1 -*-\n", "latin-1")],
+)
+def test_a_prompt_file_is_read_as_python_reads_it(tmp_path: Path, before: str, encoding: str) -> None:
+    file = tmp_path / "answer_prompt_llm.py"
+    file.write_text(before + FILE.replace("Be exact", "Sei präzise"), encoding=encoding)
+
+    wording = BenchmarkPrompts(file, "text").wording(question("Fact Checking"), "text", "html")
+    assert wording.before == "Sei präzise {here}.\n# Table\n"
+
+
 def test_what_the_benchmarks_scripts_fill_in_is_filled_in(tmp_path: Path) -> None:
     file = tmp_path / "prompts.py"
     file.write_text(FILE.replace("Be exact {here}.", "Read {format}."))

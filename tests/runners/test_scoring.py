@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
-from hitui_runners.realhitbench.questions import Question
+from hitui_runners.realhitbench.questions import Question, load_questions
 from hitui_runners.realhitbench.scoring import metrics_for, text_scores
 
 
@@ -39,3 +42,21 @@ def test_what_is_not_scored_says_so() -> None:
 
 def test_a_failure_scores_zero() -> None:
     assert set(metrics_for(question(), "[ERROR] OOM", failed=True).values()) == {0.0}
+
+
+def test_an_answer_that_the_list_does_not_tell_is_none(tmp_path: Path) -> None:
+    of_all = {"FileName": "t", "Question": "Who?", "QuestionType": "Fact Checking"}
+    listed: list[dict[str, object]] = [
+        {"id": 1, **of_all},
+        {"id": 2, **of_all, "FinalAnswer": None},
+        {"id": 3, **of_all, "FinalAnswer": ["Zürich", "東京"]},
+        {"id": 4, **of_all, "FinalAnswer": 41.5},
+    ]
+    (tmp_path / "list.json").write_text(json.dumps(listed))
+    untold, null, several, number = load_questions(tmp_path / "list.json", pytest.fail)
+    for told_nothing in (untold, null):
+        assert told_nothing.reference is None
+        assert metrics_for(told_nothing, "null", failed=False) == {}
+        assert metrics_for(told_nothing, "[ERROR] OOM", failed=True) == {}
+    assert metrics_for(several, "Zürich, 東京", failed=False)["EM"] == 100
+    assert metrics_for(number, "41.5", failed=False)["EM"] == 100
