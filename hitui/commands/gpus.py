@@ -89,7 +89,8 @@ def as_object(snapshot: GpuSnapshot, jobs: JobsSnapshot, needed: int, rules: Gpu
     """What `--json` prints. Memory in bytes, power in watts, temperature in °C, time since the epoch.
 
     `free_for_jobs` is of this moment, for a job that needs `needed` free bytes; the hold time is not
-    waited for. `not_free_because` says why not. `jobs` are all that are on it, `held_by` the first of them.
+    waited for. `not_free_because` says why not; `lock` whose hitui's lock stands on it, where it is none of ours and can
+    be seen. `jobs` are all that are on it, `held_by` the first of them.
     """
     return {
         "source": snapshot.source,
@@ -104,6 +105,8 @@ def _gpu_object(gpu: Gpu, jobs: JobsSnapshot, needed: int, rules: GpuRules) -> d
     holders = [job.id for job in jobs.holders_of(gpu.uuid)] if gpu.uuid else []
     claims = {gpu.uuid: [Claim(number) for number in holders]}
     reason = hindrance(gpu, Need(needed), rules, claims)
+    # That of a job of ours is told by the job.
+    lock = None if holders else gpu.lock
     return {
         "index": gpu.index,
         "uuid": gpu.uuid,
@@ -123,6 +126,9 @@ def _gpu_object(gpu: Gpu, jobs: JobsSnapshot, needed: int, rules: GpuRules) -> d
         "jobs": holders,
         "free_for_jobs": not reason,
         "not_free_because": reason or None,
+        "lock": None
+        if lock is None
+        else {"pid": lock.pid, "user": lock.user, "workspace": lock.workspace or None},
         "error": gpu.error,
     }
 

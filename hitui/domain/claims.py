@@ -78,6 +78,7 @@ def without_ours(gpu: Gpu, claims: Sequence[Claim]) -> Gpu:
         memory_free=free,
         utilization=0 if only_ours(gpu, claims) else gpu.utilization,
         processes=tuple(process for process in gpu.processes if process not in theirs),
+        lock=None if any(claim.grip is Grip.HELD for claim in claims) else gpu.lock,
     )
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import msgspec
+from msgspec.structs import replace
 
 
 class GpuProcess(msgspec.Struct, frozen=True):
@@ -16,6 +19,26 @@ class GpuProcess(msgspec.Struct, frozen=True):
     command: str | None = None
     session: int | None = None
     """Its session's id, which is the pid of a job's runner for whatever that runner started."""
+
+
+class GpuLock(msgspec.Struct, frozen=True):
+    """That a job of some hitui holds a GPU, whether it uses it yet or not."""
+
+    pid: int
+    """Of the supervisor that took the lock, which may be gone while its job goes on."""
+    user: str | None = None
+    """Whose it is; None: it cannot be told, and then nothing else can."""
+    workspace: str = ""
+    """Folder."""
+    own: bool = False
+    """It is of the user who reads this."""
+
+    @property
+    def words(self) -> str:
+        """`locked by bob's hitui`, `locked by your hitui in eval`, `locked by another hitui`."""
+        if self.own:
+            return f"locked by your hitui in {self.workspace.rstrip('/').rpartition('/')[2] or '/'}"
+        return f"locked by {self.user}'s hitui" if self.user else "locked by another hitui"
 
 
 class Gpu(msgspec.Struct, frozen=True):
@@ -43,6 +66,8 @@ class Gpu(msgspec.Struct, frozen=True):
     error: str | None = None
     """Why the driver does not answer for it (`lost: …`), or which values it failed to give; what stands
     before the first colon is the short form. None: all is well."""
+    lock: GpuLock | None = None
+    """None: none stands on it, or none that can be seen."""
 
     @property
     def silent(self) -> bool:
@@ -67,6 +92,19 @@ class GpuSnapshot(msgspec.Struct, frozen=True):
     driver: str | None = None
     error: str | None = None
     """Why there is nothing to read at all (no driver, wrong version, no answer since …); None: all is well."""
+
+    def without_own_locks(self, supervisor_pid: int | None, held: Collection[str]) -> GpuSnapshot:
+        """Without the locks that this supervisor has taken, or that stand on the GPUs (UUIDs) which its jobs hold: what
+        is theirs is told by the jobs themselves."""
+        ours = [
+            gpu.lock is not None and (gpu.lock.pid == supervisor_pid or gpu.uuid in held) for gpu in self.gpus
+        ]
+        if not any(ours):
+            return self
+        gpus = tuple(
+            replace(gpu, lock=None) if own else gpu for gpu, own in zip(self.gpus, ours, strict=True)
+        )
+        return replace(self, gpus=gpus)
 
     @property
     def labels(self) -> dict[str, str]:

@@ -160,6 +160,8 @@ def hindrance(
     taken = blocking(on_it, need.share)
     if taken:
         return taken
+    if gpu.lock is not None and not any(claim.grip is Grip.HELD for claim in on_it):
+        return f"is {gpu.lock.words}"
     if gpu.uuid in locked:
         return "is locked by another hitui"
     if gpu.memory_free is None:

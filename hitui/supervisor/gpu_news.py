@@ -48,6 +48,7 @@ def _what_decides(snapshot: GpuSnapshot) -> Hashable:
             gpu.utilization,
             gpu.processes,
             gpu.error,
+            gpu.lock,
         )
         for gpu in snapshot.gpus
     ]

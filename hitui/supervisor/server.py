@@ -139,10 +139,13 @@ class Server:
 
     def _observe(self, snapshot: GpuSnapshot) -> None:
         if self._monitor is not None:
+            started = self._store.started()
+            held = {uuid for job in started for uuid in job.gpus}
+            snapshot = snapshot.without_own_locks(os.getpid(), held)
             self._scheduler.observe(snapshot)
             self._watching.observe(snapshot)
             self._freeing.observe(snapshot)
-            self._historian.observe(snapshot, self._store.started())
+            self._historian.observe(snapshot, started)
 
     def _close_monitor(self) -> None:
         if self._monitor is not None:

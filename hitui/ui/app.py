@@ -168,7 +168,8 @@ class Dashboard(App[int]):
 
     def on_gpus_changed(self, message: messages.GpusChanged) -> None:
         self.utilisations.observe(message.gpus)
-        self.gpu_snapshot = message.gpus
+        held = {uuid for job in self.jobs.started for uuid in job.gpus}
+        self.gpu_snapshot = message.gpus.without_own_locks(self.jobs_snapshot.supervisor_pid, held)
 
     def on_workspace_changed(self, message: messages.WorkspaceChanged) -> None:
         settings = message.workspace.settings

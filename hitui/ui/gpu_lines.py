@@ -172,7 +172,9 @@ def _holders(gpu: Gpu, jobs: Sequence[Job], view: GpuView, room: int) -> Iterato
         if others:
             yield (" · " + others, "dim")
     elif others:
-        yield (others, "")
+        yield (f"{others} · {gpu.lock.words}" if gpu.lock is not None else others, "")
+    elif gpu.lock is not None:
+        yield (gpu.lock.words, "")
     else:
         yield (f"not free: {why_not}", "dim")
 

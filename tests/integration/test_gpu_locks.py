@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
-from hitui.adapters.executors.locks import lock_gpus, locked_gpus, release, try_lock
+from hitui.adapters.executors.locks import lock_gpus, lock_takers, locked_gpus, release, try_lock
 from hitui.errors import LaunchError
 
 
@@ -46,6 +48,33 @@ def test_while_another_finds_out_whether_it_may_share_the_gpu_counts_as_taken(tm
     assert turn is not None
     assert lock_gpus(tmp_path, ("GPU-1",), "1000-ours") == ([], "GPU-1")
     release([turn])
+
+
+def test_who_took_a_lock_is_seen_without_standing_in_the_way_of_whoever_takes_one(tmp_path: Path) -> None:
+    assert lock_takers(tmp_path / "none", ["GPU-1"]) == {}
+    held, _ = lock_gpus(tmp_path, ("GPU-1",))
+    shared, _ = lock_gpus(tmp_path, ("GPU-2",), "1000-ours")
+    assert lock_takers(tmp_path, ["GPU-1", "GPU-2", "GPU-3"]) == {"GPU-1": os.getpid(), "GPU-2": os.getpid()}
+    assert lock_takers(tmp_path, ["GPU-1"], proc=tmp_path) == {}
+    release(shared)
+    release(held)
+    looked = threading.Event()
+
+    def look() -> None:
+        while not looked.is_set():
+            lock_takers(tmp_path, ["GPU-1"])
+
+    looker = threading.Thread(target=look)
+    looker.start()
+    try:
+        for _ in range(300):
+            held, taken = lock_gpus(tmp_path, ("GPU-1",))
+            assert taken is None
+            release(held)
+    finally:
+        looked.set()
+        looker.join()
+    assert lock_takers(tmp_path, ["GPU-1"]) == {}
 
 
 def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ def test_another_workspace_does_not_share(here: Control, tmp_path: Path) -> None
     other.write_settings(HEAD, 'share = true\nmin_free = "25GiB"')
     try:
         waiting = other.submit("answer")
-        says(other, waiting, "GPU 0 is locked by another hitui")
+        says(other, waiting, "GPU 0 is locked by your hitui in workspace")
         here.client.stop([first])
         assert other.ended(waiting).ending is Ending.SUCCEEDED
     finally:

@@ -119,7 +119,7 @@ def test_a_second_workspace_leaves_a_locked_gpu_alone(
     other = Control(tmp_path / "other", 6, 0.02)
     try:
         waiting = other.submit("answer", gpus=("0",))
-        locked = "GPU 0 is locked by another hitui"
+        locked = "GPU 0 is locked by your hitui in workspace"
         eventually(lambda: other.waits_for(waiting).endswith(locked), locked)
         # The lock is the runner's: it stands although nobody supervises it.
         kill(here.supervisor())

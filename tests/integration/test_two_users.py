@@ -112,7 +112,7 @@ def test_nobody_starts_where_another_is(people: tuple[Control, Control]) -> None
     eventually(lambda: any(running(*each) for each in zip(people, waiting, strict=True)), "one runs")
     winner = next(at for at, here in enumerate(people) if running(here, waiting[at]))
     loser = 1 - winner
-    locked = "20 GiB free on GPU 1: GPU 1 is locked by another hitui"
+    locked = "20 GiB free on GPU 1: GPU 1 is locked by your hitui in workspace"
     eventually(lambda: waits(people[loser], waiting[loser]) == locked, locked)
     people[winner].client.stop([waiting[winner]])
     assert people[loser].running(waiting[loser]).gpus == (uuid(1),)
@@ -130,7 +130,7 @@ def test_who_shares_with_himself_does_not_share_with_another(people: tuple[Contr
     holding = first.submit("hang", gpus=("0",))
     first.told("hang", "main")
     waiting = second.submit("answer", gpus=("0",))
-    locked = "10 GiB free on GPU 0: GPU 0 is locked by another hitui"
+    locked = "10 GiB free on GPU 0: GPU 0 is locked by your hitui in workspace"
     eventually(lambda: waits(second, waiting) == locked, locked)
     submit_all(first, gpus=("0",))
     eventually(lambda: open_jobs(first) == [holding], "the other jobs of the first have ended", 60)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +23,8 @@ from hitui.domain.waits import WaitKind
 from hitui.services.placing import standing_of
 from hitui.services.why import LastFailure, Situation, last_failure, why_config, why_job
 from hitui.settings import Settings
-from tests.tools.control import Control, control
+from tests.tools.control import Control, control, kill
+from tests.tools.eventually import eventually
 
 GIB = 2**30
 
@@ -110,8 +113,25 @@ def test_a_gpu_that_another_hitui_holds_says_so(
     job = other.submit("hang", gpus=("2",))
     try:
         other.running(job)
+        assert "  GPU 2 is locked by your hitui in workspace" in why(here, capsys, "answer")
+        assert main(["-w", str(here.root), "gpus"]) == 0
+        assert "locked by your hitui in workspace" in capsys.readouterr().out.splitlines()[4]
+        assert main(["-w", str(here.root), "gpus", "--json"]) == 0
+        told = json.loads(capsys.readouterr().out)["gpus"]
+        assert [gpu["free_for_jobs"] for gpu in told] == [True, True, False, True]
+        pid = other.supervisor().pid
+        assert told[2]["lock"] == {
+            "pid": pid,
+            "user": pwd.getpwuid(os.getuid()).pw_name,
+            "workspace": str(other.root),
+        }
+        # A job that takes all that is free keeps nothing of what is not.
+        waiting = here.submit("answer", gpus=("1", "2"))
+        eventually(lambda: here.waits_for(waiting).endswith("GPU 2 is locked by your hitui in workspace"))
+        kill(other.supervisor())
         assert "  GPU 2 is locked by another hitui" in why(here, capsys, "answer")
     finally:
+        other.service.ensure_supervisor()
         other.client.stop([job])
         other.ended(job)
         other.client.shut_down()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from hitui.domain.gpus import Gpu, GpuSnapshot
+from hitui.domain.gpus import Gpu, GpuLock, GpuSnapshot
 from hitui.domain.jobs import Job, JobRequest, JobsSnapshot, Running, Shard
 from hitui.domain.placement import GpuRules
 from hitui.ui.gpu_lines import GpuView, gpu_lines, gpu_title
@@ -54,6 +54,18 @@ def test_values_that_the_driver_does_not_give_are_question_marks() -> None:
     (line,) = gpu_lines(view(GpuSnapshot(NOON, "nvml", (Gpu(0, "GPU-a", "NVIDIA A800"),))), 120)
     assert plain(line).count("?") == 5
     assert "not free: does not say its free memory" in plain(line)
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_a_gpu_that_anothers_hitui_has_locked_is_not_free_though_nothing_uses_it(width: int) -> None:
+    lock = GpuLock(7, "bob", "/home/bob/eval")
+    gpus = gpu(0, 0.0, lock=lock), gpu(1, 0.0), gpu(2, 60.0, processes=(process(1, 59.0, "bob"),), lock=lock)
+    seen = view(GpuSnapshot(NOON, "nvml", gpus))
+    first, second, third = map(plain, gpu_lines(seen, width))
+    assert first.endswith("   locked by bob's hitui")
+    assert second.endswith("free for jobs")
+    assert third.endswith("   bob 59 G · locked by bob's hitui")
+    assert "1 of 3 free for jobs" in plain(gpu_title(seen))
 
 
 def test_a_lost_gpu_among_the_excluded_is_not_folded_away() -> None:

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from hitui.domain.claims import Claim, Claims
-from hitui.domain.gpus import Gpu, GpuSnapshot
+from hitui.domain.claims import Claim, Claims, Grip, without_ours
+from hitui.domain.gpus import Gpu, GpuLock, GpuSnapshot
 from hitui.domain.placement import (
     GpuHistory,
     GpuRules,
@@ -172,6 +172,32 @@ def test_the_reason_names_every_gpu_once() -> None:
         " GPU 3 is locked by another hitui; GPU 4, 5 are excluded; GPU 6 does not answer;"
         " GPU 7 does not say its free memory"
     )
+
+
+def test_a_lock_of_another_hitui_keeps_a_gpu_and_one_of_a_job_of_ours_does_not() -> None:
+    bob, need = GpuLock(7, "bob", "/home/bob/eval"), Need(20 * GIB, share=True)
+    locked = gpu(0, lock=bob)
+    assert hindrance(locked, need, RULES, {}) == "is locked by bob's hitui"
+    kept = {"GPU-0": [Claim(3, grip=Grip.KEPT, shared=True)]}
+    assert hindrance(locked, need, RULES, kept) == "is locked by bob's hitui"
+    # Our jobs that share have taken it themselves.
+    ours = {"GPU-0": [Claim(3, shared=True)]}
+    assert hindrance(locked, need, RULES, ours) == ""
+    assert hindrance(without_ours(locked, ours["GPU-0"]), need, RULES, {}) == ""
+    assert hindrance(without_ours(locked, ()), need, RULES, {}) == "is locked by bob's hitui"
+    pair = snapshot(locked, gpu(1, lock=GpuLock(8, "bob", "/home/bob/two")), gpu(2, lock=GpuLock(9)))
+    assert place(pair, Need(GIB), RULES, {}).waits_for == (
+        "1 GiB free on one GPU: GPU 0, 1 are locked by bob's hitui; GPU 2 is locked by another hitui"
+    )
+    own = GpuLock(7, "me", "/data/eval", own=True)
+    assert hindrance(gpu(0, lock=own), need, RULES, {}) == "is locked by your hitui in eval"
+
+
+def test_locks_of_ones_own_supervisor_and_jobs_are_left_out_of_a_reading() -> None:
+    read = snapshot(gpu(0, lock=GpuLock(7)), gpu(1, lock=GpuLock(8)), gpu(2, lock=GpuLock(9)), gpu(3))
+    left = read.without_own_locks(7, {"GPU-1"})
+    assert [each.lock and each.lock.pid for each in left.gpus] == [None, None, 9, None]
+    assert read.without_own_locks(None, ()) is read
 
 
 def test_a_free_gpu_says_how_long_it_must_stay_so() -> None:

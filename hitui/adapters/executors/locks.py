@@ -86,6 +86,26 @@ def locked_gpus(home: Path, uuids: Iterable[str]) -> set[str]:
         raise LaunchError(_unusable(home, error)) from error
 
 
+def lock_takers(home: Path, uuids: Iterable[str], proc: Path = Path("/proc")) -> dict[str, int]:
+    """GPUs on which a lock stands, each with the pid that took it, which may be gone. Takes no lock itself, so that it
+    stands in nobody's way; what it cannot see, as in some containers and on some file systems, is left out."""
+    files = {}
+    for uuid in uuids:
+        with contextlib.suppress(OSError):
+            status = _gpu_lock(home, uuid).stat()
+            device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
+            files[f"{device}:{status.st_ino}"] = uuid
+    takers: dict[str, int] = {}
+    if files:
+        with contextlib.suppress(OSError):
+            for line in (proc / "locks").read_text().splitlines():
+                # `3: FLOCK  ADVISORY  WRITE 4711 fe:00:3033580 0 EOF`; one that waits for it has an arrow.
+                words = line.split()
+                if len(words) == 8 and words[1] == "FLOCK" and words[5] in files:
+                    takers.setdefault(files[words[5]], int(words[4]))
+    return takers
+
+
 def release(descriptors: list[int]) -> None:
     """Closes descriptors; a lock stands on while another process holds a copy."""
     for descriptor in descriptors:

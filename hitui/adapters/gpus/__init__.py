@@ -33,5 +33,7 @@ def chosen_kind() -> str:
 
 
 def open_source() -> GpuSource:
-    """The source that the environment asks for."""
-    return make_source(chosen_kind())
+    """The source that the environment asks for, with the locks that stand on its GPUs."""
+    from hitui.adapters.gpus.locked import WithLocks
+
+    return WithLocks(make_source(chosen_kind()))
