@@ -32,6 +32,7 @@ from hitui_runners.realhitbench.results import (
     TaskId,
     Unreadable,
     encode,
+    is_torn,
     load_content,
     plain_id,
     task_id,
@@ -220,9 +221,7 @@ class VerdictJournal:
             if not data or data.endswith(b"\n"):
                 return
             start = data.rfind(b"\n") + 1
-            try:
-                json.loads(data[start:])
-            except ValueError:
+            if is_torn(data[start:]):
                 os.ftruncate(self._handle, start)
             else:
                 os.write(self._handle, b"\n")

@@ -9,6 +9,7 @@ wins. Nothing here trusts `processed_ids`: files of other tools list the failed 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -23,6 +24,8 @@ TaskId = int | str
 
 RESULT_NAME = re.compile(r"(checkpoint(_\w+)?\.json|results.*\.jsonl?)")
 """Files of results, as a whole match; the dashboard counts the same ones."""
+_BEGINS = re.compile(r'(\{\s*("|\Z)|\Z)')
+"""How a line of a journal begins, however soon it ends."""
 MARK = {"written_by": "hitui"}
 """In every checkpoint that we wrote."""
 MAX_BYTES = 256 * 1024 * 1024
@@ -178,6 +181,20 @@ def _journal_entries(data: bytes, warn: Callable[[str], None]) -> tuple[list[Any
             warn(f"line {number} is no JSON and is passed over")
         end += len(line)
     return entries, end
+
+
+def is_torn(tail: bytes) -> bool:
+    """Whether what stands behind a journal's last line end is the beginning of one line, as a kill leaves it, or what a
+    disk makes of it; else another program wrote it, and there may be more than one result in it."""
+    text = tail.decode("utf-8", errors="replace").strip("\0 \t\r\n")
+    if not _BEGINS.match(text):
+        return False
+    try:
+        with contextlib.suppress(RecursionError):
+            json.JSONDecoder().raw_decode(text)
+    except ValueError:
+        return True
+    return False
 
 
 def encode(value: object, indent: int | None = None) -> bytes:

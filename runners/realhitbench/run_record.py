@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from hitui_runners.errors import RunnerError
+from hitui_runners.look import is_file
 from hitui_runners.output import named, say, warn
 from hitui_runners.realhitbench.results import encode
 from hitui_runners.realhitbench.run_settings import RunSettings
@@ -271,6 +272,9 @@ def _is_of(entry: object, run: RunSettings) -> bool:
 
 def _entries(path: Path) -> list[Any]:
     """Whatever stands in the list of runs. Raises Unusable."""
+    if os.path.lexists(path) and not is_file(path):
+        # One that is a pipe would be waited for.
+        raise Unusable("is no regular file")
     try:
         data = json.loads(path.read_bytes())
     except FileNotFoundError:

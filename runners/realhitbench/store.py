@@ -15,11 +15,12 @@ import errno
 import fcntl
 import os
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from hitui_runners.errors import RunnerError, setup_error
+from hitui_runners.errors import RunnerError, SetupError, setup_error
 from hitui_runners.realhitbench.recovery import asked_rung
 from hitui_runners.realhitbench.results import (
     MARK,
@@ -29,6 +30,7 @@ from hitui_runners.realhitbench.results import (
     counting,
     encode,
     is_error,
+    is_torn,
     load_results,
     merge,
     newest_results,
@@ -79,7 +81,11 @@ class ResultStore:
         self._is_synced = True
         self._snapshot_at = time.monotonic() + SNAPSHOT_SECONDS
         self._journal = self._open_journal()
-        self._read_everything()
+        try:
+            self._read_everything()
+        except BaseException:
+            os.close(self._journal)
+            raise
         others = dict.fromkeys(other for other in earlier if other.resolve() != folder.resolve())
         for result in newest_results(others, warn):
             before = self._elsewhere.get(result["id"])
@@ -212,6 +218,9 @@ class ResultStore:
             raise setup_error(
                 f"{path}: cannot be written: {error.strerror}; give a folder that can be by --output", error
             ) from error
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            os.close(handle)
+            raise SetupError(f"{path}: is no regular file; move it away, or give another folder by --output")
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -248,6 +257,11 @@ class ResultStore:
             data = path.read_bytes()
             results, whole = parse_journal(data, lambda line: self._warn(f"{path}: {line}"))
             if whole < len(data):
+                if not is_torn(data[whole:]):
+                    raise SetupError(
+                        f"{path}: {len(data) - whole} bytes behind its last line end are no result and no torn one, as if "
+                        "another program had written them; put each result on a line of its own, or move the file away"
+                    )
                 self._warn(f"{path}: the last line was torn; its task runs again")
                 os.ftruncate(self._journal, whole)
             elif data and not data.endswith(b"\n"):

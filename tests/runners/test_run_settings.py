@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -291,6 +292,14 @@ def test_a_file_that_says_nothing_is_refused_kept_and_replaced_when_forced(
     assert (folder / "run_settings.json.unreadable").read_bytes() == content
     assert [run["id"] for run in runs(folder)] == [RunSettings().id]
     assert "it is kept as run_settings.json.unreadable" in capsys.readouterr().err
+
+
+def test_one_that_is_no_file_is_not_waited_for(folder: Path) -> None:
+    answer(folder, RunSettings(), 1)
+    (folder / "run_settings.json").unlink()
+    os.mkfifo(folder / "run_settings.json")
+    with pytest.raises(ResumeRefused, match=r"run_settings\.json: is no regular file; "):
+        answer(folder, RunSettings(), 2)
 
 
 def test_entries_of_others_in_the_file_stay(folder: Path) -> None:

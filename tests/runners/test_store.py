@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hitui_runners.errors import RunnerError
+from hitui_runners.errors import RunnerError, SetupError
 from hitui_runners.realhitbench import results
 from hitui_runners.realhitbench import store as store_module
 from hitui_runners.realhitbench.store import ResultStore
@@ -125,6 +125,39 @@ def test_a_torn_last_line_is_dropped(tmp_path: Path, warnings: Warnings, torn: b
 
     assert warnings == [f"{journal}: the last line was torn; its task runs again"]
     assert journal.read_bytes() == whole + json.dumps(result(3)).encode() + b"\n"
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        json.dumps(result(3)) + json.dumps(result(4)),
+        json.dumps(result(3)) + ", " + json.dumps(result(4)),
+        json.dumps(result(3)) + ", " + json.dumps(result(4))[:20],
+        json.dumps([result(3)]) + ",",
+        str(result(3)),
+        "not of ours",
+    ],
+)
+@pytest.mark.parametrize("before", ["", json.dumps(result(1)) + "\n"])
+def test_what_no_kill_leaves_behind_the_last_line_is_not_dropped(
+    tmp_path: Path, warnings: Warnings, before: str, tail: str
+) -> None:
+    journal = tmp_path / "results.jsonl"
+    journal.write_text(before + tail)
+    with pytest.raises(
+        SetupError, match=f"^{journal}: {len(tail)} bytes behind its last line end are no result"
+    ):
+        ResultStore(tmp_path, warnings)
+    assert journal.read_text() == before + tail
+    # Nobody holds its lock.
+    journal.write_text(before)
+    ResultStore(tmp_path, warnings).close()
+
+
+def test_a_journal_that_is_no_file_is_not_waited_for(tmp_path: Path, warnings: Warnings) -> None:
+    os.mkfifo(tmp_path / "results.jsonl")
+    with pytest.raises(SetupError, match=r"results\.jsonl: is no regular file; move it away"):
+        ResultStore(tmp_path, warnings)
 
 
 def test_a_last_line_that_only_lost_its_end_is_kept(tmp_path: Path, warnings: Warnings) -> None:

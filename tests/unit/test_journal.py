@@ -44,6 +44,20 @@ def test_a_torn_last_line_waits_for_its_end(tmp_path: Path) -> None:
     assert journal.read().problems == ()
 
 
+def test_several_results_without_line_ends_are_told(tmp_path: Path) -> None:
+    line = json.dumps(answer(2)) + ", " + json.dumps(answer(3))
+    path = append_lines(tmp_path / "results.jsonl", [answer(1)])
+    with path.open("a") as file:
+        file.write(line)
+    reading = Journal(path).read()
+    assert set(reading.answered) == {1}
+    assert reading.problems == ("line 2 is no JSON: not counted; its task runs again",)
+
+    path.write_text(line)
+    with pytest.raises(UnreadableFile, match="is no journal, its one line is no result: "):
+        Journal(path).read()
+
+
 def test_a_whole_last_line_counts_before_its_newline_comes_and_once(tmp_path: Path) -> None:
     path = append_lines(tmp_path / "results.jsonl", [answer(1), answer(2)])
     with path.open("a") as file:

@@ -6,9 +6,11 @@ is a whole result already. A file that shrank, was replaced or does not continue
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import os
+import re
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,6 +26,8 @@ from hitui.domain.units import counted
 LONGEST_LINE = 64 * 1024 * 1024
 """Bytes; a longer line is no result, and is skipped without being kept in memory."""
 _TAIL = 256
+_BEGINS = re.compile(r'(\{\s*("|\Z)|\Z)')
+"""How a line begins, however soon it ends."""
 _MOST_NAMED = 5
 """Lines of no use that are named one by one."""
 
@@ -67,7 +71,7 @@ class Journal:
         except OSError as error:
             raise UnreadableFile(f"cannot be read: {error.strerror}") from error
         contents = self._contents.copy()
-        if last_line and _parse(last_line) != _NO_JSON:
+        if last_line and (_parse(last_line) != _NO_JSON or not _is_torn(last_line)):
             # It is read again at the next call: what is appended may still belong to it.
             contents.add(last_line)
         return contents.reading()
@@ -172,6 +176,19 @@ class _Contents:
         )
         said = problems if more else problems[:-1]
         return FileReading(self._answered, self._errors, tuple(self._repeated), said, self._rungs)
+
+
+def _is_torn(line: bytes) -> bool:
+    """Whether a last line that is no JSON is the beginning of one: else there may be more than one result in it."""
+    text = line.decode("utf-8", errors="replace").strip("\0 \t\r\n")
+    if not _BEGINS.match(text):
+        return False
+    try:
+        with contextlib.suppress(RecursionError):
+            json.JSONDecoder().raw_decode(text)
+    except ValueError:
+        return True
+    return False
 
 
 def _parse(line: bytes) -> _Result | str:
