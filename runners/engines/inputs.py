@@ -73,6 +73,10 @@ class PromptInputs:
         """A picture, how many pixels it was to have, and what was made of it."""
         self._last: _Table | None = None
 
+    def cut_to(self, tokens: int) -> None:
+        """From now on no prompt has more, whatever was allowed before."""
+        self._max_input_tokens = min(self._max_input_tokens, tokens)
+
     def drop(self) -> None:
         """Forgets the last picture."""
         self._smaller = None

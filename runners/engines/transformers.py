@@ -35,6 +35,7 @@ from hitui_runners.engines.options import model_folder
 from hitui_runners.engines.pictures import MAX_IMAGE_PIXELS, Pictures
 from hitui_runners.engines.prefix_cache import PrefixCache
 from hitui_runners.engines.processors import hide_broken_torchvision, load_processor
+from hitui_runners.engines.room import room_of
 from hitui_runners.engines.turns import Ready, Turns
 from hitui_runners.errors import EngineLost, RunnerError, SetupError, setup_error, words_of
 from hitui_runners.output import named, say
@@ -144,6 +145,7 @@ class TransformersEngine(Engine):
                     f"{self._folder}: weights are not there that would be made up at random: "
                     f"{named(absent, at_most=2)}; copy or download the model again"
                 )
+            self._make_room(room_of(model.config))
             self._model = model.eval()
         except RunnerError:
             raise
@@ -167,6 +169,20 @@ class TransformersEngine(Engine):
         self._budget = BatchBudget(self._model, self._batch_tokens, self._max_new_tokens)
         batch = ContinuousBatch(self._model, self._prefixes, self._max_new_tokens)
         self._turns = Turns(batch, self._budget, self._made_ready, self._answer, self._text)
+
+    def _make_room(self, room: int | None) -> None:
+        """Cuts longer prompts to what the model has `room` for. Raises SetupError where it has none beside an answer."""
+        if room is None:
+            return
+        if room <= self._max_new_tokens:
+            raise SetupError(
+                f"{self._folder}: the model has {room} tokens for a prompt and its answer, and --max-new-tokens is "
+                f"{self._max_new_tokens}; set it to less"
+            )
+        self.most_input_tokens = room - self._max_new_tokens
+        if self.most_input_tokens < self._max_input_tokens:
+            say(f"The model has room for {room} tokens: prompts are cut to {self.most_input_tokens}")
+            self._inputs.cut_to(self.most_input_tokens)
 
     def answer(self, prompt: Prompt) -> Reply:
         return self._answer(prompt, None)

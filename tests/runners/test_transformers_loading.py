@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from hitui_runners.engines.base import Prompt
 from hitui_runners.engines.model_folder import cannot_be_loaded, model_digest
 from hitui_runners.engines.transformers import TransformersEngine
 from hitui_runners.errors import RunnerError, SetupError
@@ -160,6 +161,29 @@ def test_want_of_memory_and_a_gpu_that_fails_are_no_fault_of_the_setup(
     with pytest.raises(RunnerError) as refused:
         TransformersEngine(tiny_model, 1000, 8, None).load()
     assert refused.value.exit_status == 1
+
+
+def test_a_prompt_is_cut_to_what_the_model_has_room_for(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    of_text = json.loads((tiny_model / "config.json").read_text())["text_config"]
+    folder = changed(
+        tiny_model, tmp_path, "config.json", text_config={**of_text, "max_position_embeddings": 512}
+    )
+    engine = TransformersEngine(folder, 100_000, 12, None)
+    engine.load()
+    assert "The model has room for 512 tokens: prompts are cut to 500\n" in capsys.readouterr().out
+    assert engine.most_input_tokens == 500
+    reply = engine.answer(Prompt(1, "A table:\n", "Harbour,41\n" * 400, "\nHow many?", "How many?"))
+    assert reply.input_tokens is not None
+    assert 495 <= reply.input_tokens <= 500
+    assert reply.recovery["max_input_tokens"] == 500
+    engine.close()
+
+    with pytest.raises(
+        SetupError, match="the model has 512 tokens for a prompt and its answer, and --max-new"
+    ):
+        TransformersEngine(folder, 100_000, 512, None).load()
 
 
 def test_a_model_that_takes_no_pictures_is_one_line(tiny_model: Path, tmp_path: Path) -> None:
