@@ -198,6 +198,10 @@ class Scheduler:
     async def _start(self, job: Job, round_: Round) -> Wait | None:
         """Starts one job, or returns what it waits for. Raises LaunchError when it can never start."""
         request = job.request
+        known = self.waits.get(job.id)
+        if known is not None and known.kind is WaitKind.AWAY:
+            # Someone can bring it back, whatever the GPUs do.
+            await self._check_command(job)
         need = round_.need(job)
         placement = self._place(request, need, round_)
         if placement.waits_for:
@@ -237,10 +241,13 @@ class Scheduler:
         Raises LaunchError, as NotNow where its model is away: then no GPU would help it.
         """
         if placement.keeps:
-            environment = self._store.environment(job.id)
-            await asyncio.to_thread(self._launches.check_command, job.request, environment)
+            await self._check_command(job)
         round_.keep(job, need, placement.keeps)
         return Wait(WaitKind.GPUS, placement.waits_for)
+
+    async def _check_command(self, job: Job) -> None:
+        """Raises LaunchError for a job that would be refused whatever is free."""
+        await asyncio.to_thread(self._launches.check_command, job.request, self._store.environment(job.id))
 
     async def _split(self, job: Job, part: Part, need: Need, round_: Round) -> bool:
         """Whether the job was put back into the queue as shards, which are started by the next look."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from hitui.domain.jobs import JobRequest, Running, Shard
+from hitui.domain.jobs import JobRequest, Queued, Running, Shard
+from hitui.domain.schedule import Schedule
 from hitui.domain.waits import WaitKind
 from hitui.errors import LaunchError
 from hitui.supervisor.launches import Launches
@@ -77,8 +78,15 @@ def test_what_is_away_takes_no_gpu_from_what_is_split_nor_from_what_is_behind_it
     eventually(
         lambda: succeeded([job for job in jobs_of(here) if job.id not in (1, 3)]), "its shards are done"
     )
-    for job in here.client.jobs().jobs:
-        assert job.request.config == "g/text_html" or getattr(job.state, "kind", None) is WaitKind.AWAY
+    eventually(lambda: here.waits_for(3).startswith("its working folder: "), "so does the other one")
+    # A person can bring it back, so that is said before what it would wait for besides.
+    all_of_them = JobRequest("g/text_html", gpus=("0", "1", "2"))
+    last = here.service.submit([all_of_them], Schedule(priority=1))[0].id
+    eventually(
+        lambda: here.waits_for(last).startswith("20 GiB free on GPU 0, 1, 2"), "another keeps the GPUs"
+    )
+    kinds = {job.id: job.state.kind for job in here.client.jobs().jobs if isinstance(job.state, Queued)}
+    assert kinds == {1: WaitKind.AWAY, 3: WaitKind.AWAY, last: WaitKind.GPUS}
 
 
 def test_named_gpus_are_too_few_for_shards_that_take_several_each(here: Control) -> None:
