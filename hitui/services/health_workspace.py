@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from hitui.domain.units import counted
 from hitui.errors import LaunchError
 from hitui.services.health import LOW_SPACE, Finding, Level, fail, ok, space_left, warn
 from hitui.settings import RunnerSettings, Settings
-from hitui.supervisor.arguments import engine_options, runners_folder, text_or_none
+from hitui.supervisor.arguments import OLDEST_PYTHON, engine_options, runners_folder, text_or_none
 
 MODEL_LIBRARIES = {"transformers": ("torch", "transformers", "accelerate", "PIL"), "vllm": ("vllm",)}
 """What an engine imports, in the runner's environment."""
@@ -228,6 +229,11 @@ def _libraries(name: str, python: str, wanted: tuple[str, ...]) -> Finding:
     if not said:
         return fail(name, f"{python} is no Python", "name a Python as python")
     version, *modules = said
+    if re.fullmatch(r"\d+\.\d+", version) and tuple(map(int, version.split("."))) < OLDEST_PYTHON:
+        needed = ".".join(map(str, OLDEST_PYTHON))
+        return fail(
+            name, f"{python} is Python {version}, and {needed} is needed", "name a newer one as python"
+        )
     if modules:
         absent = [PACKAGES.get(module, module) for module in modules]
         return fail(

@@ -22,7 +22,7 @@ from hitui.domain.configs import Config
 from hitui.errors import LaunchError, NoSuchName, WorkspaceError
 from hitui.paths import chart_scores_file
 from hitui.settings import Settings
-from hitui.supervisor.arguments import runners_folder
+from hitui.supervisor.arguments import OLDEST_PYTHON, runners_folder
 
 KIND = "realhitbench"
 """Of the configs whose answers can be scored."""
@@ -30,7 +30,6 @@ _ASK_SECONDS = 30.0
 """How long a runner's Python may take to say which it is."""
 _END_SECONDS = 10.0
 """How long the program may take to end after Ctrl-C."""
-_OLDEST = (3, 10)
 
 
 class Scoring(msgspec.Struct, frozen=True):
@@ -155,8 +154,8 @@ def _require_python(python: str, where: str) -> None:
     word, _, version = done.stdout.decode(errors="replace").strip().partition(" ")
     if done.returncode or word != "python" or not re.fullmatch(r"\d+\.\d+", version):
         raise LaunchError(f"{where}: {python} is no Python; name one")
-    if tuple(map(int, version.split("."))) < _OLDEST:
-        oldest = ".".join(map(str, _OLDEST))
+    if tuple(map(int, version.split("."))) < OLDEST_PYTHON:
+        oldest = ".".join(map(str, OLDEST_PYTHON))
         raise LaunchError(f"{where}: {python} is Python {version}, and {oldest} is needed; name a newer one")
 
 

@@ -22,6 +22,8 @@ from hitui.errors import LaunchError
 from hitui.settings import PLACEHOLDERS, RunnerSettings, Settings
 from hitui.supervisor.request_checks import WHAT_IT_NEEDS, Away
 
+OLDEST_PYTHON = (3, 10)
+"""That runs our own runner."""
 _PLACEHOLDER = re.compile(r"\{(" + "|".join(PLACEHOLDERS) + r")\}")
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import platform
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hitui_runners.errors import SetupError
 
 from tests.runners.conftest import PLAIN_PYTHON, RUNNERS, Runner, environment
 from tests.tools.benchmark import harbours, png_head
@@ -87,6 +90,24 @@ def test_the_folder_hides_no_module_and_needs_no_name(runner: Runner, tmp_path: 
         ended.stderr
     )
     assert str(RUNNERS) not in ended.stdout.splitlines()[-1]
+
+
+def test_a_python_that_is_too_old_is_one_line(runner: Runner) -> None:
+    """Such a one reads the first file alone."""
+    program = (
+        "import runpy, sys; sys.version_info = (3, 9, 18, 'final', 0); folder = sys.argv.pop(1); "
+        "runpy.run_path(folder, run_name='__main__')"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program, str(RUNNERS), *runner.words()], capture_output=True, text=True
+    )
+    assert ended.returncode == SetupError.exit_status
+    assert (
+        ended.stderr
+        == f"error: {sys.executable}: is Python 3.9, and 3.10 is needed; name a newer one as python\n"
+    )
+    # Nothing in it is newer than Python 3.6.
+    ast.parse((RUNNERS / "__main__.py").read_text(), feature_version=(3, 6))
 
 
 @pytest.mark.usefixtures("without_libraries")

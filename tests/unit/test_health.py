@@ -189,6 +189,7 @@ def test_what_is_wrong_with_a_server_is_said(tmp_path: Path, monkeypatch: pytest
         (RunnerSettings(engine="demo", python="/absent/python"), "No such file or directory"),
         (RunnerSettings(engine="demo", python="true"), "is no Python"),
         (RunnerSettings(engine="demo", python="false"), "ended with status 1"),
+        (RunnerSettings(engine="demo", python="./python3.9"), "python3.9 is Python 3.9, and 3.10 is needed"),
         (RunnerSettings(engine="demo", prompts="absent.py"), "prompts: "),
         (RunnerSettings(command=["./absent.sh"]), "./absent.sh is not there"),
         (RunnerSettings(command=["surely-no-such-program"]), "is not there or no program"),
@@ -198,6 +199,9 @@ def test_what_is_wrong_with_a_server_is_said(tmp_path: Path, monkeypatch: pytest
 def test_what_a_runner_lacks_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runner: RunnerSettings, words: str
 ) -> None:
+    older = tmp_path / "python3.9"
+    older.write_text("#!/bin/sh\necho 3.9\n")
+    older.chmod(0o755)
     for folder in ("empty", "light", "cut", "torn"):
         (tmp_path / folder).mkdir()
         if folder != "empty":
