@@ -9,6 +9,7 @@ from hitui_runners.errors import SetupError
 from hitui_runners.output import counted, named, say, warn
 from hitui_runners.realhitbench.plan import PlannedConfig
 from hitui_runners.realhitbench.questions import InputFiles, Question
+from hitui_runners.realhitbench.results import is_error
 from hitui_runners.realhitbench.store import ResultStore
 
 
@@ -51,6 +52,21 @@ def select(
         chosen = [question for question in chosen if not store.is_answered(question.id)]
         if answered:
             say(f"{of_config}Resuming: {counted(answered, 'task')} answered already")
+        # Whichever are asked now: what was answered may not be among them.
+        if others := [question.id for question in questions if _was_another(question, store)]:
+            warn(
+                f"{of_config}{questions_file}: answered tasks whose question is another there now: {named(others)}; "
+                "their answers stay, unless they are asked for by --ids without --resume"
+            )
     chosen = chosen[:at_most]
     say(f"{of_config}{counted(len(chosen), 'task')} to run out of {counted(len(questions), 'question')}")
     return tuple(chosen)
+
+
+def _was_another(question: Question, store: ResultStore) -> bool:
+    """Whether it is answered, and its answer says that it is one to another question."""
+    result = store.result(question.id)
+    if result is None or is_error(result):
+        return False
+    asked = result.get("Question")
+    return isinstance(asked, str) and asked != question.text

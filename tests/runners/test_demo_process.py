@@ -130,6 +130,20 @@ def test_resume_runs_errors_and_missing_ones_only(runner: Runner) -> None:
 
 
 @pytest.mark.usefixtures("without_libraries")
+def test_answers_to_a_question_that_is_another_now_are_named(runner: Runner) -> None:
+    runner.run("--ids", "1,2,3")
+    runner.benchmark.questions[1]["Question"] = "How many boats lie in Northmouth at night?"
+    runner.benchmark.ask(7, "harbours", "How many harbours are there?", "4")
+
+    ended = runner.run("--resume")
+    assert (
+        f"warning: {runner.benchmark.questions_file}: answered tasks whose question is another there now: 2; their "
+        "answers stay, unless they are asked for by --ids without --resume\n"
+    ) in ended.stderr
+    assert [result["id"] for result in runner.journal] == [1, 2, 3, 4, 5, 6, 7]
+
+
+@pytest.mark.usefixtures("without_libraries")
 def test_ids_from_a_file_and_unknown_ones_are_named(runner: Runner, tmp_path: Path) -> None:
     ids = tmp_path / "ids.json"
     ids.write_text('{"ids": [4, 2, 99]}')
