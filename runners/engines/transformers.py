@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from hitui_runners.engines.attention import share_heads
 from hitui_runners.engines.base import (
     Answer,
     Engine,
@@ -147,6 +148,7 @@ class TransformersEngine(Engine):
                 )
             self._make_room(room_of(model.config))
             self._model = model.eval()
+            share_heads(self._model)
         except RunnerError:
             raise
         except Exception as error:
