@@ -106,6 +106,11 @@ class RuntimePaths(msgspec.Struct, frozen=True):
     def socket(self) -> Path:
         return self.runtime / "supervisor.sock"
 
+    @property
+    def sharers(self) -> str:
+        """Whose jobs may share a GPU: this user's of this workspace."""
+        return f"{os.getuid()}-{self.runtime.name}"
+
     def job(self, job_id: int) -> Path:
         """Folder of one job: its specification, log, event lines and how it ended."""
         return self.state / "jobs" / str(job_id)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import sqlite3
 import time
 from collections import Counter
@@ -218,9 +217,8 @@ class Scheduler:
             placement = self._place_anew(request, need, round_)
             if placement.waits_for:
                 return await self._wait_for_gpus(job, need, placement, round_)
-            locks, taken = lock_gpus(
-                gpu_lock_home(), placement.gpus, sharers(self._paths) if need.share else None
-            )
+            sharers = self._paths.sharers if need.share else None
+            locks, taken = lock_gpus(gpu_lock_home(), placement.gpus, sharers)
             if taken is not None:
                 # Someone else's hitui was faster; their lock counts until the next look.
                 round_.take_lock(taken)
@@ -250,7 +248,7 @@ class Scheduler:
         await asyncio.to_thread(self._launches.check_command, job.request, self._store.environment(job.id))
 
     async def _split(self, job: Job, part: Part, need: Need, round_: Round) -> bool:
-        """Whether the job was put back into the queue as shards, which are started by the next look."""
+        """Whether the job was put back into the queue as shards, which are started by the next look. Raises LaunchError."""
         waiting: list[Waiting] = []
         if job.request.gpus:
             places = len(job.request.gpus) // need.gpus
@@ -262,6 +260,7 @@ class Scheduler:
                 waiting = self._rivals(job, round_)
         if places < 2:
             return False
+        await self._check_command(job)
         shards = await asyncio.to_thread(
             self._launches.shards, job, part, need.gpus, places, round_.group_room(job), waiting
         )
@@ -393,8 +392,3 @@ class Scheduler:
             return self._launches.rules().hold
         except SettingsError:
             return 0.0
-
-
-def sharers(paths: RuntimePaths) -> str:
-    """Whose jobs may share a GPU: this user's of this workspace."""
-    return f"{os.getuid()}-{paths.runtime.name}"

@@ -89,6 +89,15 @@ def test_what_is_away_takes_no_gpu_from_what_is_split_nor_from_what_is_behind_it
     assert kinds == {1: WaitKind.AWAY, 3: WaitKind.AWAY, last: WaitKind.GPUS}
 
 
+def test_what_waits_for_its_question_list_is_not_split_before_that_is_back(here: Control) -> None:
+    here.service.change_queue("pause")
+    job = submit(here)
+    (here.root / "questions.json").rename(here.root / "aside")
+    here.service.change_queue("resume")
+    eventually(lambda: here.waits_for(job).startswith("its question list: "), "it says so")
+    assert [each.request.shard for each in jobs_of(here)] == [None]
+
+
 def test_named_gpus_are_too_few_for_shards_that_take_several_each(here: Control) -> None:
     settle(here, runner="gpus = 2\nshards = 2")
     submit(here, shards=None, gpus=("0", "1", "2"))
