@@ -7,6 +7,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+_POINTER = b"version https://git-lfs"
+"""How a file begins that stands for another one (Git LFS, pointer specification)."""
+IS_POINTER = "is a Git LFS pointer; `git lfs pull` brings what it stands for"
+
+
+def is_pointer(content: bytes) -> bool:
+    """Whether this, or what begins so, is no content but says where it is to be had: see IS_POINTER."""
+    return content.startswith(_POINTER)
+
 
 def is_file(path: Path) -> bool:
     """Whether it is a file; False also where that cannot be told."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from hitui_runners.engines.base import TaskFailed, image_too_large
 from hitui_runners.errors import words_of
+from hitui_runners.look import IS_POINTER, is_pointer
 from hitui_runners.output import say
 
 MAX_IMAGE_PIXELS = 178_956_970
@@ -105,7 +106,8 @@ def decoded(content: bytes, name: str, max_pixels: int = MAX_IMAGE_PIXELS) -> An
     except Image.DecompressionBombError as error:
         raise TaskFailed(f"Image too large to open: {words_of(error)}") from error
     except UnidentifiedImageError as error:
-        raise TaskFailed(f"Image cannot be read: {name} is no image") from error
+        what = IS_POINTER if is_pointer(content) else "is no image"
+        raise TaskFailed(f"Image cannot be read: {name} {what}") from error
     except TaskFailed:
         raise
     except Exception as error:

@@ -10,6 +10,7 @@ from pathlib import Path
 from hitui_runners.engines.base import TaskFailed
 from hitui_runners.engines.demo import png_size
 from hitui_runners.engines.pictures import decoded, smaller
+from hitui_runners.look import IS_POINTER, is_pointer
 
 
 class SentPicture:
@@ -20,7 +21,8 @@ class SentPicture:
         self._content = path.read_bytes()
         size = png_size(path)
         if size is None:
-            raise TaskFailed(f"Image cannot be read: {path.name} is no PNG image")
+            what = IS_POINTER if is_pointer(self._content) else "is no PNG image"
+            raise TaskFailed(f"Image cannot be read: {path.name} {what}")
         self.size = self._sent = size
         """(width, height) in pixels, of the file."""
 

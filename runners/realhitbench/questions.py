@@ -7,14 +7,16 @@ Question list: JSON `{"queries": [{"id", "FileName", "Question", "QuestionType",
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hitui_runners.engines.base import TaskFailed
 from hitui_runners.errors import RunnerError, SetupError, setup_error
-from hitui_runners.look import can_be_entered, is_file
+from hitui_runners.look import IS_POINTER, can_be_entered, is_file, is_pointer
 from hitui_runners.output import named
 from hitui_runners.realhitbench.results import task_id
 
@@ -22,6 +24,8 @@ MODALITIES = ("text", "image", "mix")
 TABLE_FORMATS = {"html": "html", "csv": "csv", "latex": "txt", "markdown": "md", "json": "json"}
 """Folder of a format → ending of its files."""
 VISUALIZATION = "Visualization"
+NUL_SHARE = 10
+"""Where more than this part of the characters of a table are NUL, it is none."""
 
 
 @dataclass(frozen=True)
@@ -143,5 +147,25 @@ class InputFiles:
 
 
 def read_table(path: Path) -> str:
-    """The text of a table. Bytes that are no UTF-8 are replaced: one bad byte must not cost the question."""
-    return path.read_bytes().decode("utf-8", errors="replace").removeprefix("\ufeff")
+    """The text of a table. Bytes that are no UTF-8 are replaced: one bad byte must not cost the question.
+
+    Raises TaskFailed where the file holds no text, and OSError where the disk does not give it.
+    """
+    content = path.read_bytes()
+    text = content.decode(_encoding(content), errors="replace").removeprefix("\ufeff")
+    if is_pointer(content):
+        why = IS_POINTER
+    elif not text.strip():
+        why = "is empty"
+    elif text.count("\0") * NUL_SHARE > len(text):
+        why = "is no text"
+    else:
+        return text
+    raise TaskFailed(f"Input file cannot be read: {path}: {why}")
+
+
+def _encoding(content: bytes) -> str:
+    """By its byte order mark. That of UTF-32 begins as the one of UTF-16 does."""
+    if content.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return "utf-32"
+    return "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8"

@@ -52,7 +52,7 @@ def test_every_difference_has_its_class(scorer: ChartScorer, workbook: Path) -> 
     assert not check.explained
     assert [one.why for one in check.differences if one.kind == "not run"] == [
         f"no workbook in {workbook.parent}: No such file or directory",
-        f"no workbook in {workbook.parent}: is a Git LFS pointer; `git lfs pull` brings the workbook",
+        f"no workbook in {workbook.parent}: is a Git LFS pointer; `git lfs pull` brings what it stands for",
     ]
 
 

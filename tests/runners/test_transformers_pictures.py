@@ -49,6 +49,9 @@ def test_a_picture_is_the_same_object_while_its_file_holds_the_same(tmp_path: Pa
     path.write_bytes(b"no picture")
     with pytest.raises(TaskFailed, match=r"Image cannot be read: shown\.png is no image"):
         pictures.open(path)
+    path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    with pytest.raises(TaskFailed, match=r"shown\.png is a Git LFS pointer; `git lfs pull` brings"):
+        pictures.open(path)
     path.unlink()
     with pytest.raises(FileNotFoundError):
         pictures.open(path)

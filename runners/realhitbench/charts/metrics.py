@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hitui_runners.look import IS_POINTER, is_pointer
 from hitui_runners.realhitbench.charts.sandbox import WORKBOOK, Program, Ran, Sandbox, SandboxBroke
 from hitui_runners.realhitbench.charts.walls import NONE
 
@@ -118,8 +119,8 @@ def require_workbook(path: Path) -> None:
         raise NoWorkbook(path, str(error.strerror)) from error
     except ValueError as error:
         raise NoWorkbook(path, "has a name that no file can have") from error
-    if start.startswith(b"version https://git-lfs"):
-        raise NoWorkbook(path, "is a Git LFS pointer; `git lfs pull` brings the workbook")
+    if is_pointer(start):
+        raise NoWorkbook(path, IS_POINTER)
     if not start.startswith(b"PK"):
         raise NoWorkbook(path, "is no XLSX workbook")
 

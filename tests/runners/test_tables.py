@@ -1,0 +1,61 @@
+"""The text of a table, and files that hold none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hitui_runners.engines.base import TaskFailed
+from hitui_runners.realhitbench.questions import read_table
+
+from tests.runners.conftest import PLAIN_PYTHON, Runner
+
+TEXT = "Harbour,Boats\r\nÖsterhamn,41\r\n漁港,17\r\n"
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22e\nsize 24850432\n"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_a_byte_order_mark_says_how_it_is_written(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "table.csv"
+    path.write_bytes(TEXT.encode(encoding))
+    assert read_table(path) == TEXT
+    path.write_bytes(b"\xfe\xff" + TEXT.encode("utf-16-be"))
+    assert read_table(path) == TEXT
+
+
+def test_a_few_bytes_that_are_none_cost_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_bytes(b"Harbour,Boats\nSaltby,\xe4\x00 63\n" * 9)
+    assert read_table(path) == "Harbour,Boats\nSaltby,\ufffd\0 63\n" * 9
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (POINTER, "is a Git LFS pointer; `git lfs pull` brings what it stands for"),
+        (b"", "is empty"),
+        (b"\xef\xbb\xbf \n\n", "is empty"),
+        (TEXT.encode("utf-16-le"), "is no text"),
+        (b"PK\x03\x04" + bytes(range(4)) * 99, "is no text"),
+    ],
+)
+def test_what_holds_no_table_is_not_asked_about(tmp_path: Path, content: bytes, why: str) -> None:
+    path = tmp_path / "table.csv"
+    path.write_bytes(content)
+    with pytest.raises(TaskFailed) as failed:
+        read_table(path)
+    assert failed.value.message == f"Input file cannot be read: {path}: {why}"
+
+
+def test_its_questions_fail_and_are_asked_when_the_table_is_there(runner: Runner) -> None:
+    runner.python = PLAIN_PYTHON
+    path = runner.benchmark.data / "html" / "harbours.html"
+    whole = path.read_bytes()
+    path.write_bytes(POINTER)
+    assert runner.run().returncode == 0
+    assert {result["Prediction"] for result in runner.journal} == {
+        f"[ERROR] Input file cannot be read: {path}: is a Git LFS pointer; `git lfs pull` brings what it stands for"
+    }
+    path.write_bytes(whole)
+    runner.run("--resume")
+    assert sorted(runner.snapshot["processed_ids"]) == [1, 2, 3, 4, 5, 6]
