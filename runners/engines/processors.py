@@ -41,8 +41,8 @@ def _hide_torchvision(error: Exception) -> None:
 
 
 def load_processor(folder: Path) -> Any:
-    """The processor of the model in `folder`, with a chat template. Raises SetupError where it has none, or
-    is of no model with pictures, and else what transformers raises."""
+    """The processor of the model in `folder`, with a chat template. Raises SetupError where it has none, is of no model
+    with pictures, or knows no words, and else what transformers raises."""
     processor = _processor(folder)
     if not hasattr(processor, "image_processor"):
         raise SetupError(
@@ -54,6 +54,11 @@ def load_processor(folder: Path) -> Any:
     if not processor.chat_template:
         raise SetupError(
             f"{folder}: the model has no chat template; put its chat_template.jinja (or .json) there"
+        )
+    if not tokenizer("41", add_special_tokens=False)["input_ids"]:
+        raise SetupError(
+            f"{folder}: the model's tokenizer makes nothing of a text, as where its files are not there; copy or download "
+            "the model again"
         )
     return processor
 

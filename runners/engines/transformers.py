@@ -39,7 +39,7 @@ from hitui_runners.engines.processors import hide_broken_torchvision, load_proce
 from hitui_runners.engines.room import room_of
 from hitui_runners.engines.turns import Ready, Turns
 from hitui_runners.errors import EngineLost, RunnerError, SetupError, setup_error, words_of
-from hitui_runners.output import named, say
+from hitui_runners.output import named, say, warn
 
 LOOKS_AHEAD = 64
 """So many wait at the most: they have read their tables, and are not in the model's memory yet."""
@@ -145,6 +145,11 @@ class TransformersEngine(Engine):
                 raise SetupError(
                     f"{self._folder}: weights are not there that would be made up at random: "
                     f"{named(absent, at_most=2)}; copy or download the model again"
+                )
+            if unknown := sorted(told["unexpected_keys"]):
+                warn(
+                    f"{self._folder}: weights that its configuration has no place for are left out: "
+                    f"{named(unknown, at_most=2)}"
                 )
             self._make_room(room_of(model.config))
             self._model = model.eval()

@@ -144,6 +144,19 @@ def changed(model: Path, folder: Path, file: str, **values: object) -> Path:
     return folder
 
 
+def test_weights_of_a_layer_more_are_told(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    of_text = json.loads((tiny_model / "config.json").read_text())["text_config"]
+    folder = changed(tiny_model, tmp_path, "config.json", text_config={**of_text, "num_hidden_layers": 1})
+    engine = TransformersEngine(folder, 1000, 8, None)
+    engine.load()
+    engine.close()
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
+    assert line.startswith(f"warning: {folder}: weights that its configuration has no place for are left out: ")
+    assert "language_model.layers.1." in line
+
+
 def test_a_model_of_an_unknown_type_is_one_line(tiny_model: Path, tmp_path: Path) -> None:
     folder = changed(tiny_model, tmp_path, "config.json", model_type="qwen9_vl")
     with pytest.raises(SetupError, match=r"the model cannot be loaded: .*model type `qwen9_vl`"):
@@ -192,6 +205,18 @@ def test_a_model_that_takes_no_pictures_is_one_line(tiny_model: Path, tmp_path: 
     (tmp_path / "config.json").write_text('{"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"]}')
     with pytest.raises(SetupError, match=f"^{tmp_path}: the model takes no pictures: "):
         TransformersEngine(tmp_path, 1000, 8, None).load()
+
+
+def test_a_model_whose_tokenizer_was_not_copied_is_one_line(tiny_model: Path, tmp_path: Path) -> None:
+    folder = changed(tiny_model, tmp_path, "config.json")
+    for name in ("tokenizer.json", "vocab.json", "merges.txt"):
+        (folder / name).unlink(missing_ok=True)
+    with pytest.raises(SetupError) as refused:
+        TransformersEngine(folder, 1000, 8, None).load()
+    said = str(refused.value)
+    assert said.startswith(f"{folder}: the model")
+    assert "tokenizer" in said
+    assert "copy or download the model again" in said
 
 
 def test_a_model_without_chat_template_is_one_line(tiny_model: Path, tmp_path: Path) -> None:
