@@ -33,9 +33,14 @@ def prepare() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+_UNSEEN = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n"}
+"""Characters that a terminal takes for commands."""
+_OF_BARS = {code: shown for code, shown in _UNSEEN.items() if chr(code) != "\r"}
+
+
 def say(text: str) -> None:
-    """One piece of the story, on stdout."""
-    text = _below_bar(text)
+    """One piece of the story, on stdout. What a model or a server said is in it: it commands no terminal."""
+    text = _below_bar(text).translate(_UNSEEN)
     _Line.has_bar = False
     with contextlib.suppress(OSError):
         print(text, flush=True)
@@ -43,7 +48,7 @@ def say(text: str) -> None:
 
 def complain(text: str, end: str = "\n") -> None:
     """A warning, an error, or a progress bar, which has no end, on stderr."""
-    text = _below_bar(text)
+    text = _below_bar(text).translate(_OF_BARS)
     _Line.has_bar = not end and not text.endswith("\r")
     with contextlib.suppress(OSError):
         print(text, end=end, file=sys.stderr, flush=True)

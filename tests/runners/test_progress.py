@@ -91,6 +91,20 @@ def test_what_is_said_beside_a_bar_stands_below_it_and_leaves_no_line_empty(
     assert "\n\n" not in both.getvalue()
 
 
+def test_what_is_told_commands_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    said = "an\tanswer\nin 東京 \x1b[2J\x1b]0;title\x07\x9b31m\rover \x7f"
+    shown = "an\tanswer\nin 東京 \\x1b[2J\\x1b]0;title\\x07\\x9b31m\\x0dover \\x7f\n"
+    bar = ProgressBar("asking", 2)
+    bar.show(0)
+    bar.write(said)
+    complain("\x1bx")
+    captured = capsys.readouterr()
+    assert captured.out == shown
+    assert "\x1b" not in captured.err
+    # Its own way back to the beginning of the line stays.
+    assert captured.err.startswith("\rasking:")
+
+
 def test_text_and_bar_do_not_mix(capsys: pytest.CaptureFixture[str]) -> None:
     bar = ProgressBar("Work", 2)
     bar.show(1)
