@@ -58,7 +58,8 @@ def run(arguments: argparse.Namespace) -> int:
 def as_object(job: Job, record: JobRecord | None = None) -> dict[str, Any]:
     """What `--json` prints of a job; times in ISO 8601 with the offset from UTC, GPUs by UUID, `after*` by number.
 
-    `record`: of one that has ended.
+    `waits_for` is a line for people, and `waits_kind` what kind of wait it is, as `gpus` or `away`; None: it waits for
+    nothing that is known. `record`: of one that has ended.
     """
     state = job.state
     progress = _progress(job, record)
