@@ -64,7 +64,7 @@ def known(middle_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Known
         alone = from_their_start(model, prompts)
         end_early(model, alone, patch)
         ends: list[int] = model.engine._model.generation_config.eos_token_id
-        tokens = 6 * (max(tokens_of(alone)) + NEW_TOKENS)
+        tokens = 4 * (max(tokens_of(alone)) + 2)
         answers = from_their_start(model, prompts).answers
         assert together(model, prompts, tokens) == answers
     return Known(prompts, answers, ends, tokens, (model.computed, model.rows))
@@ -80,11 +80,13 @@ def loaded(folder: Path) -> Watched:
 
 
 def together(model: Watched, prompts: list[Prompt], tokens: int) -> list[Answer]:
-    """What comes of them when memory runs out on the way."""
+    """What comes of them when answers outgrow their room, and when memory runs out on the way."""
     import torch
 
     model.budget(tokens)
     model.engine._budget._short = 150
+    for _ in range(1_000):
+        model.engine._budget.has_ended(1)
     model.failures += [*[None] * 6, torch.OutOfMemoryError(OUT_OF_MEMORY)]
     answers = model.together(prompts)
     assert not model.failures
