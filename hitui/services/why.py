@@ -66,7 +66,7 @@ class Why(msgspec.Struct, frozen=True):
     """Of a config without a job; None: nothing speaks against a new one."""
     shards: tuple[Why, ...] = ()
     """All shards of the job's split that have not ended, itself among them, where a config was asked for; empty: it is
-    not split. What is said of the GPUs holds for all of them that wait."""
+    not split. What is said of the GPUs is said for those that wait."""
 
 
 class Situation(msgspec.Struct, frozen=True):
@@ -93,7 +93,7 @@ def why_job(now: Situation, job: Job) -> Why:
 def why_config(now: Situation, config: str) -> Why | None:
     """Why the job on a config stands where it stands, and each shard where there are several; None: there is no job.
 
-    How the GPUs are found is told of the first shard that waits, for all that do.
+    How the GPUs are found is told of the first shard that waits, and of those that may not go to the same.
     """
     job = now.jobs.active_for(config)
     if job is None:
@@ -101,8 +101,9 @@ def why_config(now: Situation, config: str) -> Why | None:
     if job.request.shard is None:
         return why_job(now, job)
     shards = _active_shards(now.jobs, job.request.shard.split)
-    waiting = next((each for each in shards if isinstance(each.state, Queued)), None)
-    reasons = _reasons_of_queued(now, waiting) if waiting is not None else ()
+    # Shards for which GPUs were named have their own; the first that waits tells of a GPU for all others.
+    asked = {each.request.gpus: each for each in reversed(shards) if isinstance(each.state, Queued)}
+    reasons = tuple(reason for each in reversed(asked.values()) for reason in _reasons_of_queued(now, each))
     told = tuple(replace(_why_job(now, each, reasons), gpus=()) for each in shards)
     return replace(_why_job(now, job, reasons), gpus=reasons, shards=told)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from hitui.cli import main
 from hitui.commands.why import as_object
@@ -214,6 +215,17 @@ def test_of_a_config_in_shards_each_is_told_and_of_many_the_rest_is_counted() ->
     ]
     assert all(len(line) < 80 for line in lines_of(many))
     assert why_config(snapshot(0, 0), "g/a") is None
+    some = snapshot(3, 0)
+    gpus = replace(
+        some.gpus, gpus=(*some.gpus.gpus, replace(some.gpus.gpus[0], index=1, uuid="GPU-1", utilization=99))
+    )
+    named = [
+        replace(job, request=replace(job.request, gpus=(own,)))
+        for job, own in zip(some.jobs.jobs, ("0", "1", "1"), strict=True)
+    ]
+    told_of = why_config(replace(some, gpus=gpus, jobs=JobsSnapshot(tuple(named), 1)), "g/a")
+    assert told_of is not None
+    assert [gpu.label for gpu in told_of.gpus] == ["0", "1"]
 
 
 def test_only_a_last_job_that_a_person_has_to_mend_is_told_of_a_config_without_one() -> None:
