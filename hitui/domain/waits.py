@@ -32,6 +32,11 @@ class WaitKind(str, Enum):
     FAULT = "fault"
     """An error of hitui's own."""
 
+    @classmethod
+    def _missing_(cls, value: object) -> WaitKind:
+        """A supervisor that is newer than this may know others."""
+        return cls.TURN
+
     @property
     def refuses(self) -> bool:
         """Whether its start was refused, so that no GPU helps it: it keeps none."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -87,10 +88,11 @@ def test_whoever_missed_too_much_is_told_everything() -> None:
     assert reader.read(bulletin.line(known)).jobs == tuple(QUEUED)
 
 
-def test_a_supervisor_that_says_no_kinds_is_understood() -> None:
+@pytest.mark.parametrize("kinds", ["", '"kinds":["a new one"],'])
+def test_a_supervisor_of_another_version_that_says_no_kind_that_is_known_is_understood(kinds: str) -> None:
     bulletin, reader = Bulletin(PID), SnapshotReader()
     bulletin.update(QUEUED, {}, Queue())
     reader.read(bulletin.line(None))
-    old = b'{"waits":[["a GPU",[1]]],"supervisor_pid":4711,"queue":{"paused":"","groups":[]}}\n'
-    first = reader.read(old).jobs[0]
+    line = '{"waits":[["a GPU",[1]]],' + kinds + '"supervisor_pid":4711,"queue":{"paused":"","groups":[]}}'
+    first = reader.read(line.encode()).jobs[0]
     assert first.state == Queued("a GPU", WaitKind.TURN)
