@@ -46,8 +46,11 @@ def runtime_home() -> Path:
 
 
 def gpu_lock_home() -> Path:
-    """Folder of the locks on GPUs that every hitui on this machine respects."""
-    return _named("HITUI_GPU_LOCKS") or _temporary_folder() / "hitui-gpu-locks"
+    """Folder of the locks on GPUs that every hitui on this machine respects; those on simulated ones, which have the same
+    names for everybody, lie beside them."""
+    simulated = _named("HITUI_SIMULATED_GPUS")
+    beside = _temporary_folder() / "hitui-gpu-locks" if simulated is None else simulated / "locks"
+    return _named("HITUI_GPU_LOCKS") or beside
 
 
 def _named(variable: str) -> Path | None:

@@ -117,6 +117,20 @@ def test_a_relative_xdg_folder_is_passed_over(tmp_path: Path, monkeypatch: pytes
     assert gpu_lock_home().is_absolute()
 
 
+def test_gpus_that_are_simulated_twice_on_one_machine_do_not_lock_each_other(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("HITUI_GPU_LOCKS", raising=False)
+    monkeypatch.delenv("HITUI_SIMULATED_GPUS", raising=False)
+    everyones = gpu_lock_home()
+    monkeypatch.setenv("HITUI_SIMULATED_GPUS", str(tmp_path / "one"))
+    assert gpu_lock_home() == tmp_path / "one" / "locks"
+    monkeypatch.setenv("HITUI_GPU_LOCKS", str(tmp_path / "named"))
+    assert gpu_lock_home() == tmp_path / "named"
+    assert everyones.is_absolute()
+    assert not everyones.is_relative_to(tmp_path)
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
 def test_json_is_utf_8_in_any_locale(tmp_path: Path, encoding: str) -> None:
     name = "é🙂" + os.fsdecode(b"\xff")
