@@ -9,8 +9,9 @@ OLDEST_VENV := .venv-transformers-oldest
 # The last 4 again without anything borrowed, the first 5, and two between that and the newest.
 TRANSFORMERS := $(OLDEST) 5.0.0 5.5.4 5.12.1
 TRANSFORMERS_TESTS := tests/runners/test_transformers_*.py
-# Each starts torch anew for what no version changes; the newest and `make test-versions` have them too.
-SAME_IN_ALL := broken_library or broken_off_by_a_signal or disk_refuses
+# What starts torch anew for what no version changes, or takes long and says of our part what it says with the newest;
+# `make test-versions` has these too.
+SAME_IN_ALL := broken_library or broken_off_by_a_signal or disk_refuses or batch_failures or other_device
 
 # What of the packages is not worth compiling before it is asked for.
 SELDOM := /(tests|_inductor|_internal|networkx|mypyc?|pip|setuptools|fontTools|pygments)/|/transformers/models/(?!auto|qwen[23])

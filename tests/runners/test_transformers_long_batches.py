@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -64,17 +65,22 @@ def kept_tokens(model: Any) -> int:
     return sum(stored.values()) // (2 * text.num_hidden_layers * heads[0] * heads[1] * 4)
 
 
-def kept_at_each_call(model: Watched, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+@pytest.fixture
+def kept_at_each_call(sharing: Watched, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """Filled with the tokens for which there are keys and values whenever the model is called."""
-    generate = model.engine._model.generate
+    generate = sharing.engine._model.generate
     held: list[int] = []
 
     def watched(**inputs: Any) -> Any:
-        held.append(kept_tokens(model.engine._model))
+        held.append(kept_tokens(sharing.engine._model))
         return generate(**inputs)
 
-    monkeypatch.setattr(model.engine._model, "generate", watched)
-    return held
+    monkeypatch.setattr(sharing.engine._model, "generate", watched)
+    # What is there now holds none, and looking through it takes longer than the model does.
+    gc.collect()
+    gc.freeze()
+    yield held
+    gc.unfreeze()
 
 
 @pytest.mark.parametrize(
@@ -103,7 +109,11 @@ def test_over_one_table_they_say_the_same_together(
 
 @pytest.mark.parametrize("has_picture", [False, True], ids=["text", "mix"])
 def test_where_one_has_ended_the_next_one_joins(
-    sharing: Watched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_picture: bool
+    sharing: Watched,
+    kept_at_each_call: list[int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    has_picture: bool,
 ) -> None:
     """Over several tables, and several pictures."""
     prompts = []
@@ -123,10 +133,10 @@ def test_where_one_has_ended_the_next_one_joins(
     sharing.budget(tokens)
     sharing.engine._budget._short = 0
 
-    held = kept_at_each_call(sharing, monkeypatch)
+    kept_at_each_call.clear()
     came = list(sharing.answers(prompts))
     # Of those that have ended nothing is left when another is computed.
-    assert tokens / 2 < max(held) <= tokens
+    assert tokens / 2 < max(kept_at_each_call) <= tokens
     assert {name: answer for at_a_time in came for name, answer in at_a_time.items()} == dict(
         enumerate(alone.answers)
     )
@@ -161,7 +171,7 @@ def test_over_several_tables_they_say_the_same_together(sharing: Watched) -> Non
 
 
 def test_of_a_batch_that_has_ended_nothing_is_left_when_one_is_answered_alone(
-    sharing: Watched, monkeypatch: pytest.MonkeyPatch
+    sharing: Watched, kept_at_each_call: list[int]
 ) -> None:
     prompts = over_one_table(TABLE, None)
     long = replace(asked(9), table=TABLE.replace("Harbour", "Quay") * 6)
@@ -171,11 +181,11 @@ def test_of_a_batch_that_has_ended_nothing_is_left_when_one_is_answered_alone(
     assert lengths[4] + 2 * NEW_TOKENS > tokens / 2
     sharing.budget(tokens)
     sharing.engine._budget._short = 0
-    held = kept_at_each_call(sharing, monkeypatch)
+    kept_at_each_call.clear()
     assert sharing.together([*prompts, long]) == alone.answers
     assert sharing.rows == [4, 1]
     # But the prompt before, of which it might go on.
-    assert held[-1] <= lengths[3] < max(held)
+    assert kept_at_each_call[-1] <= lengths[3] < max(kept_at_each_call)
 
 
 def test_short_ones_wait_too_where_a_long_one_before_them_found_no_memory(sharing: Watched) -> None:
