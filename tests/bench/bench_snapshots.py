@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from hitui.domain.jobs import Job, JobRequest, Queued, Running
 from hitui.domain.schedule import Queue
+from hitui.domain.waits import Wait, WaitKind
 from hitui.supervisor.bulletin import Bulletin
 from hitui.supervisor.snapshots import SnapshotReader
 
@@ -29,7 +30,9 @@ def main() -> None:
         for number in range(1, JOBS + 1)
     ]
     started = [replace(jobs[0], state=Running(("GPU-0",), 4711, 1.7e9), log=str(Path("/tmp/log"))), *jobs[1:]]
-    waits, other_waits = (dict.fromkeys(range(1, JOBS + 1), WAIT.format(busy)) for busy in (97, 98))
+    waits, other_waits = (
+        dict.fromkeys(range(1, JOBS + 1), Wait(WaitKind.GPUS, WAIT.format(busy))) for busy in (97, 98)
+    )
 
     def told() -> Bulletin:
         bulletin = Bulletin(1)
@@ -41,7 +44,7 @@ def main() -> None:
         reader.read(whole)
         return reader
 
-    def told_of(bulletin: Bulletin, now: list[Job], waiting: dict[int, str]) -> bytes:
+    def told_of(bulletin: Bulletin, now: list[Job], waiting: dict[int, Wait]) -> bytes:
         bulletin.update(now, waiting, Queue())
         return bulletin.line(1)
 
