@@ -26,7 +26,7 @@ def final_answer(reply: str, *, is_code: bool = False) -> str | None:
     reply = without_open_thought(reply)
     for match in reversed(list(LABEL.finditer(reply))):
         end = LABEL.search(reply, match.end())
-        answer = reply[match.end() : end.start() if end else len(reply)].strip("* \t\r\n")
+        answer = _bare(reply[match.end() : end.start() if end else len(reply)])
         if is_code:
             labelled = labelled or answer
             answer = _code(answer) or ""
@@ -38,6 +38,14 @@ def final_answer(reply: str, *, is_code: bool = False) -> str | None:
 def without_open_thought(reply: str) -> str:
     """The reply up to where a model began to think and came to no end, as when its tokens run out."""
     return _THOUGHT.sub("", reply)
+
+
+def _bare(text: str) -> str:
+    """Without the space, of any kind, and the asterisks around it."""
+    before = ""
+    while text != before:
+        before, text = text, text.strip().strip("*")
+    return text
 
 
 def _code(text: str) -> str | None:

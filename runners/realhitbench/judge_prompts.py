@@ -61,11 +61,14 @@ _OWN = {
     ),
 }
 _SCORE = re.compile(
-    r"(?P<label>\[\s*score[\s*]*\][\s*]*[:：]?|\bscore\b[\s*\"']*[:：])[\s*`\[<\"']*(?P<number>-?\d+(?:\.\d+)?)"
-    r"(?:[\s*`\]>]*(?:/|out\s+of)[\s*`\[<]*(?P<most>\d+(?:\.\d+)?)|(?P<other>[.,]\d|e\d|\s*(?:[-–—~]|to|or)\s*\d))?",
+    r"(?P<label>\[[\w *]{0,30}\bscore[\s*]{0,8}\][\s*]{0,8}[:：]?|\bscore[\s*\]\"']{0,8}[:：])"
+    r"[\s*`\[<\"']{0,8}(?P<number>-?\d+(?:\.\d+)?)"
+    r"(?:[\s*`\]>]{0,8}(?:/|out\s{1,8}of)[\s*`\[<]{0,8}(?P<most>\d+(?:\.\d+)?)"
+    r"|(?P<other>[.,]\d|e\d|\s{0,8}(?:[-–—~]|to|or)\s{0,8}\d))?",
     re.IGNORECASE,
 )
-"""The number, and the number that it is out of, or what makes a range or another number of it."""
+"""The number, and the number that it is out of, or what makes a range or another number of it. Space and
+marks between them are bounded: a judge may run on in line ends."""
 
 
 @dataclass(frozen=True)

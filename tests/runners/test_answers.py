@@ -17,6 +17,8 @@ from hitui_runners.realhitbench.answers import final_answer
         ("[Final Answer]: guess\nNo, wait.\n[Final Answer]: 63", "63"),
         ("[Final Answer]: 63\n[Final Answer]:", "63"),
         ("**Final Answer**: 41", "41"),
+        ("[Final Answer]：\u3000５\u00a0", "５"),
+        ("[Final Answer]: \u00a0", None),
         ("**[Final Answer]**: 41", "41"),
         ("**[Final Answer]** **41**", "41"),
         ("Final Answer: **41**", "41"),
