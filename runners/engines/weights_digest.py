@@ -79,7 +79,7 @@ def places_of_tensors(path: Path, size: int) -> list[Place]:
         first = 8 + length
         places = [(0, first)]
         for begin, end in spans:
-            if not 0 <= begin <= end <= size - first:
+            if not (isinstance(begin, int) and isinstance(end, int) and 0 <= begin <= end <= size - first):
                 return []
             places += _evenly(first + begin, end - begin, SAMPLES_OF_A_TENSOR)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):

@@ -31,6 +31,14 @@ def config(**values: object) -> SimpleNamespace:
             131072,
         ),
         ({"max_position_embeddings": 4096, "rope_scaling": None}, 4096),
+        (
+            {
+                "model_type": "gemma3_text",
+                "max_position_embeddings": 131072,
+                "rope_scaling": {"rope_type": "linear", "factor": 8.0},
+            },
+            131072,
+        ),
         # Of each kind of layer its own: none of them is stretched.
         ({"max_position_embeddings": 4096, "rope_parameters": {"full_attention": {"factor": 8.0}}}, 4096),
         ({"max_position_embeddings": None}, None),
@@ -39,3 +47,11 @@ def config(**values: object) -> SimpleNamespace:
 )
 def test_it_is_what_the_configuration_says(values: dict[str, object], room: int | None) -> None:
     assert room_of(config(**values)) == room
+
+
+@pytest.mark.model
+def test_what_a_class_has_by_itself_is_no_models_room() -> None:
+    from transformers import LlavaConfig
+
+    assert room_of(LlavaConfig()) is None
+    assert room_of(LlavaConfig(text_config={"model_type": "llama", "max_position_embeddings": 4096})) == 4096

@@ -153,7 +153,9 @@ def test_weights_of_a_layer_more_are_told(
     engine.load()
     engine.close()
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
-    assert line.startswith(f"warning: {folder}: weights that its configuration has no place for are left out: ")
+    assert line.startswith(
+        f"warning: {folder}: weights that its configuration has no place for are left out: "
+    )
     assert "language_model.layers.1." in line
 
 

@@ -68,11 +68,20 @@ def test_little_of_a_large_file_is_read(tmp_path: Path) -> None:
         b"\x93noise\xff\xfe" + bytes(5000),
         (2**40).to_bytes(8, "little") + b"{}" + bytes(5000),
         (40).to_bytes(8, "little") + b'{"a": {"data_offsets": [0, 999999999]}} ' + bytes(5000),
+        (40).to_bytes(8, "little") + b'{"a": {"data_offsets": [0, 99.5]}}      ' + bytes(5000),
         (20).to_bytes(8, "little") + b'{"a": "no offsets"}x' + bytes(5000),
         (2).to_bytes(8, "little") + b"[]" + bytes(5000),
         b"",
     ],
-    ids=["noise", "a head without end", "a tensor behind the end", "no offsets", "a list", "empty"],
+    ids=[
+        "noise",
+        "a head without end",
+        "a tensor behind the end",
+        "half a byte",
+        "no offsets",
+        "a list",
+        "empty",
+    ],
 )
 @pytest.mark.usefixtures("large")
 def test_what_does_not_say_where_its_tensors_lie_is_told_by_samples(tmp_path: Path, content: bytes) -> None:
