@@ -19,6 +19,7 @@ from hitui.domain.jobs import Ended, Job, Queued, Running, Starting, Stopping
 from hitui.domain.progress import JobProgress
 from hitui.domain.records import JobRecord, words_of_end
 from hitui.domain.units import duration_words
+from hitui.domain.waits import WaitKind
 from hitui.errors import SupervisorError
 from hitui.factory import Services
 from hitui.services.history import HistoryService
@@ -82,7 +83,7 @@ def as_object(job: Job, record: JobRecord | None = None) -> dict[str, Any]:
         "events": job.events or None,
         "tasks": job.task_count,
         "waits_for": state.waits_for if isinstance(state, Queued) else "",
-        "waits_kind": state.kind.value if isinstance(state, Queued) and state.waits_for else None,
+        "waits_kind": _kind_of_wait(state) if isinstance(state, Queued) else None,
         "phase": progress.phase,
         "done": progress.done,
         "total": progress.total,
@@ -102,6 +103,11 @@ def as_object(job: Job, record: JobRecord | None = None) -> dict[str, Any]:
         "shard": _shard(job),
         "stalled_since": iso_time(_stalled_since(job)),
     }
+
+
+def _kind_of_wait(state: Queued) -> str | None:
+    """None too of what a supervisor waits for that is of another version and says no kind."""
+    return None if state.kind is WaitKind.TURN else state.kind.value
 
 
 def remark(job: Job, record: JobRecord | None = None) -> str:

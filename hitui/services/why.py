@@ -138,7 +138,7 @@ def _why_job(now: Situation, job: Job, reasons: tuple[GpuReason, ...]) -> Why:
             elif wait.words:
                 says = f"queued, waits for {_without_gpus(wait, reasons)}"
                 paused = group_wait(job.schedule.group, standing_of(now.jobs))
-                if paused is not None and paused.kind is not wait.kind:
+                if paused is not None and paused.kind is not wait.kind and paused.words != wait.words:
                     # What it says first is not all: when that has come about, it would still wait.
                     says += f", and for {paused.words}"
         case Ended(reason=reason):
