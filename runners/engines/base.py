@@ -102,6 +102,8 @@ class Engine(ABC):
     most_input_tokens: int | None = None
     """Tokens of a prompt for which the model itself has room, whatever the options say; None: that is not known,
     or not before `load`."""
+    needs_tables: bool = True
+    """False: it makes something up of whatever stands in their place."""
     looks_ahead: int = 1
     """How many prompts wait where `answer_all` takes them from, if there are so many. Above 1, `at_once` is 1."""
 

@@ -43,6 +43,7 @@ class DemoEngine(Engine):
     """Looks for the row that shares most words with the question."""
 
     name = "demo"
+    needs_tables = False
     speed_options = ("demo_seconds", "demo_failure_rate", "demo_memory_tokens")
 
     def __init__(self, seconds: float, failure_rate: float, memory_tokens: int | None) -> None:

@@ -80,14 +80,18 @@ class Asker:
         rules: RecoveryRules,
         check: Callable[[], None],
         most_input_tokens: Callable[[], int | None] = lambda: None,
+        *,
+        needs_tables: bool = True,
     ) -> None:
         """`check` raises `Stopped` where a signal came: libraries can swallow the exception. `most_input_tokens`: for
-        how many the model has room, once that is known; the ladder begins there where the rules allow more."""
+        how many the model has room, once that is known; the ladder begins there where the rules allow more.
+        `needs_tables`: a file without a table fails its tasks."""
         self._inputs = inputs
         self._prompts = prompts
         self._rules = rules
         self._check = check
         self._most_input_tokens = most_input_tokens
+        self._needs_tables = needs_tables
 
     def ask(self, question: Question, before: Result | None, keep: Callable[[Outcome], None]) -> Steps:
         """What is done for a question whose newest result is `before`.
@@ -180,7 +184,7 @@ class Asker:
         return Prompt(
             task_id=question.id,
             before=wording.before,
-            table=read_table(table) if table is not None else "",
+            table=read_table(table, is_needed=self._needs_tables) if table is not None else "",
             after=wording.after,
             question=question.text,
             image=self._inputs.image(question),

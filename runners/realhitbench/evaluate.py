@@ -111,20 +111,24 @@ def prepare(
             resume=arguments.resume,
             at_most=arguments.max_queries,
         )
-        chosen = failed_last(
-            by_beginning(chosen, prompts, inputs), lambda question: store.has_failed(question.id)
-        )
+        chosen = failed_last(by_beginning(chosen, prompts, inputs), lambda one: store.failures(one.id))
         if chosen:
             record.check()
     except RunnerError:
         store.close()
         raise
     asker = Asker(
-        inputs, prompts, RecoveryRules.of_options(arguments), signals.check, lambda: engine.most_input_tokens
+        inputs,
+        prompts,
+        RecoveryRules.of_options(arguments),
+        signals.check,
+        lambda: engine.most_input_tokens,
+        needs_tables=engine.needs_tables,
     )
     events = EventWriter() if config.name is None else EventWriter().of(config.name)
     label = f"Processing {config.name or config.modality}"
-    return Evaluation(config.name, chosen, asker, engine, store, signals, events, label), record
+    tables = len({question.file_name for question in questions})
+    return Evaluation(config.name, chosen, asker, engine, store, signals, events, label, tables), record
 
 
 class Launch:

@@ -35,8 +35,10 @@ class Evaluation:
         signals: StopSignals,
         events: EventWriter,
         label: str,
+        tables: int | None = None,
     ) -> None:
-        """`name`: of the config, where a launch has several. `label`: of the progress bar."""
+        """`name`: of the config, where a launch has several. `label`: of the progress bar. `tables`: how many its whole
+        question list is about; None: as many as these questions."""
         self.name = name
         self.questions = tuple(questions)
         self.done = 0
@@ -47,6 +49,7 @@ class Evaluation:
         self._signals = signals
         self._events = events
         self._label = label
+        self._tables = tables or len({question.file_name for question in self.questions})
         self._finished = False
 
     def tell_progress(self) -> None:
@@ -69,7 +72,6 @@ class Evaluation:
 
         Raises RunnerError, EngineLost and Stopped.
         """
-        tables = len({question.file_name for question in self.questions})
         before = {question.id: self._store.result(question.id) for question in self.questions}
 
         def ask(question: Question, keep: Callable[[Outcome], None]) -> Steps:
@@ -85,7 +87,7 @@ class Evaluation:
                     self._save_snapshot()
             if attempt.is_last:
                 table, outcome = attempt.question.file_name, attempt.outcome
-                if failed := strange.not_theirs(table, outcome.unexpected, tables):
+                if failed := strange.not_theirs(table, outcome.unexpected, self._tables):
                     raise RunnerError(
                         f"the last {failed} tasks failed with errors that are not theirs, the last one with: "
                         f"{outcome.prediction}; mend that and run again with --resume"

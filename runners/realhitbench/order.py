@@ -36,12 +36,10 @@ def by_beginning(
     return tuple(question for table in tables for question in table)
 
 
-def failed_last(
-    questions: Iterable[Question], has_failed: Callable[[Question], bool]
-) -> tuple[Question, ...]:
-    """The questions in their order, those that have failed before behind the others: what fails again whenever it is
-    asked keeps no rerun from what was never asked."""
-    return tuple(sorted(questions, key=has_failed))
+def failed_last(questions: Iterable[Question], failures: Callable[[Question], int]) -> tuple[Question, ...]:
+    """The questions in their order, but those behind the others that have failed more often: what fails again whenever
+    it is asked keeps no rerun from what was asked less."""
+    return tuple(sorted(questions, key=failures))
 
 
 def _sizes(question: Question, inputs: InputFiles) -> tuple[int, int]:

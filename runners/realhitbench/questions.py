@@ -24,8 +24,10 @@ MODALITIES = ("text", "image", "mix")
 TABLE_FORMATS = {"html": "html", "csv": "csv", "latex": "txt", "markdown": "md", "json": "json"}
 """Folder of a format → ending of its files."""
 VISUALIZATION = "Visualization"
-NUL_SHARE = 10
-"""Where more than this part of the characters of a table are NUL, it is none."""
+NUL_SHARE, REPLACED_SHARE = 10, 3
+"""Where more than this part of the characters of a table are NUL, or had to be replaced, it is none."""
+FEW = 40
+"""Of so many characters no share says anything."""
 
 
 @dataclass(frozen=True)
@@ -146,19 +148,23 @@ class InputFiles:
                 )
 
 
-def read_table(path: Path) -> str:
+def read_table(path: Path, *, is_needed: bool = True) -> str:
     """The text of a table. Bytes that are no UTF-8 are replaced: one bad byte must not cost the question.
 
-    Raises TaskFailed where the file holds no text, and OSError where the disk does not give it.
+    Raises OSError where the disk does not give it and, where it `is_needed`, TaskFailed for a file that holds none.
     """
     content = path.read_bytes()
     text = content.decode(_encoding(content), errors="replace").removeprefix("\ufeff")
+    if not is_needed:
+        return text
     if is_pointer(content):
         why = IS_POINTER
     elif not text.strip():
         why = "is empty"
-    elif text.count("\0") * NUL_SHARE > len(text):
-        why = "is no text"
+    elif len(text) > FEW and (
+        text.count("\0") * NUL_SHARE > len(text) or text.count("\ufffd") * REPLACED_SHARE > len(text)
+    ):
+        why = "is no text in UTF-8"
     else:
         return text
     raise TaskFailed(f"Input file cannot be read: {path}: {why}")

@@ -184,10 +184,10 @@ def _journal_entries(data: bytes, warn: Callable[[str], None]) -> tuple[list[Any
 
 
 def is_torn(tail: bytes) -> bool:
-    """Whether what stands behind a journal's last line end is the beginning of one line, as a kill leaves it, or what a
-    disk makes of it; else another program wrote it, and there may be more than one result in it."""
-    text = tail.decode("utf-8", errors="replace").strip("\0 \t\r\n")
-    if not _BEGINS.match(text):
+    """Whether what stands behind a journal's last line end is the beginning of one line, as a kill leaves it, or nothing;
+    else there may be more than one result in it."""
+    text = tail.decode("utf-8", errors="replace").strip("\0\ufeff \t\r\n")
+    if not _BEGINS.match(text) or "\0" in text:
         return False
     try:
         with contextlib.suppress(RecursionError):

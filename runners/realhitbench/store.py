@@ -17,6 +17,7 @@ import os
 import shutil
 import stat
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -80,6 +81,8 @@ class ResultStore:
         self._synced_at = -sync_seconds
         self._is_synced = True
         self._snapshot_at = time.monotonic() + SNAPSHOT_SECONDS
+        self._failures: Counter[TaskId] = Counter()
+        """By the lines of the journal."""
         self._journal = self._open_journal()
         try:
             self._read_everything()
@@ -106,10 +109,10 @@ class ResultStore:
         result = self.result(task_id)
         return result is not None and not is_error(result)
 
-    def has_failed(self, task_id: TaskId) -> bool:
-        """Whether an error is all that is known of it."""
+    def failures(self, task_id: TaskId) -> int:
+        """How often it has failed, as far as that is known; 0 for what is answered, or was never asked."""
         result = self.result(task_id)
-        return result is not None and is_error(result)
+        return max(1, self._failures[task_id]) if result is not None and is_error(result) else 0
 
     def runs_of_answers(self) -> frozenset[str | None]:
         """The ids of the runs that made the answers known here; with None where some name none."""
@@ -247,6 +250,7 @@ class ResultStore:
             if ours and path.name == SNAPSHOT:
                 self._own_snapshot = _identity(path)
         results = self._read_journal(self._folder / JOURNAL)
+        self._failures.update(result["id"] for result in results if is_error(result))
         before = dict(self._known)
         merge(self._known, results)
         self._unsaved = bool(results) and (self._own_snapshot is None or before != self._known)
@@ -256,14 +260,19 @@ class ResultStore:
         try:
             data = path.read_bytes()
             results, whole = parse_journal(data, lambda line: self._warn(f"{path}: {line}"))
-            if whole < len(data):
-                if not is_torn(data[whole:]):
-                    raise SetupError(
-                        f"{path}: {len(data) - whole} bytes behind its last line end are no result and no torn one, as if "
-                        "another program had written them; put each result on a line of its own, or move the file away"
-                    )
+            tail = data[whole:]
+            if tail and is_torn(tail):
                 self._warn(f"{path}: the last line was torn; its task runs again")
                 os.ftruncate(self._journal, whole)
+            elif b"\0" in tail:
+                # Blocks of zeros are what a disk leaves that lost its power.
+                self._warn(f"{path}: the last line is damaged; its task runs again")
+                os.write(self._journal, b"\n")
+            elif tail:
+                raise SetupError(
+                    f"{path}: {len(tail)} bytes behind its last line end are no result and no torn one, as if another "
+                    "program had written them; put each result on a line of its own, or move the file away"
+                )
             elif data and not data.endswith(b"\n"):
                 os.write(self._journal, b"\n")
         except OSError as error:

@@ -1,7 +1,8 @@
 """Failures that a task does not explain by itself: whether its own table or picture is at fault, or what all tasks need.
 
 Questions over one table follow each other, and what is wrong with a table or its picture fails all of them. So the fault is
-looked for elsewhere only where several tables in a row fail, or all that there are.
+looked for elsewhere only where several tables in a row fail, or all that there are. A rerun may be about one that is
+damaged, and nothing else.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ class StrangeFailures:
     def not_theirs(self, table: str, is_strange: bool, tables: int) -> int:
         """How many tasks in a row have failed of what cannot be their own any more; 0: it may be.
 
-        `table`: the file name of the one that the last task was about, one of so many `tables` that are asked about;
-        `is_strange`: whether it failed, and does not explain it.
+        `table`: the file name of the one that the last task was about, one of so many `tables` that there are, whether
+        they are asked about now or were before; `is_strange`: whether it failed, and does not explain it.
         """
         if not is_strange:
             self._tasks = 0

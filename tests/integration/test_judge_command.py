@@ -31,7 +31,8 @@ def server() -> Iterator[ChatServer]:
 @pytest.fixture
 def sandbox(tmp_path: Path) -> Iterator[Sandbox]:
     workspace = write_workspace(tmp_path / "workspace")
-    (workspace / "data" / "latex" / "table1.txt").write_text(r"a & b \\")
+    for table in (workspace / "data" / "latex").iterdir():
+        table.write_text(r"a & b \\")
     folder = workspace / "result" / "g"
     write_results(
         folder / "text_html" / "results.json", [answer(1) | SUMMARY, answer(2), failure(3) | SUMMARY]

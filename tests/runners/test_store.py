@@ -111,7 +111,9 @@ def test_a_checkpoint_too_large_to_be_read_keeps_its_place(
     assert len(warnings) == 1
 
 
-@pytest.mark.parametrize("torn", [b'{"id": 3, "Pred', b"\x00\x00", b'{"id": 3, "Prediction": "\xc3'])
+@pytest.mark.parametrize(
+    "torn", [b'{"id": 3, "Pred', b'\xef\xbb\xbf{"id": 3', b"\x00\x00", b'{"id": 3, "Prediction": "\xc3']
+)
 def test_a_torn_last_line_is_dropped(tmp_path: Path, warnings: Warnings, torn: bytes) -> None:
     whole = b"".join(json.dumps(result(n)).encode() + b"\n" for n in (1, 2))
     journal = tmp_path / "results.jsonl"
@@ -125,6 +127,23 @@ def test_a_torn_last_line_is_dropped(tmp_path: Path, warnings: Warnings, torn: b
 
     assert warnings == [f"{journal}: the last line was torn; its task runs again"]
     assert journal.read_bytes() == whole + json.dumps(result(3)).encode() + b"\n"
+
+
+@pytest.mark.parametrize("hole", [b"%b" + bytes(99), bytes(99) + b"%b", b'{"id": 9, ' + bytes(99) + b"%b"])
+def test_a_last_line_that_a_disk_has_damaged_costs_itself_alone(
+    tmp_path: Path, warnings: Warnings, hole: bytes
+) -> None:
+    journal = tmp_path / "results.jsonl"
+    whole = json.dumps(result(1)).encode() + b"\n"
+    damaged = hole % json.dumps(result(2)).encode()
+    journal.write_bytes(whole + damaged)
+    store = ResultStore(tmp_path, warnings)
+    assert not store.is_answered(2)
+    store.append(result(2))
+    store.close()
+
+    assert warnings == [f"{journal}: the last line is damaged; its task runs again"]
+    assert journal.read_bytes() == whole + damaged + b"\n" + json.dumps(result(2)).encode() + b"\n"
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,16 @@ def test_a_table_that_cannot_be_read_fails_its_tasks_alone(tmp_path: Path) -> No
     assert not any(said[number].startswith("[ERROR") for number in range(101, 105))
 
 
+def test_a_rerun_of_a_damaged_table_alone_goes_through_all_of_it(tmp_path: Path) -> None:
+    runner = unreadable(tmp_path, 8)
+    runner.benchmark.add_table("another")
+    runner.benchmark.ask(201, "another", "How many boats?", "63")
+    assert runner.run().returncode == 0
+    ended = runner.run("--resume")
+    assert ended.returncode == 0, ended.stderr
+    assert [result["id"] for result in runner.journal[-8:]] == list(range(1, 9))
+
+
 def test_a_rerun_asks_first_what_was_never_asked(tmp_path: Path) -> None:
     runner = unreadable(tmp_path, 2, 2, 2)
     ended = runner.run()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
 import pytest
 from hitui_runners.engines.base import TaskFailed
 from hitui_runners.realhitbench.questions import read_table
+from hitui_runners.stopping import StopSignals
 
 from tests.runners.conftest import PLAIN_PYTHON, Runner
+from tests.runners.scripted import SEVEN, Scripted, launch
 
 TEXT = "Harbour,Boats\r\nÖsterhamn,41\r\n漁港,17\r\n"
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22e\nsize 24850432\n"
@@ -27,6 +30,8 @@ def test_a_few_bytes_that_are_none_cost_nothing(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     path.write_bytes(b"Harbour,Boats\nSaltby,\xe4\x00 63\n" * 9)
     assert read_table(path) == "Harbour,Boats\nSaltby,\ufffd\0 63\n" * 9
+    path.write_bytes(b"1\0,\xe4")
+    assert read_table(path) == "1\0,\ufffd"
 
 
 @pytest.mark.parametrize(
@@ -35,8 +40,9 @@ def test_a_few_bytes_that_are_none_cost_nothing(tmp_path: Path) -> None:
         (POINTER, "is a Git LFS pointer; `git lfs pull` brings what it stands for"),
         (b"", "is empty"),
         (b"\xef\xbb\xbf \n\n", "is empty"),
-        (TEXT.encode("utf-16-le"), "is no text"),
-        (b"PK\x03\x04" + bytes(range(4)) * 99, "is no text"),
+        (zlib.compress(bytes(range(256)) * 20)[2:] + bytes(range(128, 256)) * 2, "is no text in UTF-8"),
+        (TEXT.encode("utf-16-le"), "is no text in UTF-8"),
+        (b"PK\x03\x04" + bytes(range(4)) * 99, "is no text in UTF-8"),
     ],
 )
 def test_what_holds_no_table_is_not_asked_about(tmp_path: Path, content: bytes, why: str) -> None:
@@ -47,15 +53,22 @@ def test_what_holds_no_table_is_not_asked_about(tmp_path: Path, content: bytes, 
     assert failed.value.message == f"Input file cannot be read: {path}: {why}"
 
 
-def test_its_questions_fail_and_are_asked_when_the_table_is_there(runner: Runner) -> None:
-    runner.python = PLAIN_PYTHON
+def test_its_questions_fail_alone_where_a_model_is_asked(runner: Runner, signals: StopSignals) -> None:
+    runner.benchmark.add_table("other")
+    runner.benchmark.ask(7, "other", "How many boats?", "41")
     path = runner.benchmark.data / "html" / "harbours.html"
-    whole = path.read_bytes()
     path.write_bytes(POINTER)
-    assert runner.run().returncode == 0
-    assert {result["Prediction"] for result in runner.journal} == {
+    assert launch(runner, Scripted(lambda prompt: SEVEN), signals).run() == 0
+    said = {result["id"]: result["Prediction"] for result in runner.journal}
+    assert said.pop(7) == "7"
+    assert list(said) == [1, 2, 3, 4, 5, 6]
+    assert set(said.values()) == {
         f"[ERROR] Input file cannot be read: {path}: is a Git LFS pointer; `git lfs pull` brings what it stands for"
     }
-    path.write_bytes(whole)
-    runner.run("--resume")
+
+
+def test_the_demo_makes_something_up_of_whatever_is_there(runner: Runner) -> None:
+    runner.python = PLAIN_PYTHON
+    (runner.benchmark.data / "html" / "harbours.html").write_bytes(POINTER)
+    assert runner.run().returncode == 0
     assert sorted(runner.snapshot["processed_ids"]) == [1, 2, 3, 4, 5, 6]

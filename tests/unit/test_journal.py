@@ -51,7 +51,12 @@ def test_several_results_without_line_ends_are_told(tmp_path: Path) -> None:
         file.write(line)
     reading = Journal(path).read()
     assert set(reading.answered) == {1}
-    assert reading.problems == ("line 2 is no JSON: not counted; its task runs again",)
+    assert reading.problems == (
+        "line 2 is more than a result: not counted; put each result on a line of its own",
+    )
+
+    path.write_bytes(json.dumps(answer(1)).encode() + b"\n" + bytes(9) + json.dumps(answer(2)).encode())
+    assert Journal(path).read().problems == ("line 2 is no JSON: not counted; its task runs again",)
 
     path.write_text(line)
     with pytest.raises(UnreadableFile, match="is no journal, its one line is no result: "):

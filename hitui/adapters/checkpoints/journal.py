@@ -34,6 +34,7 @@ _MOST_NAMED = 5
 _Result = tuple[TaskId, str, float | None, int]
 """Id, `Prediction`, `ProcessingTime` in seconds, rung of the recovery ladder of a failed one."""
 _NO_JSON = "is no JSON: not counted; its task runs again"
+_SEVERAL = "is more than a result: not counted; put each result on a line of its own"
 
 
 class _Line(msgspec.Struct, gc=False):
@@ -71,9 +72,11 @@ class Journal:
         except OSError as error:
             raise UnreadableFile(f"cannot be read: {error.strerror}") from error
         contents = self._contents.copy()
-        if last_line and (_parse(last_line) != _NO_JSON or not _is_torn(last_line)):
-            # It is read again at the next call: what is appended may still belong to it.
+        # It is read again at the next call: what is appended may still belong to it.
+        if last_line and _parse(last_line) != _NO_JSON:
             contents.add(last_line)
+        elif last_line and not _is_torn(last_line):
+            contents.add_strange(last_line)
         return contents.reading()
 
     def _continues(self, file: BinaryIO, size: int) -> bool:
@@ -153,6 +156,11 @@ class _Contents:
         self._lines += 1
         self._reject(f"is no result ({counted(length, 'byte')}): not counted")
 
+    def add_strange(self, line: bytes) -> None:
+        """A last line that is no result and not the beginning of one."""
+        self._lines += 1
+        self._reject(_NO_JSON if b"\0" in line else _SEVERAL)
+
     def _reject(self, wrong: str) -> None:
         if not self._results and not self._useless:
             self._begins_useless = True
@@ -180,8 +188,8 @@ class _Contents:
 
 def _is_torn(line: bytes) -> bool:
     """Whether a last line that is no JSON is the beginning of one: else there may be more than one result in it."""
-    text = line.decode("utf-8", errors="replace").strip("\0 \t\r\n")
-    if not _BEGINS.match(text):
+    text = line.decode("utf-8", errors="replace").strip("\0\ufeff \t\r\n")
+    if not _BEGINS.match(text) or "\0" in text:
         return False
     try:
         with contextlib.suppress(RecursionError):
