@@ -200,7 +200,7 @@ class Scheduler:
         known = self.waits.get(job.id)
         if known is not None and known.kind is WaitKind.AWAY:
             # Someone can bring it back, whatever the GPUs do.
-            await self._check_command(job)
+            await self._check_while_it_waits(job)
         need = round_.need(job)
         placement = self._place(request, need, round_)
         if placement.waits_for:
@@ -236,12 +236,22 @@ class Scheduler:
     async def _wait_for_gpus(self, job: Job, need: Need, placement: Placement, round_: Round) -> Wait:
         """What the job waits for, with what is free for it kept from those behind it.
 
-        Raises LaunchError, as NotNow where its model is away: then no GPU would help it.
+        Raises NotNow, as where its model is away: then no GPU would help it.
         """
         if placement.keeps:
-            await self._check_command(job)
+            await self._check_while_it_waits(job)
         round_.keep(job, need, placement.keeps)
         return Wait(WaitKind.GPUS, placement.waits_for)
+
+    async def _check_while_it_waits(self, job: Job) -> None:
+        """Raises NotNow for a job that would be refused whatever is free. Whoever is at work on `hitui.toml` has time until
+        its GPUs are free."""
+        try:
+            await self._check_command(job)
+        except NotNow:
+            raise
+        except LaunchError as error:
+            raise NoRunner(str(error)) from error
 
     async def _check_command(self, job: Job) -> None:
         """Raises LaunchError for a job that would be refused whatever is free."""

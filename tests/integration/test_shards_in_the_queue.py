@@ -89,6 +89,22 @@ def test_what_is_away_takes_no_gpu_from_what_is_split_nor_from_what_is_behind_it
     assert kinds == {1: WaitKind.AWAY, 3: WaitKind.AWAY, last: WaitKind.GPUS}
 
 
+def test_what_waits_for_gpus_outlives_settings_that_would_refuse_it(here: Control) -> None:
+    wide = '[[config]]\nname = "g/wide"\nrunner = "wide"\nmodality = "mix"\nformat = "html"\n'
+    runner = '[runner.wide]\nengine = "demo"\ngpus = 3\n'
+    settle(here, others=runner + wide)
+    busy = here.gpus / "gpus.json"
+    idle = busy.read_text()
+    busy.write_text(idle.replace('"utilization": 0', '"utilization": 99', 1))
+    job = here.service.submit([JobRequest("g/wide")])[0].id
+    eventually(lambda: here.waits_for(job).startswith("20 GiB free on 3 GPUs"), "it waits for GPUs")
+    settle(here, others=f'{runner}env = {{CUDA_VISIBLE_DEVICES = "1"}}\n{wide}')
+    eventually(lambda: here.waits_for(job).startswith("a mended hitui.toml: "), "it says what is wrong")
+    settle(here, others=runner + wide)
+    busy.write_text(idle)
+    assert succeeded(all_ended(here))
+
+
 def test_what_waits_for_its_question_list_is_not_split_before_that_is_back(here: Control) -> None:
     here.service.change_queue("pause")
     job = submit(here)
