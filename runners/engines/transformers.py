@@ -151,7 +151,7 @@ class TransformersEngine(Engine):
                     f"{self._folder}: weights that its configuration has no place for are left out: "
                     f"{named(unknown, at_most=2)}"
                 )
-            self._make_room(room_of(model.config))
+            self._make_room(room_of(model.config, self._folder))
             self._model = model.eval()
             share_heads(self._model)
         except RunnerError:

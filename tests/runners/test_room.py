@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -45,13 +47,16 @@ def config(**values: object) -> SimpleNamespace:
         ({}, None),
     ],
 )
-def test_it_is_what_the_configuration_says(values: dict[str, object], room: int | None) -> None:
-    assert room_of(config(**values)) == room
+def test_it_is_what_the_configuration_says(
+    tmp_path: Path, values: dict[str, object], room: int | None
+) -> None:
+    for said in ({"text_config": values}, {"llm_config": values, "vision_config": {}}, values):
+        (tmp_path / "config.json").write_text(json.dumps(said))
+        assert room_of(config(**values), tmp_path) == room
 
 
-@pytest.mark.model
-def test_what_a_class_has_by_itself_is_no_models_room() -> None:
-    from transformers import LlavaConfig
-
-    assert room_of(LlavaConfig()) is None
-    assert room_of(LlavaConfig(text_config={"model_type": "llama", "max_position_embeddings": 4096})) == 4096
+@pytest.mark.parametrize("said", ["{}", '{"vision_config": {"max_position_embeddings": 9}}', "[]", "{", None])
+def test_what_a_class_has_by_itself_is_no_models_room(tmp_path: Path, said: str | None) -> None:
+    if said is not None:
+        (tmp_path / "config.json").write_text(said)
+    assert room_of(config(max_position_embeddings=2048), tmp_path) is None
