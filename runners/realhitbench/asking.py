@@ -60,6 +60,9 @@ class Outcome:
     failed: bool
     reply: Reply
     unexpected: bool = False
+    """The task does not explain it."""
+    unread: bool = False
+    """Its table or picture cannot be read."""
     recovery: Mapping[str, Any] = field(default_factory=dict)
     """What was changed for it, as its result says."""
     recorded: bool = False
@@ -157,7 +160,7 @@ class Asker:
         except OSError as error:
             # One that comes in the middle of a file names none.
             name = error.filename or " or ".join(map(str, self._inputs.files(question)))
-            return _failed(f"Input file cannot be read: {name}: {error.strerror}", unexpected=True)
+            return replace(_failed(f"Input file cannot be read: {name}: {error.strerror}"), unread=True)
         if answer is None:
             return Outcome(NO_FINAL_ANSWER, True, reply)
         if answer.startswith("[ERROR"):
@@ -208,5 +211,5 @@ def _exhausted(outcome: Outcome, rung: Rung) -> Outcome:
     return replace(outcome, prediction=outcome.prediction + exhausted(rung.gpus))
 
 
-def _failed(message: str, *, unexpected: bool = False) -> Outcome:
-    return Outcome(ERROR_PREFIX + message, True, Reply(""), unexpected)
+def _failed(message: str) -> Outcome:
+    return Outcome(ERROR_PREFIX + message, True, Reply(""))

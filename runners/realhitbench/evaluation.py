@@ -87,7 +87,8 @@ class Evaluation:
                     self._save_snapshot()
             if attempt.is_last:
                 table, outcome = attempt.question.file_name, attempt.outcome
-                if failed := strange.not_theirs(table, outcome.unexpected, self._tables):
+                failed = strange.not_theirs(table, outcome.unexpected, self._tables, unread=outcome.unread)
+                if failed:
                     raise RunnerError(
                         f"the last {failed} tasks failed with errors that are not theirs, the last one with: "
                         f"{outcome.prediction}; mend that and run again with --resume"

@@ -5,9 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hitui_runners.engines.base import Prompt, Reply, TaskFailed
+from hitui_runners.events import EventWriter
+from hitui_runners.realhitbench.arguments import parse_arguments
+from hitui_runners.realhitbench.evaluate import Launch, prepare
+from hitui_runners.realhitbench.plan import config_of_options
+from hitui_runners.realhitbench.questions import load_questions
 from hitui_runners.realhitbench.strange_failures import MOST_TASKS, StrangeFailures
+from hitui_runners.stopping import StopSignals
 
 from tests.runners.conftest import PLAIN_PYTHON, Runner, without_rights
+from tests.runners.scripted import SEVEN, Scripted, launch
 from tests.tools.benchmark import Benchmark
 
 
@@ -81,15 +89,58 @@ def test_a_rerun_of_a_damaged_table_alone_goes_through_all_of_it(tmp_path: Path)
     assert [result["id"] for result in runner.journal[-8:]] == list(range(1, 9))
 
 
-def test_a_rerun_asks_first_what_was_never_asked(tmp_path: Path) -> None:
+def test_tables_that_cannot_be_read_end_no_run_however_many_are_looked_at_first(
+    tmp_path: Path, signals: StopSignals
+) -> None:
     runner = unreadable(tmp_path, 2, 2, 2)
-    ended = runner.run()
-    assert ended.returncode == 1
-    assert "the last 5 tasks failed with errors that are not theirs" in ended.stderr
-    failed = [result["id"] for result in runner.journal]
-    assert failed == [1, 2, 11, 12, 21]
+    for path in (runner.benchmark.data / "html").iterdir():
+        if path.name.startswith("bad"):
+            # A file that gives nobody what stands at its beginning, as a broken disk does.
+            path.unlink()
+            path.symlink_to("/proc/self/mem")
+    engine = Scripted(lambda prompt: SEVEN)
+    engine.at_once, engine.looks_ahead = 1, 64
+    assert launch(runner, engine, signals).run() == 0
+    said = {result["id"]: result["Prediction"] for result in runner.journal}
+    assert [said.pop(number) for number in range(101, 105)] == ["7"] * 4
+    html = runner.benchmark.data / "html"
+    assert sorted(set(said.values())) == [
+        f"[ERROR] Input file cannot be read: {html / f'bad{number}.html'}: Input/output error"
+        for number in range(3)
+    ]
 
-    ended = runner.run("--resume")
-    assert "the last 5 tasks failed with errors that are not theirs" in ended.stderr
-    again = [result["id"] for result in runner.journal[5:]]
-    assert again == [22, 101, 102, 103, 104, *failed]
+
+def test_a_disk_that_gives_nothing_ends_it() -> None:
+    strange = StrangeFailures()
+    failed = [strange.not_theirs(str(number), False, 999, unread=True) for number in range(MOST_TASKS)]
+    assert failed == [0] * (MOST_TASKS - 1) + [MOST_TASKS]
+
+
+def test_a_rerun_asks_first_what_was_asked_least(
+    tmp_path: Path, signals: StopSignals, capsys: pytest.CaptureFixture[str]
+) -> None:
+    benchmark = Benchmark(tmp_path)
+    for number in range(3):
+        benchmark.add_table(f"bad{number}", tuple((f"Harbour {row}", row, row / 2) for row in range(20)))
+        for question in (1, 2):
+            benchmark.ask(10 * number + question, f"bad{number}", "How many boats?", "63")
+    benchmark.add_table("good")
+    benchmark.ask(101, "good", "How many boats lie in Saltby?", "63")
+    runner = Runner(benchmark, tmp_path / "output")
+
+    def act(prompt: Prompt) -> Reply:
+        if prompt.task_id == 101:
+            return SEVEN
+        raise TaskFailed("Server: 400: content filter", unexpected=True)
+
+    words = parse_arguments([*runner.words()[1:], "--resume"])
+    for asked in ([1, 2, 11, 12, 21], [22, 101, 1, 2, 11, 12, 21]):
+        before = len(runner.journal)
+        engine = Scripted(act)
+        engine.at_once = 1
+        made = Launch(engine, signals, EventWriter(str(runner.events_file)))
+        questions = load_questions(benchmark.questions_file, pytest.fail)
+        made.add(*prepare(words, config_of_options(words), engine, questions, signals))
+        assert made.run() == 1
+        assert "failed with errors that are not theirs" in capsys.readouterr().err
+        assert [result["id"] for result in runner.journal[before:]] == asked
