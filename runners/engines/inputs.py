@@ -302,9 +302,11 @@ class PromptInputs:
             recovery["max_pixels"] = most
         if budget is not None:
             return image, {"shortest_edge": min(least, most), "longest_edge": most}
-        if pixels > most and (self._smaller is None or self._smaller[:2] != (image, most)):
+        if pixels <= most:
+            return image, None
+        if self._smaller is None or self._smaller[0] is not image or self._smaller[1] != most:
             self._smaller = (image, most, smaller(image, most))
-        return (image if pixels <= most or self._smaller is None else self._smaller[2]), None
+        return self._smaller[2], None
 
     def _tokens(self, texts: Sequence[str]) -> list[Tokens]:
         """The tokens of each text; a tokenizer in Python cannot say where they begin, there they are spread evenly."""

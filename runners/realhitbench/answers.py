@@ -9,6 +9,8 @@ LABEL = re.compile(r"\[\s*final\s+answer\s*\](?:[\s*]*[:：])?|\bfinal\s+answer[
 FENCE = re.compile(r"```[ \t]*(?:python|py)?[ \t]*\n?(.*?)(?:```|\Z)", re.DOTALL | re.IGNORECASE)
 IMPORTS = re.compile(r"^[ \t]*(?:import|from)[ \t]+(?:pandas|matplotlib)\b", re.MULTILINE)
 
+DRAWS = re.compile(r"\bplt\.|\.plot\b")
+"""No words for people hold these."""
 _THOUGHT = re.compile(r"<think>(?!.*</think>).*", re.DOTALL)
 
 ERROR_PREFIX = "[ERROR] "
@@ -20,7 +22,7 @@ def final_answer(reply: str, *, is_code: bool = False) -> str | None:
     thought that did not end the model had not made up its mind.
 
     For code, a fenced block or a program that starts with its imports counts without the label too, since
-    nothing else in a reply looks like that; what follows a label and is none, only where there is no such program.
+    nothing else in a reply looks like that; what follows a label and draws nothing, only where there is no such program.
     """
     labelled = None
     reply = without_open_thought(reply)
@@ -29,7 +31,7 @@ def final_answer(reply: str, *, is_code: bool = False) -> str | None:
         answer = _bare(reply[match.end() : end.start() if end else len(reply)])
         if is_code:
             labelled = labelled or answer
-            answer = _code(answer) or ""
+            answer = _code(answer) or (answer if DRAWS.search(answer) else "")
         if answer:
             return answer
     return _code(reply) or labelled or None if is_code else None

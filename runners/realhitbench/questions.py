@@ -164,7 +164,7 @@ def read_table(path: Path, *, is_needed: bool = True) -> str:
     elif len(text) > FEW and (
         text.count("\0") * NUL_SHARE > len(text) or text.count("\ufffd") * REPLACED_SHARE > len(text)
     ):
-        why = "is no text in UTF-8"
+        why = "is no text in UTF-8; convert it, or bring the table"
     else:
         return text
     raise TaskFailed(f"Input file cannot be read: {path}: {why}")

@@ -61,4 +61,6 @@ def test_a_reply_without_a_program_has_no_answer() -> None:
 
 def test_what_follows_a_label_counts_where_no_program_is_to_be_found() -> None:
     assert final_answer("[Final Answer]: plt.show()", is_code=True) == "plt.show()"
+    rest = "df.plot()\nplt.show()"
+    assert final_answer(f"```python\nimport pandas as pd\n```\n[Final Answer]: {rest}", is_code=True) == rest
     assert final_answer("[Final Answer]: df.plot()\n[Final Answer]: plt.show()", is_code=True) == "plt.show()"

@@ -40,9 +40,12 @@ def test_a_few_bytes_that_are_none_cost_nothing(tmp_path: Path) -> None:
         (POINTER, "is a Git LFS pointer; `git lfs pull` brings what it stands for"),
         (b"", "is empty"),
         (b"\xef\xbb\xbf \n\n", "is empty"),
-        (zlib.compress(bytes(range(256)) * 20)[2:] + bytes(range(128, 256)) * 2, "is no text in UTF-8"),
-        (TEXT.encode("utf-16-le"), "is no text in UTF-8"),
-        (b"PK\x03\x04" + bytes(range(4)) * 99, "is no text in UTF-8"),
+        (
+            zlib.compress(bytes(range(256)) * 20)[2:] + bytes(range(128, 256)) * 2,
+            "is no text in UTF-8; convert it, or bring the table",
+        ),
+        (TEXT.encode("utf-16-le"), "is no text in UTF-8; convert it, or bring the table"),
+        (b"PK\x03\x04" + bytes(range(4)) * 99, "is no text in UTF-8; convert it, or bring the table"),
     ],
 )
 def test_what_holds_no_table_is_not_asked_about(tmp_path: Path, content: bytes, why: str) -> None:

@@ -52,7 +52,7 @@ def test_several_results_without_line_ends_are_told(tmp_path: Path) -> None:
     reading = Journal(path).read()
     assert set(reading.answered) == {1}
     assert reading.problems == (
-        "line 2 is more than a result: not counted; put each result on a line of its own",
+        "line 2 is no result and no torn one: not counted; put each result on a line of its own",
     )
 
     path.write_bytes(json.dumps(answer(1)).encode() + b"\n" + bytes(9) + json.dumps(answer(2)).encode())

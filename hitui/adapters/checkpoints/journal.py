@@ -34,7 +34,7 @@ _MOST_NAMED = 5
 _Result = tuple[TaskId, str, float | None, int]
 """Id, `Prediction`, `ProcessingTime` in seconds, rung of the recovery ladder of a failed one."""
 _NO_JSON = "is no JSON: not counted; its task runs again"
-_SEVERAL = "is more than a result: not counted; put each result on a line of its own"
+_STRANGE = "is no result and no torn one: not counted; put each result on a line of its own"
 
 
 class _Line(msgspec.Struct, gc=False):
@@ -159,7 +159,7 @@ class _Contents:
     def add_strange(self, line: bytes) -> None:
         """A last line that is no result and not the beginning of one."""
         self._lines += 1
-        self._reject(_NO_JSON if b"\0" in line else _SEVERAL)
+        self._reject(_NO_JSON if b"\0" in line else _STRANGE)
 
     def _reject(self, wrong: str) -> None:
         if not self._results and not self._useless:
