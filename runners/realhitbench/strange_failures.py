@@ -22,6 +22,9 @@ class StrangeFailures:
     def __init__(self) -> None:
         self._tasks = 0
         self._tables: set[str] = set()
+        """That they were about."""
+        self._asked_about: set[str] = set()
+        """Of these, those that could be read."""
 
     def not_theirs(self, table: str, is_strange: bool, tables: int, *, unread: bool = False) -> int:
         """How many tasks in a row have failed of what cannot be their own any more; 0: it may be.
@@ -33,9 +36,11 @@ class StrangeFailures:
         if not (is_strange or unread):
             self._tasks = 0
             self._tables.clear()
+            self._asked_about.clear()
             return 0
         self._tasks += 1
+        self._tables.add(table)
         if is_strange:
-            self._tables.add(table)
-        may_be_theirs = len(self._tables) < min(TABLES, tables) and self._tasks < MOST_TASKS
-        return 0 if self._tasks < TASKS or may_be_theirs else self._tasks
+            self._asked_about.add(table)
+        are_enough = len(self._asked_about) >= TABLES or len(self._tables) >= tables
+        return self._tasks if self._tasks >= (TASKS if are_enough else MOST_TASKS) else 0
