@@ -117,6 +117,8 @@ class Tally:
     now: int = 0
     scores: dict[str, list[float]] = field(default_factory=dict)
     """Of the answers judged by now, by sub type."""
+    tables: int = 0
+    """That the answers are about."""
     unjudged: dict[TaskId, str] = field(default_factory=dict)
     """Answers without a verdict, each with why."""
     notes: list[str] = field(default_factory=list)
@@ -252,6 +254,7 @@ class JudgeRun:
         """What has a verdict, and what is to be asked. Raises OfThisUnit where nothing can be, or may be."""
         verdicts = Verdicts.read(unit.folders, warn_of)
         tally = Tally(unit, unit.scores.parent / JOURNAL, judge, notes=list(lines))
+        tally.tables = len({str(result.get("FileName")) for result in results})
         others: Counter[str] = Counter()
         items: list[Item] = []
         for result in results:
@@ -312,7 +315,7 @@ class JudgeRun:
         if bar is not None:
             bar.show(0)
         try:
-            ask_all(items, asker, take, self._signals)
+            ask_all(items, asker, take, self._signals, tally.tables)
         finally:
             if bar is not None:
                 bar.close()

@@ -145,16 +145,20 @@ class JudgeAsker:
 
 
 def ask_all(
-    items: Sequence[Item], asker: JudgeAsker, take: Callable[[Verdict], None], signals: StopSignals
+    items: Sequence[Item],
+    asker: JudgeAsker,
+    take: Callable[[Verdict], None],
+    signals: StopSignals,
+    tables: int,
 ) -> None:
-    """Asks about all, up to `asker.at_once` at a time; `take` gets each verdict in this thread.
+    """Asks about all, up to `asker.at_once` at a time; `take` gets each verdict in this thread. `tables`: how many all
+    answers are about, those too that were judged before.
 
     No further one is asked before a verdict was taken, so that a kill costs no more than those under way. Raises
     RunnerError, Stopped, and what `take` raises; what was answered until then is taken first, but where `take` failed.
     Other than `ask_at_once` it ends only when its threads have: what a judge answers meanwhile may be paid for.
     """
     waiting = iter(items)
-    tables = len({item.file_name for item in items})
     under_way: dict[Future[tuple[Verdict, bool]], Item] = {}
     strange, taking = StrangeFailures(), False
     with ThreadPoolExecutor(asker.at_once, thread_name_prefix="judging") as threads:

@@ -93,6 +93,11 @@ def test_answers_about_one_table_that_are_refused_keep_no_others_from_being_judg
     judging.write(*refused[:6], *others)
     (report,) = judging.run("--concurrency", "1", status=1)
     assert (report["judged_now"], len(report["unjudged"])) == (4, 6)
+    # With those alone left it is the same, and not one that fails at everything.
+    judging.server.chats.clear()
+    (report,) = judging.run("--concurrency", "1", status=1)
+    assert (report["judged_now"], len(report["unjudged"]), len(judging.server.chats)) == (0, 6, 6)
+    assert not judging.error_lines
 
     # Of three tables in a row: that is told, and the next call asks first what was not asked.
     (judging.folder / "verdicts.jsonl").unlink()
@@ -239,7 +244,7 @@ def test_a_verdict_that_comes_while_all_is_ended_is_kept(benchmark_data: Benchma
     items = [item for item in map(item_of, map(summary, range(1, 9))) if isinstance(item, Item)]
     taken: list[Verdict] = []
     with pytest.raises(RunnerError, match="the judge failed 5 times in a row"):
-        ask_all(items, asker, taken.append, StopSignals())
+        ask_all(items, asker, taken.append, StopSignals(), tables=1)
     assert [verdict.task for verdict in taken if verdict.score == 80.0] == [1]
     assert len(taken) == 6
 
