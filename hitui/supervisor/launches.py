@@ -23,7 +23,7 @@ from hitui.domain.shards import Rival, shard_folder, worth_splitting
 from hitui.domain.succession import RetryRules
 from hitui.domain.tasks import TaskId, select_pending
 from hitui.domain.watching import WatchRules
-from hitui.errors import HituiError, NoSuchName, SettingsError
+from hitui.errors import HituiError, LaunchError, NoSuchName, SettingsError
 from hitui.paths import SETTINGS_NAME, is_absent, kept_readings_home
 from hitui.settings import Settings, load_settings
 from hitui.supervisor.arguments import (
@@ -40,6 +40,8 @@ from hitui.supervisor.arguments import (
 from hitui.supervisor.joining import UNKNOWN_SECONDS, Joined, Part, join
 from hitui.supervisor.needs import gpu_rules, need_of, recovery_gpus
 from hitui.supervisor.request_checks import (
+    NoRunner,
+    NotNow,
     check_force,
     check_inputs,
     check_listed,
@@ -165,6 +167,15 @@ class Launches:
     def check_command(self, request: JobRequest, environment: Mapping[str, str]) -> None:
         """Raises what `command` would at the start, as Away where something that the runner needs is not there."""
         self.command(request, (), Path(), (), environment)
+
+    def check_while_it_waits(self, request: JobRequest, environment: Mapping[str, str]) -> None:
+        """As `check_command`, but raises NotNow alone: whoever is at work on `hitui.toml` has time until the start."""
+        try:
+            self.check_command(request, environment)
+        except NotNow:
+            raise
+        except LaunchError as error:
+            raise NoRunner(str(error)) from error
 
     def check_forced(self, requests: Iterable[JobRequest]) -> None:
         """Raises HituiError where a request is to be tried again by force and nothing of it is refused without."""

@@ -244,14 +244,9 @@ class Scheduler:
         return Wait(WaitKind.GPUS, placement.waits_for)
 
     async def _check_while_it_waits(self, job: Job) -> None:
-        """Raises NotNow for a job that would be refused whatever is free. Whoever is at work on `hitui.toml` has time until
-        its GPUs are free."""
-        try:
-            await self._check_command(job)
-        except NotNow:
-            raise
-        except LaunchError as error:
-            raise NoRunner(str(error)) from error
+        """Raises NotNow for a job that would be refused whatever is free."""
+        environment = self._store.environment(job.id)
+        await asyncio.to_thread(self._launches.check_while_it_waits, job.request, environment)
 
     async def _check_command(self, job: Job) -> None:
         """Raises LaunchError for a job that would be refused whatever is free."""

@@ -85,7 +85,7 @@ class _Trouble(Exception):
         super().__init__(words)
         self.words = words
         self.wait = wait
-        """Seconds that the server asks for."""
+        """Seconds that the server asks for; 0, or a moment that is past by our clock, ask for no less than our own."""
 
 
 class _Unreachable(_Trouble):
@@ -201,7 +201,6 @@ class JsonServer:
                     raise self._gone(trouble.words, tries, began)
                 status = trouble.status if isinstance(trouble, _Failed) else None
                 raise Refused(status, trouble.words)
-            # A server that asks for no pause at all, or until a moment that is past by our clock, is busy all the same.
             wait = max(random.uniform(0.75, 1.25) * pause, trouble.wait or 0.0)
             if time.monotonic() + wait - began > self._patience:
                 asked = "" if trouble.wait is None else f" (it asks to wait {trouble.wait:.0f} s)"

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 from hitui_runners.engines import ENGINES, engine_class
-from hitui_runners.engines.model_folder import hub_commit, model_digest
 from hitui_runners.realhitbench import run_record, run_settings
 from hitui_runners.realhitbench.arguments import evaluation_parser, parse_arguments
 from hitui_runners.realhitbench.plan import PlannedConfig, config_of_options
@@ -350,41 +349,6 @@ def test_the_prompts_are_told_by_kind_whichever_questions_are_run() -> None:
     assert not set(other.values()) & set(found.values())
 
 
-def model_folder(folder: Path) -> Path:
-    folder.mkdir()
-    (folder / "config.json").write_text('{"model_type": "x"}')
-    (folder / "generation_config.json").write_text("{}")
-    (folder / "tokenizer.json").write_text("{}")
-    (folder / "model.safetensors").write_bytes(bytes(range(256)) * 4000)
-    (folder / "README.md").write_text("a model")
-    return folder
-
-
-def test_a_model_is_told_by_what_its_answers_depend_on(tmp_path: Path) -> None:
-    digest = model_digest(model_folder(tmp_path / "one"))
-    assert re.fullmatch("sha256:[0-9a-f]{12}", digest)
-    assert model_digest(model_folder(tmp_path / "another place")) == digest
-    same = model_folder(tmp_path / "same")
-    (same / "README.md").write_text("what it says")
-    (same / "optimizer.pt").write_bytes(b"state")
-    assert model_digest(same) == digest
-
-    changes: list[tuple[str, bytes]] = [
-        ("generation_config.json", b'{"repetition_penalty": 1.1}'),
-        ("tokenizer.json", b"[]"),
-        ("chat_template.jinja", b"{{ x }}"),
-        ("model.safetensors", bytes(range(256)) * 4001),
-        ("model.safetensors", bytes(reversed(range(256))) * 4000),
-        ("adapter_model.safetensors", b"more"),
-    ]
-    found = {digest}
-    for number, (name, content) in enumerate(changes):
-        changed = model_folder(tmp_path / str(number))
-        (changed / name).write_bytes(content)
-        found.add(model_digest(changed))
-    assert len(found) == len(changes) + 1
-
-
 def test_that_another_model_has_other_weights_is_not_said() -> None:
     recorded, now = (
         {"model": "sha256:1", "weights": "sha256:2"},
@@ -396,23 +360,6 @@ def test_that_another_model_has_other_weights_is_not_said() -> None:
     ]
     now["model"] = recorded["model"]
     assert with_folders(differences(recorded, now), *folders) == [("weights", "sha256:2", "sha256:4")]
-
-
-def test_the_hubs_commit_is_found_where_the_folder_tells_it(tmp_path: Path) -> None:
-    commit, other = "a1" * 20, "b2" * 20
-    plain = model_folder(tmp_path / "plain")
-    assert hub_commit(plain) is None
-    cached = model_folder(tmp_path / commit)
-    (tmp_path / "link").symlink_to(cached)
-    assert hub_commit(cached) == hub_commit(tmp_path / "link") == commit
-    notes = plain / ".cache/huggingface/download"
-    notes.mkdir(parents=True)
-    (notes / "config.json.metadata").write_text(f"{commit}\n62d1ca\n1726498370.8\n")
-    assert hub_commit(plain) == commit
-    (notes / "model.safetensors.metadata").write_text(f"{other}\n62d1cb\n1726498370.8\n")
-    assert hub_commit(plain) is None
-    (plain / "config.json").write_text(json.dumps({"_commit_hash": other}))
-    assert hub_commit(plain) == other
 
 
 def test_the_version_of_the_programs_is_that_of_the_package() -> None:
