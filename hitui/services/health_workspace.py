@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -20,7 +19,7 @@ from hitui.domain.units import counted
 from hitui.errors import LaunchError
 from hitui.services.health import LOW_SPACE, Finding, Level, fail, ok, space_left, warn
 from hitui.settings import RunnerSettings, Settings
-from hitui.supervisor.arguments import OLDEST_PYTHON, engine_options, runners_folder, text_or_none
+from hitui.supervisor.arguments import engine_options, runners_folder, text_or_none, too_old
 
 MODEL_LIBRARIES = {"transformers": ("torch", "transformers", "accelerate", "PIL"), "vllm": ("vllm",)}
 """What an engine imports, in the runner's environment."""
@@ -229,11 +228,8 @@ def _libraries(name: str, python: str, wanted: tuple[str, ...]) -> Finding:
     if not said:
         return fail(name, f"{python} is no Python", "name a Python as python")
     version, *modules = said
-    if re.fullmatch(r"\d+\.\d+", version) and tuple(map(int, version.split("."))) < OLDEST_PYTHON:
-        needed = ".".join(map(str, OLDEST_PYTHON))
-        return fail(
-            name, f"{python} is Python {version}, and {needed} is needed", "name a newer one as python"
-        )
+    if old := too_old(version):
+        return fail(name, f"{python} {old}", "name a newer one as python")
     if modules:
         absent = [PACKAGES.get(module, module) for module in modules]
         return fail(

@@ -22,7 +22,7 @@ from hitui.domain.configs import Config
 from hitui.errors import LaunchError, NoSuchName, WorkspaceError
 from hitui.paths import chart_scores_file
 from hitui.settings import Settings
-from hitui.supervisor.arguments import OLDEST_PYTHON, runners_folder
+from hitui.supervisor.arguments import runners_folder, too_old
 
 KIND = "realhitbench"
 """Of the configs whose answers can be scored."""
@@ -154,9 +154,8 @@ def _require_python(python: str, where: str) -> None:
     word, _, version = done.stdout.decode(errors="replace").strip().partition(" ")
     if done.returncode or word != "python" or not re.fullmatch(r"\d+\.\d+", version):
         raise LaunchError(f"{where}: {python} is no Python; name one")
-    if tuple(map(int, version.split("."))) < OLDEST_PYTHON:
-        oldest = ".".join(map(str, OLDEST_PYTHON))
-        raise LaunchError(f"{where}: {python} is Python {version}, and {oldest} is needed; name a newer one")
+    if old := too_old(version):
+        raise LaunchError(f"{where}: {python} {old}; name a newer one")
 
 
 def _config(catalogue: Catalogue, name: str) -> Config:

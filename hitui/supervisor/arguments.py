@@ -22,7 +22,7 @@ from hitui.errors import LaunchError
 from hitui.settings import PLACEHOLDERS, RunnerSettings, Settings
 from hitui.supervisor.request_checks import WHAT_IT_NEEDS, Away
 
-OLDEST_PYTHON = (3, 10)
+_OLDEST_PYTHON = (3, 10)
 """That runs our own runner."""
 _PLACEHOLDER = re.compile(r"\{(" + "|".join(PLACEHOLDERS) + r")\}")
 
@@ -33,6 +33,14 @@ class Command(msgspec.Struct, frozen=True):
     argv: tuple[str, ...]
     environment: dict[str, str]
     cwd: Path
+
+
+def too_old(version: str) -> str | None:
+    """What is said of a Python of such a version, as `3.9`, that does not run our own runner; None: it does, or the text
+    is none."""
+    if not re.fullmatch(r"\d+\.\d+", version) or tuple(map(int, version.split("."))) >= _OLDEST_PYTHON:
+        return None
+    return f"is Python {version}, and {'.'.join(map(str, _OLDEST_PYTHON))} is needed"
 
 
 def filled(command: Sequence[str], values: Mapping[str, str | None], config: Config) -> tuple[str, ...]:

@@ -1,8 +1,8 @@
 """Which model lies in a folder, told without reading all of its weights.
 
 A digest says it: of every small file that a model is set up from (configuration, tokenizer, chat template,
-processor), and of the sizes and a few samples of its weights; of the weights, tensor by tensor, another one
-(`weights_digest`). Equal folders have equal digests wherever they lie. The commit of the hub, where the folder still knows
+processor), and of the sizes and a few samples of its weights. Another one says tensor by tensor which weights they are
+(`weights_digest`); the first stays as it is, since results name it. Equal folders have equal digests wherever they lie. The commit of the hub, where the folder still knows
 it, is for people: files may have been changed since.
 """
 
@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hitui_runners.engines.base import EngineFacts
-from hitui_runners.engines.weights_digest import WEIGHTS, weights_digest
+from hitui_runners.engines.weights_digest import WEIGHTS, head_of_tensors, weights_digest
 
 SEED = 0
 """Greedy answers need none; it is for what the code of a model may draw at random."""
@@ -97,19 +97,13 @@ def _is_no_json(path: Path) -> bool:
 def _size_told_by(path: Path) -> int | None:
     """How many bytes a file of weights should have by its head; None: not even that is whole. Raises ValueError where
     it is no such file."""
-    with path.open("rb") as file:
-        start = file.read(8)
-        if len(start) < 8:
-            return None
-        length = int.from_bytes(start, "little")
-        if length > MOST_BYTES:
-            raise ValueError(f"a head of {length} bytes")
-        head = file.read(length)
-    if len(head) < length:
+    head = head_of_tensors(path)
+    if head is None:
         return None
-    tensors = json.loads(head)
-    ends = [value["data_offsets"][1] for value in tensors.values() if "data_offsets" in value]
-    return 8 + length + max(ends, default=0)
+    first, tensors = head
+    return first + max(
+        (told["data_offsets"][1] for told in tensors.values() if "data_offsets" in told), default=0
+    )
 
 
 def greedy_facts(folder: Path, settings: Mapping[str, object], beside: Mapping[str, object]) -> EngineFacts:

@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 WEIGHTS = re.compile(r".*\.safetensors|pytorch_model.*\.bin|adapter_model.*\.bin")
 WHOLE_BYTES = 64 * 1024 * 1024
@@ -61,24 +62,35 @@ def _of_file(path: Path, readers: ThreadPoolExecutor) -> bytes:
     return digest.digest()
 
 
-def places_of_tensors(path: Path, size: int) -> list[Place]:
-    """Where samples of each tensor of a file lie, and its head; none where it is no whole file of safetensors.
+def head_of_tensors(path: Path) -> tuple[int, dict[str, Any]] | None:
+    """Where the tensors of a file begin, and what its head says of each; None: the head is not whole.
 
     Format: eight bytes with the length of the head, little-endian, the head in JSON, the tensors
-    (https://huggingface.co/docs/safetensors).
+    (https://huggingface.co/docs/safetensors). Raises ValueError where it is no such file.
     """
     with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
+        start = file.read(8)
+        length = int.from_bytes(start, "little")
         if length > MOST_OF_A_HEAD:
-            return []
+            raise ValueError(f"a head of {length} bytes")
         head = file.read(length)
+    if len(start) < 8 or len(head) < length:
+        return None
+    tensors = json.loads(head)
+    if not isinstance(tensors, dict):
+        raise ValueError("a head that is no object")
+    return 8 + length, {name: told for name, told in tensors.items() if name != "__metadata__"}
+
+
+def places_of_tensors(path: Path, size: int) -> list[Place]:
+    """Where samples of each tensor of a file lie, and its head; none where it is no whole file of safetensors."""
     try:
-        spans = sorted(
-            tuple(value["data_offsets"]) for name, value in json.loads(head).items() if name != "__metadata__"
-        )
-        first = 8 + length
+        head = head_of_tensors(path)
+        if head is None:
+            return []
+        first, tensors = head
         places = [(0, first)]
-        for begin, end in spans:
+        for begin, end in sorted(tuple(told["data_offsets"]) for told in tensors.values()):
             if not (isinstance(begin, int) and isinstance(end, int) and 0 <= begin <= end <= size - first):
                 return []
             places += _evenly(first + begin, end - begin, SAMPLES_OF_A_TENSOR)

@@ -110,6 +110,8 @@ class Tally:
     unit: Unit
     journal: Path
     judge: Judge
+    tables: int
+    """That the answers are about."""
     failed: dict[TaskId, str] = field(default_factory=dict)
     """Questions without an answer, which nobody is asked about, each with its sub type."""
     before: int = 0
@@ -117,8 +119,6 @@ class Tally:
     now: int = 0
     scores: dict[str, list[float]] = field(default_factory=dict)
     """Of the answers judged by now, by sub type."""
-    tables: int = 0
-    """That the answers are about."""
     unjudged: dict[TaskId, str] = field(default_factory=dict)
     """Answers without a verdict, each with why."""
     notes: list[str] = field(default_factory=list)
@@ -253,8 +253,8 @@ class JudgeRun:
     ) -> tuple[Tally, list[Item]]:
         """What has a verdict, and what is to be asked. Raises OfThisUnit where nothing can be, or may be."""
         verdicts = Verdicts.read(unit.folders, warn_of)
-        tally = Tally(unit, unit.scores.parent / JOURNAL, judge, notes=list(lines))
-        tally.tables = len({str(result.get("FileName")) for result in results})
+        tables = len({str(result.get("FileName")) for result in results})
+        tally = Tally(unit, unit.scores.parent / JOURNAL, judge, tables, notes=list(lines))
         others: Counter[str] = Counter()
         items: list[Item] = []
         for result in results:
