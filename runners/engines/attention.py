@@ -12,7 +12,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from hitui_runners.engines.prefix_cache import MODEL_TYPES
+from hitui_runners.engines.known_models import is_known
 
 NAME = "sdpa_of_shared_heads"
 """Under which the library knows it."""
@@ -27,7 +27,7 @@ def share_heads(model: Any) -> None:
     than is known, is left as it is."""
     from transformers import AttentionInterface, AttentionMaskInterface
 
-    if model.config.model_type not in MODEL_TYPES or model.config.text_config._attn_implementation != "sdpa":
+    if not is_known(model) or model.config.text_config._attn_implementation != "sdpa":
         return
     AttentionInterface.register(NAME, functools.partial(attend, AttentionInterface()["sdpa"]))
     AttentionMaskInterface.register(NAME, AttentionMaskInterface()["sdpa"])

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from hitui_runners.engines.prefix_cache import MODEL_TYPES
+from hitui_runners.engines.known_models import is_known
 
 TOKENS_ON_GPUS = 16_384
 """The budget where none is given: keys and values of some 2.4 GB for a model of 8 billion parameters, and less memory than
@@ -37,12 +37,13 @@ class BatchBudget:
     def __init__(self, model: Any, tokens: int | None, new_tokens: int) -> None:
         """`model`: a model of transformers, from 4.57 on. `tokens`: the budget; 0: there are no batches; None: by where
         the model computes, and by what it has held. `new_tokens`: at most so many has an answer."""
-        # Of others it is not known whether padding changes what they say.
-        is_known = model.config.model_type in MODEL_TYPES
-        self._grows = is_known and tokens is None
+        if not is_known(model):
+            # Padding may change what it says.
+            tokens = 0
+        self._grows = tokens is None
         if tokens is None:
             tokens = TOKENS_ON_THE_CPU if model.device.type == "cpu" else TOKENS_ON_GPUS
-        self._tokens = tokens if is_known else 0
+        self._tokens = tokens
         self._short = self._tokens // SHORT_SHARE
         self._new_tokens = new_tokens
         self._answers: deque[int] = deque(maxlen=ANSWERS_REMEMBERED)

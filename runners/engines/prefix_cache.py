@@ -14,10 +14,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+from hitui_runners.engines.known_models import is_known
 from hitui_runners.engines.memory import free_memory, out_of_memory
 
-MODEL_TYPES = ("qwen3_vl",)
-"""Models of which it is known how positions and pictures go on from a kept beginning. Others start afresh."""
 LEAST_SHARE = 0.5
 """Of a prompt's tokens that must be shared: attention to kept keys needs a mask, which makes it slower than the
 attention of a prompt from its start."""
@@ -46,7 +45,7 @@ class PrefixCache:
     def __init__(self, model: Any, *, enabled: bool = True) -> None:
         """`model`: a model of transformers, from 4.57 on. Not `enabled`: every prompt is computed from its start."""
         self._model = model
-        self.enabled = enabled and model.config.model_type in MODEL_TYPES
+        self.enabled = enabled and is_known(model)
         """Whether anything is kept, and prompts can be answered together."""
         self.kept: Kept | None = None
         """What the next prompt may go on from."""

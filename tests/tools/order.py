@@ -9,6 +9,7 @@ their file.
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -45,10 +46,21 @@ def _group(item: pytest.Item) -> str | None:
     if item.get_closest_marker("model") is not None:
         if "runner" in item.fixturenames and not of_a_module:
             return None
-        return "middle model" if "middle_model" in item.fixturenames else "tiny model"
-    if any(definition.func.__module__ == item.module.__name__ for definition in of_a_module):
+        if "middle_model" not in item.fixturenames:
+            return "tiny model"
+        return (
+            item.path.name
+            if _is_own(item, item._fixtureinfo.name2fixturedefs["middle_model"][-1])
+            else "middle model"
+        )
+    if any(_is_own(item, definition) for definition in of_a_module):
         return item.path.name
     return None
+
+
+def _is_own(item: pytest.Function, definition: pytest.FixtureDef[Any]) -> bool:
+    """Whether a fixture is of the test's file."""
+    return definition.func.__module__ == item.module.__name__
 
 
 def _kind(item: pytest.Item) -> str:

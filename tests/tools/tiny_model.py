@@ -1,9 +1,8 @@
-"""A Qwen3-VL with random weights, small enough for tests, on disk in the layout of the published ones.
+"""A Qwen3-VL with random weights, or another of the Qwen-VL kinds, small enough for tests, on disk in the layout of the
+published ones.
 
 The tokenizer is trained on made-up table rows; the weights are scaled up, since at their usual scale every
 answer of an untrained model is the same. What it says is noise: tests look at how it is asked, not at answers.
-The settings are written by hand, with the names that the published models carry since transformers 4.57: every
-later version reads those, while what a version saves by itself an earlier one may not read.
 """
 
 from __future__ import annotations
@@ -14,6 +13,8 @@ import random
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+from tests.tools.tiny_kinds import QWEN3_VL, Kind
 
 SPECIAL_TOKENS = (
     "<|endoftext|>",
@@ -37,7 +38,6 @@ CHAT_TEMPLATE = """{%- for message in messages -%}
 {% endfor -%}
 {%- if add_generation_prompt %}<|im_start|>assistant
 {% endif %}"""
-PROCESSOR = "Qwen3VLProcessor"
 TINY = {
     "hidden_size": 64,
     "intermediate_size": 128,
@@ -70,6 +70,7 @@ def build(
     size: dict[str, int] = TINY,
     texts: Iterable[str] | None = None,
     vocabulary: int = 1024,
+    kind: Kind = QWEN3_VL,
 ) -> Path:
     """Saves the model into `folder`, in a second or two. Needs transformers from 4.57 on.
 
@@ -77,15 +78,15 @@ def build(
     tokenizer learns at most so many tokens, its `vocabulary`, from the texts.
     """
     import torch
-    from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
+    import transformers
 
     tokenizer = _trained_tokenizer(_rows() if texts is None else texts, vocabulary)
-    config = _config(
-        tokenizer.get_vocab_size(), {name: tokenizer.token_to_id(name) for name in SPECIAL_TOKENS}, size
-    )
+    ids = {name: tokenizer.token_to_id(name) for name in SPECIAL_TOKENS}
+    config = kind.settings(tokenizer.get_vocab_size(), ids, size)
     torch.manual_seed(seed)
     # A copy: the class changes the names of what it is given.
-    model = Qwen3VLForConditionalGeneration(Qwen3VLConfig(**copy.deepcopy(config)))
+    made = getattr(transformers, f"{kind.name}Config")(**copy.deepcopy(config))
+    model = getattr(transformers, kind.model)(made)
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if weight.dim() >= 2:
@@ -94,13 +95,13 @@ def build(
                 # So that it attends to a few tokens, and not to all of them alike.
                 weight.mul_(3)
     model.save_pretrained(folder)
-    _write(folder / "config.json", {"architectures": ["Qwen3VLForConditionalGeneration"], **config})
+    _write(folder / "config.json", {"architectures": [kind.model], **config})
     # As the real model's generation settings: a runner that wants greedy answers must override them.
     _write(
         folder / "generation_config.json",
         {
-            "eos_token_id": [config["text_config"]["eos_token_id"], config["text_config"]["pad_token_id"]],
-            "pad_token_id": config["text_config"]["pad_token_id"],
+            "eos_token_id": [ids["<|im_end|>"], ids["<|endoftext|>"]],
+            "pad_token_id": ids["<|endoftext|>"],
             "do_sample": True,
             "temperature": 0.7,
             "top_p": 0.8,
@@ -108,59 +109,18 @@ def build(
         },
     )
     _write_tokenizer(folder, tokenizer)
-    pixels = {"patch_size": 16, "temporal_patch_size": 2, "merge_size": 2}
+    pixels = {"patch_size": kind.patch, "temporal_patch_size": 2, "merge_size": 2}
     pixels |= {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
     pixels |= {"size": {"shortest_edge": 32 * 32, "longest_edge": 512 * 512}}
     _write(
         folder / "preprocessor_config.json",
-        {"processor_class": PROCESSOR, "image_processor_type": "Qwen2VLImageProcessorFast", **pixels},
+        {"processor_class": kind.processor, "image_processor_type": "Qwen2VLImageProcessorFast", **pixels},
     )
     _write(
         folder / "video_preprocessor_config.json",
-        {"processor_class": PROCESSOR, "video_processor_type": "Qwen3VLVideoProcessor", **pixels},
+        {"processor_class": kind.processor, "video_processor_type": kind.video_processor, **pixels},
     )
     return folder
-
-
-def _config(vocabulary: int, ids: dict[str, int], size: dict[str, int]) -> dict[str, Any]:
-    # A quarter of a head's pairs of dimensions each for height and width, the rest for time.
-    quarter = size["head_dim"] // 8
-    return {
-        "model_type": "qwen3_vl",
-        "text_config": {
-            "model_type": "qwen3_vl_text",
-            "vocab_size": vocabulary,
-            **size,
-            "max_position_embeddings": 262144,
-            "rope_theta": 5000000,
-            "rope_scaling": {
-                "rope_type": "default",
-                "mrope_section": [2 * quarter, quarter, quarter],
-                "mrope_interleaved": True,
-            },
-            "eos_token_id": ids["<|im_end|>"],
-            "bos_token_id": ids["<|endoftext|>"],
-            "pad_token_id": ids["<|endoftext|>"],
-        },
-        "vision_config": {
-            "model_type": "qwen3_vl",
-            "depth": 2,
-            "hidden_size": 32,
-            "intermediate_size": 64,
-            "num_heads": 2,
-            "patch_size": 16,
-            "spatial_merge_size": 2,
-            "temporal_patch_size": 2,
-            "out_hidden_size": size["hidden_size"],
-            "num_position_embeddings": 256,
-            "deepstack_visual_indexes": [0],
-        },
-        "image_token_id": ids["<|image_pad|>"],
-        "video_token_id": ids["<|video_pad|>"],
-        "vision_start_token_id": ids["<|vision_start|>"],
-        "vision_end_token_id": ids["<|vision_end|>"],
-        "tie_word_embeddings": False,
-    }
 
 
 def _trained_tokenizer(texts: Iterable[str], vocabulary: int):  # type: ignore[no-untyped-def]
