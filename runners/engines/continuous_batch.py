@@ -25,7 +25,7 @@ class _Row:
     """Token ids of the prompt, and of its answer by now; shape (tokens,), on the model's device."""
     prompt_tokens: int
     rope_deltas: Any
-    """How far its positions are from token counts, shape (1, 1)."""
+    """How far its positions are from token counts, as `Positions` has noted it."""
     layers: Layers | None = None
     """Keys and values of all but the last token, until it joins: that is computed with those of the others."""
 
@@ -46,8 +46,6 @@ class ContinuousBatch:
         self._model = model
         self._prefixes = prefixes
         self._new_tokens = new_tokens
-        # Newer versions count positions from the mask, the older ones from the place in the row.
-        self._counts_padding = "_prepare_position_ids_for_generation" not in vars(type(model))
         self._joining: list[_Row] = []
         self._rows: list[_Row] = []
         """Of the cache, in its order; those that are not under way any more stay until others take their places."""
@@ -93,8 +91,7 @@ class ContinuousBatch:
         ids = _padded(list(prompts.values())).to(device)
         none = torch.zeros((1, 1), dtype=torch.long, device=device)
         cache = DynamicCache()
-        # The model holds how far positions are from token counts, of its last prompt.
-        self._prefixes.positions.rope_deltas = None
+        self._prefixes.positions.forget()
         self._model.generate(
             input_ids=ids, attention_mask=_mask(lengths, device), past_key_values=cache, max_new_tokens=1
         )
@@ -137,8 +134,8 @@ class ContinuousBatch:
         def has_any_ended(ids: Any, *_: object, **__: object) -> Any:
             return torch.isin(ids[:, -1], looked_for).any().expand(len(ids))
 
-        self._prefixes.positions.rope_deltas = self._rope_deltas()
         width = max(map(len, ids))
+        self._prefixes.positions.put_back([(row.rope_deltas, width - len(row.ids)) for row in rows])
         most = self._new_tokens - max(row.new_tokens for row in rows)
         if len(rows) > 1:
             most = min(most, tokens // len(rows) - width)
@@ -217,16 +214,6 @@ class ContinuousBatch:
         tokens = len(row.ids) - 1 if tokens is None else min(tokens, len(row.ids) - 1)
         place = next(place for place, other in enumerate(self._rows) if other is row)
         return layers_of(self._cache, slice(filled, filled + tokens), place)
-
-    def _rope_deltas(self) -> Any:
-        import torch
-
-        width = max(len(row.ids) for row in self._rows)
-        deltas = torch.cat([row.rope_deltas for row in self._rows])
-        if not self._counts_padding:
-            return deltas
-        filled = torch.tensor([width - len(row.ids) for row in self._rows], device=deltas.device)
-        return deltas - filled.unsqueeze(1)
 
 
 def _padded(rows: Sequence[Any]) -> Any:

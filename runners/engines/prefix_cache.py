@@ -4,17 +4,17 @@ Generation from a kept beginning says what generation from the start says, token
 the last bits of the scores may differ, as they do between two GPUs.
 
 What is kept is bound to the picture as well as to the token ids, which are the same for every picture. A picture
-lies wholly inside of what is shared, or nothing is. Where text positions stand apart from token counts, as they do
-behind a picture, the model itself holds by how much (`rope_deltas`, of its last prompt): that is kept beside the
-keys and values and put back before every generation.
+lies wholly inside of what is shared, or nothing is. How far text positions are from token counts is kept beside the keys
+and values, and put back before every generation.
 """
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hitui_runners.engines.known_models import is_known
+from hitui_runners.engines.known_models import Positions, is_known
 from hitui_runners.engines.memory import free_memory, out_of_memory
 
 LEAST_SHARE = 0.5
@@ -32,11 +32,12 @@ class Kept:
     ids: Any
     """Its token ids, on the CPU, shape (tokens,)."""
     picture: object
-    grid: object
-    """Patches of the picture, (pictures, 3) as a list: with it, what became of the picture is known to the pixel."""
+    pixels: object
+    """What became of the picture: of the same one, equal for equal pixels."""
     keys_and_values: Any
     """A DynamicCache of the prompt and its answer; None where they are kept elsewhere."""
     rope_deltas: Any = None
+    """How far its positions are from token counts, as `Positions` has noted it."""
 
 
 class PrefixCache:
@@ -47,6 +48,7 @@ class PrefixCache:
         self._model = model
         self.enabled = enabled and is_known(model)
         """Whether anything is kept, and prompts can be answered together."""
+        self.positions = Positions(model)
         self.kept: Kept | None = None
         """What the next prompt may go on from."""
         self.tokens = 0
@@ -63,10 +65,10 @@ class PrefixCache:
         if not self.enabled:
             return self._model.generate(**inputs.to(self._model.device), **options)
         ids = inputs["input_ids"][0]
-        grid = inputs["image_grid_thw"].tolist() if "image_grid_thw" in inputs else None
+        pixels = _pixels(inputs)
         # Whatever is raised below, what may be half changed by then is not used again.
         kept, self.kept = self.kept, None
-        is_same = kept is not None and kept.picture is picture and kept.grid == grid
+        is_same = kept is not None and kept.picture is picture and kept.pixels == pixels
         shared = self._shared(kept.ids, ids) if kept is not None and is_same else 0
         output = None
         if kept is not None and shared:
@@ -74,7 +76,7 @@ class PrefixCache:
         if kept is None or output is None:
             # First what is kept goes, then the new prompt takes memory.
             shared, kept = 0, None
-            kept = Kept(ids, picture, grid, _empty())
+            kept = Kept(ids, picture, pixels, _empty())
             output = self._from_start(kept, inputs, options)
         if kept.keys_and_values.get_seq_length() >= len(ids):
             self.kept = replace(kept, ids=ids)
@@ -105,7 +107,7 @@ class PrefixCache:
         """The output; None where there was no memory for it. That may be due to the mask: a prompt fails only when it
         fails from its start."""
         _crop(kept.keys_and_values, shared)
-        self.positions.rope_deltas = kept.rope_deltas
+        self.positions.put_back([(kept.rope_deltas, 0)])
         device = self._model.device
         try:
             return self._model.generate(
@@ -122,17 +124,24 @@ class PrefixCache:
         return None
 
     def _from_start(self, kept: Kept, inputs: Any, options: dict[str, Any]) -> Any:
-        self.positions.rope_deltas = None
+        self.positions.forget()
         output = self._model.generate(
             **inputs.to(self._model.device), past_key_values=kept.keys_and_values, **options
         )
-        kept.rope_deltas = self.positions.rope_deltas
+        kept.rope_deltas = self.positions.of_the_last()
         return output
 
-    @property
-    def positions(self) -> Any:
-        """The part of the model that holds `rope_deltas`."""
-        return self._model.model
+
+def _pixels(inputs: Any) -> object:
+    """Of a processor's inputs, what tells a picture's pixels from others of the same picture; None: there is none."""
+    if "image_grid_thw" in inputs:
+        # Its patches, which follow from the picture's size and the limits that it had.
+        return inputs["image_grid_thw"].tolist()
+    if "pixel_values" in inputs:
+        # One that was made smaller first may have come to the same size.
+        values = inputs["pixel_values"]
+        return values.shape, hashlib.sha256(values.contiguous().cpu().numpy()).digest()
+    return None
 
 
 def _alike(one: Any, other: Any, most: int) -> int:

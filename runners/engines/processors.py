@@ -7,6 +7,7 @@ fails, the model's own processor class is built without it, and pictures are pre
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 import sys
 from pathlib import Path
@@ -14,6 +15,9 @@ from typing import Any
 
 from hitui_runners.errors import SetupError, words_of
 from hitui_runners.output import warn
+
+PARTS = {"self", "args", "kwargs", "image_processor", "tokenizer", "video_processor", "chat_template"}
+"""Of what a processor is made, each loaded by itself."""
 
 
 def hide_broken_torchvision() -> None:
@@ -98,6 +102,7 @@ def _without_video(folder: Path) -> Any:
         image_processor=images.from_pretrained(folder),
         tokenizer=AutoTokenizer.from_pretrained(folder),
         chat_template=_chat_template(folder),
+        **_settings(folder, base),
     )
 
 
@@ -110,6 +115,16 @@ def _processor_class(folder: Path) -> Any:
     if model_type not in names:
         raise ValueError(f"models of the type {model_type} have no processor for text and images")
     return getattr(importlib.import_module("transformers"), names[model_type])
+
+
+def _settings(folder: Path, of: Any) -> dict[str, Any]:
+    """What the folder says of a processor of this class beside its parts, as how many tokens a piece of a picture has."""
+    try:
+        said = json.loads((folder / "processor_config.json").read_bytes())
+    except FileNotFoundError:
+        return {}
+    taken = inspect.signature(of.__init__).parameters.keys() - PARTS
+    return {name: value for name, value in said.items() if name in taken}
 
 
 def _chat_template(folder: Path) -> str | None:

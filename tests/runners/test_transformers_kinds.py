@@ -1,5 +1,5 @@
-"""Other models of the Qwen-VL kinds than the one that all other tests have: their prompts share beginnings and are
-answered together, and every answer and score is that of the prompt alone."""
+"""Other kinds of models than the one that all other tests have: their prompts share beginnings and are answered together,
+and every answer and score is that of the prompt alone."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from hitui_runners.engines.base import Prompt, Reply
+from hitui_runners.engines.processors import load_processor
 from hitui_runners.engines.transformers import TransformersEngine
 
 from tests.runners.watched import (
@@ -27,7 +28,7 @@ from tests.runners.watched import (
     tokens_of,
 )
 from tests.tools.benchmark import png
-from tests.tools.tiny_kinds import KINDS
+from tests.tools.tiny_kinds import INTERNVL, KINDS
 
 __all__ = ["model", "one_engine", "plain", "sharing"]
 
@@ -103,6 +104,25 @@ def test_short_ones_are_computed_together(model: Watched, plain: Alone) -> None:
     assert model.together(PROMPTS) == plain.answers
     assert (model.computed, model.rows) == ([6], [6])
     same_scores(model, plain)
+
+
+def test_a_picture_made_smaller_is_another_one(sharing: Watched, prompts: list[Prompt]) -> None:
+    """Also where it has as many tokens as before."""
+    asked_twice = [replace(prompts[2], task_id=0), replace(prompts[2], task_id=1, pixel_share=0.25)]
+    alone = from_their_start(sharing, asked_twice)
+
+    assert sharing.alone(asked_twice) == alone.answers
+    same_scores(sharing, alone)
+    assert len({answer.text for answer in alone.answers if isinstance(answer, Reply)}) == 2
+
+
+def test_what_a_folder_says_of_its_processor_counts(tmp_path: Path) -> None:
+    from tests.tools import tiny_model
+
+    folder = tiny_model.build(tmp_path / "model", kind=INTERNVL)
+    (folder / "processor_config.json").write_text('{"image_seq_length": 41, "of_no_use": true}')
+
+    assert load_processor(folder).image_seq_length == 41
 
 
 @pytest.mark.parametrize("name", ["qwen2_vl", "qwen2_5_vl"])

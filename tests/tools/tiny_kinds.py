@@ -1,11 +1,12 @@
-"""How models of the Qwen-VL kinds are set up: the settings of each, with the names that the published ones carry since
-transformers 4.57. Every later version reads those, while what a version saves by itself an earlier one may not read.
+"""How vision-language models of several kinds are set up: the settings of each, with the names that the published ones
+carry since transformers 4.57. Every later version reads those, while what a version saves by itself an earlier one may not
+read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 Ids = dict[str, int]
@@ -21,10 +22,13 @@ class Kind:
     """Those of the configuration and the model begin with it."""
     processor: str
     video_processor: str
-    patch: int
-    """Pixels of a picture's patch at each side; four patches are a token."""
     settings: Callable[[int, Ids, Size], dict[str, Any]]
     """The configuration of a model that knows so many tokens."""
+    pictures: dict[str, Any]
+    """Settings of the image processor."""
+    processor_settings: dict[str, Any] = field(default_factory=dict)
+    tokenizer_settings: dict[str, Any] = field(default_factory=dict)
+    picture_in_template: str = "<|vision_start|><|image_pad|><|vision_end|>"
 
     @property
     def model(self) -> str:
@@ -160,8 +164,91 @@ def _marks(ids: Ids) -> dict[str, int]:
     }
 
 
-QWEN3_VL = Kind("Qwen3VL", "Qwen3VLProcessor", "Qwen3VLVideoProcessor", 16, _qwen3_vl)
-QWEN3_VL_MOE = Kind("Qwen3VLMoe", "Qwen3VLProcessor", "Qwen3VLVideoProcessor", 16, _qwen3_vl_moe)
-QWEN2_VL = Kind("Qwen2VL", "Qwen2VLProcessor", "Qwen2VLVideoProcessor", 14, _qwen2_vl)
-QWEN2_5_VL = Kind("Qwen2_5_VL", "Qwen2_5_VLProcessor", "Qwen2VLVideoProcessor", 14, _qwen2_5_vl)
-KINDS = {"qwen3_vl": QWEN3_VL, "qwen3_vl_moe": QWEN3_VL_MOE, "qwen2_vl": QWEN2_VL, "qwen2_5_vl": QWEN2_5_VL}
+def _internvl(vocabulary: int, ids: Ids, size: Size) -> dict[str, Any]:
+    return {
+        "model_type": "internvl",
+        "text_config": {
+            "model_type": "qwen3",
+            "vocab_size": vocabulary,
+            **size,
+            "max_position_embeddings": 40960,
+            "rope_theta": 1000000.0,
+            "eos_token_id": ids["<|im_end|>"],
+            "bos_token_id": ids["<|endoftext|>"],
+            "pad_token_id": ids["<|endoftext|>"],
+            "tie_word_embeddings": False,
+        },
+        "vision_config": {
+            "model_type": "internvl_vision",
+            "hidden_size": 32,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "intermediate_size": 64,
+            "image_size": [TILE, TILE],
+            "patch_size": [14, 14],
+        },
+        "image_token_id": ids["<|image_pad|>"],
+        "image_seq_length": TOKENS_OF_A_TILE,
+        "downsample_ratio": 0.5,
+        "tie_word_embeddings": False,
+    }
+
+
+def _qwen_pictures(patch: int) -> dict[str, Any]:
+    """Patches of so many pixels at each side; four of them are a token."""
+    return {
+        "image_processor_type": "Qwen2VLImageProcessorFast",
+        "patch_size": patch,
+        "temporal_patch_size": 2,
+        "merge_size": 2,
+        "size": {"shortest_edge": 32 * 32, "longest_edge": 512 * 512},
+        "image_mean": [0.5] * 3,
+        "image_std": [0.5] * 3,
+    }
+
+
+TILE = 84
+"""Pixels of each side of a tile, into which this kind cuts up pictures."""
+TOKENS_OF_A_TILE = 9
+QWEN3_VL = Kind("Qwen3VL", "Qwen3VLProcessor", "Qwen3VLVideoProcessor", _qwen3_vl, _qwen_pictures(16))
+QWEN3_VL_MOE = Kind(
+    "Qwen3VLMoe", "Qwen3VLProcessor", "Qwen3VLVideoProcessor", _qwen3_vl_moe, _qwen_pictures(16)
+)
+QWEN2_VL = Kind("Qwen2VL", "Qwen2VLProcessor", "Qwen2VLVideoProcessor", _qwen2_vl, _qwen_pictures(14))
+QWEN2_5_VL = Kind(
+    "Qwen2_5_VL", "Qwen2_5_VLProcessor", "Qwen2VLVideoProcessor", _qwen2_5_vl, _qwen_pictures(14)
+)
+INTERNVL = Kind(
+    "InternVL",
+    "InternVLProcessor",
+    "InternVLVideoProcessor",
+    _internvl,
+    {
+        "image_processor_type": "GotOcr2ImageProcessorFast",
+        "crop_to_patches": False,
+        "min_patches": 1,
+        "max_patches": 12,
+        "do_resize": True,
+        "size": {"height": TILE, "width": TILE},
+        "image_mean": [0.5] * 3,
+        "image_std": [0.5] * 3,
+    },
+    processor_settings={"image_seq_length": TOKENS_OF_A_TILE},
+    tokenizer_settings={
+        "extra_special_tokens": {
+            "start_image_token": "<|vision_start|>",
+            "end_image_token": "<|vision_end|>",
+            "context_image_token": "<|image_pad|>",
+            "video_token": "<|video_pad|>",
+        }
+    },
+    # What is around it the processor puts there.
+    picture_in_template="<|image_pad|>\n",
+)
+KINDS = {
+    "qwen3_vl": QWEN3_VL,
+    "qwen3_vl_moe": QWEN3_VL_MOE,
+    "qwen2_vl": QWEN2_VL,
+    "qwen2_5_vl": QWEN2_5_VL,
+    "internvl": INTERNVL,
+}

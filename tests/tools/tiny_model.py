@@ -1,4 +1,4 @@
-"""A Qwen3-VL with random weights, or another of the Qwen-VL kinds, small enough for tests, on disk in the layout of the
+"""A Qwen3-VL with random weights, or another of the known kinds, small enough for tests, on disk in the layout of the
 published ones.
 
 The tokenizer is trained on made-up table rows; the weights are scaled up, since at their usual scale every
@@ -33,11 +33,13 @@ SPLIT = (
 CHAT_TEMPLATE = """{%- for message in messages -%}
 <|im_start|>{{ message.role }}
 {% if message.content is string %}{{ message.content }}{% else %}{% for part in message.content -%}
-{% if part.type == 'image' %}<|vision_start|><|image_pad|><|vision_end|>{% else %}{{ part.text }}{% endif %}
+{% if part.type == 'image' %}PICTURE{% else %}{{ part.text }}{% endif %}
 {%- endfor %}{% endif %}<|im_end|>
 {% endfor -%}
 {%- if add_generation_prompt %}<|im_start|>assistant
 {% endif %}"""
+PICTURE = "PICTURE"
+"""Where the template has what stands for one."""
 TINY = {
     "hidden_size": 64,
     "intermediate_size": 128,
@@ -108,18 +110,14 @@ def build(
             "top_k": 20,
         },
     )
-    _write_tokenizer(folder, tokenizer)
-    pixels = {"patch_size": kind.patch, "temporal_patch_size": 2, "merge_size": 2}
-    pixels |= {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
-    pixels |= {"size": {"shortest_edge": 32 * 32, "longest_edge": 512 * 512}}
-    _write(
-        folder / "preprocessor_config.json",
-        {"processor_class": kind.processor, "image_processor_type": "Qwen2VLImageProcessorFast", **pixels},
-    )
-    _write(
-        folder / "video_preprocessor_config.json",
-        {"processor_class": kind.processor, "video_processor_type": kind.video_processor, **pixels},
-    )
+    _write_tokenizer(folder, tokenizer, kind)
+    of_both = {"processor_class": kind.processor}
+    _write(folder / "preprocessor_config.json", {**of_both, **kind.pictures})
+    video = {**kind.pictures, "video_processor_type": kind.video_processor}
+    del video["image_processor_type"]
+    _write(folder / "video_preprocessor_config.json", {**of_both, **video})
+    if kind.processor_settings:
+        _write(folder / "processor_config.json", {**of_both, **kind.processor_settings})
     return folder
 
 
@@ -145,11 +143,12 @@ def _trained_tokenizer(texts: Iterable[str], vocabulary: int):  # type: ignore[n
     return tokenizer
 
 
-def _write_tokenizer(folder: Path, tokenizer) -> None:  # type: ignore[no-untyped-def]
+def _write_tokenizer(folder: Path, tokenizer, kind: Kind) -> None:  # type: ignore[no-untyped-def]
     """The tokenizer's own file, its parts in two older ones, and the chat template, as the real model has them."""
     tokenizer.save(str(folder / "tokenizer.json"))
     tokenizer.model.save(str(folder))
     ids = {name: tokenizer.token_to_id(name) for name in SPECIAL_TOKENS}
+    template = CHAT_TEMPLATE.replace(PICTURE, kind.picture_in_template)
     plain = {"lstrip": False, "normalized": False, "rstrip": False, "single_word": False, "special": True}
     _write(
         folder / "tokenizer_config.json",
@@ -161,10 +160,11 @@ def _write_tokenizer(folder: Path, tokenizer) -> None:  # type: ignore[no-untype
             "eos_token": "<|im_end|>",
             "pad_token": "<|endoftext|>",
             "model_max_length": 262144,
-            "chat_template": CHAT_TEMPLATE,
+            "chat_template": template,
+            **kind.tokenizer_settings,
         },
     )
-    _write(folder / "chat_template.json", {"chat_template": CHAT_TEMPLATE})
+    _write(folder / "chat_template.json", {"chat_template": template})
 
 
 def _write(path: Path, value: dict[str, Any]) -> None:
