@@ -30,6 +30,7 @@ from hitui_runners.engines.batch_budget import SHORT_SHARE, TOKENS_ON_GPUS, TOKE
 from hitui_runners.engines.continuous_batch import ContinuousBatch
 from hitui_runners.engines.input_options import add_input_arguments
 from hitui_runners.engines.inputs import TRUNCATIONS, PromptInputs, length
+from hitui_runners.engines.known_models import is_known
 from hitui_runners.engines.memory import free_memory, out_of_memory
 from hitui_runners.engines.model_folder import SEED, cannot_be_loaded, greedy_facts
 from hitui_runners.engines.options import model_folder
@@ -172,6 +173,8 @@ class TransformersEngine(Engine):
             pad_token_id=own.pad_token_id if own.pad_token_id is not None else self._tokenizer.pad_token_id,
             repetition_penalty=own.repetition_penalty,
         )
+        if not is_known(self._model):
+            say(f"Models as this one ({self._model.config.model_type}) are asked one prompt at a time")
         self._prefixes = PrefixCache(self._model, enabled=self._share_prefixes)
         self._budget = BatchBudget(self._model, self._batch_tokens, self._max_new_tokens)
         batch = ContinuousBatch(self._model, self._prefixes, self._max_new_tokens)

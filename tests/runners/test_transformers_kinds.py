@@ -126,7 +126,9 @@ def test_what_a_folder_says_of_its_processor_counts(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["qwen2_vl", "qwen2_5_vl"])
-def test_layers_that_read_the_last_tokens_alone_are_not_known(name: str, tmp_path: Path) -> None:
+def test_layers_that_read_the_last_tokens_alone_are_not_known(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     from tests.tools import tiny_model
 
     folder = tiny_model.build(tmp_path / "model", kind=KINDS[name])
@@ -136,6 +138,7 @@ def test_layers_that_read_the_last_tokens_alone_are_not_known(name: str, tmp_pat
     engine = TransformersEngine(folder, 100_000, 4, None)
     engine.load()
 
+    assert f"Models as this one ({name}) are asked one prompt at a time" in capsys.readouterr().out
     assert not engine._prefixes.enabled
     assert engine._budget.tokens == 0
     assert isinstance(engine.answer(asked(1)), Reply)
