@@ -22,6 +22,15 @@ bytes, and spares the copy of two numbers, a key's and a value's."""
 Attended = tuple[Any, Any]
 
 
+def attend_without_plans() -> None:
+    """Lets no attention of this process go through cuDNN, which newer versions of torch take first on Hopper and
+    Blackwell. It makes a plan for every length that is new, which takes tenths of a second; and every prompt, and every
+    token that an answer grows by, comes with one."""
+    import torch
+
+    torch.backends.cuda.enable_cudnn_sdp(False)
+
+
 def share_heads(model: Any) -> None:
     """Lets a model of transformers, from 4.57 on, attend so. One whose attention is not torch's own, or of another type
     than is known, is left as it is."""

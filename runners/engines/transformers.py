@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from hitui_runners.engines.attention import share_heads
+from hitui_runners.engines.attention import attend_without_plans, share_heads
 from hitui_runners.engines.base import (
     Answer,
     Engine,
@@ -130,6 +130,7 @@ class TransformersEngine(Engine):
             ) from error
         on_gpu = torch.cuda.is_available()
         torch.manual_seed(SEED)
+        attend_without_plans()
         say(f"Loading {self._folder} on {_devices(torch)}")
         try:
             self._processor = load_processor(self._folder)

@@ -178,6 +178,17 @@ def test_want_of_memory_and_a_gpu_that_fails_are_no_fault_of_the_setup(
     assert refused.value.exit_status == 1
 
 
+def test_attention_makes_no_plan_for_every_new_length(tiny_model: Path) -> None:
+    import torch
+
+    torch.backends.cuda.enable_cudnn_sdp(True)
+    engine = TransformersEngine(tiny_model, 1000, 8, None)
+    engine.load()
+    assert not torch.backends.cuda.cudnn_sdp_enabled()
+    assert torch.backends.cuda.flash_sdp_enabled()
+    engine.close()
+
+
 def test_a_prompt_is_cut_to_what_the_model_has_room_for(
     tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
