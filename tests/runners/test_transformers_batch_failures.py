@@ -137,8 +137,17 @@ def test_a_disk_that_fails_below_the_model_is_not_taken_for_that_of_a_picture(mo
 
 
 @pytest.mark.parametrize("before", [0, 1], ids=["computed", "answered"])
-def test_a_broken_gpu_is_lost_for_a_batch_too(model: Watched, before: int) -> None:
+def test_a_broken_gpu_is_lost_for_a_batch_too(
+    model: Watched, before: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     broken = RuntimeError("CUDA error: unspecified launch failure")
+
+    def give_back() -> None:
+        raise broken
+
+    # From then on it refuses whatever it is asked for.
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.empty_cache", give_back)
     model.failures += [*[None] * before, broken, broken]
     with pytest.raises(EngineLost, match="the GPU can no longer be used"):
         model.together(PROMPTS[:2])

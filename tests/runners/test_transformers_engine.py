@@ -289,11 +289,28 @@ def test_the_ladder_of_a_mixed_task(model: Model, evaluate: Evaluate, benchmark_
     "said",
     [
         "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported",
+        "CUDA driver error: out of memory",
         "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
     ],
 )
 def test_out_of_memory_below_torch_costs_one_task_too(model: Model, evaluate: Evaluate, said: str) -> None:
     model.replies = [RuntimeError(said), "[Final Answer]: 17"]
+    first, second = evaluate(1, 2)
+
+    assert first["Prediction"].startswith("[ERROR] OOM: Text too large (")
+    assert second["Prediction"] == "17"
+
+
+def test_out_of_memory_costs_one_task_whoever_gives_torch_its_memory(
+    model: Model, evaluate: Evaluate
+) -> None:
+    import torch
+
+    # As with PYTORCH_ALLOC_CONF=backend:cudaMallocAsync.
+    said = "Allocation on device 0 would exceed allowed memory. (out of memory)\nFree (according to CUDA): 20.00 MiB"
+    model.replies = [torch.OutOfMemoryError(said), "[Final Answer]: 17"]
     first, second = evaluate(1, 2)
 
     assert first["Prediction"].startswith("[ERROR] OOM: Text too large (")
