@@ -10,14 +10,16 @@ the tokenizer has learned from the tables, so that they have about as many token
 Questions and tables are those of RealHiTBench where they are there (see `HITUI_REALHITBENCH`), else made up; pictures are
 made up. Prompts are our own words in the benchmark's order unless its prompt files are named:
 
-    python -m tests.bench.bench_runner --questions 300 --prompts inference
+    python -m tests.bench.bench_runner --questions 300 --prompts FOLDER
     python -m tests.bench.bench_runner --model DIR --forms text/html --ways script table-first
+
+A model with random weights that is made in DIR stays there for the next time. What a side has answered by then it says on
+stderr as it goes.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
 import json
 import subprocess
 import sys
@@ -27,15 +29,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from hitui_runners.realhitbench.prompts import BenchmarkPrompts
 from hitui_runners.realhitbench.questions import VISUALIZATION
 
-from tests.bench import runner_processes
+from tests.bench import random_model, runner_processes
 from tests.bench.bench_prefixes import made_up
-from tests.bench.runner_processes import peak_memory, prompts_of, questions_with_files, seconds_now
-from tests.tools import tiny_model
+from tests.bench.runner_processes import (
+    peak_memory,
+    progress_of,
+    prompts_of,
+    questions_with_files,
+    reserved_memory,
+    seconds_now,
+)
 from tests.tools.benchmark import png
 from tests.tools.memory_limit import address_space, gpu_memory
-from tests.tools.workspaces import real_data
+from tests.tools.real_data import QUESTIONS, real_questions
 
 FORMS = ("text/html", "text/csv", "mix/csv")
 WAYS = {
@@ -45,28 +54,6 @@ WAYS = {
 }
 """Who asks, and in which order of words."""
 LARGEST = "largest"
-TEXT_8B = {
-    "hidden_size": 4096,
-    "intermediate_size": 12288,
-    "num_hidden_layers": 36,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 8,
-    "head_dim": 128,
-}
-VISION_8B = {
-    "depth": 27,
-    "hidden_size": 1152,
-    "intermediate_size": 4304,
-    "num_heads": 16,
-    "num_position_embeddings": 2304,
-    "deepstack_visual_indexes": [8, 16, 24],
-}
-VOCABULARY_8B = 151936
-LEARNED = 16_384
-"""Tokens that the tokenizer has learned."""
-CHARACTERS_LEARNED = 20_000
-"""Of each table, from which it learns."""
-SMALL = {**tiny_model.LARGE, "hidden_size": 256, "intermediate_size": 768}
 PIXELS = {"gpu": (1600, 1200), "cpu": (320, 256)}
 FREE_ON_THE_CPU = 192 * 2**20
 """Bytes that a prompt may take there when the largest table is looked for."""
@@ -97,11 +84,13 @@ def main() -> None:
         prepare(options, made)
         if options.model is None:
             options.model = made / "model"
+        if not options.model.exists():
             say(in_a_process(options, "--build"))
         for form in options.forms:
             measure(options, form)
         for side in ("script", "ours") if LARGEST in options.ways else ():
-            found = json.loads(in_a_process(options, "--side", side, "--largest"))
+            if (found := of_a_side(options, f"largest table, {side}", side, "--largest")) is None:
+                continue
             say(
                 f"largest table, {side}: whole up to a prompt of {found['fits']} tokens, out of memory with "
                 f"{found['fails']}; one of {found['rows']} rows, cut to {found['fits'] * 3 // 4} tokens, "
@@ -117,17 +106,33 @@ def measure(options: argparse.Namespace, form: str) -> None:
         if way == LARGEST:
             continue
         side, order = WAYS[way]
-        words = ("--side", side, "--order", order, "--modality", modality, "--format", table_format)
-        found = json.loads(in_a_process(options, *words))
+        name = f"{form}, {side:6}, {order:11}"
+        words = ("--order", order, "--modality", modality, "--format", table_format)
+        if (found := of_a_side(options, name, side, *words)) is None:
+            continue
+        failed = f"; {found['failed']} failed, the first with {found['failure']!r}" if found["failed"] else ""
+        if not found["questions"]:
+            say(f"{name}: no answers{failed}")
+            continue
         rates[way] = found["questions"] / found["seconds"]
         times = f" ({rates[way] / rates['script']:5.2f} times the script's)" if "script" in rates else ""
+        reserved = f" of {found['reserved'] / 2**30:.2f} taken" if found["reserved"] else ""
         say(
-            f"{form}, {side:6}, {order:11}: {found['questions']} questions of "
+            f"{name}: {found['questions']} questions of "
             f"{found['tokens'] / found['questions']:6.0f} tokens, {rates[way]:6.3f} a second{times}, "
-            f"{found['peak'] / 2**30:6.2f} GiB; from the prompt before: {found['hits']:4.0%} of prompts, "
-            f"{found['shared']:4.0%} of tokens"
-            + (f"; {found['failed']} out of memory" if found["failed"] else "")
+            f"{found['peak'] / 2**30:6.2f} GiB{reserved}; from the prompt before: {found['hits']:4.0%} of prompts, "
+            f"{found['shared'] / found['tokens']:4.0%} of tokens{failed}"
         )
+
+
+def of_a_side(options: argparse.Namespace, name: str, side: str, *words: object) -> dict[str, Any] | None:
+    """What it found; None, and a line, where it broke off: what the others find is told all the same."""
+    try:
+        found: dict[str, Any] = json.loads(in_a_process(options, "--side", side, *words))
+    except subprocess.CalledProcessError as error:
+        say(f"{name}: broke off with status {error.returncode}")
+        return None
+    return found
 
 
 def arguments() -> argparse.Namespace:
@@ -140,7 +145,11 @@ def arguments() -> argparse.Namespace:
         "--most-characters", type=int, help="of a table in HTML (default: any, and 10000 on the CPU)"
     )
     parser.add_argument("--layers", type=int, default=4, help="of the model on the CPU (default: 4)")
-    parser.add_argument("--model", type=Path, help="its folder (default: one with random weights)")
+    parser.add_argument(
+        "--model",
+        type=Path,
+        help="its folder; where there is none yet, one with random weights is made (default: made, and removed again)",
+    )
     parser.add_argument("--forms", nargs="+", choices=FORMS, default=FORMS, help="(default: all)")
     ways = [*WAYS, LARGEST]
     parser.add_argument("--ways", nargs="+", choices=ways, default=ways, help="(default: all, in this order)")
@@ -153,8 +162,8 @@ def arguments() -> argparse.Namespace:
     named = sys.argv[0].endswith("bench_runner.py")
     options = parser.parse_args(sys.argv[1:] if named else [])
     if options.build:
-        build(options.model, options.layers, options.data, gpu=options.gpu)
-        print("a model with random weights")
+        random_model.build(options.model, options.layers, options.data, gpu=options.gpu)
+        print(f"a model with random weights in {options.model}")
         sys.exit()
     return options
 
@@ -181,12 +190,12 @@ def prepare(options: argparse.Namespace, made: Path) -> None:
     """Writes the list of the questions that are asked, their pictures and, where none are named, the prompts."""
     count = options.questions or (300 if options.gpu else 8)
     most = options.most_characters or (sys.maxsize if options.gpu else 10_000)
-    real = real_data()
+    real = real_questions()
     if real is None:
         benchmark = made_up(made / "benchmark")
         source, data = benchmark.questions_file, benchmark.data
     else:
-        source, data = real / "data/QA_final.json", real / "data"
+        source, data = real / QUESTIONS, real / "data"
     listed = json.loads(source.read_bytes())
     entries = listed if isinstance(listed, list) else next(iter(listed.values()))
     options.data, options.list = made / "data", made / "asked.json"
@@ -194,7 +203,9 @@ def prepare(options: argparse.Namespace, made: Path) -> None:
         (options.data / name).mkdir(parents=True)
     (options.data / "image").mkdir()
     (options.data / "tables").symlink_to((data / "tables").resolve())
+    with_pictures = any(not form.startswith("text/") for form in options.forms)
     asked: list[dict[str, Any]] = []
+    tables: set[str] = set()
     for entry in entries:
         name = entry["FileName"]
         files = [data / kind / f"{name}.{kind}" for kind in ("html", "csv")]
@@ -203,46 +214,27 @@ def prepare(options: argparse.Namespace, made: Path) -> None:
         if len(asked) == count or not is_there or files[0].stat().st_size > most:
             continue
         asked.append(entry)
-        picture = options.data / "image" / f"{name}.png"
-        if not picture.exists():
+        if name in tables:
+            continue
+        tables.add(name)
+        if with_pictures:
+            picture = options.data / "image" / f"{name}.png"
             picture.write_bytes(png(*PIXELS["gpu" if options.gpu else "cpu"], len(asked)))
-            for file in files:
-                (options.data / file.parent.name / file.name).symlink_to(file.resolve())
+        for file in files:
+            (options.data / file.parent.name / file.name).symlink_to(file.resolve())
+    say(
+        f"{len(asked)} questions over {len(tables)} tables "
+        + ("that are made up" if real is None else f"of {real}")
+    )
     options.list.write_text(json.dumps(asked), encoding="utf-8")
     if options.prompts is None:
         options.prompts = made / "prompts.py"
         lines = ['User_Prompt = """{Table}\n\nQuestion: {Question}"""', "Answer_Prompt = {"]
         lines += [f"    {kind!r}: {task + HOW!r}," for kind, task in TASKS.items()]
         options.prompts.write_text("\n".join([*lines, "}"]), encoding="utf-8")
-
-
-def build(folder: Path, layers: int, data: Path, *, gpu: bool) -> None:
-    """A Qwen3-VL with random weights in the layout of the hub, whose tokenizer knows the tables of `data`; on the CPU a
-    small one of so many layers."""
-    import torch
-    from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
-
-    # All its files but configuration and weights are those of a tiny one, the tokenizer too.
-    tables = sorted(path for name in ("html", "csv") for path in (data / name).iterdir())
-    texts = (path.read_text("utf-8", "replace")[:CHARACTERS_LEARNED] for path in tables)
-    tiny_model.build(folder, texts=texts, vocabulary=LEARNED)
-    for weights in folder.glob("*.safetensors"):
-        weights.unlink()
-    path, pixels = folder / "config.json", folder / "preprocessor_config.json"
-    config = json.loads(path.read_bytes())
-    text = config["text_config"]
-    text |= {**TEXT_8B, "vocab_size": VOCABULARY_8B} if gpu else {**SMALL, "num_hidden_layers": layers}
-    text["rope_scaling"]["mrope_section"] = [text["head_dim"] * part // 32 for part in (6, 5, 5)]
-    config["vision_config"] |= {**(VISION_8B if gpu else {}), "out_hidden_size": text["hidden_size"]}
-    if gpu:
-        limits = {"shortest_edge": 256 * 256, "longest_edge": 4096 * 4096}
-        pixels.write_text(json.dumps({**json.loads(pixels.read_bytes()), "size": limits}), encoding="utf-8")
-        torch.set_default_dtype(torch.bfloat16)
-    with torch.device("cuda" if gpu else "cpu"):
-        model = Qwen3VLForConditionalGeneration(Qwen3VLConfig(**copy.deepcopy(config)))
-    model.save_pretrained(folder)
-    # What a version of transformers saves by itself an earlier one may not read.
-    path.write_text(json.dumps(config), encoding="utf-8")
+    for form in options.forms:
+        # Read by each side; here, before a model is made for them.
+        BenchmarkPrompts(options.prompts, form.partition("/")[0])
 
 
 def loaded(options: argparse.Namespace) -> Any:
@@ -277,18 +269,20 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
 
     engine._prefixes.generate = counted
     began = seconds_now()
-    answers = list(answered(engine, prompts, alone=options.side == "script"))
+    name = f"{options.modality}/{options.format}, {options.side}, {options.order}"
+    answers = list(progress_of(name, answered(engine, prompts, alone=options.side == "script"), len(prompts)))
     seconds = seconds_now() - began
     replies = [answer for answer in answers if isinstance(answer, Reply)]
-    tokens = sum(reply.input_tokens for reply in replies)
-    shared = engine._prefixes.shared_tokens
+    failures = [str(answer) for answer in answers if not isinstance(answer, Reply)]
     return {
         "questions": len(replies),
-        "failed": len(prompts) - len(replies),
+        "failed": len(failures),
+        "failure": failures[0] if failures else None,
         "seconds": seconds,
         "peak": peak_memory(),
-        "tokens": tokens,
-        "shared": shared / tokens,
+        "reserved": reserved_memory(),
+        "tokens": sum(reply.input_tokens for reply in replies),
+        "shared": engine._prefixes.shared_tokens,
         "hits": hits / len(prompts),
     }
 

@@ -55,6 +55,9 @@ def load(engine: Any) -> None:
         torch.set_num_threads(1)
     engine.load()
     engine._model.generation_config.eos_token_id = None
+    if torch.cuda.is_available():
+        # What loading takes is not what answers take.
+        torch.cuda.reset_peak_memory_stats()
 
 
 def words_of(options: argparse.Namespace) -> list[object]:
@@ -101,6 +104,25 @@ def seconds_now() -> float:
     import torch
 
     return time.perf_counter() if torch.cuda.is_available() else time.process_time()
+
+
+def progress_of(name: str, answers: Iterable[Any], count: int) -> Iterator[Any]:
+    """Each of so many answers as it comes; at every tenth of them says on stderr how long they took by then, so that a
+    side that is killed has said something."""
+    began = seconds_now()
+    for number, answer in enumerate(answers, 1):
+        yield answer
+        if number * 10 // count > (number - 1) * 10 // count:
+            print(
+                f"  {name}: {number} of {count}, {seconds_now() - began:.1f} s", file=sys.stderr, flush=True
+            )
+
+
+def reserved_memory() -> int | None:
+    """Bytes of the GPU that torch took at the most, with what lay unused between its tensors; None: there is no GPU."""
+    import torch
+
+    return int(torch.cuda.max_memory_reserved()) if torch.cuda.is_available() else None
 
 
 def peak_memory() -> int:

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from tests.tools.real_data import real_data
 from tests.tools.results import NO_ANSWER, answer, append_lines, failure, write_results, write_workspace
 from tests.tools.sandbox import Sandbox
-from tests.tools.workspaces import real_data
 
 SOURCE = real_data()
 

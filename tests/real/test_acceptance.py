@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from tests.tools.real_data import real_data
 from tests.tools.sandbox import Sandbox
-from tests.tools.workspaces import copy_real, real_data
+from tests.tools.workspaces import copy_real
 
 SOURCE = real_data()
 pytestmark = [

@@ -11,7 +11,7 @@ import pytest
 from hitui_runners.realhitbench.charts.check import EQUAL, UNEXPLAINED, check_charts
 from hitui_runners.realhitbench.charts.scorer import ChartOptions, ChartScorer
 
-from tests.tools.workspaces import real_data
+from tests.tools.real_data import real_data
 
 SOURCE = real_data()
 OF_A_FILE = 2

@@ -12,7 +12,7 @@ from hitui_runners.engines.inputs import PromptInputs, length
 from hitui_runners.engines.processors import load_processor
 from hitui_runners.realhitbench.questions import TABLE_FORMATS
 
-from tests.tools.workspaces import real_data
+from tests.tools.real_data import real_data
 
 SOURCE = real_data()
 pytestmark = [

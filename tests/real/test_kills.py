@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 
 from tests.tools.eventually import eventually
+from tests.tools.real_data import real_data
 from tests.tools.sandbox import Sandbox
 from tests.tools.tmux import Tmux
-from tests.tools.workspaces import copy_real, real_data
+from tests.tools.workspaces import copy_real
 
 SOURCE = real_data()
 pytestmark = [

@@ -15,7 +15,8 @@ from hitui.adapters.checkpoints.results_file import read_results_file
 from hitui.cli import main
 from hitui.domain.tasks import ERROR_PREFIX, TaskStatus
 from hitui.settings import Settings, load_settings
-from tests.tools.workspaces import complete_dataset, copy_real, real_data
+from tests.tools.real_data import real_data
+from tests.tools.workspaces import complete_dataset, copy_real
 
 SOURCE = real_data()
 TRAINER = SOURCE.parent / "trainer" if SOURCE is not None else None

@@ -12,8 +12,9 @@ from hitui_runners.realhitbench.check import REPORT, Check, check_file, check_re
 from hitui_runners.realhitbench.rescoring import Scorer
 from hitui_runners.realhitbench.units import units_of
 
+from tests.tools.real_data import real_data
 from tests.tools.sandbox import Sandbox
-from tests.tools.workspaces import copy_real, real_data
+from tests.tools.workspaces import copy_real
 
 SOURCE = real_data()
 pytestmark = [

@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
 from hitui.demo.workspace import create_workspace
-
-_DEFAULT = Path(__file__).resolve().parents[2].parent / "shared" / "realhitbench"
-
-
-def real_data() -> Path | None:
-    """The folder that HITUI_REALHITBENCH names; without it, one beside the project; None: absent."""
-    named = os.environ.get("HITUI_REALHITBENCH")
-    folder = Path(named) if named else _DEFAULT
-    return folder if (folder / "result").is_dir() else None
+from tests.tools.real_data import real_data
 
 
 def copy_real(folder: Path, source: Path) -> Path:
