@@ -37,14 +37,15 @@ def asked(number: int, rows: int) -> Prompt:
     return Prompt(number, "A table follows.\n\n", table, f"\n\nQuestion: {question}", question)
 
 
-def peak(work: Callable[[], object]) -> int:
-    """Bytes of the GPU that torch holds at the most while `work` is done."""
+def peak(work: Callable[[], object]) -> tuple[int, int]:
+    """Bytes of the GPU without which `work` cannot be done, since its tensors fill them, and with which it can: so many
+    torch has held."""
     import torch
 
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
     work()
-    return int(torch.cuda.max_memory_reserved())
+    return int(torch.cuda.max_memory_allocated()), int(torch.cuda.max_memory_reserved())
 
 
 def together(engine: TransformersEngine, prompts: Sequence[Prompt]) -> list[Answer]:
@@ -58,11 +59,12 @@ def together(engine: TransformersEngine, prompts: Sequence[Prompt]) -> list[Answ
 def test_a_batch_that_finds_no_memory_is_answered_in_smaller_ones(
     engine: TransformersEngine, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    prompts = [asked(number, 8) for number in range(ROWS)]
-    alone = peak(lambda: [engine.answer_of(prompt) for prompt in prompts])
-    at_once = peak(lambda: together(engine, prompts))
+    prompts = [asked(number, 48) for number in range(ROWS)]
+    _, enough = peak(lambda: [engine.answer_of(prompt) for prompt in prompts])
+    too_little, _ = peak(lambda: together(engine, prompts))
     assert "Out of memory" not in capsys.readouterr().out
-    with gpu_memory((alone + at_once) // 2):
+    assert enough < too_little
+    with gpu_memory((enough + too_little) // 2):
         answers = together(engine, prompts)
     assert f"Out of memory with {ROWS} prompts together" in capsys.readouterr().out
     assert all(isinstance(answer, Reply) and answer.output_tokens for answer in answers)
@@ -70,8 +72,9 @@ def test_a_batch_that_finds_no_memory_is_answered_in_smaller_ones(
 
 def test_a_prompt_that_finds_no_memory_fails_and_the_next_one_is_answered(engine: TransformersEngine) -> None:
     short, long = asked(1, 8), asked(2, 3_000)
-    of_short, of_long = peak(lambda: engine.answer(short)), peak(lambda: engine.answer(long))
-    with gpu_memory((of_short + of_long) // 2):
+    (_, enough), (too_little, _) = peak(lambda: engine.answer(short)), peak(lambda: engine.answer(long))
+    assert enough < too_little
+    with gpu_memory((enough + too_little) // 2):
         failed, answered = engine.answer_of(long), engine.answer_of(short)
     assert isinstance(failed, TaskFailed)
     assert failed.message.startswith("OOM: Text too large (")
