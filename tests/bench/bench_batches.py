@@ -91,7 +91,8 @@ def measured(options: argparse.Namespace) -> dict:
     )
     runner_processes.load(engine)
     if options.ends_every is not None:
-        words = len(engine._processor.tokenizer)
+        # A model may know more than its tokenizer has words for.
+        words = engine._model.config.text_config.vocab_size
         engine._model.generation_config.eos_token_id = list(range(0, words, options.ends_every))
     waiting = deque(asked(options))
     engine.answer(waiting[0])

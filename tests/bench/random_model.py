@@ -60,6 +60,7 @@ def build(folder: Path, layers: int, data: Path, *, gpu: bool) -> None:
         torch.set_default_dtype(torch.bfloat16)
     with torch.device("cuda" if gpu else "cpu"):
         model = Qwen3VLForConditionalGeneration(Qwen3VLConfig(**copy.deepcopy(config)))
+    tiny_model.scale_up(model, attentive=True)
     model.save_pretrained(folder)
     # What a version of transformers saves by itself an earlier one may not read.
     path.write_text(json.dumps(config), encoding="utf-8")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench import bench_runner, runner_processes
+from tests.bench import bench_batches, bench_runner, runner_processes
 from tests.runners.conftest import PLAIN_PYTHON
 from tests.tools.real_data import QUESTIONS, real_questions
 
@@ -89,3 +89,24 @@ def test_a_model_is_there_when_it_is_whole(tmp_path: Path) -> None:
     assert not (tmp_path / "model.new").exists()
     assert {path.name for path in (tmp_path / "model").iterdir()} > {"config.json", "model.safetensors"}
     assert not (tmp_path / "model" / "half.safetensors").exists()
+
+
+@pytest.mark.model
+def test_answers_of_the_made_model_differ_in_length(tmp_path: Path) -> None:
+    from tests.bench import random_model
+
+    benchmark = bench_batches.made_up(tmp_path / "benchmark")
+    random_model.build(tmp_path / "model", 4, benchmark.data, gpu=False)
+    options = argparse.Namespace(
+        way="alone",
+        model=tmp_path / "model",
+        questions=benchmark.questions_file,
+        data=benchmark.data,
+        format="csv",
+        at_most=6,
+        new_tokens=80,
+        ends_every=20,
+        batch_tokens=None,
+    )
+    found = bench_batches.measured(options)
+    assert found["most"] > 2 * found["new"] / 6

@@ -89,13 +89,7 @@ def build(
     # A copy: the class changes the names of what it is given.
     made = getattr(transformers, f"{kind.name}Config")(**copy.deepcopy(config))
     model = getattr(transformers, kind.model)(made)
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            if weight.dim() >= 2:
-                weight.mul_(8 if "embed_tokens" in name or "lm_head" in name else 4)
-            elif size in (MIDDLE, LARGE) and name.endswith(("q_norm.weight", "k_norm.weight")):
-                # So that it attends to a few tokens, and not to all of them alike.
-                weight.mul_(3)
+    scale_up(model, attentive=size in (MIDDLE, LARGE))
     model.save_pretrained(folder)
     _write(folder / "config.json", {"architectures": [kind.model], **config})
     # As the real model's generation settings: a runner that wants greedy answers must override them.
@@ -119,6 +113,19 @@ def build(
     if kind.processor_settings:
         _write(folder / "processor_config.json", {**of_both, **kind.processor_settings})
     return folder
+
+
+def scale_up(model: Any, *, attentive: bool) -> None:
+    """Lets the answers of untrained weights differ. `attentive`: and depend on the question."""
+    import torch
+
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if weight.dim() >= 2:
+                weight.mul_(8 if "embed_tokens" in name or "lm_head" in name else 4)
+            elif attentive and name.endswith(("q_norm.weight", "k_norm.weight")):
+                # So that it attends to a few tokens, and not to all of them alike.
+                weight.mul_(3)
 
 
 def _trained_tokenizer(texts: Iterable[str], vocabulary: int):  # type: ignore[no-untyped-def]
