@@ -226,6 +226,8 @@ def prepare(options: argparse.Namespace, made: Path) -> None:
         f"{len(asked)} questions over {len(tables)} tables "
         + ("that are made up" if real is None else f"of {real}")
     )
+    if not asked:
+        sys.exit(f"{source}: has no question whose table is there, and small enough; see --most-characters")
     options.list.write_text(json.dumps(asked), encoding="utf-8")
     if options.prompts is None:
         options.prompts = made / "prompts.py"

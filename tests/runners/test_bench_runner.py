@@ -46,6 +46,17 @@ def test_who_names_the_questions_is_not_given_made_up_ones(
     assert real_questions() == tmp_path
 
 
+def test_without_a_question_no_model_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HITUI_REALHITBENCH", str(tmp_path))
+    (tmp_path / QUESTIONS).parent.mkdir()
+    (tmp_path / QUESTIONS).write_text('[{"FileName": "absent", "QuestionType": "Fact Checking"}]')
+    options = argparse.Namespace(
+        questions=1, gpu=True, most_characters=None, forms=["text/csv"], prompts=None
+    )
+    with pytest.raises(SystemExit, match="has no question whose table is there"):
+        bench_runner.prepare(options, tmp_path / "made")
+
+
 def test_a_side_that_breaks_off_costs_no_other(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
