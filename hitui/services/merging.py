@@ -9,9 +9,10 @@ result is taken as it stands, with all its keys; with which settings they were m
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from hitui.adapters.checkpoints.reading import Reading
 from hitui.adapters.checkpoints.result_listing import is_result_file, list_files
 from hitui.adapters.checkpoints.results_file import id_of, twin_of
 from hitui.adapters.files.atomic import keep_copy_once, write_atomically
+from hitui.decoding import python_json
 from hitui.domain.configs import Config
 from hitui.domain.tasks import ERROR_PREFIX, TaskId, TaskStatus
 from hitui.errors import WorkspaceError
@@ -75,10 +77,10 @@ def merge_results(reading: Reading, path: Path | None = None) -> Merge:
     tasks = reading.tasks
     path = merged_path(config) if path is None else path
     sources = tuple(Path(file) for file, _ in list_files(config.folders, is_result_file).files)
-    found = _counting(result for source in sources for result in _results_in(source))
+    listed = {task.id: None for task in tasks} if state.total is not None else {}
+    found = _counting((result for source in sources for result in _results_in(source)), listed)
     if not found:
         raise WorkspaceError(f"{config.name}: there are no results to merge")
-    listed = [task.id for task in tasks] if state.total is not None else []
     ordered, unknown = _in_order(found, listed)
     results = [*ordered.values(), *unknown.values()]
     processed = [result["id"] for result in results if not _is_error(result)]
@@ -107,11 +109,21 @@ def merge_results(reading: Reading, path: Path | None = None) -> Merge:
     )
 
 
-def _counting(results: Iterable[dict[str, Any]]) -> dict[TaskId, dict[str, Any]]:
-    """By id the result that counts, of results in the order in which they count."""
+def _counting(results: Iterable[dict[str, Any]], listed: Collection[TaskId]) -> dict[TaskId, dict[str, Any]]:
+    """By id the result that counts, of results in the order in which they count.
+
+    Some programs write an id as text that the list has as a number.
+    """
     found: dict[TaskId, dict[str, Any]] = {}
     for result in results:
         task = _task(result)
+        twin = twin_of(task)
+        if (
+            task not in listed
+            and twin is not None
+            and (twin in listed or (not listed and isinstance(twin, int)))
+        ):
+            task = twin
         before = found.get(task)
         if before is None or _is_error(before) or not _is_error(result):
             found[task] = result
@@ -119,23 +131,17 @@ def _counting(results: Iterable[dict[str, Any]]) -> dict[TaskId, dict[str, Any]]
 
 
 def _in_order(
-    found: dict[TaskId, dict[str, Any]], listed: Sequence[TaskId]
+    found: dict[TaskId, dict[str, Any]], listed: Collection[TaskId]
 ) -> tuple[dict[TaskId, dict[str, Any]], dict[TaskId, dict[str, Any]]]:
     """The results by the ids of the question list, in its order, and those with other ids.
 
-    Without a list all are sorted by id. Some programs write an id as text that the list has as a number.
+    Without a list all are sorted by id.
     """
     if not listed:
         ids = sorted(found, key=lambda task: (isinstance(task, str), task))
         return {task: found[task] for task in ids}, {}
-    rest = dict(found)
-    ordered = {}
-    for task in listed:
-        candidates = [rest.pop(key) for key in (task, twin_of(task)) if key in rest]
-        if candidates:
-            answers = [result for result in candidates if not _is_error(result)]
-            ordered[task] = (answers or candidates)[0]
-    return ordered, rest
+    ordered = {task: found[task] for task in listed if task in found}
+    return ordered, {task: result for task, result in found.items() if task not in ordered}
 
 
 def _results_in(path: Path) -> Iterator[dict[str, Any]]:
@@ -148,10 +154,10 @@ def _results_in(path: Path) -> Iterator[dict[str, Any]]:
         raise WorkspaceError(f"{path}: cannot be read: {error.strerror}; make it readable") from error
     entries: Any
     if path.suffix == ".jsonl":
-        entries = [_line(line) for line in content.splitlines()]
+        entries = [_line(line) for line in io.BytesIO(content)]
     else:
         try:
-            data = json.loads(content)
+            data = python_json(content)
         except (ValueError, RecursionError) as error:
             raise WorkspaceError(f"{path}: is no JSON: {error}; put a whole copy there") from error
         entries = data.get("results") if isinstance(data, dict) else data
@@ -163,7 +169,7 @@ def _results_in(path: Path) -> Iterator[dict[str, Any]]:
 def _line(line: bytes) -> object:
     """None for a line that is no JSON: torn, or of something else."""
     try:
-        return json.loads(line)
+        return python_json(line)
     except (ValueError, RecursionError):
         return None
 

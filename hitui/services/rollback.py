@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -25,8 +26,8 @@ from hitui.errors import WorkspaceError
 from hitui.services import run_records
 
 JOURNAL = "results.jsonl"
-OF_RUNS = (JOURNAL, run_records.NAME)
-"""What our own runner writes under no other name."""
+_OF_RUNS = re.compile(rf"results(\.older-\d+)?\.jsonl|{re.escape(run_records.NAME)}")
+"""What our own runner writes under no other name, as a whole match."""
 _MARK = b'"written_by": "hitui"'
 _MARK_AT_MOST = 4096
 """The mark is the last key of a snapshot."""
@@ -71,7 +72,7 @@ def _roll_back_folder(folder: Path) -> Rollback:
         later_copies = [
             name for name in names if name.rpartition(COPY_SUFFIX + "-")[0] in {*replaced, *snapshots}
         ]
-        ours = [name for name in names if name in OF_RUNS] + snapshots + later_copies
+        ours = [name for name in names if _OF_RUNS.fullmatch(name)] + snapshots + later_copies
         kept_in = folder / time.strftime(".hitui-rolled-back-%Y%m%dT%H%M%SZ", time.gmtime())
         if ours:
             kept_in.mkdir(exist_ok=True)

@@ -10,9 +10,11 @@ wins. Nothing here trusts `processed_ids`: files of other tools list the failed 
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+import stat
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -49,15 +51,6 @@ def merge(known: dict[TaskId, Result], results: Iterable[Result]) -> None:
             known[result["id"]] = result
 
 
-def counting(known: Mapping[TaskId, Result], task: TaskId) -> Result | None:
-    """The result of a task, whose id some programs write as text where the question list has a number."""
-    found = known.get(task)
-    other = known.get(str(task) if isinstance(task, int) else _number(task))
-    if found is None or (is_error(found) and other is not None and not is_error(other)):
-        return other
-    return found
-
-
 def plain_id(task: TaskId) -> TaskId:
     """The id as the question list has it: the number where a program wrote that as text."""
     return _number(task) if isinstance(task, str) else task
@@ -71,20 +64,9 @@ def _number(text: str) -> TaskId:
 
 
 def result_files(folders: Iterable[Path]) -> tuple[Path, ...]:
-    """The files and journals of results in `folders`, oldest first."""
+    """The files and journals of results in `folders`, oldest first, of one age by their paths."""
     files = {path for folder in folders for path in folder.glob("*") if RESULT_NAME.fullmatch(path.name)}
-    return tuple(sorted(files, key=_age))
-
-
-def newest_results(folders: Iterable[Path], warn: Callable[[str], None]) -> list[Result]:
-    """All results in the files and journals of `folders`, oldest file first; what cannot be read is named."""
-    found: list[Result] = []
-    for path in result_files(folders):
-        try:
-            found += load_results(path, warn)[0]
-        except Unreadable as error:
-            warn(f"{path}: {error}; it is not read")
-    return found
+    return tuple(sorted(files, key=lambda path: (age_of(path), str(path))))
 
 
 def rungs_tried(result: Result) -> tuple[int, int]:
@@ -94,12 +76,13 @@ def rungs_tried(result: Result) -> tuple[int, int]:
     return tried.gpus, tried.number
 
 
-def _age(path: Path) -> tuple[int, str]:
+def age_of(path: Path) -> int:
+    """When it was last written, in ns since the epoch."""
     try:
-        return path.stat().st_mtime_ns, path.name
+        return path.stat().st_mtime_ns
     except OSError:
         # A link to nowhere, or a file that has just gone: whoever reads it says so.
-        return 0, path.name
+        return 0
 
 
 @dataclass(frozen=True)
@@ -123,6 +106,9 @@ def load_results(path: Path, warn: Callable[[str], None]) -> tuple[list[Result],
 def load_content(path: Path, warn: Callable[[str], None]) -> Content:
     """All that stands in a file or journal; broken lines of a journal are named. Raises Unreadable."""
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            # A pipe would be waited for without an end.
+            raise Unreadable("is no regular file")
         if path.suffix == ".jsonl":
             data = path.read_bytes()
             entries, whole = _journal_entries(data, lambda line: warn(f"{path}: {line}"))
@@ -132,7 +118,7 @@ def load_content(path: Path, warn: Callable[[str], None]) -> Content:
             raise Unreadable(f"is {size // 1024**2} MiB, too large for a result file")
         if not size:
             raise Unreadable("is empty")
-        data = json.loads(path.read_bytes())
+        data = _parse(path.read_bytes())
     except OSError as error:
         raise Unreadable(f"cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
@@ -167,14 +153,53 @@ def parse_journal(data: bytes, warn: Callable[[str], None]) -> tuple[list[Result
     return [entry for entry in entries if is_result(entry)], end
 
 
+def _parse(content: bytes) -> Any:
+    """What stands in JSON text. Raises ValueError and RecursionError.
+
+    A byte that is no UTF-8, or a number of more digits than Python reads, costs no answer, unless it stands in it.
+    """
+    try:
+        return json.loads(content)
+    except UnicodeDecodeError as error:
+        try:
+            data = json.loads(content.decode("utf-8-sig", "surrogateescape"), parse_int=_whole_number)
+        except ValueError:
+            raise error from None
+        if any(_is_damaged(entry.get(key)) for entry in _entries(data) for key in ("id", "Prediction")):
+            raise
+        return data
+    except json.JSONDecodeError:
+        raise
+    except ValueError:
+        return json.loads(content, parse_int=_whole_number)
+
+
+def _entries(data: Any) -> list[Result]:
+    """The objects of a list of results, in an object too, or the one of a line."""
+    results = data.get("results", [data]) if isinstance(data, dict) else data
+    return [entry for entry in results if isinstance(entry, dict)] if isinstance(results, list) else []
+
+
+def _is_damaged(value: object) -> bool:
+    return isinstance(value, str) and any("\udc80" <= letter <= "\udcff" for letter in value)
+
+
+def _whole_number(digits: str) -> float:
+    try:
+        return int(digits)
+    except ValueError:
+        return float(digits)
+
+
 def _journal_entries(data: bytes, warn: Callable[[str], None]) -> tuple[list[Any], int]:
     entries: list[Any] = []
     end = 0
-    for number, line in enumerate(data.splitlines(keepends=True), start=1):
+    # A carriage return ends no line: it may stand between the words of one.
+    for number, line in enumerate(io.BytesIO(data), start=1):
         is_last = end + len(line) == len(data)
         try:
             if line.strip():
-                entries.append(json.loads(line))
+                entries.append(_parse(line))
         except (ValueError, RecursionError):
             if is_last and not line.endswith(b"\n"):
                 return entries, end

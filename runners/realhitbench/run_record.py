@@ -23,9 +23,10 @@ from typing import Any
 from hitui_runners.errors import RunnerError
 from hitui_runners.look import is_file
 from hitui_runners.output import named, say, warn
+from hitui_runners.realhitbench.disk import replace_file
 from hitui_runners.realhitbench.results import encode
 from hitui_runners.realhitbench.run_settings import RunSettings
-from hitui_runners.realhitbench.store import ResultStore, replace_file
+from hitui_runners.realhitbench.store import ResultStore
 
 NAME = "run_settings.json"
 _PARTIAL = ".run_settings.json.hitui-part"

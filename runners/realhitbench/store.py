@@ -6,6 +6,10 @@ fast run: what a power failure may cost beside that is what came since, and the 
 `checkpoint.json` is a snapshot in the format of the benchmark's own runs, of everything known in the folder, replaced
 atomically; a `checkpoint.json` of someone else's is copied first. It is made anew so seldom that it takes no more than a
 small share of the time, however many results there are. One process at a time writes into a folder, held by a lock on the journal.
+
+Results are as old as their files. Where another program has written results after the journal that replace some of it,
+the next result does not make the others of the journal newer than those: the journal is set aside as
+`results.older-1.jsonl`, with its time, and a new one begins.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import shutil
 import stat
 import time
@@ -22,25 +27,24 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from hitui_runners.errors import RunnerError, SetupError, setup_error
-from hitui_runners.realhitbench.recovery import asked_rung
+from hitui_runners.realhitbench.disk import Identity, identity_of, replace_file, same_content, sync_folder
+from hitui_runners.realhitbench.known import Known, ReadFile, identity, known_of, would_replace
 from hitui_runners.realhitbench.results import (
     MARK,
     Result,
     TaskId,
     Unreadable,
-    counting,
+    age_of,
     encode,
     is_error,
     is_torn,
     load_results,
-    merge,
-    newest_results,
     parse_journal,
     result_files,
-    rungs_tried,
 )
 
 JOURNAL = "results.jsonl"
+OLDER_JOURNAL = "results.older-{}.jsonl"
 SNAPSHOT = "checkpoint.json"
 COPY_SUFFIX = ".before-hitui"
 SYNC_SECONDS = 1.0
@@ -50,7 +54,9 @@ SNAPSHOT_SHARE = 0.02
 """Of the time, at most; a snapshot takes as long as there are results."""
 RUN = "Settings"
 """Key of a result: the id of the run that made it, of those beside the results."""
+_IS_JOURNAL = re.compile(r"results(\.older-\d+)?\.jsonl").fullmatch
 _PARTIAL_SNAPSHOT = ".checkpoint.json.hitui-part"
+_PARTIAL_JOURNAL = ".results.jsonl.hitui-part"
 _PARTIAL_COPY = ".checkpoint.json.before-hitui-part"
 
 
@@ -71,10 +77,15 @@ class ResultStore:
         """
         self._folder = folder
         self._warn = warn
-        self._known: dict[TaskId, Result] = {}
-        self._elsewhere: dict[TaskId, Result] = {}
-        self._own_snapshot: tuple[int, int, int] | None = None
+        self._known = Known()
+        self._own: dict[TaskId, None] = {}
+        """With a result in the folder itself, in the order in which they first stood."""
+        self._own_snapshot: Identity | None = None
+        self._read_snapshot: Identity | None = None
+        """Of that which was read, whoever wrote it."""
         self._unsaved = False
+        self._is_outranked = False
+        """Whether some of the journal was replaced by newer files, and would replace that when it grew."""
         self._run: str | None = None
         self._record: Callable[[], None] | None = None
         self._sync_seconds = sync_seconds
@@ -85,25 +96,15 @@ class ResultStore:
         """By the lines of the journal."""
         self._journal = self._open_journal()
         try:
-            self._read_everything()
+            others = dict.fromkeys(other for other in earlier if other.resolve() != folder.resolve())
+            self._read_everything(others)
         except BaseException:
             os.close(self._journal)
             raise
-        others = dict.fromkeys(other for other in earlier if other.resolve() != folder.resolve())
-        for result in newest_results(others, warn):
-            before = self._elsewhere.get(result["id"])
-            # The file of a shard changes with the other tasks of it: the later one may hold the earlier try.
-            if before is None or not _went_further(before, result):
-                merge(self._elsewhere, [result])
 
     def result(self, task_id: TaskId) -> Result | None:
-        """The result that counts; None: there is none. Of failed ones, that which tried most."""
-        own, other = counting(self._known, task_id), counting(self._elsewhere, task_id)
-        if own is None or other is None:
-            return own or other
-        if is_error(own) and (not is_error(other) or rungs_tried(other) > rungs_tried(own)):
-            return other
-        return own
+        """The result that counts; None: there is none."""
+        return self._known.result(task_id)
 
     def is_answered(self, task_id: TaskId) -> bool:
         result = self.result(task_id)
@@ -116,13 +117,7 @@ class ResultStore:
 
     def runs_of_answers(self) -> frozenset[str | None]:
         """The ids of the runs that made the answers known here; with None where some name none."""
-        answers = (
-            result
-            for known in (self._known, self._elsewhere)
-            for result in known.values()
-            if not is_error(result)
-        )
-        marks = (result.get(RUN) for result in answers)
+        marks = (result.get(RUN) for result in self._known.answers())
         return frozenset(mark if isinstance(mark, str) else None for mark in marks)
 
     def mark(self, run: str, record: Callable[[], None]) -> None:
@@ -137,6 +132,8 @@ class ResultStore:
         if self._run is not None:
             result = {**result, RUN: self._run}
         line = encode(result) + b"\n"
+        if self._is_outranked:
+            self._set_journal_aside()
         start = os.fstat(self._journal).st_size
         try:
             written = 0
@@ -154,7 +151,7 @@ class ResultStore:
                 f"{error.strerror}; make room, or make it writable, and run again with --resume, "
                 "all earlier results are kept"
             ) from error
-        merge(self._known, [result])
+        self._take_in(self._folder / JOURNAL, os.fstat(self._journal).st_mtime_ns, [result])
         self._unsaved = True
 
     @property
@@ -196,14 +193,15 @@ class ResultStore:
         try:
             if not self._keep_foreign_snapshot(path):
                 return
-            results = list(self._known.values())
+            # Those that count, wherever they stand: in a file that is newer than theirs others would replace them.
+            results = [result for task in self._own if (result := self.result(task)) is not None]
             answered = [result["id"] for result in results if not is_error(result)]
             replace_file(
                 path,
                 self._folder / _PARTIAL_SNAPSHOT,
                 encode({"results": results, "processed_ids": answered, **MARK}, indent=2),
             )
-            self._own_snapshot = _identity(path)
+            self._own_snapshot = identity_of(path)
         except OSError as error:
             raise RunnerError(
                 f"{path}: the snapshot cannot be written: {error.strerror}; "
@@ -216,7 +214,7 @@ class ResultStore:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            _sync_folder(self._folder)
+            sync_folder(self._folder)
         except OSError as error:
             raise setup_error(
                 f"{path}: cannot be written: {error.strerror}; give a folder that can be by --output", error
@@ -237,26 +235,70 @@ class ResultStore:
             )
         return handle
 
-    def _read_everything(self) -> None:
-        for path in result_files([self._folder]):
-            if path.name == JOURNAL:
+    def _read_everything(self, others: Iterable[Path]) -> None:
+        journal, snapshot = self._folder / JOURNAL, self._folder / SNAPSHOT
+        read: list[ReadFile] = []
+        for path in result_files([self._folder, *others]):
+            age = age_of(path)
+            if path == journal:
+                read.append((path, age, self._read_journal(path, age)))
                 continue
             try:
                 results, ours = load_results(path, self._warn)
             except Unreadable as error:
-                self._warn(f"{path}: {error}; it is left as it is and not read")
+                left = "left as it is and " if path.parent == self._folder else ""
+                self._warn(f"{path}: {error}; it is {left}not read")
                 continue
-            merge(self._known, results)
-            if ours and path.name == SNAPSHOT:
-                self._own_snapshot = _identity(path)
-        results = self._read_journal(self._folder / JOURNAL)
-        self._failures.update(result["id"] for result in results if is_error(result))
-        before = dict(self._known)
-        merge(self._known, results)
-        self._unsaved = bool(results) and (self._own_snapshot is None or before != self._known)
+            read.append((path, age, results))
+            if path == snapshot:
+                self._read_snapshot = identity_of(path)
+                self._own_snapshot = self._read_snapshot if ours else None
+        for file in read:
+            self._take_in(*file)
+        journals = [file for file in read if file[0].parent == self._folder and _IS_JOURNAL(file[0].name)]
+        if any(results for _, _, results in journals):
+            without = known_of(file for file in read if file not in journals)
+            self._unsaved = self._own_snapshot is None or any(
+                without.result(task) != self.result(task) for task in self._own
+            )
+        for _, _, results in journals:
+            self._failures.update(identity(result) for result in results if is_error(result))
+        self._is_outranked = would_replace(journal, read)
 
-    def _read_journal(self, path: Path) -> list[Result]:
-        """The results in the journal, whose last line is ended or, where it was torn, cut off."""
+    def _take_in(self, path: Path, age: int, results: Iterable[Result]) -> None:
+        tasks = self._known.take_in(path, age, results)
+        if path.parent == self._folder:
+            self._own.update(dict.fromkeys(tasks))
+
+    def _set_journal_aside(self) -> None:
+        """Begins a new journal, so that the results in this one stay as old as they are. Raises RunnerError."""
+        path, partial = self._folder / JOURNAL, self._folder / _PARTIAL_JOURNAL
+        number = 1
+        while (older := self._folder / OLDER_JOURNAL.format(number)).exists() and not older.samefile(path):
+            number += 1
+        try:
+            self._sync()
+            handle = os.open(partial, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+            with contextlib.suppress(OSError):
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not older.exists():
+                try:
+                    older.hardlink_to(path)
+                except OSError:
+                    # Some file systems know one name of a file only.
+                    path.rename(older)
+            partial.rename(path)
+        except OSError as error:
+            raise RunnerError(
+                f"{path}: cannot be set aside as {older.name}: {error.strerror}; make room, or make it writable, and run "
+                "again with --resume, all earlier results are kept"
+            ) from error
+        sync_folder(self._folder)
+        os.close(self._journal)
+        self._journal, self._is_outranked = handle, False
+
+    def _read_journal(self, path: Path, age: int) -> list[Result]:
+        """The results in the journal, whose last line is ended or, where it was torn, cut off; it is as old as before."""
         try:
             data = path.read_bytes()
             results, whole = parse_journal(data, lambda line: self._warn(f"{path}: {line}"))
@@ -275,6 +317,10 @@ class ResultStore:
                 )
             elif data and not data.endswith(b"\n"):
                 os.write(self._journal, b"\n")
+            if age_of(path) != age:
+                # Only its owner may; for others its results are then newer than what came after them.
+                with contextlib.suppress(OSError):
+                    os.utime(self._journal, ns=(age, age))
         except OSError as error:
             raise RunnerError(
                 f"{path}: cannot be read and made ready for more: {error.strerror}; make room or mend the disk, "
@@ -290,16 +336,18 @@ class ResultStore:
         if not os.path.lexists(path):
             return True
         try:
-            if _identity(path) == self._own_snapshot:
+            identity, age = identity_of(path), age_of(path)
+            if identity == self._own_snapshot:
                 return True
             results, ours = load_results(path, self._warn)
         except (Unreadable, FileNotFoundError):
             # A link to nowhere counts as well: it points at answers that are out of reach now.
             return False
-        newer = dict(self._known)
-        self._known.clear()
-        merge(self._known, results)
-        merge(self._known, newer.values())
+        if identity != self._read_snapshot:
+            self._read_snapshot = identity
+            later, self._own = self._own, {}
+            self._take_in(path, age, results)
+            self._own.update(later)
         if ours:
             return True
         number = 1
@@ -312,51 +360,6 @@ class ResultStore:
                     os.fsync(file.fileno())
                 partial.rename(copy)
                 return True
-            if _same_content(copy, path):
+            if same_content(copy, path):
                 return True
             number += 1
-
-
-def _went_further(before: Result, result: Result) -> bool:
-    """Whether both failed, the second one for lack of memory on a lower rung of the recovery ladder."""
-    failed_again = is_error(before) and is_error(result) and asked_rung(result["Prediction"]) is not None
-    return failed_again and rungs_tried(before) > rungs_tried(result)
-
-
-def replace_file(path: Path, partial: Path, content: bytes) -> None:
-    """Puts `content` in the place of a file, whole or not at all; `partial` beside it is written meanwhile."""
-    try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Puts the names in it on the disk too. Some file systems cannot, and need not."""
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-def _identity(path: Path) -> tuple[int, int, int]:
-    status = path.stat()
-    return status.st_ino, status.st_size, status.st_mtime_ns
-
-
-def _same_content(one: Path, other: Path) -> bool:
-    if one.stat().st_size != other.stat().st_size:
-        return False
-    with one.open("rb") as first, other.open("rb") as second:
-        while block := first.read(1024 * 1024):
-            if block != second.read(1024 * 1024):
-                return False
-    return True

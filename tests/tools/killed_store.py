@@ -20,9 +20,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-FOREIGN = {"results": [{"id": 9, "Prediction": "theirs"}], "processed_ids": [9]}
+THEIRS = [{"id": 8, "Prediction": "theirs"}, {"id": 9, "Prediction": "theirs"}]
+FOREIGN = {"results": THEIRS, "processed_ids": [8, 9]}
+OLDER = {"id": 8, "Prediction": "ours, and older"}
+"""In the journal, so that it is set aside before it grows."""
 TASKS = 2
-TRACED = ("hitui_runners.realhitbench.store", "hitui_runners.realhitbench.run_record", "shutil")
+TRACED = (
+    "hitui_runners.realhitbench.store",
+    "hitui_runners.realhitbench.disk",
+    "hitui_runners.realhitbench.run_record",
+    "shutil",
+)
 """Modules that touch the disk; between their lines nothing changes there."""
 
 
@@ -44,7 +52,10 @@ def main(runners: str, folder: Path) -> None:
             place += 1
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
+            (folder / "results.jsonl").write_text(json.dumps(OLDER) + "\n")
+            os.utime(folder / "results.jsonl", (100, 100))
             (folder / "checkpoint.json").write_text(json.dumps(FOREIGN))
+            os.utime(folder / "checkpoint.json", (200, 200))
             survived, acknowledged = _run(folder, arm, place)
             wrong = _look(store, run_record, folder, acknowledged)
             found["wrong"] += [f"{what} {place}: {line}" for line in wrong]
@@ -125,8 +136,9 @@ def _look(store: Any, run_record: Any, folder: Path, acknowledged: int) -> list[
     wrong = [line for line in warnings if "the last line was torn" not in line]
     if answered != list(range(len(answered))) or not acknowledged <= len(answered) <= acknowledged + 1:
         wrong.append(f"{acknowledged} were stored, and there are {answered}")
-    if not opened.is_answered(9):
-        wrong.append("the answer that was there before is gone")
+    for task in (8, 9):
+        if (opened.result(task) or {}).get("Prediction") != "theirs":
+            wrong.append(f"the answer to {task} that was there before is gone")
     known = {run.id for run in run_record.recorded_runs(folder)}
     if answered and len(known) != 1:
         wrong.append(f"answers, and {len(known)} runs on record")
@@ -141,7 +153,7 @@ def _look(store: Any, run_record: Any, folder: Path, acknowledged: int) -> list[
     opened.save_snapshot()
     opened.close()
     processed = json.loads((folder / "checkpoint.json").read_bytes())["processed_ids"]
-    if sorted(processed) != [*range(TASKS), 9]:
+    if sorted(processed) != [*range(TASKS), 8, 9]:
         wrong.append(f"the next run ended with {processed}")
     return wrong
 

@@ -18,7 +18,7 @@ import msgspec
 
 from hitui.adapters.checkpoints.reading import FileReading, UnreadableFile
 from hitui.adapters.checkpoints.results_file import NO_RECOVERY, id_of, rung_in, seconds_of
-from hitui.decoding import json_decoder
+from hitui.decoding import json_decoder, python_json
 from hitui.domain.recovery import rung_of
 from hitui.domain.tasks import ERROR_PREFIX, TaskId
 from hitui.domain.units import counted
@@ -211,7 +211,7 @@ def _parse(line: bytes) -> _Result | str:
 def _parse_tolerantly(line: bytes) -> _Result | str:
     """What Python writes beyond JSON (NaN), and results whose `Prediction` is no text."""
     try:
-        entry = json.loads(line)
+        entry = python_json(line)
     except (ValueError, RecursionError):
         return _NO_JSON
     task = id_of(entry)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import statistics
 import threading
 from collections import Counter
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -110,8 +110,11 @@ class RealHiTBenchReader:
                 for line in lines
             ),
         )
+        by_id = self._context.questions.by_id if self._context.questions is not None else {}
         usable = [
-            (path, signature, reading) for path, signature, reading, _ in readings if reading is not None
+            (path, signature, _with_listed_ids(reading, by_id))
+            for path, signature, reading, _ in readings
+            if reading is not None
         ]
         unread_files = len(readings) - len(usable) + without_reading
         if not usable:
@@ -205,7 +208,7 @@ class RealHiTBenchReader:
             )
             return Reading(state, lambda: _tasks_without_list(answered, failed, rungs or {}), repeated)
         by_id = questions.by_id
-        unknown = _adopt_ids(by_id, answered, failed)
+        unknown = _sorted_ids((answered.keys() | failed.keys()) - by_id.keys())
         absent = self._absent(config)
         errors = missing = blocked = 0
         classes = Counter()
@@ -217,7 +220,7 @@ class RealHiTBenchReader:
                 errors += 1
                 error_class = _class_of(failed[task])
                 classes[error_class] += 1
-                gpus = error_exhausted_on(error_class, failed[task], _rung(task, rungs) if rungs else 0)
+                gpus = error_exhausted_on(error_class, failed[task], rungs.get(task, 0) if rungs else 0)
                 if gpus is not None:
                     exhausted[gpus] += 1
             else:
@@ -247,7 +250,7 @@ class RealHiTBenchReader:
         def make_tasks() -> tuple[Task, ...]:
             outcomes = {task: Outcome(None, seconds=seconds) for task, seconds in answered.items()}
             for task, prediction in failed.items():
-                rung = _rung(task, rungs) if rungs else 0
+                rung = rungs.get(task, 0) if rungs else 0
                 outcomes[task] = Outcome(_class_of(prediction), prediction, rung=rung)
             return task_states(questions.questions, outcomes, absent)
 
@@ -276,6 +279,7 @@ class RealHiTBenchReader:
                     task: None for task in questions.by_id if task not in out and twin_of(task) not in out
                 }
                 notes = _note_other_total(source, report.statistics.total_tasks, questions)
+                failed = _with_listed_ids(FileReading({}, failed), questions.by_id).errors
                 return self._reading(
                     config, answered, failed, updated, source, problems, {}, unread_files, notes
                 )
@@ -301,24 +305,25 @@ def _class_of(prediction: str) -> ErrorClass:
     return classify_prediction(prediction) or ErrorClass.OTHER
 
 
-def _adopt_ids(
-    by_id: Mapping[TaskId, Question], answered: dict[TaskId, float | None], failed: dict[TaskId, str]
-) -> tuple[TaskId, ...]:
-    """Gives results whose id is the same number as text the question list's id; returns the unknown ids."""
-    unknown = []
-    for task in (answered.keys() | failed.keys()) - by_id.keys():
-        twin = twin_of(task)
-        if twin is None or twin not in by_id:
-            unknown.append(task)
-            continue
-        if task in answered:
-            answered[twin] = answered.pop(task)
-            failed.pop(twin, None)
-        if task in failed:
-            prediction = failed.pop(task)
-            if twin not in answered:
-                failed[twin] = prediction
-    return tuple(sorted(unknown, key=lambda task: (isinstance(task, str), task)))
+def _with_listed_ids(reading: FileReading, by_id: Mapping[TaskId, Question]) -> FileReading:
+    """The same with the ids of the question list, where the file writes one of its numbers as text or the other way."""
+    listed = {
+        task: twin
+        for task in (reading.answered.keys() | reading.errors.keys()) - by_id.keys()
+        if (twin := twin_of(task)) in by_id and twin is not None
+    }
+    if not listed:
+        return reading
+    return replace(
+        reading,
+        answered={listed.get(task, task): seconds for task, seconds in reading.answered.items()},
+        errors={listed.get(task, task): text for task, text in reading.errors.items()},
+        rungs={listed.get(task, task): rung for task, rung in reading.rungs.items()},
+    )
+
+
+def _sorted_ids(tasks: Iterable[TaskId]) -> tuple[TaskId, ...]:
+    return tuple(sorted(tasks, key=lambda task: (isinstance(task, str), task)))
 
 
 def _note_other_total(source: str, total: int, questions: QuestionList) -> tuple[str, ...]:
@@ -335,27 +340,22 @@ def _note_other_total(source: str, total: int, questions: QuestionList) -> tuple
 def _choose_furthest(readings: Sequence[FileReading], failed: dict[TaskId, str]) -> dict[TaskId, int]:
     """The rungs of the failed results that count, the readings of older files first; `failed` are their texts.
 
-    The file of a shard changes with the other tasks of it: of a task that ran out of memory the one that was
-    tried furthest counts, in whichever file, and is put into `failed`.
+    The file of a shard changes with the other tasks of it: a later one for lack of memory does not count that was tried
+    less far. `failed` gets the text of that which does.
     """
     rungs: dict[TaskId, int] = {}
+    if not any(reading.rungs for reading in readings):
+        return rungs
     tried: dict[TaskId, tuple[int, int]] = {}
     for reading in readings:
-        for task, rung in reading.rungs.items():
-            text = failed.get(task)
-            if text is None or (_class_of(text) not in OUT_OF_MEMORY and text != reading.errors[task]):
+        for task, text in reading.errors.items():
+            if task not in failed:
                 continue
-            own = reading.errors[task]
-            so_far = error_exhausted_on(_class_of(own), own, rung) or 0, rung
-            if so_far >= tried.get(task, (0, 0)):
-                tried[task], failed[task], rungs[task] = so_far, own, rung
+            rung, error_class = reading.rungs.get(task, 0), _class_of(text)
+            so_far = error_exhausted_on(error_class, text, rung) or 1, rung
+            if error_class not in OUT_OF_MEMORY or so_far >= tried.get(task, so_far):
+                tried[task], failed[task], rungs[task] = so_far, text, rung
     return rungs
-
-
-def _rung(task: TaskId, rungs: Mapping[TaskId, int]) -> int:
-    """That of a task of the question list, whose results may give its id as text."""
-    twin = twin_of(task)
-    return rungs.get(task) or (rungs.get(twin, 0) if twin is not None else 0)
 
 
 def _tasks_without_list(

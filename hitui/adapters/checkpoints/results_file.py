@@ -28,7 +28,7 @@ from typing import Any
 import msgspec
 
 from hitui.adapters.checkpoints.reading import FileReading, UnreadableFile, listed
-from hitui.decoding import json_decoder
+from hitui.decoding import json_decoder, python_json
 from hitui.domain.recovery import rung_of
 from hitui.domain.tasks import ERROR_PREFIX, TaskId
 
@@ -116,7 +116,7 @@ def parse_results(content: bytes | memoryview | mmap.mmap) -> FileReading:
             return _reduce(_decode_list(content))
         return _reduce(_decode_object(content).results)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        if bytes(content[-64:]).rstrip()[-1:] not in (b"}", b"]"):
+        if bytes(content[-64:]).rstrip()[-1:] not in (b"}", b"]") and not _is_wide(start):
             # The usual case of a file that is being written; the tolerant way is slow on a huge one.
             raise _refuse_without_end(content) from None
         return _parse_tolerantly(bytes(content))
@@ -138,6 +138,13 @@ def _refuse_without_end(content: bytes | memoryview | mmap.mmap) -> UnreadableFi
     else:
         return UnreadableFile(f"is JSON, but no object or list of results: {_MEND_DAMAGED}")
     return UnreadableFile(f"is not whole JSON (it has no end): {_MEND}")
+
+
+def _is_wide(start: bytes) -> bool:
+    """Whether a text begins as JSON in UTF-16 or UTF-32 does: a program on Windows may have written it."""
+    encoding = json.detect_encoding(start)
+    text = start.decode(encoding, "ignore").lstrip("\ufeff \t\r\n")
+    return not encoding.startswith("utf-8") and text[:1] in ("{", "[")
 
 
 def _is_python_number(text: bytes) -> bool:
@@ -168,7 +175,7 @@ def _reduce(results: list[_Result]) -> FileReading:
 
 def _parse_tolerantly(content: bytes) -> FileReading:
     try:
-        data = json.loads(content)
+        data = python_json(content)
     except json.JSONDecodeError as error:
         raise UnreadableFile(f"is not whole JSON (line {error.lineno}: {error.msg}): {_MEND}") from error
     except UnicodeDecodeError as error:

@@ -1,0 +1,51 @@
+"""Files that are replaced whole, and what tells one file from another."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+Identity = tuple[int, int, int]
+"""Inode, size, and time of the last change in ns."""
+
+
+def replace_file(path: Path, partial: Path, content: bytes) -> None:
+    """Puts `content` in the place of a file, whole or not at all; `partial` beside it is written meanwhile."""
+    try:
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Puts the names in it on the disk too. Some file systems cannot, and need not."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def identity_of(path: Path) -> Identity:
+    """Raises OSError."""
+    status = path.stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def same_content(one: Path, other: Path) -> bool:
+    """Raises OSError."""
+    if one.stat().st_size != other.stat().st_size:
+        return False
+    with one.open("rb") as first, other.open("rb") as second:
+        while block := first.read(1024 * 1024):
+            if block != second.read(1024 * 1024):
+                return False
+    return True
