@@ -3,6 +3,7 @@ folders with each other, and with the rules of truth written down once more."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import tempfile
@@ -25,6 +26,7 @@ from hitui.adapters.checkpoints.journal import Journal
 from hitui.adapters.checkpoints.reading import UnreadableFile
 from hitui.adapters.checkpoints.results_file import read_results_file
 from hitui.domain.tasks import TaskStatus
+from hitui.errors import WorkspaceError
 from hitui.services.merging import merge_results
 from hitui.settings import Settings
 from tests.tools.results import write_dataset, write_questions
@@ -180,7 +182,7 @@ class World:
             os.utime(journal, ns=(before[1], before[1]))
 
 
-@settings(max_examples=60, derandomize=True)
+@settings(max_examples=40, derandomize=True)
 @given(st.lists(foreign, min_size=1, max_size=3), st.lists(st.one_of(runs, foreign), max_size=4))
 def test_whatever_programs_write_and_in_which_order_all_say_the_same(
     before: list[tuple[Any, ...]], after: list[tuple[Any, ...]]
@@ -221,7 +223,7 @@ odd = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=400, derandomize=True)
+@settings(max_examples=300, derandomize=True)
 @given(once_each, st.booleans(), st.lists(st.tuples(st.floats(0, 1), odd), max_size=2), st.floats(0.5, 1.5))
 def test_of_a_damaged_file_both_sides_read_the_same(
     found: list[dict[str, Any]], is_journal: bool, damage: list[tuple[float, bytes]], length: float
@@ -241,6 +243,50 @@ def test_of_a_damaged_file_both_sides_read_the_same(
         path = Path(folder) / ("results.jsonl" if is_journal else "results.json")
         path.write_bytes(head + content[: int(length * len(content))])
         assert by_dashboard(path) == by_runner(path)
+
+
+ONE = b'{"id": 1, "Prediction": "7"}'
+
+
+@pytest.mark.parametrize(
+    ("content", "answered"),
+    [
+        (ONE + b'\n{"id": 2, "Prediction": "7", "Question": "\xff"}\n', {1, 2}),
+        (ONE + b'\n{"id": 2, "Prediction": "7", "Score": NaN, "Question": "\xff"}\n', {1, 2}),
+        (ONE + b'\n{"id": 2, "Prediction": "\xff"}\n', {1}),
+        (ONE + b'\n{"id": 2, "Prediction": "7", "Seed": ' + b"9" * 5000 + b"}\n", {1, 2}),
+        (ONE + b'\n{"id": 2, "Prediction": "7", "Score": NaN, "Seed": ' + b"9" * 5000 + b"}\n", {1, 2}),
+        (ONE + b'\n{"id": 2,\r"Prediction": "7"}\n', {1, 2}),
+        (ONE + b'\r\n{"id": 2, "Prediction": "7"}\r\n', {1, 2}),
+        (ONE + b'\n{"id": 2, "Prediction": "7"}\r{"id": 3, "Prediction": "7"}\n', {1}),
+        (b"\xef\xbb\xbf" + ONE + b"\n", {1}),
+        (b"[" + ONE + b', {"id": 2, "Prediction": "7", "Question": "\xc3"}]', {1, 2}),
+        (b'{"results": [' + ONE + b'], "seed": ' + b"9" * 5000 + b"}", {1}),
+        (b'{"results": [' + ONE + b'], "mean": NaN, "seed": ' + b"9" * 5000 + b"}", {1}),
+        (b"[" + ONE + b', {"id": 2, "Prediction": "\xc3"}]', None),
+        (("[" + ONE.decode() + "]\n").encode("utf-16"), {1}),
+        (('{"results": [' + ONE.decode() + "]}").encode("utf-16-be"), {1}),
+        (("[" + ONE.decode() + "]").encode("utf-32"), {1}),
+        (("[" + ONE.decode()).encode("utf-16"), None),
+    ],
+    ids=itertools.count(),
+)
+def test_what_is_no_plain_json_is_read_alike(
+    tmp_path: Path, content: bytes, answered: set[int] | None
+) -> None:
+    is_journal = content.endswith((b"}\n", b"}\r\n"))
+    path = tmp_path / "result" / "g" / "text_html" / ("results.jsonl" if is_journal else "results.json")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    assert by_dashboard(path) == by_runner(path) == (None if answered is None else (answered, {}))
+    catalogue = Catalogue(Settings(root=tmp_path))
+    reading = catalogue.read(catalogue.find("g/text_html"))
+    if answered is None:
+        with pytest.raises(WorkspaceError, match="nothing merged"):
+            merge_results(reading)
+    else:
+        merge_results(reading, tmp_path / "merged.json")
+        assert by_runner(tmp_path / "merged.json") == (answered, {})
 
 
 def test_the_tasks_that_a_run_asks_are_the_pending_ones(tmp_path: Path) -> None:
