@@ -35,7 +35,6 @@ from hitui.ui.screens.main import MainScreen
 from hitui.ui.theme import THEMES
 
 if TYPE_CHECKING:
-    from textual.command import Provider
     from textual.driver import Driver
 
     from hitui.domain.launches import LaunchPlan
@@ -54,18 +53,11 @@ TERMINAL_SECONDS = 5.0
 """How often the terminal is looked at."""
 
 
-def _palette() -> type[Provider]:
-    from hitui.ui.palette import DashboardCommands
-
-    return DashboardCommands
-
-
 class Dashboard(App[int]):
     """The dashboard of one workspace."""
 
     TITLE = "hitui"
     CSS_PATH: ClassVar[list[str | PurePath]] = ["styles/app.tcss", "styles/dialogs.tcss"]
-    COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {_palette}
     ENABLE_COMMAND_PALETTE = True
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+c", "quit", "quit", show=False, system=True, id="app.interrupt"),
@@ -137,6 +129,12 @@ class Dashboard(App[int]):
         """A theme by its name; Textual asks several times for each line that it paints."""
         known = self._ours.get(theme_name)
         return known if known is not None else super().get_theme(theme_name)
+
+    def action_command_palette(self) -> None:
+        from hitui.ui.palette import Palette
+
+        if not isinstance(self.screen, Palette):
+            self.push_screen(Palette())
 
     def get_default_screen(self) -> MainScreen:
         return MainScreen()

@@ -5,14 +5,42 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, cast
 
+from textual import on
+from textual.await_complete import AwaitComplete
 from textual.binding import Binding
-from textual.command import DiscoveryHit, Hit, Hits, Provider
+from textual.command import CommandList, CommandPalette, DiscoveryHit, Hit, Hits, Provider
+from textual.message import Message
+from textual.widgets import Input, OptionList
 
 from hitui.ui.screens.main import MainScreen
 from hitui.ui.theme import THEMES
 
 if TYPE_CHECKING:
     from hitui.ui.app import Dashboard
+
+
+class Palette(CommandPalette):
+    """Textual's palette, for keys and clicks that come faster than it opens and closes, as a paste sends them."""
+
+    def __init__(self) -> None:
+        super().__init__(providers=[DashboardCommands])
+
+    def dismiss(self, result: None = None) -> AwaitComplete:
+        # What still waits here when it was left would take the screen below away as well.
+        return super().dismiss(result) if self.is_active else AwaitComplete()
+
+    @on(Input.Changed)
+    @on(Input.Submitted)
+    @on(OptionList.OptionSelected)
+    def _pass_over_when_left(self, event: Message) -> None:
+        if not self.is_active:
+            event.stop()
+            event.prevent_default()
+
+    def _action_command_list(self, action: str) -> None:
+        # Where the list has no room, or not yet, Textual looks for lines that it has not laid out.
+        if self.query_one(CommandList).size.height:
+            super()._action_command_list(action)
 
 
 class DashboardCommands(Provider):

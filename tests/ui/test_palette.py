@@ -1,0 +1,62 @@
+"""The command palette, where keys and clicks come faster than it opens and closes."""
+
+from __future__ import annotations
+
+from textual import events
+from textual.command import CommandList, CommandPalette
+from textual.pilot import Pilot
+
+from hitui.ui.app import Dashboard
+from tests.ui import sample
+from tests.ui.conftest import dashboard, gone, screen_text, shown, until
+
+WIDE = (120, 40)
+
+
+def send(pilot: Pilot[int], *keys: str) -> None:
+    """All of them at once, as a terminal does."""
+    for key in keys:
+        pilot.app.post_message(events.Key(key, None))
+
+
+async def opened(pilot: Pilot[int]) -> CommandPalette:
+    await shown(pilot, "25 to rerun")
+    await pilot.press("colon")
+    await shown(pilot, "sort by the next column")
+    assert isinstance(pilot.app.screen, CommandPalette)
+    return pilot.app.screen
+
+
+async def test_it_closes_once_and_does_once_what_was_chosen_however_often_enter_is_pressed() -> None:
+    async with Dashboard(sample.services()).run_test(size=WIDE, notifications=True) as pilot:
+        await opened(pilot)
+        await pilot.press(*"order")
+        await shown(pilot, "sort by the next column")
+        await gone(pilot, "leave the screen; jobs go on")
+        send(pilot, "enter", "enter", "enter", "enter")
+        await shown(pilot, "by name")
+        await pilot.pause()
+        assert "by name" in screen_text(pilot)
+        assert len(dashboard(pilot).screen_stack) == 1
+
+
+async def test_escape_twice_leaves_the_screen_below_alone() -> None:
+    async with Dashboard(sample.services()).run_test(size=WIDE, notifications=True) as pilot:
+        palette = await opened(pilot)
+        palette.dismiss()
+        palette.dismiss()
+        await shown(pilot, "25 to rerun")
+        assert len(dashboard(pilot).screen_stack) == 1
+
+
+async def test_it_can_be_paged_through_before_it_has_room() -> None:
+    async with Dashboard(sample.services()).run_test(size=WIDE, notifications=True) as pilot:
+        palette = await opened(pilot)
+        commands = palette.query_one(CommandList)
+        await pilot.resize_terminal(120, 3)
+        await until(pilot, lambda: not commands.size.height, "no room for the list")
+        await pilot.press("pagedown", "pageup")
+        await pilot.resize_terminal(*WIDE)
+        await shown(pilot, "sort by the next column")
+        await pilot.press("escape")
+        await shown(pilot, "25 to rerun")
