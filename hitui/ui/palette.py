@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Literal, cast
 
-from textual import on
+from textual import events, on
+from textual.app import ComposeResult
 from textual.await_complete import AwaitComplete
 from textual.binding import Binding
-from textual.command import CommandList, CommandPalette, DiscoveryHit, Hit, Hits, Provider
+from textual.command import CommandInput, CommandList, CommandPalette, DiscoveryHit, Hit, Hits, Provider
+from textual.containers import Horizontal, Vertical
 from textual.message import Message
-from textual.widgets import Input, OptionList
+from textual.widgets import Input, LoadingIndicator, OptionList
 
 from hitui.ui.screens.main import MainScreen
 from hitui.ui.theme import THEMES
@@ -19,11 +21,32 @@ if TYPE_CHECKING:
     from hitui.ui.app import Dashboard
 
 
+class FoundCommands(CommandList):
+    """Textual's list, where what it was asked of is not laid out, or no longer there."""
+
+    def _move_page(self, direction: Literal[1, -1]) -> None:
+        if self.size.height:
+            super()._move_page(direction)
+
+    async def _on_click(self, event: events.Click) -> None:
+        clicked: int | None = event.style.meta.get("option")
+        if clicked is not None and clicked >= self.option_count:
+            event.prevent_default()
+
+
 class Palette(CommandPalette):
     """Textual's palette, for keys and clicks that come faster than it opens and closes, as a paste sends them."""
 
     def __init__(self) -> None:
         super().__init__(providers=[DashboardCommands])
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="--container"):
+            with Horizontal(id="--input"):
+                yield CommandInput(placeholder="Search for commands…", select_on_focus=False)
+            with Vertical(id="--results"):
+                yield FoundCommands()
+                yield LoadingIndicator()
 
     def dismiss(self, result: None = None) -> AwaitComplete:
         # What still waits here when it was left would take the screen below away as well.
@@ -36,11 +59,6 @@ class Palette(CommandPalette):
         if not self.is_active:
             event.stop()
             event.prevent_default()
-
-    def _action_command_list(self, action: str) -> None:
-        # Where the list has no room, or not yet, Textual looks for lines that it has not laid out.
-        if self.query_one(CommandList).size.height:
-            super()._action_command_list(action)
 
 
 class DashboardCommands(Provider):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rich.style import Style
 from textual import events
 from textual.command import CommandList, CommandPalette
 from textual.pilot import Pilot
@@ -60,3 +61,15 @@ async def test_it_can_be_paged_through_before_it_has_room() -> None:
         await shown(pilot, "sort by the next column")
         await pilot.press("escape")
         await shown(pilot, "25 to rerun")
+
+
+async def test_a_click_on_a_command_that_the_search_has_just_left_out_does_nothing() -> None:
+    async with Dashboard(sample.services()).run_test(size=WIDE, notifications=True) as pilot:
+        palette = await opened(pilot)
+        commands = palette.query_one(CommandList)
+        left_out = Style.from_meta({"option": commands.option_count})
+        commands.post_message(events.Click(commands, 5, 5, 0, 0, 1, False, False, False, style=left_out))
+        await pilot.press(*"order")
+        await gone(pilot, "leave the screen; jobs go on")
+        await shown(pilot, "sort by the next column")
+        assert pilot.app.screen is palette
