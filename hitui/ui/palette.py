@@ -13,6 +13,7 @@ from textual.command import CommandInput, CommandList, CommandPalette, Discovery
 from textual.containers import Horizontal, Vertical
 from textual.message import Message
 from textual.widgets import Input, LoadingIndicator, OptionList
+from textual.worker import ResultType, Worker, WorkType
 
 from hitui.ui.screens.main import MainScreen
 from hitui.ui.theme import THEMES
@@ -51,6 +52,30 @@ class Palette(CommandPalette):
     def dismiss(self, result: None = None) -> AwaitComplete:
         # What still waits here when it was left would take the screen below away as well.
         return super().dismiss(result) if self.is_active else AwaitComplete()
+
+    def run_worker(
+        self,
+        work: WorkType[ResultType],
+        name: str | None = "",
+        group: str = "default",
+        description: str = "",
+        exit_on_error: bool = True,
+        start: bool = True,
+        exclusive: bool = False,
+        thread: bool = False,
+    ) -> Worker[ResultType]:
+        # A search that is still under way when the palette is left finds no list to show its commands in.
+        return super().run_worker(work, name, group, description, False, start, exclusive, thread)
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        """A search fails as other workers do: in words."""
+        if self.is_active:
+            cast("Dashboard", self.app).on_worker_state_changed(event)
+
+    def _on_mount(self, event: events.Mount) -> None:
+        # Textual asks for the screen below, which is not below where the palette was left before it stood.
+        if not self.is_active:
+            event.prevent_default()
 
     @on(Input.Changed)
     @on(Input.Submitted)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from rich.style import Style
 from textual import events
 from textual.command import CommandList, CommandPalette
@@ -73,3 +75,27 @@ async def test_a_click_on_a_command_that_the_search_has_just_left_out_does_nothi
         await gone(pilot, "leave the screen; jobs go on")
         await shown(pilot, "sort by the next column")
         assert pilot.app.screen is palette
+
+
+async def test_it_may_be_left_at_every_moment_of_its_opening() -> None:
+    async with Dashboard(sample.services()).run_test(size=WIDE, notifications=True) as pilot:
+        await shown(pilot, "25 to rerun")
+        for moments in range(40):
+            dashboard(pilot).action_command_palette()
+            palette = pilot.app.screen
+            assert isinstance(palette, CommandPalette)
+            for _ in range(moments):
+                await asyncio.sleep(0)
+            palette.dismiss()
+            await until(pilot, lambda palette=palette: not palette.is_running, "the palette is gone")
+        assert dashboard(pilot).is_running
+
+
+async def test_a_search_whose_list_is_gone_does_not_end_the_screen() -> None:
+    async with Dashboard(sample.services()).run_test(size=WIDE, notifications=True) as pilot:
+        palette = await opened(pilot)
+        await palette.query_one(CommandList).remove()
+        await pilot.press("o")
+        await shown(pilot, "NoMatches")
+        await pilot.press("escape")
+        await shown(pilot, "25 to rerun")
