@@ -121,3 +121,25 @@ def test_a_report_that_cannot_be_read_is_not_written_over(workspace: Path) -> No
     assert run.returncode == 1
     (line,) = run.stderr.splitlines()
     assert line.startswith(f"hitui: {path}: cannot be read: Permission denied; nothing was changed")
+
+
+def test_what_may_be_read_again_counts_again(workspace: Path) -> None:
+    """Its size and time are those of before, by which what was read is known."""
+    file = workspace / "result" / "g" / "text_html" / "results.json"
+    program = """
+import sys
+from pathlib import Path
+from hitui.factory import build_services
+workspace, file = sys.argv[1], Path(sys.argv[2])
+catalogue = build_services(workspace).workspace.catalogue
+catalogue.refresh()
+config = catalogue.find("g/text_html")
+file.chmod(0)
+print(catalogue.read(config).state.condition.value)
+file.chmod(0o644)
+print(catalogue.changed(config), catalogue.read(config).state.done)
+"""
+    bounds = [*AS_ANYONE[:2], "-dac_override,-dac_read_search"] if AS_ANYONE else []
+    command = [*bounds, sys.executable, "-c", program, str(workspace), str(file)]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert (run.stdout, run.stderr) == ("unreadable\nTrue 1\n", "")
