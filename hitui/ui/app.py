@@ -11,12 +11,10 @@ import os
 import signal
 import sys
 import threading
-import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from msgspec.structs import replace
 from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.reactive import var
@@ -24,12 +22,12 @@ from textual.theme import Theme
 from textual.worker import Worker, WorkerState
 
 from hitui.domain.gpus import GpuSnapshot
-from hitui.domain.jobs import Job, JobRequest, JobsSnapshot, Queued
+from hitui.domain.jobs import Job, JobsSnapshot, Queued
 from hitui.errors import HituiError
 from hitui.ui import messages
 from hitui.ui.endings import Endings
 from hitui.ui.history import Utilisations
-from hitui.ui.job_words import job_name, jobs_name, pause_of_new_jobs
+from hitui.ui.job_words import job_name, jobs_name
 from hitui.ui.plain import WithoutColour, wants_no_colour
 from hitui.ui.screens.main import MainScreen
 from hitui.ui.theme import THEMES
@@ -37,10 +35,10 @@ from hitui.ui.theme import THEMES
 if TYPE_CHECKING:
     from textual.driver import Driver
 
-    from hitui.domain.launches import LaunchPlan
     from hitui.domain.placement import GpuRules
     from hitui.domain.progress import JobProgress
     from hitui.ui.job_index import JobIndex
+    from hitui.ui.launching import Launching
     from hitui.ui.queue_wishes import QueueWishes
     from hitui.ui.services import Services, Workspace
 
@@ -82,6 +80,7 @@ class Dashboard(App[int]):
         self._endings = Endings(self, ERROR_SECONDS)
         self._jobs: JobIndex | None = None
         self._wishes: QueueWishes | None = None
+        self._launching: Launching | None = None
         for theme in THEMES.values():
             self.register_theme(theme)
         theme = THEMES.get(os.environ.get("HITUI_THEME", ""), THEMES["dark"])
@@ -115,6 +114,19 @@ class Dashboard(App[int]):
         if self._jobs is None or self._jobs.snapshot is not self.jobs_snapshot:
             self._jobs = JobIndex(self.jobs_snapshot)
         return self._jobs
+
+    def wait_for_services(self) -> None:
+        """In a thread: until they are started."""
+        self._services_started.wait()
+
+    @property
+    def launching(self) -> Launching:
+        """Made when it is asked for: what nobody wishes takes no time of the start."""
+        from hitui.ui.launching import Launching
+
+        if self._launching is None:
+            self._launching = Launching(self)
+        return self._launching
 
     @property
     def wishes(self) -> QueueWishes:
@@ -204,50 +216,13 @@ class Dashboard(App[int]):
         )
 
     def on_launch_wanted(self, message: messages.LaunchWanted) -> None:
-        workspace, gpus = self.workspace_snapshot, self.gpu_snapshot
-        if workspace is None:
-            self.tell("the configs are not read yet; try again in a moment", "warning")
-            return
-        known_gpus = gpus or GpuSnapshot(time.time(), "nvml", error="the driver was not read yet")
-        self._work(lambda: self._plan(message.title, message.requests, workspace, known_gpus))
-
-    def _plan(
-        self, title: str, requests: Sequence[JobRequest], workspace: Workspace, gpus: GpuSnapshot
-    ) -> None:
-        self._services_started.wait()
-        plan = self.services.jobs.plan(requests, workspace, gpus)
-        self.post_message(messages.PlanReady(title, plan))
+        self.launching.want(message)
 
     def on_plan_ready(self, message: messages.PlanReady) -> None:
-        from hitui.ui.screens.launch_dialog import LaunchDialog
-
-        refused = {
-            launch.request.config
-            for launch in message.plan.startable
-            if (known := self.jobs.of_config(launch.request.config)) is not None and known.job.refused_to_mix
-        }
-        pause = pause_of_new_jobs(self.jobs_snapshot.queue)
-        dialog = LaunchDialog(message.title, message.plan, pause, may_mix=bool(refused))
-
-        def decided(start: bool | None) -> None:
-            if start:
-                self._submit(message.plan, refused if dialog.mixes else ())
-
-        self.push_screen(dialog, decided)
-
-    def _submit(self, plan: LaunchPlan, mixed: Collection[str]) -> None:
-        """`mixed`: the configs whose answers may be mixed with those of other settings."""
-        asked = [launch.request for launch in plan.startable]
-        requests = tuple(replace(request, force=request.config in mixed) for request in asked)
-        self._work(
-            lambda: self.post_message(messages.JobsSubmitted(*self.services.jobs.submit_each(requests)))
-        )
+        self.launching.show(message)
 
     def on_jobs_submitted(self, message: messages.JobsSubmitted) -> None:
-        for refusal in message.refusals:
-            self.tell(refusal, "error")
-        if message.jobs:
-            self.tell("queued " + ", ".join(job_name(job, short=True) for job in message.jobs))
+        self.launching.submitted(message)
 
     def on_stop_wanted(self, message: messages.StopWanted) -> None:
         jobs = message.jobs
@@ -258,7 +233,7 @@ class Dashboard(App[int]):
 
     def _stop(self, jobs: Sequence[Job]) -> None:
         numbers = [job.id for job in jobs]
-        self._work(lambda: self.post_message(messages.StopAsked(self.services.jobs.stop(numbers))))
+        self.work(lambda: self.post_message(messages.StopAsked(self.services.jobs.stop(numbers))))
 
     def on_stop_asked(self, message: messages.StopAsked) -> None:
         self.tell(f"asked {jobs_name(message.jobs, short=True)} to stop")
@@ -319,7 +294,7 @@ class Dashboard(App[int]):
 
         self.push_screen(Question(question, consequence, verb), decided)
 
-    def _work(self, work: Callable[[], object]) -> None:
+    def work(self, work: Callable[[], object]) -> None:
         """Something that may wait for the supervisor; its errors end up in `on_worker_state_changed`."""
         self.run_worker(work, thread=True, group="requests", exit_on_error=False)
 

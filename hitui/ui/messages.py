@@ -66,9 +66,9 @@ class LogChanged(Snapshot):
 class PlanReady(Message):
     """What the requests would do, to be shown before anything starts."""
 
-    def __init__(self, title: str, plan: LaunchPlan) -> None:
+    def __init__(self, wanted: LaunchWanted, plan: LaunchPlan) -> None:
         super().__init__()
-        self.title = title
+        self.wanted = wanted
         self.plan = plan
 
 

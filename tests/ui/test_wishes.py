@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 from msgspec.structs import replace
 from textual.widgets._toast import Toast
 
@@ -10,6 +12,7 @@ from hitui.domain.launches import LaunchPlan, PlannedLaunch
 from hitui.domain.schedule import Group, Queue
 from hitui.errors import SupervisorError
 from hitui.ui.app import Dashboard
+from hitui.ui.screens.detail import DetailScreen
 from hitui.ui.screens.launch_dialog import LaunchDialog
 from tests.ui import sample
 from tests.ui.conftest import dashboard, gone, shown, until
@@ -289,3 +292,45 @@ async def test_only_those_are_mixed_that_were_refused() -> None:
         await until(pilot, lambda: services.jobs.submitted)
         assert len(services.jobs.submitted) > 1
         assert [request.config for request in services.jobs.submitted if request.force] == [MIX_HTML]
+
+
+def held_back(services: sample.Services) -> threading.Event:
+    """What would run is worked out when this is set."""
+    may, plan = threading.Event(), services.jobs.plan
+
+    def later(*asked: object) -> LaunchPlan:
+        may.wait()
+        return plan(*asked)
+
+    services.jobs.plan = later
+    return may
+
+
+async def test_of_two_wishes_that_came_fast_the_last_one_is_shown() -> None:
+    services = sample.services()
+    may = held_back(services)
+    async with Dashboard(services).run_test(size=WIDE, notifications=True) as pilot:
+        await shown(pilot, "25 to rerun")
+        await pilot.press("R", "down", "down", "r")
+        may.set()
+        await shown(pilot, "25 tasks in 1 job")
+        await pilot.app.workers.wait_for_complete()
+        await pilot.pause()
+        assert sum(isinstance(screen, LaunchDialog) for screen in pilot.app.screen_stack) == 1
+        await pilot.press("enter")
+        await until(pilot, lambda: services.jobs.submitted)
+        assert services.jobs.submitted == [JobRequest(MIX_HTML)]
+
+
+async def test_what_comes_when_someone_is_elsewhere_takes_no_key_there() -> None:
+    services = sample.services()
+    may = held_back(services)
+    async with Dashboard(services).run_test(size=WIDE, notifications=True) as pilot:
+        await shown(pilot, "25 to rerun")
+        await pilot.press("down", "down", "r", "enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, DetailScreen))
+        may.set()
+        await shown(pilot, "not asked, since you went on")
+        await pilot.press("enter")
+        assert isinstance(pilot.app.screen, DetailScreen)
+        assert services.jobs.submitted == []
