@@ -42,7 +42,9 @@ def middle_model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
     from tests.tools import tiny_model
 
     folder = tmp_path_factory.mktemp("models") / request.param
-    return tiny_model.build(folder, size={**tiny_model.MIDDLE, "num_hidden_layers": 3}, kind=KINDS[request.param])
+    return tiny_model.build(
+        folder, size={**tiny_model.MIDDLE, "num_hidden_layers": 3}, kind=KINDS[request.param]
+    )
 
 
 @pytest.fixture(scope="module")
