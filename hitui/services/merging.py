@@ -18,11 +18,11 @@ from typing import Any
 
 import msgspec
 
+from hitui.adapters.checkpoints.python_json import python_json
 from hitui.adapters.checkpoints.reading import Reading
 from hitui.adapters.checkpoints.result_listing import is_result_file, list_files
 from hitui.adapters.checkpoints.results_file import id_of, twin_of
 from hitui.adapters.files.atomic import keep_copy_once, write_atomically
-from hitui.decoding import python_json
 from hitui.domain.configs import Config
 from hitui.domain.tasks import ERROR_PREFIX, TaskId, TaskStatus
 from hitui.errors import WorkspaceError

@@ -10,7 +10,7 @@ and values, and put back before every generation.
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,6 +24,9 @@ MASK_ENTRIES = 2**27
 """The largest such mask, (tokens to compute) × (tokens in all); each entry takes up to 5 bytes. Larger ones could
 need more memory than the prompt from its start."""
 
+PIXELS = ("pixel_values", "image_grid_thw")
+"""What processors call them, and how patches of them lie."""
+
 
 @dataclass
 class Kept:
@@ -32,8 +35,8 @@ class Kept:
     ids: Any
     """Its token ids, on the CPU, shape (tokens,)."""
     picture: object
-    pixels: object
-    """What became of the picture: of the same one, equal for equal pixels."""
+    pixels: Sequence[Any]
+    """What the processor made of the picture; empty: there is none."""
     keys_and_values: Any
     """A DynamicCache of the prompt and its answer; None where they are kept elsewhere."""
     rope_deltas: Any = None
@@ -65,10 +68,10 @@ class PrefixCache:
         if not self.enabled:
             return self._model.generate(**inputs.to(self._model.device), **options)
         ids = inputs["input_ids"][0]
-        pixels = _pixels(inputs)
+        pixels = [inputs[name] for name in PIXELS if name in inputs]
         # Whatever is raised below, what may be half changed by then is not used again.
         kept, self.kept = self.kept, None
-        is_same = kept is not None and kept.picture is picture and kept.pixels == pixels
+        is_same = kept is not None and kept.picture is picture and _are_same(kept.pixels, pixels)
         shared = self._shared(kept.ids, ids) if kept is not None and is_same else 0
         output = None
         if kept is not None and shared:
@@ -132,16 +135,11 @@ class PrefixCache:
         return output
 
 
-def _pixels(inputs: Any) -> object:
-    """Of a processor's inputs, what tells a picture's pixels from others of the same picture; None: there is none."""
-    if "image_grid_thw" in inputs:
-        # Its patches, which follow from the picture's size and the limits that it had.
-        return inputs["image_grid_thw"].tolist()
-    if "pixel_values" in inputs:
-        # One that was made smaller first may have come to the same size.
-        values = inputs["pixel_values"]
-        return values.shape, hashlib.sha256(values.contiguous().cpu().numpy()).digest()
-    return None
+def _are_same(one: Sequence[Any], other: Sequence[Any]) -> bool:
+    """Whether pixels are: a picture may have been prepared for fewer of them."""
+    import torch
+
+    return len(one) == len(other) and all(map(torch.equal, one, other))
 
 
 def _alike(one: Any, other: Any, most: int) -> int:

@@ -34,14 +34,17 @@ class Known:
         """Of the answers."""
         self._errors: dict[TaskId, dict[Path, Result]] = {}
         """By the file in which each is the last one, older files first."""
+        self._tasks: dict[TaskId, None] = {}
+        """In the order in which they first stood."""
 
     def take_in(self, path: Path, age: int, results: Iterable[Result]) -> list[TaskId]:
         """Takes in results of one file, later ones last, and returns their ids. Files come older ones first; of one that
         comes late the errors count as its newest."""
         tasks = []
         for result in results:
-            task = identity(result)
+            task = task_of(result)
             tasks.append(task)
+            self._tasks[task] = None
             if is_error(result):
                 errors = self._errors.setdefault(task, {})
                 errors.pop(path, None)
@@ -62,12 +65,16 @@ class Known:
                 furthest = error
         return furthest
 
+    def results(self) -> list[Result]:
+        """Those that count, in the order in which their tasks first stood."""
+        return [result for task in self._tasks if (result := self.result(task)) is not None]
+
     def answers(self) -> Iterable[Result]:
         """Those that count."""
         return self._answers.values()
 
 
-def identity(result: Result) -> TaskId:
+def task_of(result: Result) -> TaskId:
     """The id of a result, of those that say the same."""
     task = task_id(result)
     assert task is not None
@@ -90,7 +97,7 @@ def would_replace(journal: Path, files: Sequence[ReadFile]) -> bool:
     then = known_of(
         [*(file for file in files if file[0] != journal), *((journal, newest, each) for each in lines)]
     )
-    tasks = {identity(result) for each in lines for result in each}
+    tasks = {task_of(result) for each in lines for result in each}
     return any(not _are_equal(now.result(task), then.result(task)) for task in tasks)
 
 

@@ -43,14 +43,6 @@ def is_error(result: Result) -> bool:
     return isinstance(prediction, str) and prediction.startswith("[ERROR")
 
 
-def merge(known: dict[TaskId, Result], results: Iterable[Result]) -> None:
-    """Puts `results` into `known` one after the other; an id keeps the place where it first stood."""
-    for result in results:
-        before = known.get(result["id"])
-        if before is None or is_error(before) or not is_error(result):
-            known[result["id"]] = result
-
-
 def plain_id(task: TaskId) -> TaskId:
     """The id as the question list has it: the number where a program wrote that as text."""
     return _number(task) if isinstance(task, str) else task

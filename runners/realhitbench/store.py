@@ -28,7 +28,7 @@ from pathlib import Path
 
 from hitui_runners.errors import RunnerError, SetupError, setup_error
 from hitui_runners.realhitbench.disk import Identity, identity_of, replace_file, same_content, sync_folder
-from hitui_runners.realhitbench.known import Known, ReadFile, identity, known_of, would_replace
+from hitui_runners.realhitbench.known import Known, ReadFile, known_of, task_of, would_replace
 from hitui_runners.realhitbench.results import (
     MARK,
     Result,
@@ -40,6 +40,7 @@ from hitui_runners.realhitbench.results import (
     is_torn,
     load_results,
     parse_journal,
+    plain_id,
     result_files,
 )
 
@@ -113,7 +114,7 @@ class ResultStore:
     def failures(self, task_id: TaskId) -> int:
         """How often it has failed, as far as that is known; 0 for what is answered, or was never asked."""
         result = self.result(task_id)
-        return max(1, self._failures[task_id]) if result is not None and is_error(result) else 0
+        return max(1, self._failures[plain_id(task_id)]) if result is not None and is_error(result) else 0
 
     def runs_of_answers(self) -> frozenset[str | None]:
         """The ids of the runs that made the answers known here; with None where some name none."""
@@ -262,7 +263,7 @@ class ResultStore:
                 without.result(task) != self.result(task) for task in self._own
             )
         for _, _, results in journals:
-            self._failures.update(identity(result) for result in results if is_error(result))
+            self._failures.update(task_of(result) for result in results if is_error(result))
         self._is_outranked = would_replace(journal, read)
 
     def _take_in(self, path: Path, age: int, results: Iterable[Result]) -> None:
@@ -336,15 +337,15 @@ class ResultStore:
         if not os.path.lexists(path):
             return True
         try:
-            identity, age = identity_of(path), age_of(path)
-            if identity == self._own_snapshot:
+            found, age = identity_of(path), age_of(path)
+            if found == self._own_snapshot:
                 return True
             results, ours = load_results(path, self._warn)
         except (Unreadable, FileNotFoundError):
             # A link to nowhere counts as well: it points at answers that are out of reach now.
             return False
-        if identity != self._read_snapshot:
-            self._read_snapshot = identity
+        if found != self._read_snapshot:
+            self._read_snapshot = found
             later, self._own = self._own, {}
             self._take_in(path, age, results)
             self._own.update(later)

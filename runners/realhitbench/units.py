@@ -18,14 +18,14 @@ from typing import Any
 from hitui_runners.errors import RunnerError
 from hitui_runners.look import is_dir, is_file
 from hitui_runners.realhitbench.check import torn_line
+from hitui_runners.realhitbench.known import Known
 from hitui_runners.realhitbench.rescoring import Notes, usable
 from hitui_runners.realhitbench.results import (
     RESULT_NAME,
     Result,
-    TaskId,
     Unreadable,
+    age_of,
     load_content,
-    merge,
     result_files,
 )
 from hitui_runners.stopping import stop_with_stdin
@@ -94,7 +94,7 @@ def results_of(
     What is odd in results goes to `notes`, files that cannot be read to `refuse`.
     """
     lines: list[str] = []
-    known: dict[TaskId, Result] = {}
+    known = Known()
     read = False
     for path in unit.files:
         try:
@@ -104,8 +104,8 @@ def results_of(
             continue
         read = True
         lines += [f"{path.name}: {line}" for line in torn_line(content)]
-        merge(known, usable(content.entries, notes))
-    return (list(known.values()), lines) if read else None
+        known.take_in(path, age_of(path), usable(content.entries, notes))
+    return (known.results(), lines) if read else None
 
 
 def _read_units(plan: str, refuse: Callable[[str], None], *, one_line: bool) -> list[Unit]:

@@ -18,7 +18,7 @@ from hitui.adapters.checkpoints import skip_ids
 from hitui.adapters.checkpoints.inputs import SUBFOLDERS, is_data_folder
 from hitui.adapters.checkpoints.naming import bare_location, modality_and_format, short_names
 from hitui.adapters.checkpoints.questions import looks_like_questions
-from hitui.adapters.checkpoints.reading import Signature, signature_of
+from hitui.adapters.checkpoints.reading import Signature, signature_in, signature_of
 from hitui.adapters.checkpoints.result_listing import is_result_file
 from hitui.adapters.files.look import can_be_listed, is_file
 from hitui.domain.configs import MODALITIES, TABLE_FORMATS, Config
@@ -227,7 +227,7 @@ class Walker:
                 continue
             if not stat.S_ISREG(status.st_mode):
                 continue
-            signature = status.st_ino, status.st_size, status.st_mtime_ns
+            signature = signature_in(status)
             known = self._metadata.get(path)
             if known is None or known[0] != signature:
                 known = self._metadata[path] = (signature, _metadata_texts(path))

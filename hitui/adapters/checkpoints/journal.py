@@ -16,9 +16,10 @@ from typing import BinaryIO
 
 import msgspec
 
+from hitui.adapters.checkpoints.python_json import python_json
 from hitui.adapters.checkpoints.reading import FileReading, UnreadableFile
 from hitui.adapters.checkpoints.results_file import NO_RECOVERY, id_of, rung_in, seconds_of
-from hitui.decoding import json_decoder, python_json
+from hitui.decoding import json_decoder
 from hitui.domain.recovery import rung_of
 from hitui.domain.tasks import ERROR_PREFIX, TaskId
 from hitui.domain.units import counted

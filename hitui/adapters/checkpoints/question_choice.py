@@ -136,7 +136,7 @@ def _best_fit(candidates: Sequence[Path], configs: Sequence[Config]) -> Path | N
 def _answered_pairs(configs: Sequence[Config]) -> Iterable[tuple[TaskId, str]]:
     left = _ENOUGH_FILES
     for config in configs:
-        for path, (_, size, _) in reversed(result_files(config.folders)):
+        for path, (_, size, *_) in reversed(result_files(config.folders)):
             if size > LARGE or path.endswith(".jsonl"):
                 continue
             try:

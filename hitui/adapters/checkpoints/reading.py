@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from hitui.adapters.checkpoints.questions import QuestionList
     from hitui.settings import ConfigSettings, Settings
 
-Signature = tuple[int, int, int]
-"""Inode, size and modification time in ns: while they stay, a file is not read again."""
+Signature = tuple[int, int, int, int]
+"""Inode, size, and when its content and its status (who may read it) changed, in ns: while they stay, a file is not read
+again."""
 
 _MOST_SHOWN, _LONGEST_SHOWN = 10, 40
 """How many ids a message names, and how many characters of each."""
@@ -121,7 +122,11 @@ def signature_of(path: Path | str) -> Signature | None:
         status = os.stat(path)  # noqa: PTH116 - takes text as well, and is asked of thousands of files
     except OSError:
         return None
-    return status.st_ino, status.st_size, status.st_mtime_ns
+    return signature_in(status)
+
+
+def signature_in(status: os.stat_result) -> Signature:
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def listed(values: Sequence[object]) -> str:

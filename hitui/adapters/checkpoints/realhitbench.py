@@ -7,7 +7,6 @@ read instead. A file that cannot be read any more counts with what was read of i
 
 from __future__ import annotations
 
-import os
 import statistics
 import threading
 from collections import Counter
@@ -54,8 +53,6 @@ class _Fingerprint(NamedTuple):
     config: Config
     listing: Listing
     """Of results and reports."""
-    closed: tuple[str, ...]
-    """Those that may not be read."""
     questions: tuple[Path, int] | None
     inputs: tuple[Path, Hashable] | None
 
@@ -71,11 +68,9 @@ class RealHiTBenchReader:
 
     def fingerprint(self, config: Config) -> Hashable:
         questions, inputs = self._context.questions, self._context.inputs
-        listing = list_files(config.folders, lambda name: is_result_file(name) or name == skip_ids.NAME)
         return _Fingerprint(
             config,
-            listing,
-            tuple([path for path, _ in listing.files if not os.access(path, os.R_OK)]),
+            list_files(config.folders, lambda name: is_result_file(name) or name == skip_ids.NAME),
             (questions.path, id(questions)) if questions else None,
             (inputs.folder, inputs.version) if inputs else None,
         )
@@ -159,9 +154,6 @@ class RealHiTBenchReader:
             reading, problems = (known[1] if known is not None else None), (str(error),)
             if reading is not None:
                 problems = (f"{error} (what was read of it before still counts)",)
-            if not os.access(path, os.R_OK):
-                # Once it may be read it is still of this signature.
-                signature = (signature[0], -1, signature[2])
         with self._lock:
             self._parsed[path] = (signature, reading, problems)
         return reading, problems

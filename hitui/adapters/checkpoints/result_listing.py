@@ -8,7 +8,7 @@ import stat
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from hitui.adapters.checkpoints.reading import Signature
+from hitui.adapters.checkpoints.reading import Signature, signature_in
 
 RESULT_NAME = re.compile(r"(checkpoint(_\w+)?\.json|results.*\.jsonl?)")
 """Files of results, as a whole match: checkpoint.json, checkpoint_batch.json, results_20260203.json, …"""
@@ -95,6 +95,6 @@ def _look(entry: os.DirEntry[str]) -> Signature | str | None:
         reason = "which is not there" if isinstance(error, FileNotFoundError) else error.strerror
         return f"is a link to {target}, {reason}: bring that back (is its disk mounted?), or remove the link"
     if stat.S_ISREG(status.st_mode):
-        return status.st_ino, status.st_size, status.st_mtime_ns
+        return signature_in(status)
     kind = _KINDS.get(stat.S_IFMT(status.st_mode), "no regular file")
     return f"is {kind} with the name of a results file: put the file back there, or rename it"

@@ -27,8 +27,9 @@ from typing import Any
 
 import msgspec
 
+from hitui.adapters.checkpoints.python_json import python_json
 from hitui.adapters.checkpoints.reading import FileReading, UnreadableFile, listed
-from hitui.decoding import json_decoder, python_json
+from hitui.decoding import json_decoder
 from hitui.domain.recovery import rung_of
 from hitui.domain.tasks import ERROR_PREFIX, TaskId
 
