@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from hitui.ui.app import Dashboard
 from hitui.ui.screens.queue import QueueScreen
 from hitui.ui.widgets.queue_table import QueueTable
 from tests.ui import sample
-from tests.ui.conftest import dashboard, line_with, shown, until
+from tests.ui.conftest import dashboard, line_with, screen_text, shown, until
 from tests.ui.queues import WIDE, open_queue, queue_of, waiting
 
 
@@ -108,11 +109,19 @@ async def test_of_a_job_that_succeeded_the_tasks_that_failed_are_told_as_soon_as
 
 async def test_the_time_to_the_next_try_counts_down_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hitui.ui.countdown.SECONDS_PER_TICK", 1000.0)
-    soon = waiting(14, not_before=time.time() + 2.0)
-    services = sample.services(known_jobs=queue_of(replace(soon, attempt=2)))
+    soon = replace(waiting(14, not_before=time.time() + 50.0), attempt=2)
+    services = sample.services(known_jobs=queue_of(soon))
+
+    def seconds_left() -> int:
+        found = re.search(r"again in (\d+) s, attempt 2", screen_text(pilot))
+        return int(found[1]) if found else 0
+
     async with Dashboard(services).run_test(size=WIDE, notifications=True) as pilot:
         await open_queue(pilot)
-        await shown(pilot, "again in 1 s, attempt 2")
+        await until(pilot, seconds_left)
+        first = seconds_left()
+        await until(pilot, lambda: 0 < seconds_left() < first)
+        services.jobs.publish(queue_of(replace(waiting(14, not_before=time.time() + 1.0), attempt=2)))
         await shown(pilot, "waits for its turn")
 
 
