@@ -77,6 +77,12 @@ class Palette(CommandPalette):
         if not self.is_active:
             event.prevent_default()
 
+    def on_resize(self) -> None:
+        # The list is as high as a part of the terminal, whose size Textual changes a moment before that of its screens:
+        # what is laid out meanwhile is kept as right for the size before, and would be taken once it is back.
+        for found in self.query(FoundCommands):
+            found.refresh(layout=True)
+
     @on(Input.Changed)
     @on(Input.Submitted)
     @on(OptionList.OptionSelected)
