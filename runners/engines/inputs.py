@@ -6,10 +6,10 @@ around it; they are what its text has when it is tokenized in one go.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 from hitui_runners.engines.base import Prompt, TaskFailed
 from hitui_runners.engines.headers import header_rows
@@ -19,10 +19,14 @@ from hitui_runners.engines.splicing import Gap, Part, Window, gap_between, token
 from hitui_runners.engines.tokens import PIECE_CHARACTERS, Tokens, tokenize_long
 from hitui_runners.engines.truncation import CUT_ATTEMPTS, CUT_STEPS, SHORTFALL, TokenizedTable, note
 
+Made = TypeVar("Made")
+
 TRUNCATIONS = ("tokens", "original")
 PER_TOKEN = ("attention_mask", "mm_token_type_ids", "token_type_ids")
 """What a processor says of every token beside its id; of all tokens of text the same."""
 
+TABLES_KEPT = 2
+"""Who is asked once more has the table before that of those who are made ready for their turn."""
 LEAST_BUDGET = 10_000
 """Pixels: no budget for a picture is less, and no edge of one has as many."""
 
@@ -38,7 +42,7 @@ class _Words:
 
 @dataclass(frozen=True)
 class _Table:
-    """A table and its tokens."""
+    """A table, in which the tokenizer's own marks are broken up, and its tokens."""
 
     table: str
     tokens: Tokens
@@ -46,7 +50,7 @@ class _Table:
 
 
 class PromptInputs:
-    """Makes them; remembers what was made of the last table and the last picture."""
+    """Makes them; remembers what was made of the last tables and the last picture."""
 
     def __init__(
         self,
@@ -68,10 +72,11 @@ class PromptInputs:
             for token in self._tokenizer.added_tokens_decoder.values()
             if token.special or (token.content.startswith("<|") and token.content.endswith("|>"))
         )
-        self._table, self._harmless_table = "", ""
+        self._harmless_tables: dict[str, str] = {}
+        self._tables: dict[str, _Table] = {}
+        """By their texts in which the marks are broken up."""
         self._smaller: tuple[Any, int, Any] | None = None
         """A picture, how many pixels it was to have, and what was made of it."""
-        self._last: _Table | None = None
 
     def cut_to(self, tokens: int) -> None:
         """From now on no prompt has more, whatever was allowed before."""
@@ -96,9 +101,8 @@ class PromptInputs:
         image, size = self.shown(image, prompt.pixel_share, recovery)
         limit = min(self._max_input_tokens, prompt.max_input_tokens or self._max_input_tokens)
         # Some tokenizers have a thousand marks, each looked for in megabytes: once for all questions about a table.
-        if prompt.table != self._table:
-            self._table, self._harmless_table = prompt.table, self._harmless(prompt.table)
-        words = _Words(self._harmless(prompt.before), self._harmless_table, self._harmless(prompt.after))
+        table_text = _kept(self._harmless_tables, prompt.table, lambda: self._harmless(prompt.table))
+        words = _Words(self._harmless(prompt.before), table_text, self._harmless(prompt.after))
         table = None
         if len(words.table) > PIECE_CHARACTERS:
             table = self._tokenized(words.table, prompt.table_format)
@@ -158,14 +162,15 @@ class PromptInputs:
         return inputs
 
     def _tokenized(self, table: str, table_format: str | None) -> _Table:
-        if self._last is None or self._last.table != table:
+        def tokenized() -> _Table:
             # A tokenizer in Python cannot say where tokens begin, by which pieces are joined.
             tokens = (
                 tokenize_long(table, self._tokens) if self._tokenizer.is_fast else self._tokens([table])[0]
             )
             cuts = TokenizedTable(table, tokens.starts, header_rows(table, table_format))
-            self._last = _Table(table, tokens, cuts)
-        return self._last
+            return _Table(table, tokens, cuts)
+
+        return _kept(self._tables, table, tokenized)
 
     def _with_parts(
         self, words: _Words, table: _Table | None, parts: Sequence[Part], image: Any, size: Any
@@ -327,6 +332,15 @@ class PromptInputs:
             ids = self._tokenizer(text, add_special_tokens=False)["input_ids"]
             spread.append(Tokens(ids, [len(text) * token // len(ids) for token in range(len(ids))]))
         return spread
+
+
+def _kept(kept: dict[str, Made], text: str, make: Callable[[], Made]) -> Made:
+    """What was made of the text, which is made now where it is not kept; of others the last ones used stay."""
+    made = kept.pop(text) if text in kept else make()
+    while len(kept) >= TABLES_KEPT:
+        del kept[next(iter(kept))]
+    kept[text] = made
+    return made
 
 
 def _pixel_budget(image_processor: Any) -> tuple[int, int | None]:

@@ -179,6 +179,25 @@ def test_a_table_is_tokenized_once_for_all_questions_about_it(processor: Any) ->
         assert processor.tokenizer.characters < len(table) / 4
 
 
+def test_the_table_before_is_not_tokenized_again_for_who_is_asked_once_more(processor: Any) -> None:
+    """The next ones are made ready while others are answered."""
+    inputs = PromptInputs(processor, 12_000, None)
+    before, following = (asked(ROWS.replace("Harbour", name), "html") for name in ("Quay", "Berth"))
+    once = [made(inputs, prompt)[0]["input_ids"].tolist() for prompt in (before, following)]
+    processor.tokenizer.characters = 0
+    again = [made(inputs, prompt)[0]["input_ids"].tolist() for prompt in (before, following)]
+
+    assert again == once
+    assert once[0] != once[1]
+    assert processor.tokenizer.characters < len(ROWS) / 4
+
+    # Of those before it nothing is kept.
+    made(inputs, asked(ROWS, "html"))
+    processor.tokenizer.characters = 0
+    made(inputs, before)
+    assert processor.tokenizer.characters > len(ROWS)
+
+
 def test_so_it_is_where_a_template_trims_the_prompt(processor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     trimming = processor.chat_template.replace("{{ part.text }}", "{{ part.text | trim }}")
     assert trimming != processor.chat_template
