@@ -12,6 +12,7 @@ import pytest
 from hitui.domain.jobs import Ended, Ending, Job, JobRequest
 from tests.tools.control import HEAD, Control, control, kill
 from tests.tools.eventually import eventually
+from tests.tools.plain_python import demo_runner
 
 CONFIGS = ("text_html", "text_csv", "mix_html")
 QUESTIONS = 4
@@ -27,7 +28,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Control]:
 
 
 def settle(here: Control, queue: str = "", configs: tuple[str, ...] = CONFIGS) -> None:
-    text = HEAD.replace("retries = 0", f"retries = 0\n{queue}") + '[runner.demo]\nengine = "demo"\n'
+    text = HEAD.replace("retries = 0", f"retries = 0\n{queue}") + demo_runner(here.root.parent)
     for name in configs:
         modality, table_format = name.split("_")[:2]
         text += f'[[config]]\nname = "g/{name}"\nmodality = "{modality}"\nformat = "{table_format}"\n'

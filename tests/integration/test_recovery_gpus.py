@@ -13,6 +13,7 @@ from hitui.domain.jobs import Job, JobRequest
 from tests.integration.test_supervisor_commands import hitui
 from tests.tools.benchmark import Benchmark, harbours
 from tests.tools.control import HEAD, Control, control
+from tests.tools.plain_python import demo_runner
 
 MANY_ROWS = tuple((f"Harbour {number}", number, number / 4) for number in range(400))
 """As HTML about 5,600 tokens of the demo engine's."""
@@ -35,8 +36,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Control]:
 
 def settle(here: Control, config: str) -> None:
     (here.root / "hitui.toml").write_text(
-        HEAD + '[runner.demo]\nengine = "demo"\nmax_input_tokens = 8000\n'
-        f'[[config]]\nname = "g/text_html"\nrunner = "demo"\nmodality = "text"\nformat = "html"\n{config}\n'
+        HEAD
+        + demo_runner(here.root.parent, keys="max_input_tokens = 8000")
+        + f'[[config]]\nname = "g/text_html"\nrunner = "demo"\nmodality = "text"\nformat = "html"\n{config}\n'
     )
     here.connect()
 

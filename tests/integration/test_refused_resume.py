@@ -12,6 +12,7 @@ from hitui.domain.jobs import Ended, Ending
 from tests.tools.commands import typed
 from tests.tools.control import HEAD, Control, control
 from tests.tools.eventually import eventually
+from tests.tools.plain_python import demo_runner
 
 QUESTIONS = 4
 
@@ -26,10 +27,15 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Control]:
 
 def settle(here: Control, runner: str) -> None:
     (here.root / "hitui.toml").write_text(
-        HEAD.replace("retries = 0", 'retries = 2\nretry_pause = "100ms"') + f"[runner.mine]\n{runner}\n"
-        '[matrix.g]\nrunner = "mine"\nmodality = ["text"]\nformat = ["html", "csv"]\n'
+        HEAD.replace("retries = 0", 'retries = 2\nretry_pause = "100ms"')
+        + runner
+        + '[matrix.g]\nrunner = "mine"\nmodality = ["text"]\nformat = ["html", "csv"]\n'
     )
     here.connect()
+
+
+def demo(here: Control, keys: str) -> str:
+    return demo_runner(here.root.parent, "mine", keys)
 
 
 def settings_of(here: Control, mode: str) -> list[str]:
@@ -39,9 +45,9 @@ def settings_of(here: Control, mode: str) -> list[str]:
 
 
 def test_it_is_said_in_one_line_not_tried_again_and_can_be_forced(here: Control) -> None:
-    settle(here, 'engine = "demo"\nmax_new_tokens = 64')
+    settle(here, demo(here, "max_new_tokens = 64"))
     assert typed(here, "run", "text_html", "--ids", "1,2", "--wait").returncode == 0
-    settle(here, 'engine = "demo"\nmax_new_tokens = 128')
+    settle(here, demo(here, "max_new_tokens = 128"))
 
     # The other config has nothing to be mixed with, and is answered by the same process.
     done = typed(here, "rerun", "text_html", "text_csv", "--wait")
@@ -82,12 +88,12 @@ def test_it_is_said_in_one_line_not_tried_again_and_can_be_forced(here: Control)
     # What was recorded goes with the answers when these go.
     assert typed(here, "rollback", "text_html").returncode == 0
     assert not (here.output("text_html") / "run_settings.json").exists()
-    settle(here, 'engine = "demo"\nmax_new_tokens = 256')
+    settle(here, demo(here, "max_new_tokens = 256"))
     assert typed(here, "run", "text_html", "--wait").returncode == 0
 
 
 def test_a_command_of_the_users_own_is_not_forced(here: Control) -> None:
-    settle(here, 'command = ["true"]')
+    settle(here, '[runner.mine]\ncommand = ["true"]\n')
     assert typed(here, "run", "text_html", "--wait").returncode == 1
     for words in (["run", "text_html"], ["retry", "1"]):
         done = typed(here, *words, "--force")

@@ -17,6 +17,7 @@ from tests.integration.test_supervisor_commands import hitui
 from tests.tools.benchmark import harbours
 from tests.tools.control import HEAD, Control, control, kill
 from tests.tools.eventually import eventually
+from tests.tools.plain_python import demo_runner
 
 TABLES = 6
 QUESTIONS = 12
@@ -41,7 +42,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Control]:
 def settle(here: Control, runner: str = "", queue: str = "", others: str = "") -> None:
     (here.root / "hitui.toml").write_text(
         HEAD.replace("retries = 0", f'retries = 2\nretry_pause = "100ms"\nshortest_shard = "0s"\n{queue}')
-        + f'[runner.demo]\nengine = "demo"\n{runner}\n'
+        + demo_runner(here.root.parent, keys=runner)
         + '[[config]]\nname = "g/text_html"\nrunner = "demo"\nmodality = "text"\nformat = "html"\n'
         + others
     )

@@ -22,6 +22,7 @@ from tests.integration.test_sharded_jobs import (
 from tests.integration.test_supervisor_commands import hitui
 from tests.tools.control import HEAD, Control
 from tests.tools.eventually import eventually
+from tests.tools.plain_python import demo_runner
 
 __all__ = ["here"]
 
@@ -62,8 +63,8 @@ def test_what_is_away_takes_no_gpu_from_what_is_split_nor_from_what_is_behind_it
     settle(
         here,
         queue='join = "0s"',
-        others=f'[runner.away]\nengine = "demo"\ncwd = "disk"\ngpus = 3\n'
-        f'[[config]]\nname = "g/wide"\n{away}[[config]]\nname = "g/one"\ngpus = 1\n{away}',
+        others=demo_runner(here.root.parent, "away", 'cwd = "disk"\ngpus = 3')
+        + f'[[config]]\nname = "g/wide"\n{away}[[config]]\nname = "g/one"\ngpus = 1\n{away}',
     )
     # With one GPU in use there are too few for the first, which would keep the others.
     busy = here.gpus / "gpus.json"
@@ -91,7 +92,7 @@ def test_what_is_away_takes_no_gpu_from_what_is_split_nor_from_what_is_behind_it
 
 def test_what_waits_for_gpus_outlives_settings_that_would_refuse_it(here: Control) -> None:
     wide = '[[config]]\nname = "g/wide"\nrunner = "wide"\nmodality = "mix"\nformat = "html"\n'
-    runner = '[runner.wide]\nengine = "demo"\ngpus = 3\n'
+    runner = demo_runner(here.root.parent, "wide", "gpus = 3")
     settle(here, others=runner + wide)
     busy = here.gpus / "gpus.json"
     idle = busy.read_text()

@@ -11,6 +11,7 @@ import pytest
 from hitui.domain.jobs import Ending
 from tests.tools.commands import begun, hitui, lines_until, listed, typed
 from tests.tools.control import HEAD, Control, control
+from tests.tools.plain_python import demo_runner
 
 RETRIED = HEAD.replace("retries = 0", 'retries = 1\nretry_pause = "0s"')
 
@@ -99,7 +100,7 @@ def test_a_job_that_joined_another_is_followed_and_never_taken_for_all_of_it(
     monkeypatch.setenv("HITUI_DEMO_SECONDS", "0.02")
     monkeypatch.setenv("HITUI_DEMO_FAILURE_RATE", "0")
     with control(tmp_path, monkeypatch, questions=4, gpus=1) as here:
-        text = HEAD + '[runner.demo]\nengine = "demo"\n'
+        text = HEAD + demo_runner(here.root.parent)
         for table_format in ("html", "csv"):
             text += f'[[config]]\nname = "g/{table_format}"\nmodality = "text"\nformat = "{table_format}"\n'
         (here.root / "hitui.toml").write_text(text)

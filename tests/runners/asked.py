@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.runners.conftest import PLAIN_PYTHON, Runner
+from tests.runners.conftest import Runner
 from tests.tools.chat_server import ChatServer, chat_server
 
 RIGHT = {1: "41", 2: "17", 3: "63", 4: "8", 5: "41", 6: "17"}
@@ -21,7 +21,6 @@ def server() -> Iterator[ChatServer]:
 @pytest.fixture
 def asking(runner: Runner, server: ChatServer) -> Runner:
     """A runner of the server, in a Python that has nothing but its standard library."""
-    runner.python = PLAIN_PYTHON
     plain = runner.words
 
     def words(

@@ -17,10 +17,9 @@ from hitui_runners.stopping import EXIT_STATUSES, StopSignals
 
 from tests.tools.benchmark import Benchmark, harbours
 from tests.tools.eventually import eventually
+from tests.tools.plain_python import PLAIN_PYTHON
 
 RUNNERS = Path(__file__).resolve().parents[2] / "runners"
-PLAIN_PYTHON = (str(Path(sys.base_prefix) / "bin" / "python3"), "-I", "-S")
-"""A Python that finds nothing but its standard library."""
 
 
 @pytest.fixture
@@ -40,7 +39,8 @@ class Runner:
 
     benchmark: Benchmark
     output: Path
-    python: Sequence[str] = (sys.executable,)
+    python: Sequence[str] | None = None
+    """None: this one for models, and one without libraries for all else."""
     env: dict[str, str] = field(default_factory=dict)
     processes: list[subprocess.Popen[str]] = field(default_factory=list)
 
@@ -59,8 +59,10 @@ class Runner:
         return [str(word) for word in (*words, *options)]
 
     def start(self, *options: object, **choices: str) -> subprocess.Popen[str]:
+        models = choices.get("engine") == "transformers"
+        python = self.python or ((sys.executable,) if models else PLAIN_PYTHON)
         process = subprocess.Popen(
-            [*self.python, str(RUNNERS), *self.words(*options, **choices)],
+            [*python, str(RUNNERS), *self.words(*options, **choices)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -133,9 +135,9 @@ def runner(benchmark_data: Benchmark, tmp_path: Path) -> Iterator[Runner]:
 
 
 @pytest.fixture
-def without_libraries(runner: Runner) -> None:
-    """Where the scores are not the point: loading the libraries of two of them takes most of a run of the demo."""
-    runner.python = PLAIN_PYTHON
+def with_libraries(runner: Runner) -> None:
+    """Where the scores are the point: loading the libraries of two of them takes most of a run of the demo."""
+    runner.python = (sys.executable,)
 
 
 @pytest.fixture

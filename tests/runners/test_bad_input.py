@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.runners.conftest import PLAIN_PYTHON, RUNNERS, Runner, environment, without_rights
+from tests.runners.conftest import RUNNERS, Runner, environment, without_rights
 from tests.tools.benchmark import Benchmark
 from tests.tools.eventually import eventually
+from tests.tools.plain_python import PLAIN_PYTHON
 
 
-@pytest.mark.usefixtures("without_libraries")
 def test_a_second_runner_is_refused(runner: Runner) -> None:
     first = runner.start("--demo-seconds", "1")
     eventually(lambda: runner.events)
@@ -29,9 +29,9 @@ def test_a_second_runner_is_refused(runner: Runner) -> None:
 
 
 def test_a_full_disk_ends_it_with_one_line_and_whole_results(runner: Runner) -> None:
-    runner.python = ("prlimit", "--fsize=900", sys.executable)
+    runner.python = ("prlimit", "--fsize=750", *PLAIN_PYTHON)
     ended = runner.run()
-    runner.python = (sys.executable,)
+    runner.python = None
 
     assert ended.returncode == 1
     (line,) = [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
@@ -118,6 +118,7 @@ def test_a_missing_data_folder_is_one_line(runner: Runner) -> None:
     )
 
 
+@pytest.mark.usefixtures("with_libraries")
 def test_ids_that_stand_twice_are_one_line_and_run_once(runner: Runner) -> None:
     questions = runner.benchmark.questions
     questions += [{**question, "Question": "Another question?"} for question in questions]
@@ -147,7 +148,6 @@ def test_entries_that_cannot_be_asked_are_one_line(runner: Runner) -> None:
     assert [result["id"] for result in runner.journal] == [3, 4, 5, 6]
 
 
-@pytest.mark.usefixtures("without_libraries")
 def test_a_bare_list_of_questions_is_one_too(runner: Runner) -> None:
     runner.benchmark.questions_file.write_text(json.dumps(runner.benchmark.questions))
 
@@ -155,7 +155,6 @@ def test_a_bare_list_of_questions_is_one_too(runner: Runner) -> None:
     assert [result["id"] for result in runner.journal] == [1, 2, 3, 4, 5, 6]
 
 
-@pytest.mark.usefixtures("without_libraries")
 def test_a_question_list_with_a_byte_order_mark_is_one_too(runner: Runner) -> None:
     """As editors on other systems save it; the dashboard reads it as well."""
     file = runner.benchmark.questions_file
@@ -236,7 +235,6 @@ def test_tables_that_cannot_be_read_end_the_run_after_a_few(runner: Runner) -> N
     ] * 5
 
 
-@pytest.mark.usefixtures("without_libraries")
 def test_a_name_too_long_for_a_file_blocks_its_task_only(runner: Runner) -> None:
     runner.benchmark.ask(7, "x" * 300, "How many boats?", "1")
 
@@ -250,7 +248,7 @@ def test_a_journal_that_cannot_be_made_ready_is_one_line(runner: Runner) -> None
     runner.output.mkdir()
     line = json.dumps({"id": 1, "Prediction": "41"})
     (runner.output / "results.jsonl").write_text(line)
-    runner.python = ("prlimit", f"--fsize={len(line)}", sys.executable)
+    runner.python = ("prlimit", f"--fsize={len(line)}", *PLAIN_PYTHON)
     ended = runner.run("--resume")
 
     assert ended.returncode == 1
@@ -300,6 +298,7 @@ def test_a_gpu_that_does_not_exist_is_one_line(runner: Runner, tmp_path: Path) -
     assert "there is no GPU 'GPU-9', which CUDA_VISIBLE_DEVICES names" in ended.stderr
 
 
+@pytest.mark.usefixtures("with_libraries")
 def test_a_broken_score_library_costs_its_score_alone_and_is_said(runner: Runner, tmp_path: Path) -> None:
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "sacrebleu.py").write_text('raise OSError("libfoo.so.1:\\n wrong ELF class")')
@@ -328,7 +327,6 @@ def test_a_missing_model_folder_is_one_line(runner: Runner, tmp_path: Path) -> N
     )
 
 
-@pytest.mark.usefixtures("without_libraries")
 def test_a_foreign_checkpoint_is_copied_once_and_taken_in(runner: Runner, benchmark_data: Benchmark) -> None:
     runner.output.mkdir()
     foreign = {

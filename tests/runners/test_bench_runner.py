@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench import bench_batches, bench_runner, runner_processes
-from tests.runners.conftest import PLAIN_PYTHON
+from tests.tools.plain_python import PLAIN_PYTHON
 from tests.tools.real_data import QUESTIONS, real_questions
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -14,14 +14,16 @@ from typing import Any
 import pytest
 from hitui_runners.errors import SetupError
 
-from tests.runners.conftest import PLAIN_PYTHON, RUNNERS, Runner, environment
+from tests.runners.conftest import RUNNERS, Runner, environment
 from tests.tools.benchmark import harbours, png_head
 from tests.tools.eventually import eventually
+from tests.tools.plain_python import PLAIN_PYTHON
 
 KEYS = ["id", "FileName", "QuestionType", "SubQType", "Question", "Reference", "Prediction", "Metrics"]
 KEYS += ["ProcessingTime", "Engine", "Settings"]
 
 
+@pytest.mark.usefixtures("with_libraries")
 def test_every_task_gets_a_result_in_the_real_format(runner: Runner) -> None:
     ended = runner.run()
 
@@ -38,7 +40,6 @@ def test_every_task_gets_a_result_in_the_real_format(runner: Runner) -> None:
     }
 
 
-@pytest.mark.usefixtures("without_libraries")
 def test_event_lines_tell_how_far_it_is(runner: Runner) -> None:
     runner.run("--demo-failure-rate", "1")
 
@@ -59,8 +60,6 @@ def test_event_lines_tell_how_far_it_is(runner: Runner) -> None:
 
 @pytest.mark.parametrize("table", ["html", "csv", "latex", "markdown", "json"])
 def test_the_answer_is_found_in_every_format_without_any_library(runner: Runner, table: str) -> None:
-    runner.python = PLAIN_PYTHON
-
     ended = runner.run("--ids", "1,2,4", table=table)
 
     assert ended.returncode == 0, ended.stderr
@@ -110,7 +109,6 @@ def test_a_python_that_is_too_old_is_one_line(runner: Runner) -> None:
     ast.parse((RUNNERS / "__main__.py").read_text(), feature_version=(3, 6))
 
 
-@pytest.mark.usefixtures("without_libraries")
 def test_resume_runs_errors_and_missing_ones_only(runner: Runner) -> None:
     runner.run("--max-queries", "3", "--demo-failure-rate", "1")
     assert [result["Prediction"].startswith("[ERROR] ") for result in runner.journal] == [True] * 3
@@ -129,7 +127,6 @@ def test_resume_runs_errors_and_missing_ones_only(runner: Runner) -> None:
     assert [result["id"] for result in runner.snapshot["results"]] == [1, 2, 3, 5, 4, 6]
 
 
-@pytest.mark.usefixtures("without_libraries")
 def test_answers_to_a_question_that_is_another_now_are_named(runner: Runner) -> None:
     runner.run("--ids", "1,2,3")
     runner.benchmark.questions[1]["Question"] = "How many boats lie in Northmouth at night?"
@@ -143,7 +140,6 @@ def test_answers_to_a_question_that_is_another_now_are_named(runner: Runner) -> 
     assert [result["id"] for result in runner.journal] == [1, 2, 3, 4, 5, 6, 7]
 
 
-@pytest.mark.usefixtures("without_libraries")
 def test_ids_from_a_file_and_unknown_ones_are_named(runner: Runner, tmp_path: Path) -> None:
     ids = tmp_path / "ids.json"
     ids.write_text('{"ids": [4, 2, 99]}')
@@ -155,7 +151,6 @@ def test_ids_from_a_file_and_unknown_ones_are_named(runner: Runner, tmp_path: Pa
     assert "no question has id 99; the others run" in ended.stderr
 
 
-@pytest.mark.usefixtures("without_libraries")
 def test_blocked_tasks_get_no_result_unless_asked_for(runner: Runner) -> None:
     runner.benchmark.add_table("gone")
     runner.benchmark.ask(7, "gone", "How many boats?", "1")
@@ -189,7 +184,6 @@ def test_what_a_chart_needs(runner: Runner, modality: str, needed: list[str]) ->
     assert runner.journal[1]["Metrics"] == {"ECR": False, "Pass": "None"}
 
 
-@pytest.mark.usefixtures("without_libraries")
 def test_failures_are_those_of_real_runs(runner: Runner) -> None:
     runner.benchmark.questions.clear()
     for number in range(40):
@@ -207,7 +201,6 @@ def test_failures_are_those_of_real_runs(runner: Runner) -> None:
 @pytest.mark.parametrize(
     ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR1, 75)]
 )
-@pytest.mark.usefixtures("without_libraries")
 def test_a_signal_stops_it_at_once_and_nothing_is_lost(runner: Runner, number: int, status: int) -> None:
     runner.benchmark = harbours(runner.benchmark.folder, 24)
     process = runner.start("--demo-seconds", "0.2")
@@ -236,7 +229,6 @@ def test_a_signal_while_loading_stops_it(runner: Runner) -> None:
     assert runner.journal == []
 
 
-@pytest.mark.usefixtures("without_libraries")
 def test_killed_again_and_again_nothing_is_lost_and_nothing_runs_twice(runner: Runner) -> None:
     runner.benchmark.questions.clear()
     for number in range(1, 25):
@@ -260,7 +252,6 @@ def test_killed_again_and_again_nothing_is_lost_and_nothing_runs_twice(runner: R
     assert sorted(runner.snapshot["processed_ids"]) == list(range(1, 25))
 
 
-@pytest.mark.usefixtures("without_libraries")
 def test_empty_cells_are_no_answers(runner: Runner) -> None:
     table = "<table><tr><td>Quay</td><td>&nbsp;</td><td>\n</td></tr><tr><td>Ships</td><td>&nbsp;</td></tr></table>"
     (runner.benchmark.data / "html" / "harbours.html").write_text(table)

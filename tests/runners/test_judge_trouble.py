@@ -20,11 +20,12 @@ from hitui_runners.realhitbench.judge_prompts import judge_prompts
 from hitui_runners.realhitbench.judge_verdicts import Judge, Verdict, VerdictJournal
 from hitui_runners.stopping import StopSignals
 
-from tests.runners.conftest import PLAIN_PYTHON, RUNNERS, environment
+from tests.runners.conftest import RUNNERS, environment
 from tests.runners.judging import RESULTS, RIGHT, Judging, judging_by_server, summary
 from tests.tools.benchmark import Benchmark
 from tests.tools.chat_server import Chat
 from tests.tools.eventually import eventually
+from tests.tools.plain_python import PLAIN_PYTHON
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from hitui_runners.realhitbench.order import by_beginning
 from hitui_runners.realhitbench.prompts import BenchmarkPrompts, OwnPrompts
 from hitui_runners.realhitbench.questions import InputFiles, load_questions
 
-from tests.runners.conftest import PLAIN_PYTHON, Runner
+from tests.runners.conftest import Runner
 from tests.tools.benchmark import Benchmark
 
 PROMPTS = '''
@@ -82,7 +82,7 @@ def test_a_question_without_words_is_asked_too(mixed: Benchmark) -> None:
 
 
 def test_the_first_of_the_list_are_chosen_before_they_are_ordered(mixed: Benchmark, tmp_path: Path) -> None:
-    runner = Runner(mixed, tmp_path / "output", PLAIN_PYTHON)
+    runner = Runner(mixed, tmp_path / "output")
     runner.run("--max-queries", "4")
     assert [result["id"] for result in runner.journal] == [1, 3, 2, 4]
 
@@ -91,7 +91,7 @@ def test_the_first_of_the_list_are_chosen_before_they_are_ordered(mixed: Benchma
 
 
 def test_stopped_in_the_middle_it_goes_on_with_the_rest(mixed: Benchmark, tmp_path: Path) -> None:
-    runner = Runner(mixed, tmp_path / "output", PLAIN_PYTHON)
+    runner = Runner(mixed, tmp_path / "output")
     process = runner.start("--demo-seconds", "0.2")
     runner.wait_for_tasks(2)
     process.send_signal(signal.SIGUSR1)
@@ -112,7 +112,7 @@ def test_a_question_without_a_prompt_is_told_before_anything_is_loaded(
 ) -> None:
     (tmp_path / "prompts.py").write_text(PROMPTS)
     mixed.ask(9, "boats", "Draw.", "[1]", "Something new")
-    runner = Runner(mixed, tmp_path / "output", PLAIN_PYTHON)
+    runner = Runner(mixed, tmp_path / "output")
     ended = runner.run("--prompts", tmp_path / "prompts.py")
 
     assert ended.returncode == 78

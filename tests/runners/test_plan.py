@@ -6,7 +6,6 @@ import argparse
 import fcntl
 import json
 import signal
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from hitui_runners.realhitbench.questions import InputFiles, load_questions
 from hitui_runners.realhitbench.store import ResultStore
 from hitui_runners.stopping import StopSignals
 
-from tests.runners.conftest import PLAIN_PYTHON, Runner, json_lines
+from tests.runners.conftest import Runner, json_lines
 from tests.tools.benchmark import Benchmark, harbours
 
 LOADING = {"event": "phase", "phase": "loading"}
@@ -60,7 +59,7 @@ class Plan(Runner):
 
 @pytest.fixture
 def plan(runner: Runner) -> Plan:
-    plan = Plan(runner.benchmark, runner.output, PLAIN_PYTHON, processes=runner.processes)
+    plan = Plan(runner.benchmark, runner.output, processes=runner.processes)
     plan.configs = []
     return plan
 
@@ -267,7 +266,6 @@ def test_a_config_that_is_whole_already_loads_nothing(plan: Plan, tmp_path: Path
 
 @pytest.mark.model
 def test_a_real_model_is_loaded_once_too(plan: Plan, tiny_model: Path) -> None:
-    plan.python = (sys.executable,)
     plan.add("mix", "mix", "csv", ids=[1])
     plan.add("text", ids=[2])
     ended = plan.run("--model", tiny_model, "--max-new-tokens", "8", engine="transformers")

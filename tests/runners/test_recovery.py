@@ -11,7 +11,6 @@ import pytest
 from tests.runners.conftest import Runner
 from tests.tools.benchmark import png_head
 
-pytestmark = pytest.mark.usefixtures("without_libraries")
 MANY_ROWS = tuple((f"Harbour {number}", number, number / 4) for number in range(400))
 """As HTML about 5,600 tokens of the demo engine's, 4 characters each."""
 LIMIT = ("--max-input-tokens", "8000")

@@ -55,6 +55,7 @@ def test_every_option_decides_answers_or_does_not(name: str) -> None:
     assert found >= run_settings.OF_THE_RUN
 
 
+@pytest.mark.usefixtures("with_libraries")
 def test_a_run_is_written_down_once_and_its_results_name_it(runner: Runner) -> None:
     assert runner.run("--ids", "1,2").returncode == 0
     # Other tasks, another speed, another place of the files: nothing that decides an answer.

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hitui_runners.realhitbench.rescoring import Sample, sample_of
 
-from tests.runners.conftest import PLAIN_PYTHON, RUNNERS, environment
+from tests.runners.conftest import RUNNERS, environment
 from tests.runners.scored import (
     FULL,
     NOTHING,
@@ -25,6 +25,7 @@ from tests.runners.scored import (
     scores_in,
     write,
 )
+from tests.tools.plain_python import PLAIN_PYTHON
 
 
 class TestOddResults:

@@ -14,7 +14,8 @@ from hitui_runners.realhitbench import results
 from hitui_runners.realhitbench import store as store_module
 from hitui_runners.realhitbench.store import ResultStore
 
-from tests.runners.conftest import PLAIN_PYTHON, RUNNERS
+from tests.runners.conftest import RUNNERS
+from tests.tools.plain_python import PLAIN_PYTHON
 
 KILLED_STORE = Path(__file__).resolve().parents[1] / "tools" / "killed_store.py"
 

@@ -14,7 +14,7 @@ from hitui_runners.realhitbench.questions import load_questions
 from hitui_runners.realhitbench.strange_failures import MOST_TASKS, StrangeFailures
 from hitui_runners.stopping import StopSignals
 
-from tests.runners.conftest import PLAIN_PYTHON, Runner, without_rights
+from tests.runners.conftest import Runner, without_rights
 from tests.runners.scripted import SEVEN, Scripted, launch
 from tests.tools.benchmark import Benchmark
 
@@ -61,7 +61,7 @@ def unreadable(tmp_path: Path, *tables: int) -> Runner:
     benchmark.add_table("good")
     for question in range(4):
         benchmark.ask(101 + question, "good", f"How many boats lie in Saltby? (No. {question})", "63")
-    runner = Runner(benchmark, tmp_path / "output", PLAIN_PYTHON)
+    runner = Runner(benchmark, tmp_path / "output")
     without_rights(runner)
     return runner
 

@@ -10,7 +10,7 @@ from hitui_runners.engines.base import TaskFailed
 from hitui_runners.realhitbench.questions import read_table
 from hitui_runners.stopping import StopSignals
 
-from tests.runners.conftest import PLAIN_PYTHON, Runner
+from tests.runners.conftest import Runner
 from tests.runners.scripted import SEVEN, Scripted, launch
 
 TEXT = "Harbour,Boats\r\nÖsterhamn,41\r\n漁港,17\r\n"
@@ -74,7 +74,6 @@ def test_its_questions_fail_alone_where_a_model_is_asked(runner: Runner, signals
 
 
 def test_the_demo_makes_something_up_of_whatever_is_there(runner: Runner) -> None:
-    runner.python = PLAIN_PYTHON
     (runner.benchmark.data / "html" / "harbours.html").write_bytes(POINTER)
     assert runner.run().returncode == 0
     assert sorted(runner.snapshot["processed_ids"]) == [1, 2, 3, 4, 5, 6]

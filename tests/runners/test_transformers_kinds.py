@@ -110,7 +110,7 @@ def test_short_ones_are_computed_together(model: Watched, plain: Alone) -> None:
 
 def test_a_picture_made_smaller_is_another_one(sharing: Watched, prompts: list[Prompt]) -> None:
     """Also where it has as many tokens as before."""
-    asked_twice = [replace(prompts[2], task_id=0), replace(prompts[2], task_id=1, pixel_share=0.25)]
+    asked_twice = [replace(prompts[2], task_id=0), replace(prompts[2], task_id=1, pixel_share=0.1)]
     alone = from_their_start(sharing, asked_twice)
 
     assert sharing.alone(asked_twice) == alone.answers

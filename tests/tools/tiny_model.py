@@ -49,12 +49,12 @@ TINY = {
     "head_dim": 16,
 }
 MIDDLE = {
-    "hidden_size": 256,
-    "intermediate_size": 768,
+    "hidden_size": 128,
+    "intermediate_size": 384,
     "num_hidden_layers": 6,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
-    "head_dim": 64,
+    "head_dim": 32,
 }
 LARGE = {
     "hidden_size": 512,
