@@ -32,7 +32,7 @@ test:
 # More of them than cores, since much of what is tested waits.
 test-newest: $(TEST_VENV)/installed
 	$(TEST_VENV)/bin/pytest --collect-only -qq > /dev/null || true
-	$(TEST_VENV)/bin/pytest -n 6 --dist loadgroup $(PYTEST_ARGS)
+	$(TEST_VENV)/bin/pytest -n 4 --dist loadgroup $(PYTEST_ARGS)
 
 # What is tested says itself which it is: much of this environment is borrowed from one with the newest.
 test-oldest: $(TEST_VENV)/installed $(OLDEST_VENV)/installed
