@@ -76,7 +76,7 @@ def build(
 ) -> Path:
     """Saves the model into `folder`, in a second or two. Needs transformers from 4.57 on.
 
-    TINY has 250 thousand parameters; MIDDLE 5 million and LARGE 25, and their answers depend on the question. The
+    TINY has 250 thousand parameters; MIDDLE 1.4 million and LARGE 25, and their answers depend on the question. The
     tokenizer learns at most so many tokens, its `vocabulary`, from the texts.
     """
     import torch
