@@ -29,7 +29,7 @@ test:
 	$(MAKE) --no-print-directory --jobs 3 check test-newest test-oldest
 
 # What pytest makes of the tests' own files is made and kept by one process: all workers would make it at once.
-# More of them than cores, since much of what is tested waits.
+# Four of them keep two cores busy, though much of what is tested waits; each collects all tests first.
 test-newest: $(TEST_VENV)/installed
 	$(TEST_VENV)/bin/pytest --collect-only -qq > /dev/null || true
 	$(TEST_VENV)/bin/pytest -n 4 --dist loadgroup $(PYTEST_ARGS)

@@ -6,10 +6,11 @@ around it; they are what its text has when it is tokenized in one go.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import Any
 
 from hitui_runners.engines.base import Prompt, TaskFailed
 from hitui_runners.engines.headers import header_rows
@@ -18,8 +19,6 @@ from hitui_runners.engines.pictures import RememberingImageProcessor, smaller
 from hitui_runners.engines.splicing import Gap, Part, Window, gap_between, tokens_from, windows_of
 from hitui_runners.engines.tokens import PIECE_CHARACTERS, Tokens, tokenize_long
 from hitui_runners.engines.truncation import CUT_ATTEMPTS, CUT_STEPS, SHORTFALL, TokenizedTable, note
-
-Made = TypeVar("Made")
 
 TRUNCATIONS = ("tokens", "original")
 PER_TOKEN = ("attention_mask", "mm_token_type_ids", "token_type_ids")
@@ -72,9 +71,9 @@ class PromptInputs:
             for token in self._tokenizer.added_tokens_decoder.values()
             if token.special or (token.content.startswith("<|") and token.content.endswith("|>"))
         )
-        self._harmless_tables: dict[str, str] = {}
-        self._tables: dict[str, _Table] = {}
-        """By their texts in which the marks are broken up."""
+        # Some tokenizers have a thousand marks, each looked for in megabytes: once for all questions about a table.
+        self._harmless_table = functools.lru_cache(TABLES_KEPT)(self._harmless)
+        self._tokenized = functools.lru_cache(TABLES_KEPT)(self._table)
         self._smaller: tuple[Any, int, Any] | None = None
         """A picture, how many pixels it was to have, and what was made of it."""
 
@@ -100,9 +99,8 @@ class PromptInputs:
         """
         image, size = self.shown(image, prompt.pixel_share, recovery)
         limit = min(self._max_input_tokens, prompt.max_input_tokens or self._max_input_tokens)
-        # Some tokenizers have a thousand marks, each looked for in megabytes: once for all questions about a table.
-        table_text = _kept(self._harmless_tables, prompt.table, lambda: self._harmless(prompt.table))
-        words = _Words(self._harmless(prompt.before), table_text, self._harmless(prompt.after))
+        harmless = self._harmless_table(prompt.table)
+        words = _Words(self._harmless(prompt.before), harmless, self._harmless(prompt.after))
         table = None
         if len(words.table) > PIECE_CHARACTERS:
             table = self._tokenized(words.table, prompt.table_format)
@@ -161,16 +159,10 @@ class PromptInputs:
                 break
         return inputs
 
-    def _tokenized(self, table: str, table_format: str | None) -> _Table:
-        def tokenized() -> _Table:
-            # A tokenizer in Python cannot say where tokens begin, by which pieces are joined.
-            tokens = (
-                tokenize_long(table, self._tokens) if self._tokenizer.is_fast else self._tokens([table])[0]
-            )
-            cuts = TokenizedTable(table, tokens.starts, header_rows(table, table_format))
-            return _Table(table, tokens, cuts)
-
-        return _kept(self._tables, table, tokenized)
+    def _table(self, table: str, table_format: str | None) -> _Table:
+        # A tokenizer in Python cannot say where tokens begin, by which pieces are joined.
+        tokens = tokenize_long(table, self._tokens) if self._tokenizer.is_fast else self._tokens([table])[0]
+        return _Table(table, tokens, TokenizedTable(table, tokens.starts, header_rows(table, table_format)))
 
     def _with_parts(
         self, words: _Words, table: _Table | None, parts: Sequence[Part], image: Any, size: Any
@@ -332,15 +324,6 @@ class PromptInputs:
             ids = self._tokenizer(text, add_special_tokens=False)["input_ids"]
             spread.append(Tokens(ids, [len(text) * token // len(ids) for token in range(len(ids))]))
         return spread
-
-
-def _kept(kept: dict[str, Made], text: str, make: Callable[[], Made]) -> Made:
-    """What was made of the text, which is made now where it is not kept; of others the last ones used stay."""
-    made = kept.pop(text) if text in kept else make()
-    while len(kept) >= TABLES_KEPT:
-        del kept[next(iter(kept))]
-    kept[text] = made
-    return made
 
 
 def _pixel_budget(image_processor: Any) -> tuple[int, int | None]:
