@@ -92,7 +92,7 @@ def in_the_queue(*keys: str, until: str) -> Callable[[Pilot[int]], Awaitable[Non
     async def run(pilot: Pilot[int]) -> None:
         await shown(pilot, "▶ text_html #14")
         await pilot.press("Q")
-        await shown(pilot, "Queued 6")
+        await shown(pilot, "3/14", "Queued 6", "#15 qwen3vl_default_pic/mix_csv · queued")
         await pilot.press(*keys)
         await shown(pilot, until)
         await pilot.wait_for_scheduled_animations()

@@ -9,6 +9,7 @@ import pytest
 from textual.pilot import Pilot
 
 from hitui.ui.app import Dashboard
+from hitui.ui.screens.base import FullScreen
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +47,16 @@ async def shown(pilot: Pilot[int], *texts: str) -> None:
 
 async def gone(pilot: Pilot[int], text: str) -> None:
     await until(pilot, lambda: text not in screen_text(pilot), f"{text!r} gone")
+
+
+async def typed(pilot: Pilot[int], words: str) -> None:
+    """Opens the line to type into, types these words and Enter, and waits until the line is closed again."""
+    screen = pilot.app.screen
+    assert isinstance(screen, FullScreen)
+    await pilot.press("slash")
+    await until(pilot, lambda: screen.entry_is_open, "the line to type into")
+    await pilot.press(*words, "enter")
+    await until(pilot, lambda: not screen.entry_is_open, "the line closed")
 
 
 def dashboard(pilot: Pilot[int]) -> Dashboard:

@@ -196,12 +196,14 @@ class Source:
 
     first: object = None
     publish: Callable[[object], None] = lambda value: None
+    started: bool = False
     closed: bool = False
 
     def start(self, publish: Callable[[object], None]) -> None:
         self.publish = publish
         if self.first is not None:
             publish(self.first)
+        self.started = True
 
     def close(self) -> None:
         self.closed = True

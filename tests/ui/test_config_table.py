@@ -79,7 +79,7 @@ async def test_sorting_by_key_and_by_the_header() -> None:
 
 async def test_sorting_by_state_brings_what_needs_someone_to_the_top() -> None:
     async with Dashboard(sample.services()).run_test(size=WIDE, notifications=True) as pilot:
-        await shown(pilot, "25 to rerun")
+        await shown(pilot, "2 need a look")
         table = pilot.app.screen.query_one(ConfigTable)
         table.sort("state")
         words = [row.words.attention for row in table.rows]
@@ -116,7 +116,9 @@ async def test_the_cursor_goes_to_the_best_match_and_the_order_stays() -> None:
 async def test_the_cursor_stays_where_nothing_matches_better_and_comes_back_from_nothing() -> None:
     async with Dashboard(sample.services()).run_test(size=WIDE, notifications=True) as pilot:
         await shown(pilot, "1 to rerun")
-        await pilot.press("down", "down", "down", "slash", *"text")
+        await pilot.press("down", "down", "down")
+        await shown(pilot, "▸  qwen3vl_text/text_latex")
+        await pilot.press("slash", *"text")
         await shown(pilot, "/text ──", "▸  qwen3vl_text/text_latex")
         await pilot.press(*"zzz")
         await shown(pilot, "no config matches")

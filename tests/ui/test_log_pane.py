@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from hitui.domain.jobs import Ended, Ending, JobsSnapshot, Queued
 from hitui.ui.app import Dashboard
 from tests.ui import sample
-from tests.ui.conftest import gone, shown
+from tests.ui.conftest import gone, shown, until
 
 WIDE = (120, 40)
 
@@ -49,6 +49,7 @@ async def test_a_job_that_starts_takes_over_the_log(tmp_path: Path) -> None:
     services = sample.services(known_jobs=JobsSnapshot())
     async with Dashboard(services).run_test(size=WIDE, notifications=True) as pilot:
         await shown(pilot, "no log yet")
+        await until(pilot, lambda: services.jobs.started)
         services.jobs.publish(sample.jobs(str(log)))
         await shown(pilot, "started", "#14 text_html")
 

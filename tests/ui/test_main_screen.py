@@ -154,7 +154,9 @@ async def test_an_empty_workspace_says_what_to_do_next() -> None:
         await shown(pilot, "no results found below", "press i to name the folders")
         await pilot.press("i")
         await shown(pilot, "hitui init -w /made-up/RealHiTBench")
-        await pilot.press("escape", "r")
+        await pilot.press("escape")
+        await gone(pilot, "hitui init -w")
+        await pilot.press("r")
         await shown(pilot, "no config is selected")
 
 

@@ -14,7 +14,7 @@ from hitui.domain.records import JobRecord
 from hitui.services.scores import Scores
 from hitui.ui.app import Dashboard
 from tests.ui import sample
-from tests.ui.conftest import gone, screen_text, shown, until
+from tests.ui.conftest import gone, screen_text, shown, typed, until
 
 SIZE = (100, 30)
 
@@ -51,7 +51,7 @@ async def test_the_full_log_moves_searches_and_follows(log: Path) -> None:
         await shown(pilot, "runner.log · 8.7 KiB", "following", "f follow")
         await pilot.press("g")
         await shown(pilot, "line 1", "lines 1-28 of 1000")
-        await pilot.press("slash", *"error", "enter")
+        await typed(pilot, "error")
         await shown(pilot, "▸ an Error here")
         await pilot.press("n")
         await shown(pilot, "▸ another error here")
@@ -61,7 +61,7 @@ async def test_the_full_log_moves_searches_and_follows(log: Path) -> None:
         await shown(pilot, "▸ an Error here")
         await pilot.press("G")
         await shown(pilot, "following", "line 1000")
-        await pilot.press("slash", *"Error", "enter")
+        await typed(pilot, "Error")
         await shown(pilot, "▸ an Error here")
         await pilot.press("G")
         await shown(pilot, "following", "line 1000")
@@ -126,7 +126,9 @@ async def test_a_config_in_detail() -> None:
         await gone(pilot, "14 tasks in 1 job")
         await pilot.press("x")
         await shown(pilot, "Stop #14")
-        await pilot.press("escape", "escape")
+        await pilot.press("escape")
+        await gone(pilot, "Stop #14")
+        await pilot.press("escape")
         await shown(pilot, "━ Configs")
 
 

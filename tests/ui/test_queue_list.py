@@ -18,7 +18,7 @@ from hitui.ui.app import Dashboard
 from hitui.ui.screens.queue import QueueScreen
 from hitui.ui.widgets.queue_table import QueueTable
 from tests.ui import sample
-from tests.ui.conftest import dashboard, line_with, screen_text, shown, until
+from tests.ui.conftest import dashboard, line_with, screen_text, shown, typed, until
 from tests.ui.queues import WIDE, open_queue, queue_of, waiting
 
 
@@ -216,7 +216,7 @@ async def test_one_job_of_several_configs_is_one_row_here_and_a_row_each_on_the_
         ]
         table = await open_queue(pilot)
         await shown(pilot, "qwen3vl_text/text_html +2", "19/27", "runs text_csv, text_latex too", "joined ")
-        await pilot.press("slash", *"text_latex", "enter")
+        await typed(pilot, "text_latex")
         await shown(pilot, "Running 1", "Ended 0 of 1")
         assert table.selected == shared
         await pilot.press("x")

@@ -8,7 +8,7 @@ from hitui.domain.jobs import Ended, Ending, Job, JobRequest, JobsSnapshot
 from hitui.errors import LaunchError
 from hitui.ui.app import Dashboard
 from tests.ui import sample
-from tests.ui.conftest import gone, line_with, screen_text, shown, until
+from tests.ui.conftest import gone, line_with, screen_text, shown, typed, until
 from tests.ui.queues import WIDE, open_queue, queue_of, waiting
 
 
@@ -90,7 +90,7 @@ async def test_a_filtered_queue_is_moved_past_what_is_shown() -> None:
     services = sample.services(known_jobs=queue_of(*jobs))
     async with Dashboard(services).run_test(size=WIDE) as pilot:
         table = await open_queue(pilot)
-        await pilot.press("slash", *"night", "enter")
+        await typed(pilot, "night")
         await shown(pilot, "Queued 4 of 7")
         await gone(pilot, "config_00002")
         table.select(5)

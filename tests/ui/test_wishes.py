@@ -15,7 +15,7 @@ from hitui.ui.app import Dashboard
 from hitui.ui.screens.detail import DetailScreen
 from hitui.ui.screens.launch_dialog import LaunchDialog
 from tests.ui import sample
-from tests.ui.conftest import dashboard, gone, shown, until
+from tests.ui.conftest import dashboard, gone, shown, typed, until
 
 WIDE = (120, 40)
 MIX_HTML = "qwen3vl_resize_pic/mix_html"
@@ -75,7 +75,9 @@ async def test_capital_r_asks_for_all_that_match_the_filter() -> None:
         await shown(pilot, "25 to rerun")
         await pilot.press("R")
         await shown(pilot, "4926 tasks in 7 jobs", "and 4 more like it")
-        await pilot.press("escape", "slash", *"pic html", "enter")
+        await pilot.press("escape")
+        await gone(pilot, "4926 tasks in 7 jobs")
+        await typed(pilot, "pic html")
         await shown(pilot, "/pic html ── 1 of 10")
         await pilot.press("R")
         await shown(pilot, "in all configs that match 'pic html'", "25 tasks in 1 job")
