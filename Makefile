@@ -24,20 +24,22 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 # Where the environment forbids Python to keep what it compiled, each of the many processes would do it again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test test-newest test-oldest test-versions check bench screenshots clean
+.PHONY: demo test test-newest collected test-oldest test-versions check bench screenshots clean
 
 demo: $(DEMO_VENV)/installed
 	$(DEMO_VENV)/bin/hitui demo
 
 # All at once: much of what is tested waits, and one core does for the linters or for what is compiled.
 test:
-	$(MAKE) --no-print-directory --jobs 3 check test-newest test-oldest
+	$(MAKE) --no-print-directory --jobs 4 check test-newest test-oldest
+
+# Four workers keep two cores busy, though much of what is tested waits; each collects all tests first.
+test-newest: $(TEST_VENV)/compiled collected
+	$(TEST_VENV)/bin/pytest -n 4 --dist loadgroup $(PYTEST_ARGS)
 
 # What pytest makes of the tests' own files is made and kept by one process: all workers would make it at once.
-# Four of them keep two cores busy, though much of what is tested waits; each collects all tests first.
-test-newest: $(TEST_VENV)/compiled
+collected: $(TEST_VENV)/installed
 	$(TEST_VENV)/bin/pytest --collect-only -qq > /dev/null || true
-	$(TEST_VENV)/bin/pytest -n 4 --dist loadgroup $(PYTEST_ARGS)
 
 # What is tested says itself which it is: much of this environment is borrowed from one with the newest.
 test-oldest: $(TEST_VENV)/compiled $(OLDEST_VENV)/installed
