@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import re
 import stat
 from collections.abc import Callable, Iterable
@@ -30,8 +31,8 @@ _BEGINS = re.compile(r'(\{\s*("|\Z)|\Z)')
 """How a line of a journal begins, however soon it ends."""
 MARK = {"written_by": "hitui"}
 """In every checkpoint that we wrote."""
-MAX_BYTES = 256 * 1024 * 1024
-"""A larger file is no list of a few thousand answers, and reading it would take memory that the model needs."""
+MAX_BYTES = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 8
+"""Of a larger file the bytes, their text and the answers in it, which are there at once, could take half of the machine."""
 
 
 class Unreadable(Exception):
@@ -107,7 +108,9 @@ def load_content(path: Path, warn: Callable[[str], None]) -> Content:
             return Content(entries, {}, torn=whole < len(data))
         size = path.stat().st_size
         if size > MAX_BYTES:
-            raise Unreadable(f"is {size // 1024**2} MiB, too large for a result file")
+            raise Unreadable(
+                f"is too large for the memory of this machine ({size // 1024**2} MiB): split it, or move it away"
+            )
         if not size:
             raise Unreadable("is empty")
         data = _parse(path.read_bytes())
