@@ -23,6 +23,8 @@ from hitui.supervisor.client import SupervisorClient, Watch
 
 RETRY_SECONDS = 2.0
 """How soon it is looked again whether a supervisor answers: another command may have started one."""
+TOGETHER = 500
+"""How many requests are put to the supervisor at once: one at a time, each would wait while the jobs before it start."""
 REVIVE_SECONDS = (5.0, 15.0, 30.0, 60.0)
 """How long one that dies as soon as it is started is left alone, the last one for ever."""
 
@@ -139,11 +141,17 @@ class JobsService:
         """
         jobs: list[Job] = []
         refusals = []
-        for request in requests:
+        for first in range(0, len(requests), TOGETHER):
+            together = requests[first : first + TOGETHER]
             try:
-                jobs += self.submit([request], schedule)
-            except (LaunchError, NoSuchName) as error:
-                refusals.append(str(error))
+                jobs += self.submit(together, schedule)
+            except (LaunchError, NoSuchName):
+                # One that is refused keeps those beside it from being queued.
+                for request in together:
+                    try:
+                        jobs += self.submit([request], schedule)
+                    except (LaunchError, NoSuchName) as error:
+                        refusals.append(str(error))
         return tuple(jobs), tuple(refusals)
 
     def stop(self, job_ids: Sequence[int]) -> tuple[Job, ...]:
