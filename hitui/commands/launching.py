@@ -13,7 +13,7 @@ from hitui.adapters.checkpoints.catalogue import Catalogue
 from hitui.commands.job_naming import mend_of_wait, pauses
 from hitui.commands.saying import harmless, warn
 from hitui.commands.scheduling import add_schedule_arguments, whole_number, words_of
-from hitui.domain.configs import Config
+from hitui.domain.configs import Config, ConfigState
 from hitui.domain.jobs import Ended, Ending, Job, JobRequest, JobsSnapshot, Queued, Running
 from hitui.domain.progress import JobProgress
 from hitui.domain.schedule import Schedule
@@ -89,8 +89,7 @@ def launch(
                 ids = tuple(task for task in ids if str(task) in asked) if asked <= known else request.ids
                 left_out[config.name] = _left_out(reading.tasks, asked)
             if not ids:
-                blocked = f", {reading.state.blocked} blocked" if reading.state.blocked else ""
-                print(harmless(f"{config.name}: nothing is pending{blocked}"))
+                print(harmless(f"{config.name}: {_nothing_to_run(reading.state, request)}"))
                 continue
             tasks[config.name] = ids
         else:
@@ -125,6 +124,17 @@ def launch(
     for line in failures:
         warn(line)
     return 1 if failures or refusals else 0
+
+
+def _nothing_to_run(state: ConfigState, request: JobRequest) -> str:
+    """Why no task of a config is run; what else is pending in it is said, or it would pass for whole."""
+    if not state.pending:
+        nothing = "nothing is pending"
+    elif request.error_class is not None:
+        nothing = f"nothing has the error {request.error_class.value}, {state.pending} pending otherwise"
+    else:
+        nothing = f"nothing of those named is pending, {state.pending} of the others"
+    return nothing + (f", {state.blocked} blocked" if state.blocked else "")
 
 
 def _left_out(tasks: Iterable[Task], asked: Collection[str]) -> str:

@@ -60,6 +60,10 @@ def test_ids_and_gpus(here: Control) -> None:
     assert len(job["gpus"]) == 2
     again = typed(here, "run", "answer", "--ids", "1,2,3", "--hold").stdout
     assert again.startswith("job 2: g/answer, 1 task (of those named 2 done)")
+    nothing = typed(here, "run", "answer", "--ids", "1,3", "--hold").stdout
+    assert nothing == "g/answer: nothing of those named is pending, 4 of the others\n"
+    nothing = typed(here, "rerun", "answer", "--class", "text_too_large").stdout
+    assert nothing == "g/answer: nothing has the error text_too_large, 4 pending otherwise\n"
 
 
 @pytest.mark.parametrize(
