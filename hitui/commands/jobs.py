@@ -31,7 +31,11 @@ ENDED_JOBS = 10
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print a list of objects")
-    parser.add_argument("--all", action="store_true", help="every job that there ever was")
+    parser.add_argument(
+        "--all",
+        action="store_true",
+        help=f"every job that is on record (default: those that have not ended, and the last {ENDED_JOBS} that have)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
