@@ -18,7 +18,7 @@ COMPILED := import torch, transformers, accelerate, apprise, matplotlib.pyplot, 
   import transformers.models.qwen3_vl.modeling_qwen3_vl, transformers.models.qwen3_vl.processing_qwen3_vl
 
 PIP_INSTALL := $(TEST_VENV)/bin/pip install --quiet --no-compile --constraint $(CONSTRAINTS)
-WHAT_TESTS_NEED := --constraint $(CONSTRAINTS) --editable '.[runners,charts,dev]'
+UV_INSTALL := $(TEST_VENV)/bin/uv pip install --quiet --no-cache --system-certs --constraint $(CONSTRAINTS)
 
 # Where the environment forbids Python to keep what it compiled, each of the many processes would do it again.
 export PYTHONDONTWRITEBYTECODE :=
@@ -75,8 +75,8 @@ $(TEST_VENV)/installed: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(TEST_VENV)
 	$(PIP_INSTALL) uv
 	$(PIP_INSTALL) --no-deps torch
-	$(TEST_VENV)/bin/uv pip install --quiet --no-cache --python $(TEST_VENV)/bin/python $(WHAT_TESTS_NEED) \
-	  || $(PIP_INSTALL) $(WHAT_TESTS_NEED)
+	$(UV_INSTALL) --python $(TEST_VENV)/bin/python --editable '.[runners,charts,dev]' \
+	  || $(PIP_INSTALL) --editable '.[runners,charts,dev]'
 	touch $@
 
 $(TEST_VENV)/compiled: $(TEST_VENV)/installed
