@@ -26,6 +26,7 @@ from hitui.domain.jobs import Job, JobsSnapshot, Queued
 from hitui.errors import HituiError
 from hitui.ui import messages
 from hitui.ui.endings import Endings
+from hitui.ui.harmless import Harmless
 from hitui.ui.history import Utilisations
 from hitui.ui.job_words import job_name, jobs_name
 from hitui.ui.plain import WithoutColour, wants_no_colour
@@ -89,6 +90,7 @@ class Dashboard(App[int]):
         self.stylesheet.set_variables(self.get_css_variables())
         self.set_class(theme.dark, "-dark-mode")
         self.set_class(not theme.dark, "-light-mode")
+        self._filters.append(Harmless())
         if not colours:
             # Textual turns colours into greys; the wish is for none at all.
             self.no_color = True

@@ -207,6 +207,26 @@ async def test_quitting_leaves_with_status_0() -> None:
     assert app.return_code == 0
 
 
+async def test_no_name_commands_the_terminal_or_shifts_a_line() -> None:
+    names = (
+        "group/\x1b]0;owned\x07",
+        "group/\x9b31mred",
+        "group/b\u202ea",
+        "group/t\tab",
+        "group/gr\udcfcn",
+        "🧑\u200d🔬",
+    )
+    services = sample.services(states=tuple(sample.config(name, 1, missing=2) for name in names))
+    async with Dashboard(services).run_test(size=(120, 40), notifications=True) as pilot:
+        await shown(pilot, "group/]0;owned")
+        text = screen_text(pilot)
+        assert all(letter.isprintable() for letter in text.replace("\n", "").replace("\u200d", ""))
+        assert "🧑\u200d🔬" in text
+        assert "gr�n " in text
+        strips = pilot.app.screen._compositor.render_strips()
+        assert {strip.cell_length for strip in strips} == {120}
+
+
 async def test_no_colour_is_sent_where_none_is_wanted() -> None:
     app = Dashboard(sample.services(), colours=False)
     async with app.run_test(size=WIDE, notifications=True) as pilot:
