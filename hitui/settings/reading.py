@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -81,9 +83,12 @@ def _convert(file: Path, data: dict[str, Any]) -> SettingsFile:
         except msgspec.ValidationError as error:
             mend = f"; write {written}" if kind is list or not isinstance(table, dict) else ""
             raise SettingsError(f"{file}: [{where}]{_readable(str(error))}{mend}") from error
-        for key, value in table.items():
-            if _holds_nul(value):
-                raise SettingsError(f"{file}: [{where}] {key}: holds a NUL character, as no file's name can")
+        for place, value in (
+            *((f"[{where}] {key}", value) for key, value in table.items()),
+            (f"[{where}]", where),
+        ):
+            for text in _texts(value):
+                _refuse_no_name(f"{file}: {place}", text)
     return convert(data, SettingsFile)
 
 
@@ -117,10 +122,31 @@ def _tables(data: dict[str, Any]) -> list[tuple[str, Any, Any, str]]:
     return tables
 
 
-def _holds_nul(value: object) -> bool:
+def _texts(value: object) -> Iterator[str]:
+    """Every text in a value, the keys of tables too."""
     if isinstance(value, dict):
-        return any(map(_holds_nul, (*value, *value.values())))
-    return any(map(_holds_nul, value)) if isinstance(value, list) else "\0" in str(value)
+        for key, below in value.items():
+            yield key
+            yield from _texts(below)
+    elif isinstance(value, list):
+        for below in value:
+            yield from _texts(below)
+    elif isinstance(value, str):
+        yield value
+
+
+def _refuse_no_name(where: str, text: str) -> None:
+    """Nearly every text comes to be part of a file's name, an argument or a variable."""
+    if "\0" in text:
+        raise SettingsError(f"{where}: holds a NUL character, as no file's name can")
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError as error:
+        # Only where the locale is not one of UTF-8.
+        raise SettingsError(
+            f"{where}: holds {text[error.start]!r}, as no file's name can in this locale ({error.encoding});"
+            " set LC_ALL=C.UTF-8"
+        ) from error
 
 
 def _refuse_unknown(file: Path, section: str, table: object, struct: type[msgspec.Struct]) -> None:

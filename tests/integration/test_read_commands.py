@@ -375,6 +375,20 @@ def test_a_folder_whose_name_is_no_text_is_listed_and_refused(
         assert len(refused.stderr.splitlines()) == 1
 
 
+def test_a_name_that_the_locale_has_no_characters_for_is_refused_with_the_mend(sandbox: Sandbox) -> None:
+    """The paths of the settings are UTF-8, those of the files what the locale says."""
+    sandbox.settings('[[config]]\nname = "g/größe"\nkind = "file_set"\n')
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    for words in (["ls"], ["run", "größe"], ["doctor"]):
+        refused = sandbox.hitui(*words, env=ascii_only)
+        assert "Traceback" not in refused.stderr
+        assert (
+            "as no file's name can in this locale (ascii); set LC_ALL=C.UTF-8"
+            in refused.stderr + refused.stdout
+        )
+    assert sandbox.hitui("ls", env={"LC_ALL": "C.UTF-8"}).returncode == 0
+
+
 def test_in_a_workspace_whose_name_is_no_text_nothing_runs(sandbox: Sandbox, workspace: Path) -> None:
     sandbox.settings('[runner.demo]\nengine = "demo"\n')
     sandbox.workspace = workspace.rename(workspace.with_name(os.fsdecode(b"w\xff")))

@@ -243,6 +243,7 @@ def test_the_outline_of_the_interfaces_is_accepted(tmp_path: Path) -> None:
         ),
         ('[runner.a]\ncommand = ["a\\u0000"]\n', "[runner.a] command: holds a NUL character"),
         ('[[config]]\nname = "a\\u0000"\n', "holds a NUL character"),
+        ('[matrix."a\\u0000"]\nmodality = ["text"]\n', "holds a NUL character"),
         (
             "[[config]]\nname = 'a'\noutput = '~no-such-user'\n",
             "[[config]] 'a' output: ~no-such-user: whose home",
