@@ -110,6 +110,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         # before anyone knew what came of it.
         _drop_output()
         return int(getattr(arguments, "wait", False))
+    except RuntimeError as error:
+        # Python names neither errno nor class for it.
+        if str(error) != "can't start new thread":
+            raise
+        from hitui.commands.saying import warn
+
+        warn("no more threads can be started; end some of your processes, or raise the limit (`ulimit -u`)")
+        return 1
     except OSError as error:
         # Of an open stream that takes no more the error names no file.
         if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):

@@ -86,6 +86,21 @@ def test_output_that_is_closed_ends_nothing_in_a_traceback(tmp_path: Path, close
     assert run.returncode == (0 if words in ("ls", "metrics") else 1)
 
 
+def test_a_user_who_may_start_no_more_threads_is_told_so_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "hitui.toml").write_text('[[config]]\nname = "a/b"\nkind = "file_set"\n')
+    refused = "can't start new thread"
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError(refused)
+
+    monkeypatch.setattr("threading.Thread.start", refuse)
+    assert main(["-w", str(tmp_path), "ls"]) == 1
+    line = "hitui: no more threads can be started; end some of your processes, or raise the limit (`ulimit -u`)\n"
+    assert capsys.readouterr().err == line
+
+
 def test_help_is_printed_in_any_locale(tmp_path: Path) -> None:
     for words in (["run", "--help"], ["run", "--ids", ","]):
         run = subprocess.run(
