@@ -44,7 +44,7 @@ from hitui.errors import LaunchError
 from hitui.paths import RuntimePaths
 from hitui.supervisor.rows import End
 from hitui.supervisor.store import Store
-from hitui.supervisor.trouble import note_error
+from hitui.supervisor.trouble import note, note_error
 
 STOP_GRACE = 10.0
 """Seconds a runner has between SIGTERM and SIGKILL."""
@@ -116,14 +116,25 @@ class Keeper:
             self._never_ran(job)
 
     def launch(self, job: Job, launch: Launch, locks: Sequence[int]) -> None:
-        """Starts the runner of a job that is `starting` in the store; where it cannot be started, ends the job."""
+        """Starts the runner of a job that is `starting` in the store; where it cannot be started, ends the job.
+
+        Where there is no room for one more process it goes back into the queue, after a while.
+        """
         try:
             launched = open_executor(job.request.executor).start(launch, locks)
         except LaunchError as error:
             end = End(Ending.NOT_STARTED, str(error))
             self._begin(self._surely(lambda: self._conclude(job, end)))
+        except OSError as error:
+            note(f"job {job.id} is not started yet: {error.strerror}")
+            self._begin(self._put_back(job))
         else:
             self._follow(job, launched)
+
+    async def _put_back(self, job: Job) -> None:
+        # At once it would be started again at once.
+        await asyncio.sleep(RETRY_SECONDS)
+        await self._surely(lambda: self._never_ran(self._store.job(job.id)))
 
     def stop(self, job: Job, wish: StopWish = END) -> None:
         """Asks a launched job, as `shown`, to stop; one that stops for good already, without grace.

@@ -202,6 +202,32 @@ def test_a_job_that_cannot_be_launched_on_a_full_disk_gives_its_gpu_back_later(k
     assert kept.store.claims() == {}
 
 
+@pytest.mark.parametrize("number", [errno.EAGAIN, errno.ENOMEM, errno.EMFILE])
+def test_a_job_for_whose_process_there_is_no_room_at_this_moment_goes_back_into_the_queue(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """It had waited for its GPU for a night, and was ended for good since a limit was reached for a second."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    async def scene() -> Ended:
+        job = kept.starting("a")
+        with monkeypatch.context() as patch:
+            patch.setattr("hitui.adapters.executors.local.subprocess.Popen", refuse)
+            kept.keeper.launch(job, kept.launch_of(job, sys.executable), [])
+        await kept.until(lambda: isinstance(kept.store.job(job.id).state, Queued))
+        assert kept.store.claims() == {}
+        folder = kept.paths.job(job.id)
+        again = kept.store.start(
+            job.id, [], processes.boot_id(), log=folder / "log", events=folder / "events", task_count=None
+        )
+        kept.keeper.launch(again, kept.launch_of(again, sys.executable, "-c", ""), [])
+        return await kept.ended(again)
+
+    assert asyncio.run(scene()).ending is Ending.SUCCEEDED
+
+
 def test_a_supervisor_that_comes_back_to_a_full_disk_takes_over_what_it_can(kept: Kept) -> None:
     async def scene() -> tuple[Ended, Ended]:
         over, alive = kept.starting("over", boot="before"), kept.starting("alive")

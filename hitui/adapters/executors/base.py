@@ -86,7 +86,7 @@ class Executor(Protocol):
     def start(self, launch: Launch, locks: Sequence[int]) -> LaunchedJob:
         """Starts a job. `locks` are descriptors that it keeps for as long as anything of it lives.
 
-        Raises LaunchError where nothing could be started.
+        Raises LaunchError where nothing could be started, and OSError where it only could not at this moment.
         """
 
     def standing(self, folder: Path) -> Standing:

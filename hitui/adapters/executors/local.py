@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import subprocess
@@ -20,6 +21,8 @@ from hitui.adapters.processes import Process
 from hitui.decoding import json_decoder
 from hitui.errors import LaunchError
 
+_PASSING = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
+"""What a machine says, or a limit of the user, that has no room for one more process or file at this moment."""
 LAUNCHER = Path(__file__).parents[2] / "supervisor" / "launcher.py"
 
 
@@ -70,6 +73,8 @@ class LocalExecutor:
                     start_new_session=True,
                 )
         except OSError as error:
+            if error.errno in _PASSING:
+                raise
             raise LaunchError(f"{error.filename or launch.folder}: {error.strerror}") from error
         finally:
             # The launcher has its own copy by now; it alone must decide how long the lock stands.
