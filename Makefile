@@ -68,8 +68,8 @@ $(DEMO_VENV)/installed: pyproject.toml
 	$(DEMO_VENV)/bin/pip install --quiet --editable .
 	touch $@
 
-# torch is for pip to fetch, which is told where a build for the CPU lies. For all else uv takes a quarter of pip's time;
-# where it does not reach what pip does, pip goes on.
+# torch is for pip to fetch, which can be told where a build for the CPU lies. For all else uv takes a third of pip's
+# time; where it does not reach what pip does, pip goes on.
 $(TEST_VENV)/installed: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(TEST_VENV)
 	$(PIP_INSTALL) uv

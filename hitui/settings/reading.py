@@ -83,12 +83,10 @@ def _convert(file: Path, data: dict[str, Any]) -> SettingsFile:
         except msgspec.ValidationError as error:
             mend = f"; write {written}" if kind is list or not isinstance(table, dict) else ""
             raise SettingsError(f"{file}: [{where}]{_readable(str(error))}{mend}") from error
-        for place, value in (
-            *((f"[{where}] {key}", value) for key, value in table.items()),
-            (f"[{where}]", where),
-        ):
+        _refuse_no_name(f"{file}: [{where}]", where)
+        for key, value in table.items():
             for text in _texts(value):
-                _refuse_no_name(f"{file}: {place}", text)
+                _refuse_no_name(f"{file}: [{where}] {key}", text)
     return convert(data, SettingsFile)
 
 
