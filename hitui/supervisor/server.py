@@ -99,9 +99,9 @@ class Server:
     async def listen(self, listener: socket.socket) -> None:
         """Takes connections from this socket, and no more from the one before it."""
         await self._unlisten()
-        self._listener = await asyncio.start_unix_server(
-            self._connected, sock=listener, limit=wire.LONGEST_LINE
-        )
+        # Not `start_unix_server`: from Python 3.13 on it looks for the socket by the name it was bound to, which may
+        # have been one for that moment only (`socket_address`).
+        self._listener = await asyncio.start_server(self._connected, sock=listener, limit=wire.LONGEST_LINE)
 
     def shut_down(self) -> None:
         self._stopped.set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,10 +20,11 @@ SOME = JobRequest("x", ids=(1, 2))
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
+def store(tmp_path: Path) -> Iterator[Store]:
     store = Store(tmp_path / "state.db")
     store.submit([SOME, JobRequest("y")], {})
-    return store
+    yield store
+    store.close()
 
 
 def _start(store: Store, job_id: int, joined: tuple[int, ...] = ()) -> None:

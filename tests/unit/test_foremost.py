@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,13 @@ from hitui.supervisor.store import Store
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
+def store(tmp_path: Path) -> Iterator[Store]:
     """Jobs 1 to 6, of which none has started."""
     store = Store(tmp_path / "state.db")
     tasks_of_x = [JobRequest("x", ids=(number,)) for number in range(3)]
     store.submit([*tasks_of_x, JobRequest("y"), JobRequest("z"), JobRequest("x", ids=(9,))], {})
-    return store
+    yield store
+    store.close()
 
 
 def _start(store: Store, job_id: int, joined: tuple[int, ...] = ()) -> None:
