@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hitui_runners.realhitbench.charts import older, scorer
 from hitui_runners.realhitbench.charts.check import check_charts
+from hitui_runners.realhitbench.charts.environment import find_chart_python
 from hitui_runners.realhitbench.charts.sandbox import Limits, Program, Sandbox
 from hitui_runners.realhitbench.charts.scorer import ChartOptions, ChartScorer
 
@@ -99,7 +100,8 @@ RIGHT = [
 
 
 def test_every_change_of_the_libraries_can_be_undone(chart_sandbox: Sandbox, workbook: Path) -> None:
-    undoing = Program(older.undoing([name for name in older.CHANGES if name != "comprehensions"]), workbook)
+    changes = older.since_then(find_chart_python([sys.executable]).versions)
+    undoing = Program(older.undoing(changes), workbook)
     ran = chart_sandbox.run(Program(AS_BEFORE, workbook), "line", (undoing,))
     assert (ran.ran, ran.why) == (True, "")
     assert ran.values == [RIGHT]
