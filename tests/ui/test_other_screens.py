@@ -13,6 +13,10 @@ from hitui.domain.jobs import Ended, Ending, Job, JobRequest, JobsSnapshot
 from hitui.domain.records import JobRecord
 from hitui.services.scores import Scores
 from hitui.ui.app import Dashboard
+from hitui.ui.line import Line
+from hitui.ui.screens.detail import Facts
+from hitui.ui.screens.dialog import Dialog, DialogLines
+from hitui.ui.text import wrapped
 from tests.ui import sample
 from tests.ui.conftest import gone, screen_text, shown, typed, until
 
@@ -172,6 +176,41 @@ async def test_the_detail_shows_what_is_scored_while_it_is_open(monkeypatch: pyt
         await shown(pilot, "scores      none yet")
         services.workspace.scored = Scores({"EM": 31.0}, written=time.time())
         await shown(pilot, "scores      EM 31.00")
+
+
+async def test_where_all_facts_have_room_no_line_wraps_beside_a_scroll_bar() -> None:
+    services = sample.services()
+    async with Dashboard(services).run_test(size=(80, 18), notifications=True) as pilot:
+        await shown(pilot, "▶ text_html #14")
+        await pilot.press("enter")
+        facts = pilot.app.screen.query_one(Facts)
+        await until(pilot, lambda: facts.show_vertical_scrollbar)
+        # One of them is as wide as the screen.
+        await gone(pilot, "blocked · 14 pending")
+        await pilot.resize_terminal(80, 24)
+        await shown(pilot, "blocked · 14 pending", "writes to")
+        assert not facts.show_vertical_scrollbar
+
+
+class Sentences(Dialog):
+    """Fourteen lines, the first of which is as wide as there is room."""
+
+    most_width = 60
+
+    def lines(self, width: int) -> list[Line]:
+        return [((part, ""),) for part in wrapped("x" * 56 + " end", width)] + [(("line", ""),)] * 13
+
+
+async def test_nor_is_there_one_in_a_dialog_that_has_room() -> None:
+    async with Dashboard(sample.services()).run_test(size=(80, 15), notifications=True) as pilot:
+        await shown(pilot, "▶ text_html #14")
+        await pilot.app.push_screen(Sentences())
+        lines = pilot.app.screen.query_one(DialogLines)
+        await until(pilot, lambda: lines.show_vertical_scrollbar)
+        await gone(pilot, "x end")
+        await pilot.resize_terminal(80, 20)
+        await shown(pilot, "x end")
+        assert not lines.show_vertical_scrollbar
 
 
 async def test_a_disk_that_hangs_keeps_one_thread_of_the_detail_and_no_more(

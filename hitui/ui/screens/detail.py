@@ -148,8 +148,9 @@ class DetailScreen(FullScreen):
         self._lay_out()
 
     def _lay_out(self) -> None:
-        count = len(self.facts.build(self.size.width))
-        self.facts.styles.height = max(1, min(count, self.size.height // 2))
+        count, most = len(self.facts.build(self.size.width)), self.size.height // 2
+        self.facts.styles.height = max(1, min(count, most))
+        self.facts.scroll_where_needed(count > most)
 
     def _show(self) -> None:
         app = self.dashboard

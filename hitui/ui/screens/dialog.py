@@ -62,13 +62,16 @@ class Dialog(ModalScreen[bool]):
         self._fit()
 
     def _fit(self) -> None:
-        """As wide as the content wants and the screen allows, as high as its lines."""
-        # Frame and padding take six cells and four lines.
+        """As wide as the content wants and the screen allows, as high as its lines, and one more before the keys where
+        there is room."""
+        # Frame and padding take six cells, they and the keys four lines.
         width = max(20, min(self.size.width - 2, max(self.least_width, self.wanted_width()) + 6))
         count = len(self.lines(width - 6))
         box = self.query_one("#dialog")
         box.styles.width = width
-        box.styles.height = max(5, min(self.size.height - 2, count + 5))
+        most = self.size.height - 2
+        box.styles.height = max(5, min(most, count + 5))
+        self.query_one(DialogLines).scroll_where_needed(count + 4 > most)
 
     def action_answer(self, answer: bool) -> None:
         self.dismiss(answer)

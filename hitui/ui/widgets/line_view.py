@@ -64,6 +64,11 @@ class LineView(ScrollView, can_focus=False):
         """A scroll bar that comes or goes with the number of lines changes their width, not our size."""
         self.call_after_refresh(self.rebuild)
 
+    def scroll_where_needed(self, needed: bool) -> None:
+        """For lines that wrap, and a height that is theirs: `needed` where they have too little of it at full width. Left
+        to itself, a scroll bar that was there for a moment stays for the line that wraps beside it."""
+        self.styles.overflow_y = "auto" if needed else "hidden"
+
     def resized(self) -> None:
         """Called after each change of size, before the lines are built anew."""
 
