@@ -8,6 +8,8 @@ OLDEST := 4.57.6
 OLDEST_VENV := .venv-transformers-oldest
 # The last 4 again without anything borrowed, the first 5, and two between that and the newest.
 TRANSFORMERS := $(OLDEST) 5.0.0 5.5.4 5.12.1
+# The lowest versions of all else that pyproject.toml takes.
+LOWEST_VENV := .venv-lowest
 TRANSFORMERS_TESTS := tests/runners/test_transformers_*.py
 # What starts torch anew for what no version changes, or takes long and says of our part what it says with the newest;
 # `make test-versions` has these too.
@@ -19,10 +21,15 @@ SELDOM := /(tests|_inductor|_internal|networkx|mypyc?|pip|setuptools|fontTools|p
 PIP_INSTALL := $(TEST_VENV)/bin/pip install --quiet --no-compile --constraint $(CONSTRAINTS)
 UV_INSTALL := $(TEST_VENV)/bin/uv pip install --quiet --no-cache --system-certs --constraint $(CONSTRAINTS)
 
+# What an environment lacks it then finds in that of the tests.
+borrow = $(1)/bin/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % \
+  sysconfig.get_path("purelib", vars={"base": "$(CURDIR)/$(TEST_VENV)"}))' \
+  > "$$($(1)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/borrowed.pth"
+
 # Where the environment forbids Python to keep what it compiled, each of the many processes would do it again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test test-newest collected test-oldest test-versions check bench screenshots clean
+.PHONY: demo test test-newest collected test-oldest test-versions test-lowest check bench screenshots clean
 
 demo: $(DEMO_VENV)/installed
 	$(DEMO_VENV)/bin/hitui demo
@@ -50,6 +57,10 @@ test-versions: $(TRANSFORMERS:%=.venv-transformers-%/installed)
 	  echo "transformers $$version"; \
 	  .venv-transformers-$$version/bin/python -m pytest -q -W default $(TRANSFORMERS_TESTS) || exit 1; \
 	done
+
+# All but the models, for which `test-versions` is there. Older libraries warn of what they will do otherwise.
+test-lowest: $(LOWEST_VENV)/installed
+	$(LOWEST_VENV)/bin/python -m pytest -n 4 --dist loadgroup -W default -m 'not model' $(PYTEST_ARGS)
 
 check: $(TEST_VENV)/installed
 	$(TEST_VENV)/bin/ruff check .
@@ -89,9 +100,15 @@ $(OLDEST_VENV)/installed: pyproject.toml $(CONSTRAINTS) $(TEST_VENV)/installed
 	$(PYTHON) -m venv --clear --without-pip $(OLDEST_VENV)
 	$(TEST_VENV)/bin/pip --python $(OLDEST_VENV)/bin/python install --quiet --no-compile --no-deps \
 	  transformers==$(OLDEST) huggingface_hub==0.36.2 tokenizers==0.22.2
-	$(OLDEST_VENV)/bin/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % \
-	  sysconfig.get_path("purelib", vars={"base": "$(CURDIR)/$(TEST_VENV)"}))' \
-	  > "$$($(OLDEST_VENV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/borrowed.pth"
+	$(call borrow,$(OLDEST_VENV))
+	touch $@
+
+# The libraries of hitui itself and of the charts; all else is borrowed.
+$(LOWEST_VENV)/installed: pyproject.toml $(CONSTRAINTS) $(TEST_VENV)/installed
+	$(PYTHON) -m venv --clear --without-pip $(LOWEST_VENV)
+	$(TEST_VENV)/bin/uv pip install --quiet --no-cache --system-certs --python $(LOWEST_VENV)/bin/python \
+	  --resolution lowest-direct --editable '.[charts,notify]'
+	$(call borrow,$(LOWEST_VENV))
 	touch $@
 
 .venv-transformers-%/installed: pyproject.toml $(CONSTRAINTS)
@@ -103,4 +120,4 @@ $(OLDEST_VENV)/installed: pyproject.toml $(CONSTRAINTS) $(TEST_VENV)/installed
 	touch $@
 
 clean:
-	rm -rf $(DEMO_VENV) $(TEST_VENV) .venv-transformers-* build *.egg-info
+	rm -rf $(DEMO_VENV) $(TEST_VENV) $(LOWEST_VENV) .venv-transformers-* build *.egg-info
