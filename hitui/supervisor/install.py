@@ -134,9 +134,17 @@ def commands_after_uninstall(path: Path) -> tuple[str, ...]:
 
 
 def cron_line(workspace: Path, environment: Mapping[str, str]) -> str:
-    """The line of a crontab that starts the supervisor with the machine; `%` is a line's end to cron: crontab(5)."""
+    """The line of a crontab that starts the supervisor with the machine; `%` is a line's end to cron: crontab(5).
+
+    Raises SupervisorError for names that one line cannot hold.
+    """
     variables = [f"{name}={shlex.quote(value)}" for name, value in _kept(environment).items()]
-    return "@reboot " + " ".join((*variables, shlex.join(_command(workspace)))).replace("%", r"\%")
+    line = "@reboot " + " ".join((*variables, shlex.join(_command(workspace))))
+    if "\n" in line:
+        raise SupervisorError(
+            f"{_printable(line)}: a crontab takes no name with a line end; rename what has it"
+        )
+    return line.replace("%", r"\%")
 
 
 def quoted(word: str) -> str:

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hitui.commands import supervisor as command
+from hitui.errors import SupervisorError
 from hitui.supervisor import install
 from tests.tools.eventually import eventually
 from tests.tools.sandbox import Sandbox
@@ -243,3 +244,11 @@ def test_the_line_for_cron_starts_the_supervisor(tmp_path: Path) -> None:
         assert started.returncode == 0
         status = eventually(lambda: sandbox.hitui("supervisor", "status").stdout, "it answers", deadline=20.0)
         assert f"the supervisor of {workspace} runs" in status
+
+
+def test_a_name_with_a_line_end_makes_no_second_line_for_cron(tmp_path: Path) -> None:
+    workspace = tmp_path / "work\n@reboot rm -r"
+    with pytest.raises(
+        SupervisorError, match=r"work\?@reboot rm -r': a crontab takes no name with a line end; re"
+    ):
+        install.cron_line(workspace, {})
