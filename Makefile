@@ -8,7 +8,7 @@ OLDEST := 4.57.6
 OLDEST_VENV := .venv-transformers-oldest
 # The last 4 again without anything borrowed, the first 5, and two between that and the newest.
 TRANSFORMERS := $(OLDEST) 5.0.0 5.5.4 5.12.1
-# The lowest versions of all else that pyproject.toml takes.
+# The lowest versions that pyproject.toml takes of hitui's own libraries and of the charts'.
 LOWEST_VENV := .venv-lowest
 TRANSFORMERS_TESTS := tests/runners/test_transformers_*.py
 # What starts torch anew for what no version changes, or takes long and says of our part what it says with the newest;
@@ -103,7 +103,7 @@ $(OLDEST_VENV)/installed: pyproject.toml $(CONSTRAINTS) $(TEST_VENV)/installed
 	$(call borrow,$(OLDEST_VENV))
 	touch $@
 
-# The libraries of hitui itself and of the charts; all else is borrowed.
+# All else is borrowed from the other one.
 $(LOWEST_VENV)/installed: pyproject.toml $(CONSTRAINTS) $(TEST_VENV)/installed
 	$(PYTHON) -m venv --clear --without-pip $(LOWEST_VENV)
 	$(TEST_VENV)/bin/uv pip install --quiet --no-cache --system-certs --python $(LOWEST_VENV)/bin/python \
