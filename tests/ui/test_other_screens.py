@@ -183,6 +183,7 @@ async def test_where_all_facts_have_room_no_line_wraps_beside_a_scroll_bar() -> 
     async with Dashboard(services).run_test(size=(80, 18), notifications=True) as pilot:
         await shown(pilot, "▶ text_html #14")
         await pilot.press("enter")
+        await shown(pilot, "3049 done of 3071")
         facts = pilot.app.screen.query_one(Facts)
         await until(pilot, lambda: facts.show_vertical_scrollbar)
         # One of them is as wide as the screen.
@@ -201,7 +202,7 @@ class Sentences(Dialog):
         return [((part, ""),) for part in wrapped("x" * 56 + " end", width)] + [(("line", ""),)] * 13
 
 
-async def test_nor_is_there_one_in_a_dialog_that_has_room() -> None:
+async def test_nor_does_a_line_of_a_dialog_that_has_room() -> None:
     async with Dashboard(sample.services()).run_test(size=(80, 15), notifications=True) as pilot:
         await shown(pilot, "▶ text_html #14")
         await pilot.app.push_screen(Sentences())
