@@ -19,7 +19,7 @@ SAME_IN_ALL := broken_library or broken_off_by_a_signal or disk_refuses or batch
 SELDOM := /(tests|_inductor|_internal|networkx|mypyc?|pip|setuptools|fontTools|pygments)/|/transformers/models/(?!auto|qwen[23])
 
 PIP_INSTALL := $(TEST_VENV)/bin/pip install --quiet --no-compile --constraint $(CONSTRAINTS)
-UV_INSTALL := $(TEST_VENV)/bin/uv pip install --quiet --no-cache --system-certs --constraint $(CONSTRAINTS)
+UV_INSTALL := $(TEST_VENV)/bin/uv pip install --quiet --no-cache --system-certs
 
 # What an environment lacks it then finds in that of the tests.
 borrow = $(1)/bin/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % \
@@ -85,7 +85,7 @@ $(TEST_VENV)/installed: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(TEST_VENV)
 	$(PIP_INSTALL) uv
 	$(PIP_INSTALL) --no-deps torch
-	$(UV_INSTALL) --python $(TEST_VENV)/bin/python --editable '.[runners,charts,dev]' \
+	$(UV_INSTALL) --constraint $(CONSTRAINTS) --python $(TEST_VENV)/bin/python --editable '.[runners,charts,dev]' \
 	  || $(PIP_INSTALL) --editable '.[runners,charts,dev]'
 	touch $@
 
@@ -106,8 +106,7 @@ $(OLDEST_VENV)/installed: pyproject.toml $(CONSTRAINTS) $(TEST_VENV)/installed
 # All else is borrowed from the other one.
 $(LOWEST_VENV)/installed: pyproject.toml $(CONSTRAINTS) $(TEST_VENV)/installed
 	$(PYTHON) -m venv --clear --without-pip $(LOWEST_VENV)
-	$(TEST_VENV)/bin/uv pip install --quiet --no-cache --system-certs --python $(LOWEST_VENV)/bin/python \
-	  --resolution lowest-direct --editable '.[charts,notify]'
+	$(UV_INSTALL) --resolution lowest-direct --python $(LOWEST_VENV)/bin/python --editable '.[charts,notify]'
 	$(call borrow,$(LOWEST_VENV))
 	touch $@
 

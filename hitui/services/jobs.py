@@ -6,6 +6,7 @@ import contextlib
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
@@ -141,17 +142,18 @@ class JobsService:
         """
         jobs: list[Job] = []
         refusals = []
-        for first in range(0, len(requests), TOGETHER):
-            together = requests[first : first + TOGETHER]
+        waiting = deque(requests[first : first + TOGETHER] for first in range(0, len(requests), TOGETHER))
+        while waiting:
+            together = waiting.popleft()
             try:
                 jobs += self.submit(together, schedule)
-            except (LaunchError, NoSuchName):
-                # One that is refused keeps those beside it from being queued.
-                for request in together:
-                    try:
-                        jobs += self.submit([request], schedule)
-                    except (LaunchError, NoSuchName) as error:
-                        refusals.append(str(error))
+            except (LaunchError, NoSuchName) as error:
+                # One that is refused keeps those beside it from being queued: it is looked for by halves.
+                if len(together) == 1:
+                    refusals.append(str(error))
+                else:
+                    half = len(together) // 2
+                    waiting.extendleft((together[half:], together[:half]))
         return tuple(jobs), tuple(refusals)
 
     def stop(self, job_ids: Sequence[int]) -> tuple[Job, ...]:

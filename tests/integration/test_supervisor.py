@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from hitui.adapters import processes
-from hitui.domain.jobs import Ended, Ending, JobRequest, JobsSnapshot, Queued
+from hitui.domain.jobs import Ended, Ending, Job, JobRequest, JobsSnapshot, Queued
+from hitui.domain.schedule import Schedule
 from hitui.errors import LaunchError, NoSuchName, SettingsError, SupervisorError
 from tests.tools.control import HEAD, Control, control, environment_of, kill
 from tests.tools.eventually import eventually
@@ -205,6 +206,33 @@ def test_what_cannot_be_launched_is_refused_naming_the_key(
     with pytest.raises(LaunchError, match=complaint):
         here.submit("x")
     assert here.client.jobs().jobs == ()
+
+
+def test_what_is_refused_keeps_no_other_from_the_queue_and_is_found_by_few_questions(
+    here: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    submit = here.service.submit
+
+    def counted(requests: Sequence[JobRequest], schedule: Schedule) -> tuple[Job, ...]:
+        asked.append(len(requests))
+        return submit(requests, schedule)
+
+    monkeypatch.setattr(here.service, "submit", counted)
+    names = [*"abcde", "unknown", *"fghijklmno"]
+    requests = [JobRequest("g/hang" if name == "a" else f"g/{name}") for name in names]
+    configs = [
+        f'[[config]]\nname = "g/{name}"\nrunner = "hang"\nmodality = "text"\nformat = "html"\n'
+        for name in names
+        if name not in ("a", "unknown")
+    ]
+    with (here.root / "hitui.toml").open("a") as settings:
+        settings.writelines(configs)
+    jobs, refusals = here.service.submit_each(requests, Schedule(held="for now"))
+    assert [job.request.config for job in jobs] == [f"g/{name}" for name in ["hang", *"bcdefghijklmno"]]
+    assert len(refusals) == 1
+    assert "g/unknown" in refusals[0]
+    assert asked == [16, 8, 4, 4, 2, 1, 1, 2, 8]
 
 
 def test_a_config_has_one_job_at_a_time(here: Control) -> None:
