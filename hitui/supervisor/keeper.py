@@ -46,6 +46,8 @@ from hitui.supervisor.rows import End
 from hitui.supervisor.store import Store
 from hitui.supervisor.trouble import note, note_error
 
+RECOVERY_SECONDS = 2.0
+"""How long nobody is answered yet for what ended while no supervisor lived."""
 STOP_GRACE = 10.0
 """Seconds a runner has between SIGTERM and SIGKILL."""
 MOST_TRIES = 3
@@ -84,36 +86,46 @@ class Keeper:
         """Value of HITUI_JOB: the workspace's digest and the job."""
         return f"{self._paths.runtime.name}:{job_id}"
 
-    def recover(self) -> None:
-        """Takes over what earlier supervisors left, as the table above says."""
+    async def recover(self) -> None:
+        """Takes over what earlier supervisors left, as the table above says.
+
+        Returns when what is over has been ended, so that nobody is told that it runs, or after a moment.
+        """
         boot = processes.boot_id()
+        gone: list[asyncio.Task[None]] = []
         for job in self._store.active():
             if isinstance(job.state, Queued):
                 continue
             try:
-                self._take_over(job, boot)
+                if (over := self._take_over(job, boot)) is not None:
+                    gone.append(over)
             except (OSError, sqlite3.Error):
                 # One job that cannot be taken over now must not keep the supervisor from the others.
                 note_error()
                 self._begin(self._surely(partial(self._take_over, job, boot)))
+        if gone:
+            await asyncio.wait(gone, timeout=RECOVERY_SECONDS)
 
-    def _take_over(self, job: Job, boot: str) -> None:
+    def _take_over(self, job: Job, boot: str) -> asyncio.Task[None] | None:
+        """What ends the job, where it is over and only how is still to be found out."""
         try:
             executor = open_executor(job.request.executor)
         except LaunchError as error:
             self._store.end(job.id, End(Ending.LOST, str(error)))
-            return
+            return None
         folder = self._paths.job(job.id)
         if self._store.boot(job.id) != boot:
             self._end(job, executor.recorded(folder), RESTARTED)
-        elif executor.standing(folder) is not Standing.NEVER_RAN:
-            self._follow(job, executor.attach(folder, self.marker(job.id), STOP_GRACE))
+        elif (standing := executor.standing(folder)) is not Standing.NEVER_RAN:
+            followed = self._follow(job, executor.attach(folder, self.marker(job.id), STOP_GRACE))
             if isinstance(job.state, Stopping):
                 self._ask_to_stop(job.id, now=False)
+            return followed if standing is Standing.GONE else None
         elif isinstance(job.state, Running):
             self._end(job, None, f"{folder}: every trace of it was removed")
         else:
             self._never_ran(job)
+        return None
 
     def launch(self, job: Job, launch: Launch, locks: Sequence[int]) -> None:
         """Starts the runner of a job that is `starting` in the store; where it cannot be started, ends the job.
@@ -190,15 +202,16 @@ class Keeper:
         if launched is not None:
             self._begin(launched.stop(now=now))
 
-    def _begin(self, work: Coroutine[object, object, None]) -> None:
+    def _begin(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         # The loop itself holds tasks only weakly.
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
-    def _follow(self, job: Job, launched: LaunchedJob) -> None:
+    def _follow(self, job: Job, launched: LaunchedJob) -> asyncio.Task[None]:
         self._launched[job.id] = launched
-        self._begin(self._see_through(job, launched))
+        return self._begin(self._see_through(job, launched))
 
     async def _see_through(self, job: Job, launched: LaunchedJob) -> None:
         while True:

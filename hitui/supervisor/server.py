@@ -76,7 +76,7 @@ class Server:
 
     async def serve(self, listener: socket.socket) -> None:
         """Serves until `shut_down`; the jobs that run then go on without it."""
-        self._keeper.recover()
+        await self._keeper.recover()
         await self.listen(listener)
         work = (self._scheduler.run(), self._watching.run(), self._historian.tend(), self._freeing.run())
         tasks = [asyncio.create_task(each) for each in work]

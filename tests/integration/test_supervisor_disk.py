@@ -236,7 +236,7 @@ def test_a_supervisor_that_comes_back_to_a_full_disk_takes_over_what_it_can(kept
         )
         await launched.begun()
         kept.full(True)
-        kept.keeper.recover()
+        await kept.keeper.recover()
         await kept.until(lambda: kept.refusals > 3)
         kept.full(False)
         states = await kept.ended(over), await kept.ended(alive)
@@ -254,7 +254,7 @@ def test_a_full_disk_is_no_launcher_that_died_again(kept: Kept) -> None:
     async def scene() -> None:
         job = kept.starting("a")
         kept.full(True)
-        kept.keeper.recover()
+        await kept.keeper.recover()
         await kept.until(lambda: kept.refusals > 5)
         kept.full(False)
         await kept.until(lambda: not isinstance(kept.store.job(job.id).state, Starting))

@@ -11,7 +11,7 @@ import pytest
 
 from hitui.adapters import processes
 from hitui.adapters.processes import Process
-from hitui.domain.jobs import Ending, Queued, Running, Starting
+from hitui.domain.jobs import Ended, Ending, Queued, Running, Starting
 from hitui.supervisor.store import Store
 from tests.tools.control import Control, control, kill
 from tests.tools.eventually import eventually
@@ -99,6 +99,20 @@ def test_launcher_and_runner_killed_together_are_lost_and_run_again(here: Contro
     (here.output("hang") / "main.pid").unlink()
     again = here.submit("hang")
     assert here.told("hang", "main").pid == here.running(again).pid
+
+
+def test_nobody_is_told_that_a_job_runs_which_was_killed_with_the_supervisor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with control(tmp_path, monkeypatch, seconds=60.0) as here:
+        jobs = [here.submit("hang", gpus=("0",)), here.submit("answer", gpus=("1",))]
+        runners = [processes.find_process(here.running(job_id).pid) for job_id in jobs]
+        for process in (here.supervisor(), *map(here.launcher, jobs), *runners):
+            assert process is not None
+            kill(process)
+        here.service.ensure_supervisor()
+        states = {job.id: job.state for job in here.client.jobs().jobs}
+        assert [type(states[job_id]) for job_id in jobs] == [Ended, Ended]
 
 
 def test_what_a_killed_runner_leaves_is_ended_before_its_gpu_is_free(here: Control) -> None:
