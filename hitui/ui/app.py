@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from hitui.ui.services import Services, Workspace
 
 
+ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+"""What would end the process where it stands, and leave the terminal without echo."""
 LEAVE_SECONDS = 5.0
 """After a signal the process ends within so long, even where the terminal no longer takes what is written."""
 ERROR_SECONDS = 10.0
@@ -351,7 +353,7 @@ async def _run(app: Dashboard, mouse: bool) -> None:
         deadline.daemon = True
         deadline.start()
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in ENDING_SIGNALS:
         loop.add_signal_handler(number, leave, number)
     watch = loop.create_task(_leave_with_the_terminal(leave))
     try:

@@ -104,7 +104,10 @@ def test_r_reruns_what_is_missing_and_it_outlives_the_screen(tmux: Tmux, sandbox
     eventually(answered, "the job goes on without a screen", deadline=120)
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGQUIT, 131), (signal.SIGUSR1, 138)],
+)
 def test_a_signal_leaves_the_terminal_clean(
     tmux: Tmux, sandbox: Sandbox, number: signal.Signals, status: int
 ) -> None:
