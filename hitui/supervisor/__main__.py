@@ -16,12 +16,16 @@ import os
 import sys
 
 FOREGROUND = "--foreground"
+USAGE = f"usage: python -m hitui.supervisor [{FOREGROUND}] FOLDER (the whole path of a workspace); see hitui supervisor -h"
 
 
 def main() -> None:
     # Before anything else is imported: whoever starts it is waiting.
-    *options, folder = sys.argv[1:]
-    if options != [FOREGROUND]:
+    *options, folder = sys.argv[1:] or [""]
+    if options not in ([], [FOREGROUND]) or not folder.startswith("/"):
+        sys.stderr.write(f"{USAGE}\n")
+        sys.exit(2)
+    if not options:
         if os.fork():
             os._exit(0)
         os.setsid()

@@ -166,3 +166,13 @@ def test_what_runs_write_is_open_to_whom_the_user_opens_files_and_state_to_nobod
     modes = {path.name: path.stat().st_mode & 0o777 for path in [output, *output.iterdir()]}
     assert modes == {"answer": 0o775, "results.jsonl": 0o664}
     assert here.paths.state.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["--foreground"], ["workspace"], ["--quiet", "/"]])
+def test_a_supervisor_that_is_told_no_folder_says_what_it_wants(words: list[str]) -> None:
+    started = subprocess.run(
+        [sys.executable, "-m", "hitui.supervisor", *words], capture_output=True, text=True, check=False
+    )
+    assert started.returncode == 2
+    assert started.stderr.startswith("usage: ")
+    assert len(started.stderr.splitlines()) == 1
