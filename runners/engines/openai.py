@@ -23,7 +23,8 @@ from hitui_runners.engines.base import (
     text_too_large,
 )
 from hitui_runners.engines.demo import PIXELS_PER_TOKEN
-from hitui_runners.engines.json_server import JsonServer, Refused, TooSlow
+from hitui_runners.engines.http_client import TooSlow
+from hitui_runners.engines.json_server import JsonServer, Refused
 from hitui_runners.engines.options import at_least_one
 from hitui_runners.engines.sent_pictures import SentPicture, has_pillow
 from hitui_runners.engines.server_prompts import MadeText, ServerPrompts

@@ -23,7 +23,8 @@ from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Any, Protocol, TypeVar
 
-from hitui_runners.engines.json_server import Away, JsonServer, NotNow, Refused, TooSlow
+from hitui_runners.engines.http_client import TooSlow
+from hitui_runners.engines.json_server import Away, JsonServer, NotNow, Refused
 from hitui_runners.engines.server_words import count
 from hitui_runners.output import complain, say
 
