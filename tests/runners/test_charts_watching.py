@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from hitui_runners.realhitbench.charts import watching
 
+from tests.tools.eventually import eventually
+
 
 def test_what_is_written_just_before_the_end_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     wait, go = os.pipe()
@@ -41,3 +43,44 @@ def test_what_is_written_just_before_the_end_is_read(monkeypatch: pytest.MonkeyP
     )
     os.close(go)
     assert (ended.status, ended.result, ended.printed, ended.overrun) == (0, b"result\n", b"printed\n", None)
+
+
+def test_what_was_said_before_a_limit_was_broken_is_heard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, go, said = (tmp_path / name for name in ("asked", "go", "said"))
+
+    def overrun(*_: int) -> str | None:
+        """Breaks the limit as soon as something was said, which nobody has read then."""
+        if not asked.exists():
+            return None
+        go.touch()
+        eventually(said.exists, "it has said something")
+        return "processes"
+
+    monkeypatch.setattr(watching, "_overrun", overrun)
+    read_end, write_end = os.pipe()
+    script = f"""
+        echo > /dev/fd/{write_end}
+        read job
+        touch {asked}
+        until [ -e {go} ]; do :; done
+        echo said > /dev/fd/{write_end}
+        touch {said}
+        read more
+    """
+    ended = watching.mind(
+        ["/bin/sh", "-c", script],
+        job=b"job\n",
+        environment={"PATH": os.environ["PATH"]},
+        folder=str(tmp_path),
+        result=read_end,
+        handed=(write_end,),
+        seconds=60,
+        memory=2**30,
+        processes=10,
+        files=10,
+        keep={"result": 100, "printed": 100, "complaints": 100},
+        stop=threading.Event(),
+    )
+    assert (ended.result, ended.overrun) == (b"\nsaid\n", "processes")

@@ -128,6 +128,9 @@ def mind(
                         overrun = "files"
                 if overrun is not None or (has_ended and not ready):
                     break
+            if overrun is not None:
+                # What it wrote before it broke the limit may have come after the last look at the pipe.
+                _read(result, kept["result"], keep["result"])
             # The last of its output may come before its status does.
             patience = time.monotonic() + _STATUS_SECONDS
             while overrun is None and not _has_ended(process.pid) and time.monotonic() < patience:
