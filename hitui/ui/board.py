@@ -97,6 +97,6 @@ class Board:
             return job
         return self._app.jobs.log_left(row.name, job) or job
 
-    def log_title(self, row: ConfigRow | None, window: LogWindow) -> tuple[Line, Line]:
+    def log_title(self, row: ConfigRow | None, window: LogWindow, width: int) -> tuple[Line, Line]:
         job = None if row is None else self.log_shown(row)
-        return log_title(row, job, window, self._app.gpu_snapshot)
+        return log_title(row, job, window, self._app.gpu_snapshot, width)

@@ -10,19 +10,31 @@ from hitui.domain.units import counted
 from hitui.services.logs import LogWindow
 from hitui.ui import text
 from hitui.ui.config_rows import ConfigRow, gpu_words
-from hitui.ui.line import Line, joined
+from hitui.ui.line import Line, joined, width_of
+
+RULE_CELLS = 9
+"""What the rule itself has of its line, at the least."""
 
 
 def log_title(
-    row: ConfigRow | None, job: Job | None, window: LogWindow, gpus: GpuSnapshot | None
+    row: ConfigRow | None, job: Job | None, window: LogWindow, gpus: GpuSnapshot | None, width: int
 ) -> tuple[Line, Line]:
-    """Left and right of the rule: `#14 text_html · GPU 2 · 3 of 17`, and `following`; `job` is whose log it is."""
+    """Left and right of the rule: `#14 qwen3vl_text/text_html · GPU 2 · 3 of 17`, and `following`; the name is short
+    where `width` cells have no room for both. `job` is whose log it is."""
     if row is None:
         return (("Log", "title"),), ()
+    place = log_place(window)
+    left = _whose(row, row.name, job, window, gpus)
+    if width_of(left) + width_of(place) + RULE_CELLS > width:
+        left = _whose(row, text.short_name(row.name), job, window, gpus)
+    return left, place
+
+
+def _whose(row: ConfigRow, name: str, job: Job | None, window: LogWindow, gpus: GpuSnapshot | None) -> Line:
     parts: list[Line] = []
     if job is not None and job.log:
         shard = f" {job.request.shard.label}" if job.request.shard is not None else ""
-        parts.append(((f"#{job.id} {text.short_name(row.name)}{shard}", "title"),))
+        parts.append(((f"#{job.id} {name}{shard}", "title"),))
         if job.gpus:
             parts.append(((gpu_words(job.gpus, gpus.labels if gpus is not None else {}), ""),))
         parts.append(((job.word, "" if job.active else "dim"),))
@@ -33,10 +45,10 @@ def log_title(
         if progress is not None and progress.errors:
             parts.append(((counted(progress.errors, "error"), "bad"),))
     else:
-        parts.append(((text.short_name(row.name), "title"),))
+        parts.append(((name, "title"),))
         if window.path:
             parts.append(((f"from {Path(window.path).name}", "dim"),))
-    return joined(parts, (" · ", "rule")), log_place(window)
+    return joined(parts, (" · ", "rule"))
 
 
 def log_place(window: LogWindow) -> Line:

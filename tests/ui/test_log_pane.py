@@ -22,7 +22,11 @@ async def test_the_log_of_the_selected_config_follows_and_can_be_scrolled(tmp_pa
         size=WIDE, notifications=True
     ) as pilot:
         await shown(
-            pilot, "#14 text_html · GPU 2 · running · 3 of 14 · 1 error", "following", " 2/17", "line 100"
+            pilot,
+            "#14 qwen3vl_text/text_html · GPU 2 · running · 3 of 14 · 1 error",
+            "following",
+            " 2/17",
+            "line 100",
         )
         with log.open("a") as stream:
             stream.write("\r 3/17\nnext [bold]line[/bold]\n")
@@ -32,6 +36,10 @@ async def test_the_log_of_the_selected_config_follows_and_can_be_scrolled(tmp_pa
         await shown(pilot, "line 1", "lines 1-", "End follows")
         await pilot.press("end")
         await shown(pilot, "following", "next [bold]line[/bold]")
+        await pilot.resize_terminal(80, 24)
+        await shown(pilot, "#14 text_html · GPU 2 · running · 3 of 14 · 1 error", "following")
+        await pilot.resize_terminal(*WIDE)
+        await shown(pilot, "#14 qwen3vl_text/text_html · GPU 2")
 
 
 async def test_a_config_that_no_job_has_run_shows_the_newest_log_of_its_folders(tmp_path: Path) -> None:
@@ -51,7 +59,7 @@ async def test_a_job_that_starts_takes_over_the_log(tmp_path: Path) -> None:
         await shown(pilot, "no log yet")
         await until(pilot, lambda: services.jobs.started)
         services.jobs.publish(sample.jobs(str(log)))
-        await shown(pilot, "started", "#14 text_html")
+        await shown(pilot, "started", "#14 qwen3vl_text/text_html")
 
 
 async def test_a_queued_job_says_in_full_what_it_waits_for_until_its_log_is_there(tmp_path: Path) -> None:
@@ -85,7 +93,7 @@ async def test_a_job_that_was_stopped_before_it_started_leaves_the_log_of_the_on
     dropped = replace(second, id=16, state=replace(stopped, ended_at=sample.NOON + 9), log="")
     services = sample.services(known_jobs=JobsSnapshot((first, ran, dropped), 99))
     async with Dashboard(services).run_test(size=WIDE, notifications=True) as pilot:
-        await shown(pilot, "17 answers of today", "#14 text_html · stopped")
+        await shown(pilot, "17 answers of today", "#14 qwen3vl_text/text_html · stopped")
         await pilot.press("enter")
         await shown(pilot, "#16 stopped")
         await pilot.press("l")

@@ -104,7 +104,7 @@ async def test_tab_moves_the_focus_and_the_rule_shows_it_without_colour() -> Non
     async with Dashboard(sample.services()).run_test(size=WIDE, notifications=True) as pilot:
         await shown(pilot, "━ Configs", "─ GPUs")
         await pilot.press("tab")
-        await shown(pilot, "─ Configs", "━ text_html")
+        await shown(pilot, "─ Configs", "━ qwen3vl_text/text_html")
         await pilot.press("tab")
         await shown(pilot, "━ GPUs")
 

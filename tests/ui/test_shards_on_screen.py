@@ -75,7 +75,9 @@ async def test_the_log_says_whose_it_is_and_how_far_all_shards_are(tmp_path: Pat
     progress = {14: JobProgress("running", 3, 7), 24: JobProgress("running", 4, 7)}
     services = sample.services(known_jobs=replace(known, jobs=jobs), progress=progress)
     async with Dashboard(services).run_test(size=WIDE) as pilot:
-        await shown(pilot, "of the first", "#14 text_html 1/3 · GPU 2 · running · 7 of 14 in all shards")
+        await shown(
+            pilot, "of the first", "#14 qwen3vl_text/text_html 1/3 · GPU 2 · running · 7 of 14 in all shards"
+        )
 
 
 async def test_the_queue_and_the_details_name_each_shard() -> None:

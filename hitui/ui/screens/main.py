@@ -153,11 +153,12 @@ class MainScreen(FullScreen):
         self.call_after_refresh(self._show_header)
 
     def on_line_view_resized(self) -> None:
-        """Titles say how many lines are not to be seen."""
+        """Titles say how many lines are not to be seen, and names as far as there is room."""
         # Before there are data, nothing of them is loaded.
         if "_board" in vars(self):
             self._title_gpus()
             self._title_configs()
+            self._title_log()
 
     def _lay_out(self) -> None:
         """GPUs take what they need up to a third, configs what they need, the log the rest."""
@@ -266,7 +267,8 @@ class MainScreen(FullScreen):
         self._title_log()
 
     def _title_log(self) -> None:
-        self.log_rule.show(*self._board.log_title(self.table.selected, self.log_view.window))
+        title = self._board.log_title(self.table.selected, self.log_view.window, self.size.width)
+        self.log_rule.show(*title)
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         self._mark_focus()
