@@ -130,13 +130,10 @@ class StoreReading(StoreFile):
         value: str | None = self._row(job_id, "boot")["boot"]
         return value
 
-    def stop_asked(self, job_id: int) -> bool:
-        return self._row(job_id, "stop_asked")["stop_asked"] is not None
-
-    def stop_wish(self, job_id: int) -> StopWish:
-        """To what end a job that was asked to stop was asked."""
-        row = self._row(job_id, "stop_aim, stop_reason")
-        return StopWish(StopAim(row["stop_aim"]), row["stop_reason"])
+    def stop_wish(self, job_id: int) -> StopWish | None:
+        """To what end a job was asked to stop; None: nobody asked."""
+        row = self._row(job_id, "stop_asked, stop_aim, stop_reason")
+        return None if row["stop_asked"] is None else StopWish(StopAim(row["stop_aim"]), row["stop_reason"])
 
     def quick_deaths(self, group: str) -> tuple[int, ...]:
         """The last jobs of a group, if they died within seconds one after the other; oldest first."""
