@@ -32,6 +32,8 @@ def summary_line(rows: Sequence[ConfigRow], jobs: JobIndex, now: float, *, wide:
         total = sum(row.state.pending for row in pending)
         among = f" in {counted(len(pending), 'config')}" if wide else ""
         parts.append(((f"{total} pending{among}", ""),))
+    elif open_rows := [row for row in rows if row.state.pending]:
+        parts.append(((f"{counted(len(open_rows), 'config')} not whole", ""),))
     elif rows and all(map(_is_counted, rows)):
         parts.append((("nothing is missing", "good"),))
     return joined(parts, (" · ", "rule"))

@@ -276,6 +276,19 @@ async def test_tasks_that_cannot_be_read_are_said_and_nothing_breaks() -> None:
         await until(pilot, lambda: "━ Configs" in screen_text(pilot))
 
 
+async def test_of_a_config_that_counts_lines_no_list_of_tasks_says_that_none_is_missing() -> None:
+    states = (sample.config("a/lines", 12, missing=88, total=100, unit="lines"),)
+    services = sample.services(states=states, known_jobs=JobsSnapshot())
+    services.workspace.tasks = lambda name: ()  # type: ignore[method-assign, assignment]
+    async with Dashboard(services).run_test(size=SIZE, notifications=True) as pilot:
+        await shown(pilot, "88 lines to go")
+        await pilot.press("enter")
+        await shown(pilot, "12 done of 100", "lines are counted here, and no tasks listed")
+        await pilot.press("t")
+        await shown(pilot, "lines are counted here, and no tasks listed")
+        assert "not done" not in screen_text(pilot)
+
+
 async def test_the_detail_tells_each_thing_once_and_names_folders_from_the_workspace() -> None:
     failed = sample.jobs().jobs[0]
     reason = "exit status 1: no space left there"

@@ -69,6 +69,15 @@ async def test_capital_r_says_nothing_of_what_no_question_list_counts() -> None:
         await shown(pilot, "nothing is pending in")
 
 
+async def test_capital_r_says_how_to_start_what_counts_no_tasks() -> None:
+    states = (sample.config("a/lines", 12, missing=88, total=100, unit="lines"),)
+    services = sample.services(states=states, known_jobs=JobsSnapshot())
+    async with Dashboard(services).run_test(size=WIDE, notifications=True) as pilot:
+        await shown(pilot, "88 lines to go")
+        await pilot.press("R")
+        await shown(pilot, "no task is pending in", "r starts one by one")
+
+
 async def test_capital_r_asks_for_all_that_match_the_filter() -> None:
     services = sample.services()
     async with Dashboard(services).run_test(size=WIDE, notifications=True) as pilot:

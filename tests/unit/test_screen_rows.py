@@ -11,6 +11,7 @@ from rich.color import ColorSystem
 from textual.color import Color
 from textual.theme import Theme
 
+from hitui.domain.configs import ConfigState
 from hitui.domain.gpus import GpuSnapshot
 from hitui.domain.jobs import (
     Ended,
@@ -351,6 +352,18 @@ def test_nothing_is_missing_only_where_it_is_known_how_much_there_should_be() ->
     assert says(done=9, total=None, unit="steps")
     assert not says(total=None)
     assert not says(scanned=False)
+    assert not says(done=9, missing=1, total=10, unit="lines")
+
+
+def test_lines_files_and_steps_that_are_missing_are_no_tasks_and_not_nothing() -> None:
+    def line(*states: ConfigState) -> str:
+        rows = config_rows(states, JobIndex(JobsSnapshot()), {}, None, NOON)
+        spans = summary_line(rows, JobIndex(JobsSnapshot()), NOON, wide=True)
+        return "".join(words for words, _ in spans)
+
+    lines = config("a/lines", 12, missing=88, total=100, unit="lines")
+    assert line(lines, config("a/whole", 3071)) == "no job runs · 1 config not whole"
+    assert line(lines, config("a/tasks", 3070, missing=1)) == "no job runs · 1 pending in 1 config"
 
 
 @pytest.mark.parametrize("width", [60, 80, 99, 100, 120, 160, 250])

@@ -211,6 +211,12 @@ class DetailScreen(FullScreen):
 
     def _show_tasks(self) -> None:
         title, statuses = SHOWN[self._shown]
+        if self._row is not None and self._row.state.scanned and self._row.state.unit != "tasks":
+            # None of those is no sign that nothing is missing.
+            self.task_rule.show((("Tasks", "title"),))
+            note = f"{self._row.state.unit} are counted here, and no tasks listed"
+            self.task_list.show((), self._problem or note)
+            return
         tasks = [task for task in self._tasks or () if task.status in statuses]
         parts: list[Line] = [
             (("Tasks", "title"),),

@@ -296,6 +296,11 @@ class MainScreen(FullScreen):
                     f"no question list says what is pending in {unlisted} of the configs that are shown",
                     "warning",
                 )
+            elif any(row.state.pending for row in self.table.rows):
+                self.dashboard.tell(
+                    "no task is pending in the configs that are shown; what counts lines, files or steps, r starts"
+                    " one by one"
+                )
             else:
                 self.dashboard.tell("nothing is pending in the configs that are shown")
             return
