@@ -11,7 +11,7 @@ import msgspec
 
 from hitui.domain.configs import ConfigCondition, ConfigState
 from hitui.domain.gpus import GpuSnapshot
-from hitui.domain.jobs import FAILURES, Ended, Job, Queued, Running, Starting, Stopping
+from hitui.domain.jobs import FAILURES, Ended, Ending, Job, Queued, Running, Starting, Stopping
 from hitui.domain.progress import JobProgress, together
 from hitui.domain.to_run import tasks_of_jobs
 from hitui.domain.units import duration_words
@@ -128,7 +128,15 @@ def state_words(
         word = ended.ending.value
         reason = f": {ended.reason}" if ended.reason else ""
         return StateWords(f"! #{job.id} {word}{reason}", f"! {word} #{job.id}", "bad", True)
-    return _at_rest(state)
+    words = _at_rest(state)
+    if isinstance(ended, Ended) and job is not None and state.condition is ConfigCondition.EMPTY:
+        # It ran: where it succeeded, it wrote nothing that is counted here.
+        still = f"{state.pending} to run"
+        succeeded = ended.ending is Ending.SUCCEEDED
+        return StateWords(
+            f"#{job.id} {ended.ending.value}, still {still}", still, "warn" if succeeded else words.style
+        )
+    return words
 
 
 def _turn(state: ConfigState, job: Job, part: JobProgress) -> StateWords | None:

@@ -89,6 +89,22 @@ def test_the_state_of_a_config_with_a_job(state: object, long: str, short: str) 
     assert len(short) <= 13
 
 
+@pytest.mark.parametrize(
+    ("ending", "long"),
+    [
+        (Ending.SUCCEEDED, "#7 succeeded, still 100 to run"),
+        (Ending.STOPPED, "#7 stopped, still 100 to run"),
+        (Ending.FAILED, "! #7 failed"),
+    ],
+)
+def test_what_ran_and_left_nothing_that_is_counted_is_not_called_not_started(
+    ending: Ending, long: str
+) -> None:
+    empty = config("a/lines", 0, missing=100, total=100, unit="lines", updated=None)
+    assert state_words(empty, job(Ended(ending, NOON)), None, {}).long == long
+    assert state_words(empty, None, None, {}).long == "not started, 100 to run"
+
+
 def test_what_waits_for_its_time_says_when() -> None:
     # What the supervisor says of it has a colon in the time.
     later = job(Queued("22:13: it starts then"), schedule=Schedule(not_before=NOON + 60))
