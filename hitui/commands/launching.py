@@ -66,10 +66,12 @@ def launch(
     wait: bool,
     schedule: Schedule,
     each: bool = False,
+    again: bool = True,
 ) -> int:
     """Submits what has something pending, prints a line each, and returns the exit status.
 
-    All of it or nothing; with `each`, what can be started, and a line on stderr for what cannot.
+    All of it or nothing; with `each`, what can be started, and a line on stderr for what cannot. `again`: also a config
+    that counts lines, files or steps and has all of them, since only its runner knows what else there is to do.
     """
     tasks: dict[str, tuple[TaskId, ...] | None] = {}
     left_out: dict[str, str] = {}
@@ -92,6 +94,9 @@ def launch(
                 print(harmless(f"{config.name}: {_nothing_to_run(reading.state, request)}"))
                 continue
             tasks[config.name] = ids
+        elif not again and reading.state.total is not None and not reading.state.pending:
+            print(harmless(f"{config.name}: {_nothing_to_run(reading.state, request)}"))
+            continue
         else:
             tasks[config.name] = None
         requests.append(request)

@@ -62,4 +62,4 @@ def run(arguments: argparse.Namespace) -> int:
         )
         for config in configs
     ]
-    return launch(services, catalogue, wanted, arguments.wait, schedule, each=arguments.all)
+    return launch(services, catalogue, wanted, arguments.wait, schedule, each=arguments.all, again=False)

@@ -259,6 +259,20 @@ def test_a_rerun_of_all_says_why_there_is_none(here: Control) -> None:
     )
 
 
+def test_a_rerun_leaves_out_what_counts_lines_and_has_all_of_them(here: Control) -> None:
+    (here.root / "hitui.toml").write_text(
+        HEAD + '[runner.lines]\ncommand = ["true"]\nmin_free = "0B"\n'
+        '[[config]]\nname = "g/whole"\nkind = "line_count"\nrunner = "lines"\ntotal = 2\n'
+        '[[config]]\nname = "g/open"\nkind = "line_count"\nrunner = "lines"\ntotal = 3\n'
+    )
+    for name in ("whole", "open"):
+        here.output(name).mkdir(parents=True)
+        (here.output(name) / "answers.jsonl").write_text('{"id": 1}\n{"id": 2}\n')
+    assert hitui(here, "rerun", "whole").stdout == "g/whole: nothing is pending\n"
+    done = hitui(here, "rerun", "--all")
+    assert (done.stdout, done.stderr) == ("g/whole: nothing is pending\njob 1: g/open\n", "")
+
+
 def test_doctor_looks_at_the_store_of_jobs(here: Control) -> None:
     assert "job store" not in hitui(here, "doctor").stdout
     here.ended(here.submit("fail"))
