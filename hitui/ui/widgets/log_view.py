@@ -28,7 +28,7 @@ class LogView(LineView, can_focus=True):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up,k", "move(-1)", "up", show=False, id="log.up"),
         Binding("down,j", "move(1)", "down", show=False, id="log.down"),
-        Binding("pageup", "page(-1)", "page up", show=False, id="log.page-up"),
+        Binding("pageup,b", "page(-1)", "page up", show=False, id="log.page-up"),
         Binding("pagedown,space", "page(1)", "page down", show=False, id="log.page-down"),
         Binding("home", "to_start", "start", show=False, id="log.start"),
         Binding("end", "follow", "follow", show=False, id="log.follow-end"),
