@@ -327,7 +327,7 @@ async def test_a_help_that_is_longer_than_the_screen_scrolls_to_its_end() -> Non
         await pilot.press("question_mark")
         await shown(pilot, "this screen")
         await pilot.press("end")
-        await shown(pilot, "a failed, lost or stalled job, an ", "Tab goes on", "Space  page down")
+        await shown(pilot, "a failed, lost or stalled job, an ", "Tab goes on", "Shift+drag")
         assert "…" not in "".join(line[2:-2] for line in screen_text(pilot).splitlines()[1:-1])
         await pilot.press("home")
         await shown(pilot, "this screen")
@@ -340,6 +340,15 @@ async def test_help_names_the_keys_of_lists_too() -> None:
         await shown(pilot, "Tasks · not done: 3")
         await pilot.press("question_mark")
         await shown(pilot, "in the facts", "in the tasks", "↓ j", "PgDn")
+
+
+async def test_help_keeps_long_keys_apart_from_what_they_do_and_tells_of_the_mouse() -> None:
+    async with Dashboard(sample.services()).run_test(size=(100, 60), notifications=True) as pilot:
+        await shown(pilot, "▶ GPU 2 #14")
+        await pilot.press("Q")
+        await shown(pilot, "Queue · ")
+        await pilot.press("question_mark")
+        await shown(pilot, "J Shift+down  one place back", "Shift+drag    marks text to copy")
 
 
 async def test_the_total_of_many_launches_is_in_sight_on_a_small_screen() -> None:

@@ -12,13 +12,20 @@ from hitui.ui.line import Line
 from hitui.ui.screens.dialog import Dialog
 from hitui.ui.widgets.key_line import shown_keys
 
-KEY_CELLS = 12
+KEY_CELLS = 14
 SIGNS: tuple[tuple[str, str], ...] = (
     ("▸", "the selected config"),
     ("!", "needs a person: a failed, lost or stalled job, an unreadable file, a lost GPU"),
     ("▶", "a job of ours runs there"),
     ("■", "a job was asked to stop"),
     ("━", "the part of the screen that has the keys; Tab goes on to the next"),
+)
+MOUSE: tuple[tuple[str, str], ...] = (
+    (
+        "click, wheel",
+        "selects, opens when done twice, sorts by a head, presses a key of the last line; moves lists",
+    ),
+    ("Shift+drag", "marks text to copy, as without hitui; some terminals want Option or Fn for Shift"),
 )
 
 
@@ -45,9 +52,10 @@ class HelpScreen(Dialog):
             lines += [((title, "dim"),)] if not lines else [(), ((title, "dim"),)]
             for binding in bindings:
                 lines += _entry(shown_keys(binding), binding.tooltip or binding.description, width)
-        lines += [(), (("signs", "dim"),)]
-        for sign, meaning in SIGNS:
-            lines += _entry(sign, meaning, width)
+        for title, entries in (("the mouse", MOUSE), ("signs", SIGNS)):
+            lines += [(), ((title, "dim"),)]
+            for label, meaning in entries:
+                lines += _entry(label, meaning, width)
         return lines
 
 
