@@ -16,7 +16,7 @@ from hitui.domain.schedule import Group, Queue
 from hitui.ui.app import Dashboard
 from hitui.ui.widgets.gpu_strip import GpuStrip
 from tests.ui import sample
-from tests.ui.conftest import dashboard, gone, screen_text, shown, until
+from tests.ui.conftest import dashboard, gone, line_with, screen_text, shown, until
 
 WIDE = (120, 40)
 
@@ -116,6 +116,31 @@ async def test_g_unfolds_the_excluded_gpus() -> None:
         await shown(pilot, "excluded · user4 79.6 G")
         await pilot.press("g")
         await shown(pilot, "5-7     excluded")
+
+
+async def test_the_processes_on_the_gpus_are_told_with_their_whole_commands() -> None:
+    long_command = (
+        f"/opt/conda/bin/python train.py {' '.join(f'--option-{number} value' for number in range(9))}"
+    )
+    server = sample.server()
+    first = replace(server.gpus[0].processes[1], command=long_command)
+    services = sample.services()
+    async with Dashboard(services).run_test(size=WIDE) as pilot:
+        await shown(pilot, "25 to rerun")
+        await pilot.press("G")
+        await shown(pilot, "Processes on the GPUs", "0     11  user1      60 G  python train.py")
+        assert "4711  me       40.2 G  ▶ #14 text_html  python train.py" in line_with(pilot, "4711")
+        services.gpus.publish(
+            replace(server, gpus=(replace(server.gpus[0], processes=(first,)), *server.gpus[1:3]))
+        )
+        await shown(pilot, "0     12  user2     7.4 G  /opt/conda/bin/python train.py", "--option-8 value")
+        await gone(pilot, "user4")
+        services.gpus.publish(replace(server, gpus=(replace(server.gpus[0], processes=()),)))
+        await shown(pilot, "none on 1 GPU")
+        await pilot.press("escape")
+        await gone(pilot, "Processes on the GPUs")
+        await pilot.press("shift+tab", "enter")
+        await shown(pilot, "Processes on the GPUs")
 
 
 async def test_more_gpus_than_fit_scroll_and_none_is_lost() -> None:

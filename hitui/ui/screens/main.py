@@ -66,6 +66,14 @@ class MainScreen(FullScreen):
             "g", "all_gpus", "all GPUs", show=False, id="main.gpus", tooltip="show or fold excluded GPUs"
         ),
         Binding(
+            "G",
+            "gpu_processes",
+            "GPU processes",
+            show=False,
+            id="main.gpu-processes",
+            tooltip="what runs on the GPUs: users, memory, whole commands",
+        ),
+        Binding(
             "i",
             "init_hint",
             "init",
@@ -365,6 +373,11 @@ class MainScreen(FullScreen):
     def action_all_gpus(self) -> None:
         self._unfolded = not self._unfolded
         self._show_gpus()
+
+    def action_gpu_processes(self) -> None:
+        from hitui.ui.screens.gpu_dialog import GpuDialog
+
+        self.app.push_screen(GpuDialog())
 
     def action_rescan(self) -> None:
         self.dashboard.services.workspace.rescan()

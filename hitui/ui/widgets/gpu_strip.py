@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.binding import Binding, BindingType
 
 from hitui.ui.line import Line
 from hitui.ui.widgets.line_view import LineView
@@ -13,6 +15,18 @@ if TYPE_CHECKING:
 
 
 class GpuStrip(LineView, can_focus=True):
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *LineView.BINDINGS,
+        Binding(
+            "enter",
+            "screen.gpu_processes",
+            "processes",
+            show=False,
+            id="gpus.open",
+            tooltip="what runs on them: users, memory, whole commands",
+        ),
+    ]
+
     def __init__(self) -> None:
         super().__init__(id="gpus")
         self._view: GpuView | None = None
