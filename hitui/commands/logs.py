@@ -9,10 +9,13 @@ import argparse
 import os
 import sys
 import time
+from pathlib import Path
 
+from hitui.adapters.files.tail import LogFile
 from hitui.commands.job_naming import number_in
 from hitui.commands.opening import open_for_jobs
 from hitui.commands.saying import harmless as said
+from hitui.commands.scheduling import whole_number
 from hitui.domain.jobs import Ended, Job, Queued, Starting
 from hitui.domain.queue import in_order
 from hitui.errors import NoSuchName, WorkspaceError
@@ -20,6 +23,7 @@ from hitui.factory import Services
 from hitui.services.logs import display_text
 
 POLL_SECONDS = 0.2
+MOST_LINES = 100_000
 JOB_SECONDS = 1.0
 """How often `-f` asks whether the job has ended."""
 _CHUNK = 1 << 16
@@ -32,6 +36,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="number of a job; or name of a config, or its unique end: the job that runs it, else its last one",
     )
     parser.add_argument("-f", "--follow", action="store_true", help="go on until the job has ended")
+    parser.add_argument(
+        "-n",
+        "--last",
+        type=_line_count,
+        metavar="N",
+        help="begin with the last N lines that are there (default: with the first line)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -39,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     number = number_in(arguments.what)
     job = _of_config(services, arguments) if number is None else _find(services, number)
     harmless = sys.stdout.isatty()
-    offset = 0
+    offset = 0 if arguments.last is None else _start_of_last(job, arguments.last)
     asked = 0.0
     while True:
         if arguments.follow and time.monotonic() - asked > JOB_SECONDS:
@@ -86,6 +97,23 @@ def _of_config(services: Services, arguments: argparse.Namespace) -> Job:
     beside = f" (there is also {'; '.join(others)})" if others else ""
     print(said(f"job {found[0].id} on {name}, {found[0].word}{beside}"), file=sys.stderr, flush=True)
     return found[0]
+
+
+def _line_count(text: str) -> int:
+    return whole_number(text, 1, MOST_LINES, f"a number of lines from 1 to {MOST_LINES} is expected")
+
+
+def _start_of_last(job: Job, count: int) -> int:
+    """Where the last lines of a job's log begin; 0 where it cannot be read, which is said when it is printed."""
+    try:
+        file = LogFile(Path(job.log))
+    except OSError:
+        return 0
+    try:
+        lines = file.lines_before(file.size, count)
+    finally:
+        file.close()
+    return lines[0].start if lines else 0
 
 
 def _ended_at(job: Job) -> float:

@@ -191,6 +191,20 @@ def test_no_character_is_torn_where_a_long_log_is_read_in_pieces(here: Control) 
     assert shown_on_a_terminal(here, "logs", "1").decode().splitlines() == lines
 
 
+def test_of_a_long_log_the_end_can_be_asked_for(here: Control) -> None:
+    here.ended(here.submit("fail"))
+    log = Path(here.job(1).log)
+    log.write_text("".join(f"line {number}\n" for number in range(1, 5001)) + "unfinished")
+    for more in ([], ["-f"]):
+        assert hitui(here, "logs", "1", "-n", "2", *more).stdout == "line 5000\nunfinished"
+    assert hitui(here, "logs", "1", "--last", "100000").stdout == log.read_text()
+    log.write_text("")
+    assert hitui(here, "logs", "1", "-n", "2").stdout == ""
+    refused = hitui(here, "logs", "1", "-n", "0")
+    assert refused.returncode == 2
+    assert "a number of lines from 1 to 100000 is expected, not '0'" in refused.stderr
+
+
 def test_a_job_that_never_had_a_log_says_how_it_stands(here: Control) -> None:
     here.ended(here.submit("answer"))
     here.ended(here.submit("answer"))
