@@ -21,6 +21,7 @@ COMMANDS: dict[str, str] = {
     "init": "look at what lies here and write a commented hitui.toml",
     "ls": "list the configs: done, errors, missing, blocked, pending",
     "ids": "list the task ids of a config, with reasons",
+    "show": "print single results: question, reference, answer, scores, what was changed for it",
     "analyze": "report the missing tasks of all configs",
     "gpus": "list the GPUs",
     "run": "start or resume configs",

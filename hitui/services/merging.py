@@ -76,8 +76,7 @@ def merge_results(reading: Reading, path: Path | None = None) -> Merge:
         )
     tasks = reading.tasks
     path = merged_path(config) if path is None else path
-    sources = tuple(Path(file) for file, _ in list_files(config.folders, is_result_file).files)
-    listed = {task.id: None for task in tasks} if state.total is not None else {}
+    sources, listed = _sources(config), _listed(reading)
     found = _counting((result for source in sources for result in _results_in(source)), listed)
     if not found:
         raise WorkspaceError(f"{config.name}: there are no results to merge")
@@ -107,6 +106,28 @@ def merge_results(reading: Reading, path: Path | None = None) -> Merge:
         tuple(unknown),
         sources,
     )
+
+
+def results_that_count(reading: Reading) -> dict[TaskId, dict[str, Any]]:
+    """By id the result that counts of each task that has one, as it stands in its file.
+
+    Raises WorkspaceError where a file cannot be read, and for what counts no tasks.
+    """
+    state = reading.state
+    if state.unit != "tasks":
+        raise WorkspaceError(f"{state.name}: counts {state.unit}, not tasks: it has no results to show")
+    results = (result for source in _sources(state.config) for result in _results_in(source))
+    return _counting(results, _listed(reading))
+
+
+def _sources(config: Config) -> tuple[Path, ...]:
+    """Its files of results, in the order in which they count."""
+    return tuple(Path(file) for file, _ in list_files(config.folders, is_result_file).files)
+
+
+def _listed(reading: Reading) -> dict[TaskId, None]:
+    """The ids of the question list, in its order; none where there is no list."""
+    return {task.id: None for task in reading.tasks} if reading.state.total is not None else {}
 
 
 def _counting(results: Iterable[dict[str, Any]], listed: Collection[TaskId]) -> dict[TaskId, dict[str, Any]]:
