@@ -183,6 +183,11 @@ def facts(job: Job, view: QueueView, width: int) -> list[Line]:
 def _particulars(job: Job, view: QueueView) -> list[Line]:
     schedule = job.schedule
     parts: list[Line] = [((f"queued {text.moment(job.created_at, view.now)}", "dim"),)]
+    match job.state:
+        case Running(started_at=float(started)) | Stopping(started_at=float(started)):
+            parts.append(((f"started {text.moment(started, view.now)}", "dim"),))
+        case Ended(started_at=float(started), ended_at=ended):
+            parts.append(((f"took {duration_words(max(0.0, ended - started))}", "dim"),))
     group = view.jobs.snapshot.queue.group(schedule.group)
     limit = "" if group.limit is None else f", at most {group.limit} at a time"
     parts.append(((f"group {schedule.group}{limit}", "dim"),))

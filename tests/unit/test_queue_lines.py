@@ -7,12 +7,13 @@ import time
 import pytest
 from msgspec.structs import replace
 
-from hitui.domain.jobs import Ended, Ending, Job, JobRequest, JobsSnapshot, Queued, Running, Shard
+from hitui.domain.jobs import Ended, Ending, Job, JobRequest, JobsSnapshot, JobState, Queued, Running, Shard
 from hitui.domain.progress import JobProgress
 from hitui.domain.schedule import Schedule
 from hitui.domain.waits import WaitKind
 from hitui.ui.job_index import JobIndex
-from hitui.ui.queue_lines import QueueView, header, job_line, layout, words
+from hitui.ui.queue_lines import QueueView, facts, header, job_line, layout, words
+from hitui.ui.text import moment
 from tests.ui.sample import NOON
 
 
@@ -126,3 +127,19 @@ def test_columns_that_say_the_same_of_all_jobs_are_left_out() -> None:
     assert head(80, night) == head(80, plain, night) == ["job", "config", "group", "state"]
     everything = replace(night, schedule=Schedule(5, "night"), attempt=2)
     assert head(200, everything) == ["job", "config", "prio", "group", "try", "state"]
+
+
+@pytest.mark.parametrize(
+    ("state", "told"),
+    [
+        (Queued(), ""),
+        (Running(("u0",), 1, NOON), f" · started {moment(NOON, NOON)}"),
+        (Ended(Ending.SUCCEEDED, NOON + 8100, started_at=NOON), " · took 2 h 15 min"),
+        (Ended(Ending.STOPPED, NOON, "on request, before it started"), ""),
+    ],
+)
+def test_the_details_tell_when_a_job_started_or_how_long_it_took(state: JobState, told: str) -> None:
+    job = Job(7, JobRequest("a/b"), NOON - 60, state)
+    view = QueueView(JobIndex(JobsSnapshot((job,))), {}, {}, NOON + 60)
+    line = "".join(words for words, _ in facts(job, view, 120)[-1])
+    assert line == f"  queued {moment(NOON - 60, NOON)}{told} · group default"
