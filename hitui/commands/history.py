@@ -12,7 +12,7 @@ from hitui.commands.job_naming import configs_of
 from hitui.commands.opening import open_for_jobs
 from hitui.commands.saying import harmless
 from hitui.commands.scheduling import whole_number
-from hitui.commands.tables import iso_time, lines_of, short_time
+from hitui.commands.tables import iso_time, lines_of, moment
 from hitui.domain.jobs import Ended, Job, Running, Stopping
 from hitui.domain.records import GpuUse, JobRecord
 from hitui.domain.units import duration_words, parse_duration
@@ -112,7 +112,7 @@ def _table(entries: tuple[HistoryEntry, ...]) -> list[str]:
                 _number(record.failed),
                 "" if seconds is None else duration_words(seconds),
                 _memory(_peak(record)),
-                short_time(ended.ended_at if ended else None),
+                moment(ended.ended_at if ended else None),
                 ended.reason if ended else "",
             )
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import subprocess
 import sys
@@ -162,6 +163,8 @@ def test_the_list_can_be_narrowed_and_what_is_not_there_is_said(here: Control) -
     with closing(sqlite3.connect(here.paths.database)) as database, database:
         database.execute("UPDATE jobs SET ended = ended - ? WHERE id = 1", (2 * DAY,))
     assert [entry["config"] for entry in listed(here, "--since", "1d")] == ["g/fail"]
+    # Of another day too it is told at what time of it.
+    assert re.search(r"  \d{4}-\d\d-\d\d \d\d:\d\d$", history(here, "g/answer").stdout.rstrip())
     for words, status, line in (
         (("nothing",), 3, "hitui: nothing: no job was on a config of that name; known are g/answer, g/fail"),
         (("99",), 3, "hitui: no job 99; `hitui history` lists them"),
