@@ -12,7 +12,7 @@ from hitui.domain.jobs import Job, JobsSnapshot, Running, Stopping
 from hitui.domain.units import counted
 from hitui.ui import text
 from hitui.ui.job_words import job_name
-from hitui.ui.line import Line, Span
+from hitui.ui.line import Line
 from hitui.ui.screens.dialog import Dialog, DialogLines
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class GpuDialog(Dialog):
 
 
 def process_lines(snapshot: GpuSnapshot | None, jobs: JobsSnapshot, width: int) -> list[Line]:
-    """By GPU, most memory first; a command that is longer than its line goes on below its start."""
+    """By GPU, most memory first, ours by the job; a command longer than its line goes on below its start."""
     if snapshot is None:
         return [(("asking the driver …", "dim"),)]
     lines: list[Line] = []
@@ -66,17 +66,15 @@ def process_lines(snapshot: GpuSnapshot | None, jobs: JobsSnapshot, width: int) 
     for gpu, process, job in rows:
         memory = "?" if process.memory is None else f"{text.gigabytes(process.memory)} G"
         head = start(gpu, str(process.pid), process.user or "?", memory)
-        told: Span = ("" if job is None else f"▶ {job_name(job, short=True)}  ", "running")
-        parts = text.wrapped(told[0] + (process.command or "?"), width - len(head))
-        lines.append(((head, ""), *(_marked(parts[0], told))))
-        lines += [((" " * len(head) + part, ""),) for part in parts[1:]]
+        if job is not None:
+            # Its command is on record, and longer than all of the others.
+            lines.append(((head, ""), (f"▶ {job_name(job, short=True)}", "running")))
+            continue
+        parts = text.wrapped(process.command or "?", width - len(head))
+        lines += [
+            ((f"{head if number == 0 else '':{len(head)}}{part}", ""),) for number, part in enumerate(parts)
+        ]
     return lines
-
-
-def _marked(part: str, told: Span) -> tuple[Span, Span]:
-    """The start of a command with what is told before it in its own style."""
-    name = told[0] if part.startswith(told[0]) else ""
-    return (name, told[1]), (part[len(name) :], "")
 
 
 def _job_of(process: GpuProcess, jobs: Sequence[Job]) -> Job | None:
