@@ -33,6 +33,7 @@ COMMANDS: dict[str, str] = {
     "rollback": "put a config back as it was before the first rerun",
     "queue": "list what waits and for what; change order, groups, limits and pauses",
     "jobs": "list the jobs",
+    "wait": "return when jobs have ended, or all of them",
     "why": "say why a job waits, or whether a config would start",
     "stop": "stop jobs",
     "pause": "hold jobs back; one that runs gives its GPUs back and waits",

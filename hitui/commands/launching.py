@@ -119,7 +119,7 @@ def launch(
             warn(pause)
     if not wait:
         return 1 if refusals else 0
-    ended = _wait(services, jobs)
+    ended = wait_for_ends(services, jobs)
     failures = [
         line
         for name, ids in tasks.items()
@@ -168,7 +168,7 @@ def _failure(
     return f"{name}: {len(open_tasks)} of {counted(len(ids), 'task')} without an answer; {how}"
 
 
-def _wait(services: Services, jobs: Sequence[Job]) -> tuple[Job, ...]:
+def wait_for_ends(services: Services, jobs: Sequence[Job]) -> tuple[Job, ...]:
     """Returns the jobs as they ended; one that another took the place of as that one ended, one that was split as
     its shards did."""
     followed = _Followed(jobs)

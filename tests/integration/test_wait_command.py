@@ -117,3 +117,33 @@ def test_a_job_that_joined_another_is_followed_and_never_taken_for_all_of_it(
             "hitui: job 2 joined job 1, which is on g/html too; name job 1 for all of it\n",
         )
         assert typed(here, "retry", "2").stdout == "job 3: g/csv, another try of job 2\n"
+
+
+def test_what_was_started_elsewhere_is_waited_for_through_its_tries(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with control(tmp_path, monkeypatch) as here:
+        here.write_settings(RETRIED)
+        assert typed(here, "wait").stdout == "no job runs or waits\n"
+        failed = hitui(here, "wait", str(here.submit("fail")))
+        assert failed.returncode == 1
+        assert failed.stderr.startswith("hitui: g/fail: job 2 failed: ")
+        # What had ended before it was asked about is told as it ended.
+        assert typed(here, "wait", "1").stderr == failed.stderr
+        assert typed(here, "wait", str(here.submit("answer"))).returncode == 0
+        assert typed(here, "wait", "99").returncode == 3
+        here.running(here.submit("hang"))
+        with begun(here, "wait") as process:
+            lines_until(process, "job 4 running")
+            typed(here, "stop", "4")
+            assert process.wait(60) == 1
+
+
+def test_a_wait_for_jobs_that_nobody_reads_claims_no_success_either(here: Control) -> None:
+    here.running(here.submit("hang"))
+    with begun(here, "wait", "1") as process:
+        lines_until(process, "job 1 running")
+        assert process.stdout is not None
+        process.stdout.close()
+        typed(here, "stop", "1")
+        assert process.wait(60) == 1
