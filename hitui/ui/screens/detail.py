@@ -223,7 +223,8 @@ class DetailScreen(FullScreen):
             ((f"{title}: {len(tasks)}", ""),),
             (("t shows others", "dim"),),
         ]
-        self.task_rule.show(joined(parts, (" · ", "rule")))
+        more: Line = (("hitui show CONFIG ID prints one", "dim"),) if tasks else ()
+        self.task_rule.show(joined(parts, (" · ", "rule")), more)
         self.task_list.show(
             tasks, self._problem or ("reading …" if self._tasks is None else f"{title}: none")
         )
