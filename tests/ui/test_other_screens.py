@@ -82,6 +82,25 @@ async def test_the_full_log_moves_searches_and_follows(log: Path) -> None:
         await shown(pilot, "━ Configs")
 
 
+async def test_n_goes_on_in_the_direction_of_the_search(log: Path) -> None:
+    services = sample.services(known_jobs=sample.jobs(str(log)))
+    async with Dashboard(services).run_test(size=SIZE, notifications=True) as pilot:
+        await shown(pilot, "line 1000")
+        await pilot.press("l")
+        await shown(pilot, "runner.log · 8.7 KiB", "following")
+        await pilot.press("slash")
+        await shown(pilot, "Enter searches upwards")
+        await pilot.press("escape")
+        await typed(pilot, "error")
+        await shown(pilot, "▸ another error here")
+        await pilot.press("n")
+        await shown(pilot, "▸ an Error here")
+        await pilot.press("N")
+        await shown(pilot, "▸ another error here")
+        await pilot.press("slash")
+        await shown(pilot, "Enter searches downwards")
+
+
 async def test_escape_leaves_the_search_before_the_screen(log: Path) -> None:
     services = sample.services(known_jobs=sample.jobs(str(log)))
     async with Dashboard(services).run_test(size=SIZE, notifications=True) as pilot:

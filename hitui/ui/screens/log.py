@@ -33,8 +33,8 @@ class LogScreen(FullScreen):
             id="log-screen.search",
             tooltip="search for a text",
         ),
-        Binding("n", "next(True)", "next", id="log-screen.next", tooltip="the next place of the search"),
-        Binding("N", "next(False)", "previous", id="log-screen.previous", tooltip="the place before"),
+        Binding("n", "next(True)", "next", id="log-screen.next", tooltip="on in the search's direction"),
+        Binding("N", "next(False)", "previous", id="log-screen.previous", tooltip="back against it"),
         Binding("g", "to_start", "start", id="log-screen.start", tooltip="the first line"),
         Binding("G", "to_end", "end", id="log-screen.end", tooltip="the last line, following"),
         Binding(
@@ -50,6 +50,8 @@ class LogScreen(FullScreen):
         self.rule = Rule(id="log-rule")
         self.log_view = LogView(id="log-full")
         self._searched = ""
+        self._forward = True
+        """Where the search went; what stands at the end of a log was searched upwards."""
 
     def compose(self) -> ComposeResult:
         yield MoreRoom()
@@ -58,7 +60,7 @@ class LogScreen(FullScreen):
         yield KeyLine([binding for binding in self.BINDINGS if isinstance(binding, Binding)])
 
     def on_mount(self) -> None:
-        self.mount_entry("text; Enter searches upwards, capitals count", id="search")
+        self.mount_entry("", id="search")
         self.log_view.reader.open(self._path)
         self._title()
 
@@ -89,17 +91,21 @@ class LogScreen(FullScreen):
         self.log_view.reader.follow()
 
     def action_search(self) -> None:
+        if self._entry is not None:
+            # At the end of a log what is looked for stands above; elsewhere below.
+            way = "upwards" if self.log_view.window.following else "downwards"
+            self._entry.placeholder = f"text; Enter searches {way}, capitals count"
         self.open_entry("")
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         self._searched = event.value
         self.close_entry(self.log_view)
-        # At the end of a log what is looked for stands above; elsewhere below.
-        self.log_view.reader.search(self._searched, forward=not self.log_view.window.following)
+        self._forward = not self.log_view.window.following
+        self.log_view.reader.search(self._searched, self._forward)
 
-    def action_next(self, forward: bool) -> None:
+    def action_next(self, on: bool) -> None:
         if self._searched:
-            self.log_view.reader.search(self._searched, forward)
+            self.log_view.reader.search(self._searched, self._forward if on else not self._forward)
         else:
             self.action_search()
 
