@@ -10,10 +10,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from hitui.commands.saying import harmless
-from hitui.domain.tasks import Task, TaskStatus
 from hitui.errors import WorkspaceError
 from hitui.factory import build_services
-from hitui.services.merging import results_that_count
+from hitui.services.results import Result, facts_of, read_results
 
 LEAST_WIDTH, MOST_WIDTH = 60, 120
 """Of a line; longer ones are hard to read."""
@@ -31,43 +30,40 @@ def run(arguments: argparse.Namespace) -> int:
     """0 also where a task has no result, which is said; 1 where there is no such task; 3: no such config."""
     catalogue = build_services(arguments.workspace).workspace.catalogue
     reading = catalogue.read(catalogue.find(arguments.config))
-    results = {str(task): result for task, result in results_that_count(reading).items()}
-    tasks = {str(task.id): task for task in reading.tasks}
+    results = read_results(reading)
     wanted = list(dict.fromkeys(arguments.ids))
     for word in wanted:
-        if word not in tasks and word not in results:
+        if word not in results:
             raise WorkspaceError(
                 f"{reading.state.name}: no task {word}, neither in a question list nor with a result"
             )
     if arguments.json:
-        objects = [_as_object(word, tasks.get(word), results.get(word)) for word in wanted]
+        objects = [_as_object(results[word]) for word in wanted]
         print(json.dumps(objects, indent=2, ensure_ascii=False))
         return 0
     width = min(MOST_WIDTH, max(LEAST_WIDTH, shutil.get_terminal_size((MOST_WIDTH, 24)).columns))
     for number, word in enumerate(wanted):
-        lines = list(_lines(word, tasks.get(word), results.get(word), width))
+        lines = list(_lines(results[word], width))
         print("\n".join(lines if number == 0 else ["", *lines]))
     return 0
 
 
-def _as_object(word: str, task: Task | None, result: dict[str, Any] | None) -> dict[str, Any]:
+def _as_object(result: Result) -> dict[str, Any]:
     """`result` as it stands in its file; None: there is none. A task that no list has is of no status."""
+    task = result.task
     return {
-        "id": word if task is None else task.id,
+        "id": result.id,
         "status": None if task is None else task.status.value,
         "class": None if task is None or task.error is None else task.error.value,
         "reason": "" if task is None else task.reason,
-        "result": result,
+        "result": result.content,
     }
 
 
-def _lines(word: str, task: Task | None, result: dict[str, Any] | None, width: int) -> Iterator[str]:
-    """The keys by their own names, since other programs may write more of them."""
-    facts: dict[str, Any] = {"id": word, "state": _state(task)}
-    facts |= {key: value for key, value in (result or {}).items() if key != "id"}
-    label = max(len(harmless(key)) for key in facts) + 2
-    for key, value in facts.items():
-        told = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+def _lines(result: Result, width: int) -> Iterator[str]:
+    facts = facts_of(result)
+    label = max(len(harmless(key)) for key, _ in facts) + 2
+    for key, told in facts:
         parts = [
             part
             for line in told.splitlines() or [""]
@@ -76,12 +72,3 @@ def _lines(word: str, task: Task | None, result: dict[str, Any] | None, width: i
         ]
         for number, part in enumerate(parts):
             yield f"{harmless(key) if number == 0 else '':{label}}{part}".rstrip()
-
-
-def _state(task: Task | None) -> str:
-    if task is None:
-        return "not in the question list"
-    # The error's text is the prediction.
-    told = "" if task.status in (TaskStatus.DONE, TaskStatus.ERROR) else f": {task.reason}"
-    error = f", {task.error.value.replace('_', ' ')}" if task.error is not None else ""
-    return f"{task.status.value}{error}{told}"

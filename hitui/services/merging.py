@@ -9,23 +9,20 @@ result is taken as it stands, with all its keys; with which settings they were m
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from hitui.adapters.checkpoints.python_json import python_json
 from hitui.adapters.checkpoints.reading import Reading
-from hitui.adapters.checkpoints.result_listing import is_result_file, list_files
-from hitui.adapters.checkpoints.results_file import id_of, twin_of
 from hitui.adapters.files.atomic import keep_copy_once, write_atomically
 from hitui.domain.configs import Config
-from hitui.domain.tasks import ERROR_PREFIX, TaskId, TaskStatus
+from hitui.domain.tasks import TaskId, TaskStatus
 from hitui.errors import WorkspaceError
+from hitui.services.results import is_error, listed_ids, results_that_count, sources_of
 from hitui.services.rollback import is_ours
 from hitui.services.run_records import RUN, carry_over
 
@@ -76,13 +73,13 @@ def merge_results(reading: Reading, path: Path | None = None) -> Merge:
         )
     tasks = reading.tasks
     path = merged_path(config) if path is None else path
-    sources, listed = _sources(config), _listed(reading)
-    found = _counting((result for source in sources for result in _results_in(source)), listed)
+    sources, listed = sources_of(config), listed_ids(reading)
+    found = results_that_count(sources, listed)
     if not found:
         raise WorkspaceError(f"{config.name}: there are no results to merge")
     ordered, unknown = _in_order(found, listed)
     results = [*ordered.values(), *unknown.values()]
-    processed = [result["id"] for result in results if not _is_error(result)]
+    processed = [result["id"] for result in results if not is_error(result)]
     content = _encode({"results": results, "processed_ids": processed, **MARK})
     written = not _is_there(path, content)
     # First, as runs do it: no result is there whose settings are on record nowhere.
@@ -92,7 +89,7 @@ def merge_results(reading: Reading, path: Path | None = None) -> Merge:
     if written:
         _date_as_newest(path, sources)
     blocked = tuple(task.id for task in tasks if task.status is TaskStatus.BLOCKED)
-    failed = [task for task, result in ordered.items() if _is_error(result)]
+    failed = [task for task, result in ordered.items() if is_error(result)]
     return Merge(
         config.name,
         path,
@@ -108,49 +105,6 @@ def merge_results(reading: Reading, path: Path | None = None) -> Merge:
     )
 
 
-def results_that_count(reading: Reading) -> dict[TaskId, dict[str, Any]]:
-    """By id the result that counts of each task that has one, as it stands in its file.
-
-    Raises WorkspaceError where a file cannot be read, and for what counts no tasks.
-    """
-    state = reading.state
-    if state.unit != "tasks":
-        raise WorkspaceError(f"{state.name}: counts {state.unit}, not tasks: it has no results to show")
-    results = (result for source in _sources(state.config) for result in _results_in(source))
-    return _counting(results, _listed(reading))
-
-
-def _sources(config: Config) -> tuple[Path, ...]:
-    """Its files of results, in the order in which they count."""
-    return tuple(Path(file) for file, _ in list_files(config.folders, is_result_file).files)
-
-
-def _listed(reading: Reading) -> dict[TaskId, None]:
-    """The ids of the question list, in its order; none where there is no list."""
-    return {task.id: None for task in reading.tasks} if reading.state.total is not None else {}
-
-
-def _counting(results: Iterable[dict[str, Any]], listed: Collection[TaskId]) -> dict[TaskId, dict[str, Any]]:
-    """By id the result that counts, of results in the order in which they count.
-
-    Some programs write an id as text that the list has as a number.
-    """
-    found: dict[TaskId, dict[str, Any]] = {}
-    for result in results:
-        task = _task(result)
-        twin = twin_of(task)
-        if (
-            task not in listed
-            and twin is not None
-            and (twin in listed or (not listed and isinstance(twin, int)))
-        ):
-            task = twin
-        before = found.get(task)
-        if before is None or _is_error(before) or not _is_error(result):
-            found[task] = result
-    return found
-
-
 def _in_order(
     found: dict[TaskId, dict[str, Any]], listed: Collection[TaskId]
 ) -> tuple[dict[TaskId, dict[str, Any]], dict[TaskId, dict[str, Any]]]:
@@ -163,47 +117,6 @@ def _in_order(
         return {task: found[task] for task in ids}, {}
     ordered = {task: found[task] for task in listed if task in found}
     return ordered, {task: result for task, result in found.items() if task not in ordered}
-
-
-def _results_in(path: Path) -> Iterator[dict[str, Any]]:
-    """Whatever of a file is a result. Raises WorkspaceError where it cannot be read."""
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise WorkspaceError(f"{path}: cannot be read: {error.strerror}; make it readable") from error
-    entries: Any
-    if path.suffix == ".jsonl":
-        entries = [_line(line) for line in io.BytesIO(content)]
-    else:
-        try:
-            data = python_json(content)
-        except (ValueError, RecursionError) as error:
-            raise WorkspaceError(f"{path}: is no JSON: {error}; put a whole copy there") from error
-        entries = data.get("results") if isinstance(data, dict) else data
-    for entry in entries if isinstance(entries, list) else ():
-        if isinstance(entry, dict) and id_of(entry) is not None and "Prediction" in entry:
-            yield entry
-
-
-def _line(line: bytes) -> object:
-    """None for a line that is no JSON: torn, or of something else."""
-    try:
-        return python_json(line)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _task(result: dict[str, Any]) -> TaskId:
-    task = id_of(result)
-    assert task is not None
-    return task
-
-
-def _is_error(result: dict[str, Any]) -> bool:
-    prediction = result["Prediction"]
-    return isinstance(prediction, str) and prediction.startswith(ERROR_PREFIX)
 
 
 def _encode(value: object) -> bytes:
