@@ -10,7 +10,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +28,7 @@ from hitui.settings import Settings
 
 if TYPE_CHECKING:
     from hitui.adapters.files.watch import Watcher
+    from hitui.services.results import Result
 
 PUBLISH_SECONDS = 0.1
 """At most one snapshot in this time."""
@@ -107,6 +108,15 @@ class WorkspaceService:
     def tasks(self, name: str) -> tuple[Task, ...]:
         """The tasks of one config. Raises NoSuchName."""
         return self.catalogue.read(self.catalogue.find(name)).tasks
+
+    def results(self, name: str) -> Mapping[str, Result]:
+        """Everything of one config that has a result or should have one, by its id as text.
+
+        Raises NoSuchName, and WorkspaceError where a file cannot be read.
+        """
+        from hitui.services.results import read_results
+
+        return read_results(self.catalogue.read(self.catalogue.find(name)))
 
     def scores(self, name: str) -> Scores | None:
         """What `hitui score` made of one config; None: nothing yet. Raises NoSuchName."""

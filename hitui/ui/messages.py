@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from hitui.domain.records import JobRecord
     from hitui.domain.tasks import Task
     from hitui.services.logs import LogWindow
+    from hitui.services.results import Result
     from hitui.services.scores import Scores
     from hitui.ui.queue_wishes import Wish
     from hitui.ui.services import Workspace
@@ -83,6 +84,16 @@ class StopAsked(Message):
     def __init__(self, jobs: Sequence[Job]) -> None:
         super().__init__()
         self.jobs = tuple(jobs)
+
+
+class ResultsRead(Message):
+    """All results of one config by their ids as text, for the screen that shows them one by one."""
+
+    def __init__(self, results: Mapping[str, Result], problem: str = "") -> None:
+        """`problem`: why they cannot be read, in one line."""
+        super().__init__()
+        self.results = results
+        self.problem = problem
 
 
 class TasksRead(Message):

@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Iterable
 
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len, chop_cells, set_cell_size
 
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 _LEVELS = "▁▂▃▄▅▆▇█"
@@ -127,7 +127,18 @@ def wrapped(line: str, width: int) -> list[str]:
     """The text in lines of at most `width` cells."""
     import textwrap
 
-    return textwrap.wrap(line, max(10, width)) or [""]
+    width = max(10, width)
+    if line.isascii():
+        return textwrap.wrap(line, width) or [""]
+    lines, rest = [], line.expandtabs().rstrip()
+    # A character may be two cells wide, and none is wider.
+    while len(rest) > width or cell_len(rest) > width:
+        room = len(chop_cells(rest[:width], width)[0])
+        space = rest.rfind(" ", 1, room + 1)
+        end = space if space > 0 else room
+        lines.append(rest[:end].rstrip())
+        rest = rest[end:].lstrip()
+    return [*lines, rest]
 
 
 def gpu_name(name: str) -> str:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from hitui.domain.configs import Config, ConfigState
 from hitui.domain.gpus import Gpu, GpuProcess, GpuSnapshot
@@ -16,6 +17,7 @@ from hitui.domain.records import JobRecord
 from hitui.domain.schedule import Group, Queue, Schedule
 from hitui.domain.tasks import ErrorClass, Task, TaskStatus
 from hitui.domain.waits import NOT_KNOWN, Wait, WaitKind
+from hitui.services.results import Result
 from hitui.services.scores import Scores
 from hitui.settings import GpuSettings, Settings
 
@@ -209,6 +211,9 @@ class Source:
         self.closed = True
 
 
+QUESTION = "Which harbour took in the most ships of 港湾局, and how many were " + "very " * 40 + "large?"
+
+
 @dataclass
 class Workspace(Source):
     rescans: int = 0
@@ -226,6 +231,20 @@ class Workspace(Source):
             Task(21, TaskStatus.MISSING, None, "no result, inputs present"),
             Task(22, TaskStatus.BLOCKED, None, "missing file: image/[bold]x.png"),
         )
+
+    def results(self, name: str) -> dict[str, Result]:
+        contents: dict[int, dict[str, Any]] = {
+            7: {
+                "id": 7,
+                "FileName": "harbours",
+                "Question": QUESTION,
+                "Reference": "Dunsby, 7",
+                "Prediction": "def answer():\n    return 'Dunsby'\n\x1b[31mred\n[Final Answer]: [bold]Dunsby",
+                "Metrics": {"EM": 0.0, "F1": 66.67},
+            },
+            20: {"id": 20, "Prediction": "[ERROR] OOM: Text too large (334162 tokens)"},
+        }
+        return {str(task.id): Result(task.id, task, contents.get(task.id)) for task in self.tasks(name)}
 
     def rescan(self) -> None:
         self.rescans += 1

@@ -141,7 +141,6 @@ async def test_a_config_in_detail() -> None:
             "20  error    text too large",
             "missing file: image/[bold]x.png",
             "Tasks · not done: 3",
-            "hitui show CONFIG ID prints one ━",
         )
         await pilot.press("t")
         await shown(pilot, "errors: 1")

@@ -14,6 +14,7 @@ from hitui.errors import SupervisorError
 from hitui.ui.app import Dashboard
 from hitui.ui.screens.detail import DetailScreen
 from hitui.ui.screens.launch_dialog import LaunchDialog
+from hitui.ui.screens.result import ResultScreen
 from tests.ui import sample
 from tests.ui.conftest import dashboard, gone, shown, typed, until
 
@@ -343,5 +344,5 @@ async def test_what_comes_when_someone_is_elsewhere_takes_no_key_there() -> None
         may.set()
         await shown(pilot, "not asked, since you went on")
         await pilot.press("enter")
-        assert isinstance(pilot.app.screen, DetailScreen)
+        await until(pilot, lambda: isinstance(pilot.app.screen, ResultScreen))
         assert services.jobs.submitted == []

@@ -90,6 +90,21 @@ def test_fitted_text_has_exactly_the_width(value: str, width: int) -> None:
         assert cell_len(fitted) == width
 
 
+@given(st.text(max_size=60), st.integers(10, 20))
+def test_wrapped_text_is_no_wider_and_has_all_its_characters(value: str, width: int) -> None:
+    shown = "".join(character for character in value if character.isprintable())
+    lines = text.wrapped(shown, width)
+    assert all(cell_len(line) <= width for line in lines)
+    assert "".join("".join(lines).split()) == "".join(shown.split())
+
+
+def test_wrapped_text_is_cut_between_words_and_keeps_its_indent() -> None:
+    assert text.wrapped("    表格 of ships in the harbour", 14) == ["    表格 of", "ships in the", "harbour"]
+    assert text.wrapped("港湾局の船", 10) == ["港湾局の船"]
+    assert text.wrapped("港湾局の船は多い", 10) == ["港湾局の船", "は多い"]
+    assert text.wrapped("", 10) == [""]
+
+
 def test_names_are_cut_where_they_differ_least() -> None:
     assert text.fit_tail("qwen3vl_text/text_html", 12) == "…t/text_html"
     assert text.fit("qwen3vl_text/text_html", 12) == "qwen3vl_tex…"

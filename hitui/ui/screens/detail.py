@@ -31,6 +31,7 @@ from hitui.ui.screens.base import FullScreen, MoreRoom
 from hitui.ui.widgets.key_line import KeyLine
 from hitui.ui.widgets.line_view import LineView
 from hitui.ui.widgets.rule import Rule
+from hitui.ui.widgets.task_list import TaskList
 
 SECONDS_PER_LOOK = 2.0
 """Scores change no snapshot, so they are looked at as often as this, and no sooner than the last look has ended."""
@@ -44,12 +45,6 @@ SHOWN: tuple[tuple[str, tuple[TaskStatus, ...]], ...] = (
     ("done", (TaskStatus.DONE,)),
     ("all", tuple(TaskStatus)),
 )
-STATUS_STYLES = {
-    TaskStatus.DONE: "good",
-    TaskStatus.ERROR: "bad",
-    TaskStatus.MISSING: "warn",
-    TaskStatus.BLOCKED: "dim",
-}
 
 
 class Facts(LineView, can_focus=True):
@@ -74,27 +69,17 @@ class Facts(LineView, can_focus=True):
         return [] if row is None or jobs is None else fact_lines(row, self._root, self._scores, jobs, width)
 
 
-class TaskList(LineView, can_focus=True):
-    """Tasks by id, with state, class and reason."""
-
-    def __init__(self) -> None:
-        super().__init__(id="tasks")
-        self._tasks: Sequence[Task] = ()
-        self._note = "reading …"
-
-    def show(self, tasks: Sequence[Task], note: str) -> None:
-        self._tasks, self._note = tasks, note
-        self.rebuild()
-
-    def build(self, width: int) -> Sequence[Line]:
-        if not self._tasks:
-            return [((f"  {self._note}", "dim"),)]
-        return [_task_line(task, width) for task in self._tasks]
-
-
 class DetailScreen(FullScreen):
     AUTO_FOCUS = "#tasks"
     BINDINGS: ClassVar[list[BindingType]] = [
+        Binding(
+            "enter",
+            "open",
+            "open",
+            key_display="Enter",
+            id="detail.open",
+            tooltip="the selected task: question, reference, answer, scores",
+        ),
         Binding("r", "rerun", "rerun", id="detail.rerun", tooltip="run what is pending in this config"),
         Binding("x", "stop", "stop", id="detail.stop", tooltip="stop its job"),
         Binding("l", "logs", "logs", id="detail.logs", tooltip="the log of its newest job"),
@@ -223,16 +208,28 @@ class DetailScreen(FullScreen):
             ((f"{title}: {len(tasks)}", ""),),
             (("t shows others", "dim"),),
         ]
-        more: Line = (("hitui show CONFIG ID prints one", "dim"),) if tasks else ()
-        self.task_rule.show(joined(parts, (" · ", "rule")), more)
+        self.task_rule.show(joined(parts, (" · ", "rule")))
         self.task_list.show(
             tasks, self._problem or ("reading …" if self._tasks is None else f"{title}: none")
         )
 
     def action_next_status(self) -> None:
         self._shown = (self._shown + 1) % len(SHOWN)
-        self.task_list.scroll_to(y=0, animate=False, immediate=True)
         self._show_tasks()
+
+    def action_open(self) -> None:
+        from hitui.ui.screens.result import ResultScreen
+
+        if self.task_list.selected is None:
+            self.dashboard.tell("there is no task to open; t shows others")
+        else:
+            ids = [str(task.id) for task in self.task_list.tasks]
+            # The cursor follows to what is looked at.
+            seen = self.task_list.select
+            self.app.push_screen(ResultScreen(self._config, ids, self.task_list.cursor, seen))
+
+    def on_task_list_opened(self) -> None:
+        self.action_open()
 
     def action_rerun(self) -> None:
         self.dashboard.post_message(LaunchWanted("Rerun what is pending", [JobRequest(self._config)]))
@@ -371,14 +368,3 @@ def _job_words(row: ConfigRow, job: Job, jobs: QueueView) -> str:
         if told := words_of_end(job, jobs.records.get(job.id)):
             words += f": {told}"
     return words
-
-
-def _task_line(task: Task, width: int) -> Line:
-    error = task.error.value.replace("_", " ") if task.error is not None else ""
-    reason = " ".join(task.reason.split())
-    return (
-        (text.fit_right(str(task.id), 8) + "  ", "strong"),
-        (text.fit(task.status.value, 9), STATUS_STYLES[task.status]),
-        (text.fit(error, 17) if width >= 100 else "", "dim"),
-        (reason, ""),
-    )
