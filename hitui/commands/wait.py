@@ -1,4 +1,4 @@
-"""`hitui wait [JOB…]`: returns when jobs have ended that were started on the screen, or without `--wait`."""
+"""`hitui wait JOB…`: returns when jobs have ended that were started on the screen, or without `--wait`."""
 
 from __future__ import annotations
 

@@ -199,6 +199,8 @@ class _Planner:
         if running is not None:
             return f"job {running.id} is already on it ({running.word})"
         if state.config.runner is None:
+            if self._settings.file is None:
+                return "no runner is named for it, and there is no hitui.toml yet; `hitui init` writes one"
             return "no runner is named for it in hitui.toml"
         if runner is None:
             return f"there is no [runner.{state.config.runner}] in hitui.toml"

@@ -45,6 +45,7 @@ def machine(*free: int) -> GpuSnapshot:
 def service(tmp_path: Path) -> JobsService:
     settings = Settings(
         root=tmp_path,
+        file=tmp_path / "hitui.toml",
         gpus=GpuSettings(min_free="20GiB"),
         runners={
             "own": RunnerSettings(command=["true"]),
@@ -102,6 +103,12 @@ def test_what_cannot_start_says_why(service: JobsService, values: dict[str, obje
     made = plan(service, machine(60), state("a", runner, **values))  # type: ignore[arg-type]
     assert made.launches[0].refused == refused
     assert made.startable == ()
+
+
+def test_without_a_file_of_settings_what_writes_one_is_named(tmp_path: Path) -> None:
+    bare = JobsService(Settings(root=tmp_path), RuntimePaths(tmp_path / "state", tmp_path / "run"))
+    refused = plan(bare, machine(60), state("a", None)).launches[0].refused
+    assert refused == "no runner is named for it, and there is no hitui.toml yet; `hitui init` writes one"
 
 
 def test_what_the_start_would_refuse_is_refused_before(
