@@ -231,10 +231,6 @@ class JobsSnapshot(msgspec.Struct, frozen=True):
             (job for job in active if not isinstance(job.state, Queued)), active[0] if active else None
         )
 
-    def holder_of(self, gpu_uuid: str) -> Job | None:
-        """The first of its jobs."""
-        return next((job for job in self.jobs if job.active and gpu_uuid in job.gpus), None)
-
     def holders_of(self, gpu_uuid: str) -> tuple[Job, ...]:
         """The jobs on a GPU, oldest first: several only where they share it."""
         return tuple(job for job in self.jobs if job.active and gpu_uuid in job.gpus)

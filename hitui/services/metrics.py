@@ -100,7 +100,7 @@ def _gpus(standing: Standing) -> Iterator[_Family]:
         limit.add(gpu.power_limit, **labels)
         for user, memory in _memory_by_user(gpu).items():
             users.add(memory, **labels, user=user)
-        held.add(int(standing.jobs.holder_of(gpu.uuid) is not None), **labels)
+        held.add(int(bool(standing.jobs.holders_of(gpu.uuid))), **labels)
     yield from (up, size, used, free, load, heat, power, limit, users, held)
 
 
