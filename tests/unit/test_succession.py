@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hitui.domain.gpus import Gpu, GpuSnapshot
@@ -93,6 +93,7 @@ def test_a_job_whose_gpu_was_lost_goes_back_without_having_used_up_a_try() -> No
 
 
 @given(RULES)
+@example(RetryRules(retries=1, resume=True))
 def test_a_job_that_the_machine_goes_down_with_is_not_resumed_for_ever(rules: RetryRules) -> None:
     known = job()
     down = HowItEnded(Ending.LOST, NOW, 3600.0, interrupted=True)
@@ -156,6 +157,7 @@ def test_an_out_of_memory_is_found_above_the_complaints_that_follow_it_and_no_fu
     complaint = "Exception ignored in: <function destroy>\n"
     assert out_of_memory("CUDA out of memory\n" + complaint * 19)
     assert not out_of_memory("CUDA out of memory\n" + complaint * 20)
+    assert out_of_memory("CUDA out of memory\n" + "\n \n" * 20)
 
 
 QUEUES = st.lists(
@@ -209,6 +211,7 @@ def test_a_pause_never_lies_further_ahead_than_it_is_long_whatever_the_clock_did
         return
     assert mended.not_before is not None
     assert mended.not_before <= max(not_before, now)
+    assert mended.not_before in (not_before, now + pause)
     assert mended.not_before - now <= pause * (1 + 1e-9) + 1e-6
     assert after_clock_change(mended, now + 1e-3).not_before == mended.not_before
     waiting = Job(5, JobRequest("a"), NOW, Queued(), schedule=mended)
@@ -245,6 +248,7 @@ def test_a_run_whose_setup_is_at_fault_is_left_and_counts_as_dead_however_long_i
     toll = toll_of(job(), end, (4,), (job(6),), 10.0, "no torch")
     assert toll == Toll(pause="#4 and #5 failed at their start: no torch")
     assert died_at_once(toll.pause)
+    assert not died_at_once("#4 and #5 look strange")
     # One of several configs was at fault, and the others were answered.
     assert toll_of(job(), msgspec.structs.replace(end, answered=13), (4,), (job(6),), 10.0, "") == Toll()
 
