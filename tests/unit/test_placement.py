@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from hitui.domain.claims import Claim, Claims, Grip, without_ours
-from hitui.domain.gpus import Gpu, GpuLock, GpuSnapshot
+from hitui.domain.claims import Claim, Claims, Grip, keep, without_ours
+from hitui.domain.gpus import Gpu, GpuLock, GpuProcess, GpuSnapshot
 from hitui.domain.placement import (
     GpuHistory,
     GpuRules,
@@ -154,6 +154,12 @@ def test_a_gap_or_a_dumb_driver_breaks_the_hold() -> None:
 def test_a_history_stays_as_long_as_its_hold() -> None:
     history = observed(*(snapshot(gpu(0), at=1000.0 + n) for n in range(1000)))
     assert len(history.samples) == 11
+    assert len(history.observe(snapshot(gpu(0), at=2000.0), 0.0).samples) == 1
+
+
+def test_each_gpu_has_held_for_a_time_of_its_own() -> None:
+    history = observed(*(snapshot(gpu(0, busy=90), gpu(1, busy=10), at=1000.0 + n) for n in range(5)))
+    assert [held_seconds(history, f"GPU-{index}", Need(GIB), RULES, {}) for index in (0, 1)] == [None, 4.0]
 
 
 def test_the_reason_names_every_gpu_once() -> None:
@@ -193,6 +199,33 @@ def test_a_lock_of_another_hitui_keeps_a_gpu_and_one_of_a_job_of_ours_does_not()
     assert hindrance(gpu(0, lock=own), need, RULES, {}) == "is locked by your hitui in eval"
 
 
+def test_what_is_whose_on_a_shared_gpu_is_told_by_the_session() -> None:
+    small, unread = GpuProcess(11, 5 * GIB, "compute", session=7), GpuProcess(8, None, "compute", session=8)
+    unknown = GpuProcess(99, GIB, "compute")
+    first, second = Claim(1, 20 * GIB, shared=True, pid=7), Claim(2, 10 * GIB, shared=True, pid=8)
+    starting = Claim(3, GIB, shared=True)
+    ours = gpu(0, 60, busy=80, processes=(small, unread))
+    mixed = replace(ours, processes=(*ours.processes, unknown))
+    assert not any(claim.owns(unknown) for claim in (first, second, starting))
+    assert [claim.untaken(mixed) for claim in (first, second, starting)] == [15 * GIB, 10 * GIB, GIB]
+    left = without_ours(mixed, (first, second))
+    assert (left.memory_free, left.processes, left.utilization) == (65 * GIB, (unknown,), 80)
+    assert without_ours(ours, (first, second)).utilization == 0
+    need = Need(GIB, share=True)
+    assert hindrance(ours, need, RULES, {"GPU-0": (first, second)}) == ""
+    assert hindrance(mixed, need, RULES, {"GPU-0": (first, second)}) == "is 80% busy"
+    # Who only waits for it does nothing there.
+    kept = {"GPU-0": (Claim(4, shared=True, grip=Grip.KEPT),)}
+    assert hindrance(gpu(0, busy=80), need, RULES, kept) == "is 80% busy"
+
+
+def test_a_gpu_is_kept_once() -> None:
+    kept = keep({}, ["GPU-0"], Claim(1, shared=True))
+    assert kept == {"GPU-0": (Claim(1, shared=True, grip=Grip.KEPT),)}
+    assert keep(kept, ["GPU-0"], Claim(2)) is kept
+    assert keep(kept, ["GPU-0", "GPU-1"], Claim(2)) == {**kept, "GPU-1": (Claim(2, grip=Grip.KEPT),)}
+
+
 def test_locks_of_ones_own_supervisor_and_jobs_are_left_out_of_a_reading() -> None:
     read = snapshot(gpu(0, lock=GpuLock(7)), gpu(1, lock=GpuLock(8)), gpu(2, lock=GpuLock(9)), gpu(3))
     left = read.without_own_locks(7, {"GPU-1"})
@@ -217,6 +250,8 @@ def test_nothing_is_needed_for_nothing() -> None:
     nothing = place(snapshot(error="no driver"), Need(0), RULES, {})
     assert (nothing.gpus, nothing.waits_for) == ((), "")
     assert place(snapshot(gpu(0)), Need(0), RULES, {}, wanted=["0"]).gpus == ("GPU-0",)
+    assert never_enough(snapshot(), Need(0), RULES) == ""
+    assert never_enough(snapshot(), Need(0), RULES, ("0",)) == "no GPU 0; there are none at all"
 
 
 def test_no_driver_is_waited_for_with_the_mend() -> None:
@@ -255,6 +290,7 @@ def test_what_waiting_cannot_help(wanted: tuple[str, ...] | None, needed: int, r
 
 def test_a_driver_that_does_not_answer_proves_nothing_absent() -> None:
     assert never_enough(snapshot(error="no answer"), Need(GIB), RULES, ("7",)) == ""
+    assert never_enough(snapshot(gpu(0, memory_total=None)), Need(GIB), RULES, ("0",)) == ""
 
 
 def test_sizes() -> None:
