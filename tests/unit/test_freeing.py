@@ -114,10 +114,13 @@ def test_a_clock_that_was_set_back_begins_the_time_anew() -> None:
     assert watcher.see(GPU, 60) == [13.0]
 
 
-def test_one_that_is_excluded_is_never_told_of() -> None:
+def test_one_that_is_excluded_is_never_told_of_and_hides_no_other() -> None:
     watcher = Watcher(GpuRules(exclude=frozenset({3})))
     watcher.see(FULL, 20)
     assert watcher.see(GPU, 60) == []
+    pair = GpuSnapshot(1000.0, "test", (GPU, replace(GPU, uuid=""), replace(GPU, index=4, uuid="GPU-4")))
+    spells, _ = observe({}, pair, Need(20 * GIB), watcher.rules, {})
+    assert list(spells) == ["GPU-4"]
 
 
 def test_it_is_said_how_much_of_it_is_free() -> None:
