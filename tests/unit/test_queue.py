@@ -20,7 +20,16 @@ from hitui.domain.queue import (
     own_wait,
     place_between,
 )
-from hitui.domain.schedule import DEFAULT_GROUP, Group, ProcessMark, Queue, Schedule
+from hitui.domain.schedule import (
+    DEFAULT_GROUP,
+    LONGEST_GROUP,
+    Group,
+    HeldFor,
+    ProcessMark,
+    Queue,
+    Schedule,
+    group_name,
+)
 from hitui.domain.succession import (
     END,
     HowItEnded,
@@ -279,3 +288,18 @@ def test_a_restart_of_the_machine_is_survived_only_where_that_is_asked_for() -> 
 )
 def test_an_out_of_memory_is_known_by_the_words_of_those_who_raise_it(words: str, expected: bool) -> None:
     assert out_of_memory(words) is expected
+
+
+@pytest.mark.parametrize("text", ["", "two words", "a:b", "a,b", "-a", "a\nb", "a" * (LONGEST_GROUP + 1)])
+def test_what_is_no_plain_word_names_no_group(text: str) -> None:
+    with pytest.raises(ValueError, match="a group's name is one word"):
+        group_name(text)
+
+
+def test_a_plain_word_names_a_group() -> None:
+    assert [group_name(text) for text in ("a-b", "ö" * LONGEST_GROUP)] == ["a-b", "ö" * LONGEST_GROUP]
+
+
+def test_only_what_is_paused_calls_for_someone() -> None:
+    assert Schedule(held="why", held_for=HeldFor.ERRORS).calls_for_someone
+    assert not Schedule(held_for=HeldFor.ERRORS).calls_for_someone
