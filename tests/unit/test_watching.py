@@ -76,6 +76,14 @@ def test_it_is_surely_stalled_only_if_every_look_of_that_time_could_tell_of_the_
     assert is_surely_stalled(for_one_without, now, rules) == is_stalled(for_one_without, now, rules)
 
 
+def test_the_time_in_which_the_driver_told_begins_when_it_tells_again() -> None:
+    unread, idle = Signs(1, 1, None), Signs(1, 1, False)
+    attention, now = after([(0.0, unread), (10.0, idle), (10.0, idle)], True)
+    assert is_surely_stalled(attention, now, WatchRules(10.0))
+    assert is_stalled(attention, now, WatchRules(15.0))
+    assert not is_surely_stalled(attention, now, WatchRules(15.0))
+
+
 UUIDS = ("GPU-0", "GPU-1", "GPU-2")
 
 
