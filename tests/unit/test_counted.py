@@ -38,6 +38,8 @@ def test_tasks_of_a_job_and_of_a_config(number: int, word: str) -> None:
     assert notice is not None
     assert notice.text.endswith(f"; {number} {word} answered")
     assert words_of_end(DONE, JobRecord(done=0, failed=number)) == f"{number} of {number} {word} failed"
+    for record in (None, JobRecord(), JobRecord(done=number, failed=0), JobRecord(failed=number)):
+        assert words_of_end(DONE, record) == ""
     state = ConfigState(Config("g/a", "realhitbench", ("/w",), "/w"), True, total=number, done=0)
     assert _lines(Verdict(state, ("x",), ())) == [f"g/a: not whole, 0 of {number} {word} done", "  x"]
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from hitui.domain.gpu_history import LEVELS, GpuBin, Measure, bins_of, due_before, folded, merged
 from hitui.domain.gpus import Gpu, GpuProcess, GpuSnapshot
+from hitui.domain.records import GpuUse, used_gpus
 from hitui.supervisor.history_tables import HistoryTables, connect
 from hitui.supervisor.store import Store
 
@@ -155,3 +156,21 @@ def test_the_file_holds_what_folding_at_once_would_make_of_it(tmp_path: Path) ->
 def test_a_clock_that_was_ahead_leaves_nothing_behind() -> None:
     ahead = GpuBin("GPU-1", int(NOW) // 10 * 10 + DAY, 10, Measure(1, 1, 1))
     assert folded([ahead], NOW) == ()
+
+
+def test_of_a_gpu_that_a_job_held_its_own_most_is_kept() -> None:
+    def read(*processes: GpuProcess, name: str = "H200") -> GpuSnapshot:
+        return GpuSnapshot(NOW, "test", (Gpu(0, "GPU-0", name, processes=processes),))
+
+    other = GpuProcess(9, 50 * GIB, "compute", session=9)
+    runner, helper = GpuProcess(7, 2 * GIB, "compute"), GpuProcess(8, GIB, "compute", session=7)
+    uses: tuple[GpuUse, ...] = ()
+    for snapshot, peak in (
+        (read(other), None),
+        (read(other, runner, helper), 3 * GIB),
+        (read(other, helper, GpuProcess(7, None, "compute")), 3 * GIB),
+        (read(other, name=""), 3 * GIB),
+        (GpuSnapshot(NOW, "test", error="no answer"), 3 * GIB),
+    ):
+        uses = used_gpus(("GPU-1", "GPU-0"), uses, snapshot, 7)
+        assert uses == (GpuUse("GPU-1"), GpuUse("GPU-0", "0", "H200", peak))

@@ -64,6 +64,7 @@ def test_one_line_is_one_harmless_line(text: str) -> None:
 def test_one_line_is_the_last_that_says_something() -> None:
     assert one_line("first\n 10%|#\r 20%|##\r\n\n  \n") == "20%|##"
     assert one_line("") == ""
+    assert [one_line("x" * length) for length in (200, 201)] == ["x" * 200, "x" * 199 + "…"]
 
 
 requests = st.builds(

@@ -125,6 +125,10 @@ def test_numbers_that_count_no_tasks_are_not_taken(count: int) -> None:
     assert tally.exit_status == (-5 if count == -5 else None)
 
 
+def test_a_moment_that_no_clock_can_say_is_none() -> None:
+    assert EventTally().add([{"event": "task", "time": 10**400}]).task_times == ()
+
+
 def test_what_a_runner_says_that_it_runs_with_is_kept() -> None:
     said = {"event": "start", "versions": {"python": "3.12.4", "torch": "2.13.0", "odd": 3}}
     tally = EventTally().add([said, {"event": "phase", "phase": "loading"}])
@@ -142,6 +146,7 @@ def test_of_several_configs_the_sum_counts() -> None:
     progress = EventTally().add(events).progress(0.0)
     assert progress is not None
     assert (progress.phase, progress.done, progress.total, progress.errors) == ("running", 2, 9, 1)
+    assert progress.of("not begun with") == JobProgress(source="events")
 
 
 def test_a_file_of_events_is_read_on_and_a_torn_line_waits(tmp_path: Path) -> None:
