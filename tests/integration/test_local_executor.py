@@ -101,6 +101,52 @@ def test_a_stop_ends_processes_that_ignore_it(
         assert processes.find_process(int((tmp_path / name).read_text())) is None
 
 
+@pytest.mark.parametrize("launcher_lives", [True, False])
+def test_a_stop_at_once_waits_for_no_grace(tmp_path: Path, launcher_lives: bool) -> None:
+    async def scene() -> None:
+        job = launched(tmp_path, STUBBORN, grace=600.0)
+        assert await job.begun() is not None
+        for name in ("main", "child"):
+            await asyncio.to_thread(eventually, (tmp_path / name).exists)
+        if launcher_lives:
+            await job.stop()
+        else:
+            launcher = json.loads((tmp_path / "launcher.json").read_text())["pid"]
+            os.kill(launcher, signal.SIGKILL)
+            await asyncio.to_thread(eventually, lambda: processes.find_process(launcher) is None)
+        await job.stop(now=True)
+        await job.ended()
+
+    asyncio.run(asyncio.wait_for(scene(), 60))
+    assert not processes.members(marker_of(tmp_path))
+
+
+def test_a_runner_leads_a_session_and_has_the_signals_of_any_program(tmp_path: Path) -> None:
+    # Of `sh`, since Python itself ignores some. The sixth word of `stat` is the session.
+    told = "grep -h -e SigBlk -e SigIgn /proc/self/status; cut -d ' ' -f 1,6 /proc/$$/stat"
+    launch = Launch(
+        tmp_path, marker_of(tmp_path), ("sh", "-c", told), os.environ, tmp_path, tmp_path / "log", 0.2
+    )
+    (tmp_path / "log").write_text("of an earlier launch\n")
+
+    async def scene() -> ExitRecord | None:
+        job = LocalExecutor().start(launch, [])
+        assert await job.begun() is not None
+        return await job.ended()
+
+    record = asyncio.run(asyncio.wait_for(scene(), 60))
+    assert record is not None
+    assert record.status == 0
+    assert record.ran_seconds is not None
+    earlier, blocked, ignored, stat = (tmp_path / "log").read_text().splitlines()
+    assert earlier == "of an earlier launch"
+    assert int(blocked.split()[1], 16) == 0
+    mask = int(ignored.split()[1], 16)
+    assert not any(mask >> (number - 1) & 1 for number in (signal.SIGPIPE, signal.SIGXFSZ))
+    pid, session = stat.split()
+    assert session == pid
+
+
 def test_what_outlives_its_runner_is_counted_and_ended(tmp_path: Path) -> None:
     record = seen_through(tmp_path, DAEMON)
     assert (record.status, record.outlived, record.left) == (0, 1, 0)
