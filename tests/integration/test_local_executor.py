@@ -14,10 +14,11 @@ from typing import TypeVar
 import pytest
 
 from hitui.adapters import processes
-from hitui.adapters.executors.base import ExitRecord, Launch, LaunchedJob
+from hitui.adapters.executors.base import ExitRecord, Launch, LaunchedJob, Standing
 from hitui.adapters.executors.local import LocalExecutor
 from hitui.adapters.executors.locks import is_locked, lock_gpus, release
 from hitui.adapters.processes import JOB_VARIABLE
+from hitui.errors import LaunchError
 from tests.tools.eventually import eventually
 
 T = TypeVar("T")
@@ -108,10 +109,12 @@ def test_a_stop_at_once_waits_for_no_grace(tmp_path: Path, launcher_lives: bool)
         assert await job.begun() is not None
         for name in ("main", "child"):
             await asyncio.to_thread(eventually, (tmp_path / name).exists)
+        launcher = json.loads((tmp_path / "launcher.json").read_text())["pid"]
+        # What ends the session of who started it, as a terminal that is closed, does not reach it.
+        assert os.getsid(launcher) == launcher
         if launcher_lives:
             await job.stop()
         else:
-            launcher = json.loads((tmp_path / "launcher.json").read_text())["pid"]
             os.kill(launcher, signal.SIGKILL)
             await asyncio.to_thread(eventually, lambda: processes.find_process(launcher) is None)
         await job.stop(now=True)
@@ -145,6 +148,48 @@ def test_a_runner_leads_a_session_and_has_the_signals_of_any_program(tmp_path: P
     assert not any(mask >> (number - 1) & 1 for number in (signal.SIGPIPE, signal.SIGXFSZ))
     pid, session = stat.split()
     assert session == pid
+
+
+def test_one_that_is_asked_to_give_way_is_asked_by_a_signal_of_its_own(tmp_path: Path) -> None:
+    gives_way = "import signal, sys; signal.signal(signal.SIGUSR1, lambda *_: sys.exit(75))\n"
+    gives_way += "open('main', 'w').close()\nwhile True:\n    signal.pause()\n"
+
+    async def ask(job: LaunchedJob) -> None:
+        await asyncio.to_thread(eventually, (tmp_path / "main").exists)
+        assert await job.give_way()
+
+    record = seen_through(tmp_path, gives_way, ask)
+    assert (record.status, record.signal) == (75, None)
+    assert not asyncio.run(LocalExecutor().attach(tmp_path, marker_of(tmp_path), 0.2).give_way())
+
+
+def test_a_job_is_launched_once_at_a_time_and_again_without_what_it_left(tmp_path: Path) -> None:
+    executor = LocalExecutor()
+    assert executor.standing(tmp_path) is Standing.NEVER_RAN
+
+    async def launch_another(job: LaunchedJob) -> None:
+        assert executor.standing(tmp_path) is Standing.LIVES
+        with pytest.raises(LaunchError, match="something of this job still lives"):
+            launched(tmp_path, "pass")
+        os.kill(json.loads((tmp_path / "runner.json").read_text())["pid"], signal.SIGKILL)
+
+    assert seen_through(tmp_path, "import time; time.sleep(1000)", launch_another).signal == signal.SIGKILL
+    assert seen_through(tmp_path, "raise SystemExit(3)").status == 3
+    (tmp_path / "exit.json").unlink()
+    # Its launcher too was killed.
+    assert executor.standing(tmp_path) is Standing.GONE
+
+    async def nowhere() -> ExitRecord | None:
+        launch = Launch(tmp_path, "x:1", ("true",), {}, tmp_path / "gone", tmp_path / "log", 0.2)
+        job = executor.start(launch, [])
+        assert await job.begun() is None
+        return await job.ended()
+
+    record = asyncio.run(asyncio.wait_for(nowhere(), 60))
+    assert record is not None
+    assert (record.status, record.error) == (127, f"{tmp_path}/gone: No such file or directory")
+    assert not (tmp_path / "runner.json").exists()
+    assert executor.standing(tmp_path) is Standing.GONE
 
 
 def test_what_outlives_its_runner_is_counted_and_ended(tmp_path: Path) -> None:

@@ -56,11 +56,11 @@ class LocalExecutor:
     def start(self, launch: Launch, locks: Sequence[int]) -> LocalJob:
         lock = None
         try:
-            for stale in ("launcher.json", "runner.json", "exit.json"):
-                (launch.folder / stale).unlink(missing_ok=True)
             lock = try_lock(launch.folder / JOB_LOCK)
             if lock is None:
                 raise LaunchError(f"{launch.folder}: something of this job still lives")
+            for stale in ("launcher.json", "runner.json", "exit.json"):
+                (launch.folder / stale).unlink(missing_ok=True)
             _write_specification(launch)
             with launch.log.open("ab") as log:
                 launcher = subprocess.Popen(
