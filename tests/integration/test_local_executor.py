@@ -102,6 +102,25 @@ def test_a_stop_ends_processes_that_ignore_it(
         assert processes.find_process(int((tmp_path / name).read_text())) is None
 
 
+def test_a_stop_is_one_signal_and_the_runner_has_its_grace(tmp_path: Path) -> None:
+    """A second one would mean: now."""
+    finishes = "import signal, sys, time\n"
+    finishes += "signal.signal(signal.SIGTERM, lambda *_: print('asked', flush=True))\n"
+    finishes += "open('main', 'w').close()\nsignal.pause()\ntime.sleep(0.3)\nsys.exit(7)\n"
+
+    async def scene() -> ExitRecord | None:
+        job = launched(tmp_path, finishes, grace=60.0)
+        assert await job.begun() is not None
+        await asyncio.to_thread(eventually, (tmp_path / "main").exists)
+        await job.stop()
+        return await job.ended()
+
+    record = asyncio.run(asyncio.wait_for(scene(), 60))
+    assert record is not None
+    assert record.status == 7
+    assert (tmp_path / "log").read_text() == "asked\n"
+
+
 @pytest.mark.parametrize("launcher_lives", [True, False])
 def test_a_stop_at_once_waits_for_no_grace(tmp_path: Path, launcher_lives: bool) -> None:
     async def scene() -> None:
