@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,23 @@ def test_replaces_by_rename_and_keeps_the_mode(tmp_path: Path) -> None:
     assert path.read_text() == "new"
     assert path.stat().st_mode & 0o777 == 0o640
     assert os.listdir(tmp_path) == ["report.json"]  # noqa: PTH208
+
+
+def test_what_is_written_is_on_the_disk_before_its_name_and_then_that_is_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Another file system, onto which nothing can be renamed.
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "elsewhere"))
+    synced: list[tuple[bool, int | None]] = []
+    path = tmp_path / "report.json"
+
+    def fsync(descriptor: int) -> None:
+        status = os.fstat(descriptor)
+        synced.append((path.exists(), None if stat.S_ISDIR(status.st_mode) else status.st_size))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_atomically(path, b"three")
+    assert synced == [(False, 5), (True, None)]
 
 
 def test_a_new_file_gets_the_mode_of_the_umask(tmp_path: Path) -> None:
