@@ -201,6 +201,21 @@ def test_jobs_are_moved_before_others_and_to_the_end(store: Store) -> None:
     assert store.job(b).schedule.priority == 5
 
 
+def test_a_job_goes_just_before_another_though_one_that_was_there_has_gone(store: Store) -> None:
+    a, b, c, d, e = queue(store, "a", "b", "c", "d", "e")
+    store.end(b, End(Ending.STOPPED))
+    assert store.move(e, d).id == e
+    assert [job.id for job in store.queued()] == [a, c, e, d]
+
+
+def test_an_environment_is_the_same_in_any_order(store: Store) -> None:
+    (one,) = store.submit([JobRequest("a")], {"A": "1", "B": "2"})
+    (other,) = store.submit([JobRequest("b")], {"B": "2", "A": "1"})
+    (third,) = store.submit([JobRequest("c")], {"A": "2", "B": "1"})
+    ids = [store.environment_id(job.id) for job in (one, other, third)]
+    assert ids[0] == ids[1] != ids[2]
+
+
 def test_a_move_changes_a_priority_no_further_than_the_order_needs(store: Store) -> None:
     a, b, c, d = queue(store, "a", "b", "c", "d")
     for job_id, priority in ((a, 9), (b, 9), (c, 5)):
@@ -236,8 +251,9 @@ def test_places_between_two_jobs_never_run_out(store: Store) -> None:
     for _ in range(200):
         # Each goes before the last one: the room there is halved each time.
         store.move(first, third)
+        assert [job.id for job in store.queued()] == [second, first, third]
         store.move(second, third)
-    assert [job.id for job in store.queued()] == [first, second, third]
+        assert [job.id for job in store.queued()] == [first, second, third]
 
 
 def test_only_what_is_queued_can_be_changed(store: Store) -> None:
