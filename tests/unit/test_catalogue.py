@@ -227,6 +227,9 @@ def test_an_absent_subfolder_is_said_once(workspace: Path, folder: Path) -> None
     catalogue = Catalogue(Settings(root=workspace))
     assert catalogue.read(catalogue.find("mix_html")).state.blocked == 9
     assert [problem.partition(":")[0] for problem in catalogue.problems] == ["data/image"]
+    folder.rename(folder.with_name("text_html"))
+    # No config needs an image any more.
+    assert Catalogue(Settings(root=workspace)).problems == ()
 
 
 class TestReport:

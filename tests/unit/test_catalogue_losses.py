@@ -192,6 +192,19 @@ def test_what_takes_the_place_of_a_results_file_keeps_what_was_read_of_it(
     assert (state.done, state.problems) == (3, ())
 
 
+def test_what_was_read_before_does_not_count_more_than_what_came_later(workspace: Path, folder: Path) -> None:
+    path = write_results(folder / "results.json", [failure(1, "[ERROR] early")])
+    os.utime(path, (1e9, 1e9))
+    write_results(folder / "checkpoint.json", [failure(1, "[ERROR] late")])
+    catalogue = Catalogue(Settings(root=workspace))
+    config = catalogue.find("mix_html")
+    assert catalogue.read(config).tasks[0].reason == "[ERROR] late"
+    path.unlink()
+    path.mkdir()
+    reading = catalogue.read(config)
+    assert (reading.state.unread_files, reading.tasks[0].reason) == (0, "[ERROR] late")
+
+
 def test_a_report_that_is_a_pipe_is_not_waited_for(workspace: Path, folder: Path) -> None:
     write_results(folder / "results.json", [answer(1)])
     os.mkfifo(folder / "skip_ids.json")

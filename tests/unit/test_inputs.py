@@ -31,6 +31,16 @@ def test_a_file_that_comes_in_the_same_tick_as_the_listing_is_seen(tmp_path: Pat
     assert not inputs.refresh()
 
 
+def test_a_picture_needs_no_table_whatever_format_its_config_names(tmp_path: Path) -> None:
+    inputs = InputFiles(write_dataset(tmp_path, ["table1"]))
+    absent = {modality: inputs.absent(modality, "html")(QUESTION) for modality in ("image", "text", "mix")}
+    assert absent == {
+        "image": ("table2.png",),
+        "text": ("table2.html",),
+        "mix": ("table2.png", "table2.html"),
+    }
+
+
 def test_a_folder_that_did_not_change_lately_is_not_listed_again(tmp_path: Path) -> None:
     write_dataset(tmp_path, ["table1"])
     long_ago = time.time() - 3600

@@ -26,9 +26,18 @@ def test_answers_and_errors_are_told_apart_whatever_processed_ids_says(tmp_path:
 
 @pytest.mark.parametrize("order", [[answer(1), failure(1)], [failure(1), answer(1)]])
 def test_an_id_may_stand_twice(tmp_path: Path, order: list[dict[str, object]]) -> None:
-    reading = read_results_file(write_results(tmp_path / "results.json", order))
-    assert set(reading.answered) == {1}
-    assert reading.repeated == (1,)
+    for more in ({}, {"Metrics": {"F1": float("nan")}}):
+        entries = [{**entry, **more} for entry in (*order, answer(2), failure(3))]
+        reading = read_results_file(write_results(tmp_path / "results.json", entries))
+        assert set(reading.answered) == {1, 2}
+        assert reading.repeated == (1,)
+
+
+@pytest.mark.parametrize(
+    ("task", "twin"), [(7, "7"), ("7", 7), ("07", None), ("-7", None), ("٧", None), ("q7", None), ("", None)]
+)
+def test_a_number_and_its_text_are_twins(task: int | str, twin: int | str | None) -> None:
+    assert results_file.twin_of(task) == twin
 
 
 def test_of_two_errors_the_later_counts(tmp_path: Path) -> None:

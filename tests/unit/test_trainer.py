@@ -52,6 +52,24 @@ def test_the_log_may_be_ahead_of_the_checkpoints(tmp_path: Path, run: Path) -> N
     (run / "trainer_log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"current_s')
     state = state_of(tmp_path)
     assert (state.done, state.source) == (60, "runs/translator/trainer_log.jsonl")
+    assert state.updated == (run / "trainer_log.jsonl").stat().st_mtime
+
+
+def test_of_a_log_and_a_state_that_say_the_same_the_state_counts(tmp_path: Path, run: Path) -> None:
+    write_trainer_checkpoint(run, 50)
+    (run / "trainer_log.jsonl").write_text('{"current_steps": 50, "total_steps": 100}\n')
+    assert state_of(tmp_path).source == "runs/translator/checkpoint-50/trainer_state.json"
+
+
+def test_how_many_steps_there_are_is_taken_from_whatever_says_it(tmp_path: Path, run: Path) -> None:
+    write_trainer_state(run, 50)
+    (run / "trainer_log.jsonl").write_text('{"current_steps": 60}\n')
+    state = state_of(tmp_path)
+    assert (state.done, state.total, state.missing) == (60, 100, 40)
+    assert state.notes == ("there is no checkpoint to resume from",)
+    (run / "trainer_state.json").write_text('{"global_step": 50, "loss": NaN}')
+    state = state_of(tmp_path)
+    assert (state.done, state.total, state.missing) == (60, None, 0)
 
 
 def test_a_log_whose_losses_are_no_numbers_still_says_its_steps(tmp_path: Path, run: Path) -> None:
