@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import msgspec
+import pynvml
 import pytest
 
 from hitui.adapters.gpus.nvml import NvmlSource
@@ -132,6 +133,34 @@ def test_a_lost_gpu_comes_back_when_the_library_is_opened_anew(
     back, _ = read(source).gpus
     assert (back.uuid, back.memory_used, back.error) == ("GPU-first", 10 * GIB, None)
     assert nvml_driver.users == 1
+
+
+@pytest.mark.parametrize(
+    ("reopen_seconds", "errors", "opened"),
+    [(0.0, "", 1), (0.0, "gpu 0 error * lost\n", 3), (3600.0, "gpu 0 error * lost\n", 1)],
+)
+def test_the_library_is_opened_anew_for_what_is_lost_alone_and_not_at_once(
+    nvml_driver: NvmlDriver,
+    monkeypatch: pytest.MonkeyPatch,
+    reopen_seconds: float,
+    errors: str,
+    opened: int,
+) -> None:
+    """Each time takes a driver seconds in which it answers nobody."""
+    initialise = pynvml.nvmlInit
+    calls: list[None] = []
+
+    def counted() -> None:
+        calls.append(None)
+        initialise()
+
+    monkeypatch.setattr(pynvml, "nvmlInit", counted)
+    nvml_driver.write(TWO_GPUS + errors)
+    source = NvmlSource(reopen_seconds)
+    for _ in range(3):
+        read(source)
+    source.close()
+    assert len(calls) == opened
 
 
 def test_a_gpu_lost_between_two_calls_counts_as_lost(source: NvmlSource, nvml_driver: NvmlDriver) -> None:
