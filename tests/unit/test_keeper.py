@@ -1,0 +1,229 @@
+"""What a keeper makes of what an executor tells it; the executor does as the test says."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from hitui.adapters import processes
+from hitui.adapters.executors.base import ExitRecord, Launch, RunnerRecord, Standing
+from hitui.adapters.processes import Process
+from hitui.domain.jobs import Ended, Ending, Job, JobRequest, Queued, Running
+from hitui.domain.succession import RetryRules, StopAim, StopWish
+from hitui.paths import RuntimePaths
+from hitui.supervisor import keeper as keeping
+from hitui.supervisor.keeper import Keeper
+from hitui.supervisor.store import Store
+
+RUNNER = RunnerRecord(Process(77, 1), 1000.0)
+
+
+def ended_with(
+    status: int | None, *, signal: int | None = None, outlived: int = 0, left: int = 0
+) -> ExitRecord:
+    return ExitRecord(status, signal, None, 1100.0, None, outlived, left, ran_seconds=100.0)
+
+
+class Told:
+    """Executor and launched job in one."""
+
+    def __init__(self) -> None:
+        self.runner: RunnerRecord | None = RUNNER
+        self.record: ExitRecord | None = None
+        self.gives_way = True
+        self.over = asyncio.Event()
+        self.asked: list[str] = []
+
+    def start(self, launch: Launch, locks: Sequence[int]) -> Told:
+        return self
+
+    def attach(self, folder: Path, marker: str, grace: float) -> Told:
+        return self
+
+    def standing(self, folder: Path) -> Standing:
+        return Standing.GONE
+
+    def recorded(self, folder: Path) -> ExitRecord | None:
+        return self.record
+
+    async def begun(self) -> RunnerRecord | None:
+        return self.runner
+
+    async def ended(self) -> ExitRecord | None:
+        await self.over.wait()
+        return self.record
+
+    async def give_way(self) -> bool:
+        self.asked.append("give way")
+        return self.gives_way
+
+    async def stop(self, *, now: bool = False) -> None:
+        self.asked.append("stop now" if now else "stop")
+
+
+class Scene:
+    """One job, and the keeper of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.paths = RuntimePaths(folder / "state", folder / "runtime")
+        self.paths.state.mkdir()
+        self.store = Store(self.paths.database)
+        self.told: Told
+        self.keeper = Keeper(self.store, self.paths, lambda: None, lambda configs: RetryRules(retries=0))
+        self.id = self.store.submit([JobRequest("a")], {})[0].id
+        self.paths.job(self.id).mkdir(parents=True)
+
+    @property
+    def job(self) -> Job:
+        return self.store.job(self.id)
+
+    def begin(self, boot: str) -> Job:
+        folder = self.paths.job(self.id)
+        return self.store.start(
+            self.id, (), boot, log=folder / "log", events=folder / "events", task_count=None
+        )
+
+    def launch(self) -> None:
+        folder = self.paths.job(self.id)
+        launch = Launch(folder, "x:1", ("true",), {}, folder, folder / "log", 1.0)
+        self.keeper.launch(self.begin(processes.boot_id()), launch, [])
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        for _ in range(3000):
+            if condition():
+                return
+            await asyncio.sleep(0.005)
+        raise AssertionError("it did not come about")
+
+    async def end(self, record: ExitRecord | None) -> Ended:
+        self.told.record = record
+        self.told.over.set()
+        await self.until(lambda: isinstance(self.job.state, Ended))
+        assert isinstance(self.job.state, Ended)
+        return self.job.state
+
+    def play(self, act: Callable[[], Awaitable[None]]) -> None:
+        async def all_of_it() -> None:
+            self.told = Told()
+            await act()
+            await self.keeper.close()
+
+        asyncio.run(all_of_it())
+
+
+@pytest.fixture
+def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
+    made = Scene(tmp_path)
+    monkeypatch.setattr(keeping, "open_executor", lambda name: made.told)
+    yield made
+    made.store.close()
+
+
+def test_only_a_second_stop_for_good_has_no_grace(scene: Scene) -> None:
+    async def act() -> None:
+        scene.launch()
+        await scene.until(lambda: isinstance(scene.job.state, Running))
+        scene.keeper.stop(scene.job, StopWish(StopAim.PAUSE, "lunch"))
+        scene.keeper.stop(scene.job)
+        scene.keeper.stop(scene.job)
+        await scene.until(lambda: len(scene.told.asked) == 3)
+        assert scene.told.asked == ["stop", "stop", "stop now"]
+        assert (await scene.end(ended_with(143))).ending is Ending.STOPPED
+
+    scene.play(act)
+
+
+@pytest.mark.parametrize(
+    ("gives_way", "grace", "ends", "asked"),
+    [
+        (True, 60.0, False, ["give way"]),
+        (True, 0.01, False, ["give way", "stop"]),
+        (True, 0.01, True, ["give way"]),
+        (False, 60.0, False, ["give way", "stop"]),
+    ],
+)
+def test_what_is_to_give_way_has_a_while_for_it(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, gives_way: bool, grace: float, ends: bool, asked: list[str]
+) -> None:
+    monkeypatch.setattr(keeping, "STOP_GRACE", grace)
+
+    async def act() -> None:
+        scene.told.gives_way = gives_way
+        scene.launch()
+        await scene.until(lambda: isinstance(scene.job.state, Running))
+        scene.keeper.stop(scene.job, StopWish(StopAim.REQUEUE, "its GPU is lost"))
+        if ends:
+            await scene.end(ended_with(75))
+        await scene.until(lambda: len(scene.told.asked) >= len(asked))
+        await asyncio.sleep(0.05)
+        assert scene.told.asked == asked
+
+    scene.play(act)
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        (
+            ended_with(0, outlived=2),
+            "ended 2 of its processes that outlived the runner; a runner must not go into the background",
+        ),
+        (ended_with(1, outlived=2), "exit status 1"),
+        (ended_with(0, left=1), "1 of its processes hangs in the kernel"),
+        (ended_with(1, left=2), "exit status 1; 2 of its processes hang in the kernel"),
+        (None, "launcher and runner were killed; what was answered is kept"),
+    ],
+)
+def test_what_is_said_of_an_end(scene: Scene, record: ExitRecord | None, reason: str) -> None:
+    async def act() -> None:
+        scene.launch()
+        assert (await scene.end(record)).reason == reason
+
+    scene.play(act)
+
+
+@pytest.mark.parametrize(
+    ("record", "stopped", "ending", "status"),
+    [
+        (ended_with(143), False, Ending.LOST, None),
+        (ended_with(None, signal=15), False, Ending.LOST, None),
+        (ended_with(1), False, Ending.FAILED, 1),
+        (ended_with(0), False, Ending.SUCCEEDED, 0),
+        (ended_with(143), True, Ending.STOPPED, 143),
+    ],
+)
+def test_what_the_machine_ended_as_it_went_down_was_interrupted_unless_someone_had_asked_for_it(
+    scene: Scene, record: ExitRecord, stopped: bool, ending: Ending, status: int | None
+) -> None:
+    async def act() -> None:
+        scene.begin("another boot")
+        if stopped:
+            scene.store.stopping(scene.id)
+        scene.told.record = record
+        await scene.keeper.recover()
+        assert isinstance(scene.job.state, Ended)
+        assert (scene.job.state.ending, scene.job.state.exit_status) == (ending, status)
+
+    scene.play(act)
+
+
+def test_a_job_whose_launcher_dies_each_time_is_launched_three_times(scene: Scene) -> None:
+    (scene.paths.job(scene.id) / "log").write_text("no room for a fork\n")
+
+    async def act() -> None:
+        scene.told.runner = None
+        scene.told.over.set()
+        for _ in range(2):
+            scene.launch()
+            await scene.until(lambda: isinstance(scene.job.state, Queued))
+        scene.launch()
+        state = await scene.end(None)
+        assert (state.ending, state.reason) == (
+            Ending.NOT_STARTED,
+            "its launcher died 3 times: no room for a fork",
+        )
+
+    scene.play(act)
