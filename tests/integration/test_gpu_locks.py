@@ -36,6 +36,23 @@ def test_only_the_same_sharers_share(tmp_path: Path) -> None:
     assert locked_gpus(tmp_path, ["GPU-1"]) == set()
 
 
+def test_locks_are_open_to_every_user_and_those_of_sharers_to_their_own(tmp_path: Path) -> None:
+    home = tmp_path / "locks"
+    before = os.umask(0o077)
+    try:
+        held, _ = lock_gpus(home, ("GPU-1",), "1000-ours")
+    finally:
+        os.umask(before)
+    release(held)
+    modes = {path.name: path.stat().st_mode & 0o7777 for path in (home, *home.iterdir())}
+    assert modes == {
+        "locks": 0o1777,
+        "sharing.lock": 0o666,
+        "GPU-1.lock": 0o666,
+        "GPU-1.1000-ours.lock": 0o600,
+    }
+
+
 def test_of_several_gpus_all_are_locked_or_none(tmp_path: Path) -> None:
     held, _ = lock_gpus(tmp_path, ("GPU-2",))
     assert lock_gpus(tmp_path, ("GPU-1", "GPU-2"), "1000-ours") == ([], "GPU-2")
