@@ -12,19 +12,21 @@ from hitui.adapters import processes
 from hitui.adapters.executors.base import ExitRecord, Launch, RunnerRecord, Standing
 from hitui.adapters.processes import Process
 from hitui.domain.jobs import Ended, Ending, Job, JobRequest, Queued, Running
-from hitui.domain.succession import RetryRules, StopAim, StopWish
+from hitui.domain.schedule import Group
+from hitui.domain.succession import RetryRules, StopAim, StopWish, Toll
 from hitui.paths import RuntimePaths
 from hitui.supervisor import keeper as keeping
 from hitui.supervisor.keeper import Keeper
+from hitui.supervisor.rows import End
 from hitui.supervisor.store import Store
 
 RUNNER = RunnerRecord(Process(77, 1), 1000.0)
 
 
 def ended_with(
-    status: int | None, *, signal: int | None = None, outlived: int = 0, left: int = 0
+    status: int | None, *, signal: int | None = None, outlived: int = 0, left: int = 0, ran: float = 100.0
 ) -> ExitRecord:
-    return ExitRecord(status, signal, None, 1100.0, None, outlived, left, ran_seconds=100.0)
+    return ExitRecord(status, signal, None, 1100.0, None, outlived, left, ran_seconds=ran)
 
 
 class Told:
@@ -206,6 +208,36 @@ def test_what_the_machine_ended_as_it_went_down_was_interrupted_unless_someone_h
         await scene.keeper.recover()
         assert isinstance(scene.job.state, Ended)
         assert (scene.job.state.ending, scene.job.state.exit_status) == (ending, status)
+
+    scene.play(act)
+
+
+@pytest.mark.parametrize(("errors", "died"), [(5, True), (4, False)])
+def test_a_job_that_ended_at_once_and_answered_nothing_counts_as_dead(
+    scene: Scene, errors: int, died: bool
+) -> None:
+    line = f'{{"event": "progress", "done": 5, "total": 9, "errors": {errors}}}\n'
+    (scene.paths.job(scene.id) / "events").write_text(line)
+
+    async def act() -> None:
+        scene.launch()
+        await scene.end(ended_with(1, ran=2.0))
+        assert scene.store.quick_deaths("default") == ((scene.id,) if died else ())
+
+    scene.play(act)
+
+
+@pytest.mark.parametrize("paused", ["", "lunch"])
+def test_why_a_group_was_paused_is_not_forgotten_when_its_jobs_die(scene: Scene, paused: str) -> None:
+    before, _ = scene.store.submit([JobRequest("b"), JobRequest("c")], {})
+    scene.store.end(before.id, End(Ending.FAILED), None, Toll((before.id,)))
+    scene.store.set_group(Group("default", paused=paused))
+
+    async def act() -> None:
+        scene.launch()
+        await scene.end(ended_with(1, ran=2.0))
+        reason = f"#{before.id} and #{scene.id} failed at their start"
+        assert scene.store.queue().group("default").paused == (paused or reason)
 
     scene.play(act)
 
