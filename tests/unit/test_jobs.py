@@ -19,6 +19,7 @@ from hitui.domain.jobs import (
     decide_ending,
     one_line,
 )
+from hitui.domain.schedule import HeldFor, Schedule
 from hitui.domain.tasks import ErrorClass
 from hitui.errors import LaunchError, NoSuchName, SupervisorError
 from hitui.supervisor import snapshots, wire
@@ -73,6 +74,10 @@ requests = st.builds(
     ids=st.none() | st.lists(st.integers(-(2**70), 2**70) | texts, max_size=4).map(tuple),
     error_class=st.none() | st.sampled_from(ErrorClass),
     gpus=st.none() | st.lists(texts, max_size=3).map(tuple),
+    executor=texts,
+    gpu_count=st.none() | st.integers(1, 8),
+    shards=st.none() | st.integers(1, 8),
+    force=st.booleans(),
 )
 uuids = st.lists(texts, max_size=3).map(tuple)
 times = st.floats(0, 1e10)
@@ -83,7 +88,21 @@ states = st.one_of(
     st.builds(Stopping, uuids, st.none() | st.integers(1, 2**22), st.none() | times, times),
     st.builds(Ended, st.sampled_from(Ending), times, texts, gpus=uuids),
 )
-jobs = st.builds(Job, st.integers(1), requests, times, states, texts, texts, st.none() | st.integers(0, 9999))
+jobs = st.builds(
+    Job,
+    st.integers(1),
+    requests,
+    times,
+    states,
+    texts,
+    texts,
+    st.none() | st.integers(0, 9999),
+    schedule=st.builds(Schedule, st.integers(-9, 9), texts, held=texts, held_for=st.sampled_from(HeldFor)),
+    place=times,
+    attempt=st.integers(1, 9),
+    replaces=st.none() | st.integers(1),
+    successor=st.none() | st.integers(1),
+)
 
 
 snapshots_of_jobs = st.lists(jobs, max_size=3, unique_by=lambda job: job.id).map(
@@ -105,6 +124,28 @@ def test_a_job_arrives_as_it_was_sent(sent: Job) -> None:
     assert wire.job_from_wire(wire.decode(line)["job"]) == sent
     # A supervisor that was started before an upgrade sends snapshots so.
     assert snapshots.read_whole(line).jobs == (sent,)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"config": None},
+        {"executor": 3},
+        {"ids": "1,2"},
+        {"ids": [1.5]},
+        {"ids": [True]},
+        {"gpus": "0"},
+        {"error_class": "none"},
+        {"also": {}},
+        {"also": [{}]},
+        {"gpu_count": 0},
+        {"shards": True},
+        {"shard": {"split": 1}},
+    ],
+)
+def test_what_is_no_request_is_refused(values: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        wire.request_from_wire({"config": "a", **values})
 
 
 @pytest.mark.parametrize("kind", [LaunchError, NoSuchName, SupervisorError])
