@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from hitui.domain.claims import Claim
-from hitui.domain.jobs import Ended, Ending, JobRequest, Queued, Running, Shard, Starting, Stopping
+from hitui.domain.jobs import Ended, Ending, Job, JobRequest, Queued, Running, Shard, Starting, Stopping
 from hitui.domain.schedule import Group, Queue, Schedule
 from hitui.domain.succession import StopAim, StopWish, Successor
 from hitui.errors import LaunchError, NoSuchName, SupervisorError
@@ -318,6 +318,48 @@ def test_a_job_whose_runner_never_ran_waits_again_without_its_gpu(store: Store) 
     start(store, job_id, "GPU-1")
     assert store.unstart(job_id).state == Queued()
     assert store.claims() == {}
+
+
+def test_what_has_started_and_ended_is_found_by_state_config_and_time(store: Store) -> None:
+    a, b, c, d = queue(store, "a", "b", "c", "d")
+    (several,) = (job.id for job in store.submit([JobRequest("e", also=(JobRequest("f"),))], {}))
+    for job_id in (a, c, several):
+        start(store, job_id, f"GPU-{job_id}")
+    store.end(a, End(Ending.SUCCEEDED, at=100.0))
+    store.end(b, End(Ending.STOPPED, at=200.0))
+    assert [job.id for job in store.started()] == [c, several]
+    assert [job.id for job in store.queued()] == [d]
+    # Those that have not ended hide no others.
+    assert store.endings([c, a, d, 99, b]) == {c: None, a: Ending.SUCCEEDED, d: None, b: Ending.STOPPED}
+    for ended, found in ((None, [a, b]), (0, []), (1, [b]), (2, [a, b])):
+        assert [job.id for job in store.jobs(ended)] == [*found, c, d, several]
+    for configs, since, last, expected in (
+        (None, None, None, [a, b, c, several]),
+        (None, 200.0, None, [b, c, several]),
+        (None, None, 2, [c, several]),
+        ({"a", "d", "c"}, None, None, [a, c]),
+        ({"f"}, None, None, [several]),
+        ({"a", "b"}, None, 1, [b]),
+    ):
+        assert [job.id for job in store.launched(configs, since, last)] == expected
+    assert store.configs() == {"a", "b", "c", "e", "f"}
+
+
+def test_who_listens_hears_of_each_change_and_what_he_makes_of_it_undoes_nothing(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    heard: list[list[tuple[int, str]]] = []
+
+    def fail(changed: tuple[Job, ...]) -> None:
+        raise RuntimeError("no ears")
+
+    store.listen(fail)
+    store.listen(lambda changed: heard.append([(job.id, job.word) for job in changed]))
+    a, b = queue(store, "a", "b")
+    store.pause_queue("lunch")
+    start(store, b)
+    assert heard == [[(a, "queued"), (b, "queued")], [(b, "starting")]]
+    assert "no ears" in capsys.readouterr().err
 
 
 def test_numbers_are_not_used_again(store: Store) -> None:
