@@ -297,6 +297,60 @@ def test_what_cannot_be_meant_is_refused(tmp_path: Path, text: str, expected: st
     assert "\n" not in message
 
 
+A_TIME, A_SIZE = "a time with its unit is expected", "a size with its unit is expected"
+A_RUNNER, A_CONFIG = "[runner.a]\nengine = 'vllm'\nmodel = 'm'", "[[config]]\nname = 'a'"
+NO_PATH, NOT_KNOWN, FROM_ONE = "the path is empty", "is not known", "a number from 1 on is expected"
+
+
+@pytest.mark.parametrize(
+    ("section", "keys", "value", "expected"),
+    [
+        ("[queue]", "retry_pause join shortest_shard quick stall gpu_lost", "'5'", A_TIME),
+        ("[queue]", "retries pause_after_errors", "-1", "a number from 0"),
+        ("[gpus]", "max_utilization", "101", "a percentage from 0 to 100"),
+        ("[gpus]", "max_utilization", "-1", "a percentage from 0 to 100"),
+        ("[workspace]", "questions data", "' '", NO_PATH),
+        ("[workspace]", "results", "['']", NO_PATH),
+        ("[workspace]", "runner", "'x'", NOT_KNOWN),
+        ("[charts]", "python", "''", NO_PATH),
+        (JUDGE, "prompts", "''", NO_PATH),
+        (JUDGE, "concurrency max_input_tokens max_new_tokens", "0", FROM_ONE),
+        (A_RUNNER, "python prompts cwd", "''", NO_PATH),
+        (A_RUNNER, "min_free", "'5'", A_SIZE),
+        (A_RUNNER, "gpus shards max_input_tokens max_new_tokens max_pixels recovery_gpus", "0", FROM_ONE),
+        (A_RUNNER, "gpu_memory_utilization", "0", "a part above 0"),
+        (A_RUNNER, "truncation prompt_order recovery", "'x'", NOT_KNOWN),
+        (A_CONFIG, "kind runner modality format recovery", "'x'", NOT_KNOWN),
+        (A_CONFIG, "min_free", "'5'", A_SIZE),
+        (A_CONFIG, "gpus shards total recovery_gpus", "0", FROM_ONE),
+        (A_CONFIG, "max_rungs", "-1", "a number from 0 to 4"),
+        (A_CONFIG, "stall", "'5'", A_TIME),
+        (A_CONFIG, "output", "''", NO_PATH),
+        (A_CONFIG, "folders", "['']", NO_PATH),
+    ],
+)
+def test_each_value_is_looked_at(tmp_path: Path, section: str, keys: str, value: str, expected: str) -> None:
+    for key in keys.split():
+        with pytest.raises(SettingsError) as caught:
+            load_settings(tmp_path, write(tmp_path, f"{section}\n{key} = {value}\n"))
+        assert f" {key}: " in str(caught.value)
+        assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[gpus]\nmax_utilization = 0\n",
+        "[gpus]\nmax_utilization = 100\nexclude = [0]\n",
+        "[queue]\nretries = 0\npause_after_errors = 0\nretry_pause = '0s'\n",
+        f"{A_RUNNER}\ngpu_memory_utilization = 1.0\ngpus = 1\n",
+        f"{A_CONFIG}\nmax_rungs = 0\ntotal = 1\n",
+    ],
+)
+def test_the_least_and_the_most_are_taken(tmp_path: Path, text: str) -> None:
+    load_settings(tmp_path, write(tmp_path, text))
+
+
 def test_sizes_and_times_carry_units() -> None:
     assert parse_size("20GiB") == 20 * 2**30
     assert parse_size("1.5 TB") == 1_500_000_000_000
