@@ -351,6 +351,35 @@ def test_the_least_and_the_most_are_taken(tmp_path: Path, text: str) -> None:
     load_settings(tmp_path, write(tmp_path, text))
 
 
+def test_each_time_is_read_as_it_stands(tmp_path: Path) -> None:
+    text = "[queue]\nretry_pause = '1s'\njoin = '2s'\nshortest_shard = '3s'\nquick = '4s'\nstall = '5s'\n"
+    text += "gpu_lost = 'never'\n[history]\nkeep = '1d'\n"
+    settings = load_settings(
+        tmp_path, write(tmp_path, f"{text}{OF_A_SERVER}timeout = '7s'\npatience = '8s'\n")
+    )
+    queue, server = settings.queue, settings.runners["a"]
+    assert (queue.retry_pause_seconds, queue.join_seconds, queue.shortest_shard_seconds) == (1, 2, 3)
+    assert (queue.quick_seconds, queue.stall_seconds, queue.gpu_lost_seconds) == (4, 5, None)
+    assert (server.timeout_seconds, server.patience_seconds) == (7, 8)
+    assert settings.history.keep_seconds == 86400
+
+
+@pytest.mark.parametrize(
+    ("words", "takes"),
+    [
+        ("{ids} {output}", True),
+        ("{ids_file} {output}", True),
+        ("{output}", False),
+        ("{ids} {ids_file}", False),
+    ],
+)
+def test_a_command_takes_shards_that_can_be_told_its_tasks_and_its_folder(
+    tmp_path: Path, words: str, takes: bool
+) -> None:
+    text = f"[runner.r]\ncommand = {['true', *words.split()]}\n"
+    assert load_settings(tmp_path, write(tmp_path, text)).runners["r"].takes_shards == takes
+
+
 def test_sizes_and_times_carry_units() -> None:
     assert parse_size("20GiB") == 20 * 2**30
     assert parse_size("1.5 TB") == 1_500_000_000_000
