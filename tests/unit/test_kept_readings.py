@@ -101,6 +101,15 @@ def test_what_another_version_read_does_not_count(
     assert another_process(tmp_path).read(results) == first
 
 
+def test_what_cannot_take_its_place_leaves_nothing_behind(tmp_path: Path, results: Path) -> None:
+    another_process(tmp_path).read(results)
+    file = kept_file(tmp_path)
+    file.unlink()
+    file.mkdir()
+    assert another_process(tmp_path).read(results).errors == {ANSWERS: "[ERROR] text too large"}
+    assert kept_file(tmp_path) == file
+
+
 def test_a_folder_that_cannot_be_used_changes_nothing(tmp_path: Path, results: Path) -> None:
     (tmp_path / "kept").write_text("a file")
     assert len(another_process(tmp_path).read(results).answered) == ANSWERS
