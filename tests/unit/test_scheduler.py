@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
-from hitui.domain.jobs import Ended, Ending, JobRequest
-from hitui.domain.schedule import Schedule
+from hitui.adapters.executors.base import Launch
+from hitui.domain.jobs import Ended, Ending, Job, JobRequest, Queued
+from hitui.domain.placement import Need
+from hitui.domain.schedule import Group, Schedule
 from hitui.paths import RuntimePaths
+from hitui.supervisor import scheduler
+from hitui.supervisor.joining import Part
 from hitui.supervisor.keeper import Keeper
 from hitui.supervisor.launches import Launches
 from hitui.supervisor.rows import End
@@ -50,3 +56,56 @@ def test_an_error_of_whoever_is_told_of_a_change_does_not_stop_the_queue(
     asyncio.run(scene())
     store.close()
     assert "can't start new thread" in capsys.readouterr().err
+
+
+class NoGpus:
+    """Launches of jobs that need no GPU and have one task to do."""
+
+    def needs(self, jobs: Sequence[Job]) -> dict[str, Need]:
+        return {job.request.config: Need(0) for job in jobs}
+
+    def parts(self, request: JobRequest) -> tuple[Part, ...]:
+        return (Part(request, (1,), 1.0),)
+
+    def check_command(self, request: JobRequest, environment: object) -> None:
+        """It could be started."""
+
+    def shards(self, *_: object) -> tuple[JobRequest, ...]:
+        return ()
+
+
+@pytest.mark.parametrize("change", ["nothing", "queue", "group", "job", "stop"])
+def test_what_is_paused_or_stopped_while_a_start_is_prepared_is_not_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    paths = RuntimePaths(tmp_path / "state", tmp_path / "runtime")
+    paths.state.mkdir()
+    store = Store(paths.database)
+    (job,) = store.submit([JobRequest("one")], {})
+    launch = Launch(tmp_path, "x:1", ("true",), {}, tmp_path, tmp_path / "log", 1.0)
+    launched: list[int] = []
+
+    class Told(Keeper):
+        def launch(self, job: Job, launch: Launch, locks: Sequence[int]) -> None:
+            launched.append(job.id)
+
+    async def prepared(function: Callable[..., object], *arguments: object) -> object:
+        if function is not scheduler.prepare:
+            return function(*arguments)
+        if change == "queue":
+            store.pause_queue("lunch")
+        elif change == "group":
+            store.set_group(Group(job.schedule.group, paused="lunch"))
+        elif change == "job":
+            store.reschedule(job.id, lambda known: replace(known, held="lunch"))
+        elif change == "stop":
+            store.end(job.id, End(Ending.STOPPED))
+        return launch
+
+    monkeypatch.setattr(asyncio, "to_thread", prepared)
+    keeper = Told(store, paths, lambda: None)
+    motor = Scheduler(store, NoGpus(), keeper, paths, lambda: None)  # type: ignore[arg-type]
+    asyncio.run(motor.look())
+    assert launched == ([job.id] if change == "nothing" else [])
+    assert isinstance(store.job(job.id).state, Queued) == (change in ("queue", "group", "job"))
+    store.close()
