@@ -10,12 +10,13 @@ import pytest
 from msgspec.structs import replace
 
 from hitui.adapters.executors.base import Launch
+from hitui.domain.gpus import Gpu, GpuSnapshot
 from hitui.domain.jobs import Ended, Ending, Job, JobRequest, Queued
-from hitui.domain.placement import Need
+from hitui.domain.placement import GpuRules, Need
 from hitui.domain.schedule import Group, Schedule
 from hitui.paths import RuntimePaths
 from hitui.supervisor import scheduler
-from hitui.supervisor.joining import Part
+from hitui.supervisor.joining import Joined, Part
 from hitui.supervisor.keeper import Keeper
 from hitui.supervisor.launches import Launches
 from hitui.supervisor.rows import End
@@ -108,4 +109,57 @@ def test_what_is_paused_or_stopped_while_a_start_is_prepared_is_not_started(
     asyncio.run(motor.look())
     assert launched == ([job.id] if change == "nothing" else [])
     assert isinstance(store.job(job.id).state, Queued) == (change in ("queue", "group", "job"))
+    store.close()
+
+
+class OneGpu(NoGpus):
+    """The same for jobs that need one."""
+
+    def __init__(self) -> None:
+        self.asked_to_join: list[list[int]] = []
+
+    def needs(self, jobs: Sequence[Job]) -> dict[str, Need]:
+        return {job.request.config: Need(1) for job in jobs}
+
+    def rules(self) -> GpuRules:
+        return GpuRules(hold=0.0)
+
+    def check_while_it_waits(self, request: JobRequest, environment: object) -> None:
+        """It could be started."""
+
+    def join(self, job: Job, parts: Sequence[Part], candidates: Sequence[Job], places: int) -> Joined:
+        self.asked_to_join.append([other.id for other in candidates])
+        return Joined(tuple(parts))
+
+
+@pytest.mark.parametrize("gpus", [None, ("0",)])
+def test_only_jobs_of_one_environment_that_name_no_gpus_may_join(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpus: tuple[str, ...] | None
+) -> None:
+    monkeypatch.setenv("HITUI_GPU_LOCKS", str(tmp_path / "locks"))
+    paths = RuntimePaths(tmp_path / "state", tmp_path / "runtime")
+    paths.state.mkdir()
+    store = Store(paths.database)
+    (first,) = store.submit([JobRequest("one", gpus=gpus)], {"HF_HOME": "/a"})
+    store.submit([JobRequest("two", gpus=gpus)], {"HF_HOME": "/b"})
+    (third,) = store.submit([JobRequest("three", gpus=gpus)], {"HF_HOME": "/a"})
+    launch = Launch(tmp_path, "x:1", ("true",), {}, tmp_path, tmp_path / "log", 1.0)
+    monkeypatch.setattr(scheduler, "prepare", lambda *_: launch)
+    launched: list[int] = []
+
+    class Told(Keeper):
+        def launch(self, job: Job, launch: Launch, locks: Sequence[int]) -> None:
+            launched.append(job.id)
+
+    launches = OneGpu()
+
+    async def scene() -> None:
+        motor = Scheduler(store, launches, Told(store, paths, lambda: None), paths, lambda: None)  # type: ignore[arg-type]
+        gpu = Gpu(0, "GPU-0", "x", memory_total=8, memory_used=0, memory_free=8, utilization=0)
+        motor.observe(GpuSnapshot(1000.0, "test", (gpu,)))
+        await motor.look()
+
+    asyncio.run(scene())
+    assert launches.asked_to_join == ([[third.id]] if gpus is None else [])
+    assert launched == [first.id]
     store.close()
