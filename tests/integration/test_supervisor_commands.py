@@ -347,6 +347,21 @@ def test_results_that_cannot_be_read_are_refused_by_what_is_wrong_and_hold_up_no
     here.service.stop([job["id"] for job in listed(here) if job["ended"] is None])
 
 
+def test_a_wait_for_what_has_all_its_answers_fails_where_another_config_was_refused(
+    here: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.tools.control.CONFIGS", ("answer", "answer2"))
+    here.write_settings()
+    results = here.output("answer") / "results.json"
+    results.parent.mkdir(parents=True)
+    results.write_text('{"results": [{"id": 1,')
+    waited = typed(here, "rerun", "--all", "--wait")
+    assert here.answered("answer2") == [1, 2, 3, 4, 5, 6]
+    [refusal] = waited.stderr.splitlines()
+    assert refusal.startswith("hitui: g/answer: result/g/answer/results.json: ")
+    assert waited.returncode == 1
+
+
 def test_a_queued_job_waits_for_results_that_can_be_read(here: Control) -> None:
     results = here.output("answer") / "results.json"
     results.parent.mkdir(parents=True)
