@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
+
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hitui.domain.gpus import Gpu, GpuSnapshot
+from hitui.domain.gpus import Gpu, GpuProcess, GpuSnapshot
+from hitui.domain.jobs import JobRequest, Running
+from hitui.domain.succession import RetryRules
 from hitui.domain.watching import (
     Attention,
     Signs,
@@ -18,6 +24,10 @@ from hitui.domain.watching import (
     losses,
     tells_of_gpus,
 )
+from hitui.paths import RuntimePaths
+from hitui.supervisor import watching
+from hitui.supervisor.keeper import Keeper
+from hitui.supervisor.store import Store
 
 SIZES = st.none() | st.integers(0, 2)
 SIGNS = st.builds(Signs, SIZES, SIZES, st.none() | st.booleans())
@@ -147,3 +157,48 @@ def test_a_driver_that_does_not_answer_is_no_loss_of_a_gpu() -> None:
 )
 def test_what_is_lost_is_named(snapshot: GpuSnapshot, words: str) -> None:
     assert loss_words("GPU-1", snapshot) == words
+
+
+def test_a_gpu_that_was_used_once_is_no_sign_of_life_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "SHORTEST_LOOK_SECONDS", 0.01)
+    paths = RuntimePaths(tmp_path / "state", tmp_path / "runtime")
+    paths.state.mkdir()
+    store = Store(paths.database)
+    (job,) = store.submit([JobRequest("a")], {})
+    store.start(job.id, ("GPU-0",), "boot", log=tmp_path / "log", events=tmp_path / "events", task_count=None)
+    store.begun(job.id, 77, 1.0)
+    process = GpuProcess(77, 1, "compute", session=77)
+    plain = Gpu(0, "GPU-0", "x", memory_total=8, utilization=90, processes=(process,))
+    busy, idle = (
+        GpuSnapshot(1.0, "test", (msgspec.structs.replace(plain, utilization=load),)) for load in (90, 0)
+    )
+
+    def stalled_since() -> float | None:
+        state = store.job(job.id).state
+        assert isinstance(state, Running)
+        return state.stalled_since
+
+    async def scene() -> None:
+        watcher = watching.Watching(
+            store,
+            Keeper(store, paths, lambda: None),
+            lambda configs: WatchRules(stall=0.2),
+            lambda configs: RetryRules(),
+            lambda: None,
+        )
+        watcher.observe(busy)
+        watcher.wake()
+        running = asyncio.create_task(watcher.run())
+        for _ in range(1000):
+            await asyncio.sleep(0.01)
+            watcher.observe(idle)
+            if stalled_since() is not None:
+                break
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    asyncio.run(scene())
+    assert stalled_since() is not None
+    store.close()
