@@ -25,6 +25,7 @@ from tests.tools.results import (
     with_status,
     write_questions,
     write_results,
+    write_trainer_checkpoint,
 )
 
 
@@ -352,6 +353,24 @@ class TestDeclared:
         (config,) = catalogue.configs
         assert (config.declared, config.modality, config.table_format) == (True, "text", "csv")
         assert (config.output, config.runner) == (str(folder), "d")
+
+    @pytest.mark.parametrize(
+        ("head", "runner"),
+        [
+            ("", None),
+            ('[runner.d]\nengine = "demo"\n', "d"),
+            ('[runner.d]\nengine = "demo"\n[runner.e]\nengine = "demo"\n', None),
+            ('[workspace]\nrunner = "e"\n[runner.d]\nengine = "demo"\n[runner.e]\nengine = "demo"\n', "e"),
+        ],
+    )
+    def test_what_was_discovered_is_run_by_the_runner_of_the_workspace(
+        self, workspace: Path, folder: Path, head: str, runner: str | None
+    ) -> None:
+        write_results(folder / "results.json", [answer(1)])
+        write_trainer_checkpoint(workspace / "runs" / "translator", 50)
+        catalogue = self.load(workspace, head)
+        found = {config.name: config.runner for config in catalogue.configs}
+        assert found == {"g/mix_html": runner, "runs/translator": None}
 
     def test_makes_a_row_of_its_own_where_nothing_is_yet(self, workspace: Path) -> None:
         (workspace / "result").mkdir()
