@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hitui.domain.gpus import Gpu, GpuProcess, GpuSnapshot
-from hitui.domain.jobs import JobRequest, Running
+from hitui.domain.jobs import Job, JobRequest, Running
 from hitui.domain.succession import RetryRules
 from hitui.domain.watching import (
     Attention,
@@ -202,3 +202,23 @@ def test_a_gpu_that_was_used_once_is_no_sign_of_life_for_ever(
     asyncio.run(scene())
     assert stalled_since() is not None
     store.close()
+
+
+@pytest.mark.parametrize(
+    ("load", "processes", "used"),
+    [
+        (None, (), None),
+        (0, (GpuProcess(77, 1, "compute", session=77),), False),
+        (90, (), True),
+        (90, (GpuProcess(77, 1, "compute", session=1),), True),
+        (90, (GpuProcess(78, 1, "compute", session=77),), True),
+        (90, (GpuProcess(78, 1, "compute"),), True),
+        (90, (GpuProcess(78, 1, "compute", session=78),), False),
+    ],
+)
+def test_a_load_is_the_jobs_own_unless_it_is_known_to_be_someone_elses(
+    load: int | None, processes: tuple[GpuProcess, ...], used: bool | None
+) -> None:
+    job = Job(1, JobRequest("a"), 0.0, Running(("GPU-0",), 77, 1.0))
+    gpu = Gpu(0, "GPU-0", "x", utilization=load, processes=processes)
+    assert watching._used(job, {"GPU-0": gpu}, "no such marker") is used
