@@ -143,6 +143,22 @@ def test_a_stop_at_once_waits_for_no_grace(tmp_path: Path, launcher_lives: bool)
     assert not processes.members(marker_of(tmp_path))
 
 
+def test_a_stop_is_not_lost_with_a_launcher_that_dies_over_it(tmp_path: Path) -> None:
+    async def scene() -> ExitRecord | None:
+        job = launched(tmp_path, STUBBORN)
+        assert await job.begun() is not None
+        await asyncio.to_thread(eventually, (tmp_path / "child").exists)
+        launcher = json.loads((tmp_path / "launcher.json").read_text())["pid"]
+        # It hears nothing any more, and is still there to be told.
+        os.kill(launcher, signal.SIGSTOP)
+        await job.stop()
+        os.kill(launcher, signal.SIGKILL)
+        return await job.ended()
+
+    assert asyncio.run(asyncio.wait_for(scene(), 60)) is None
+    assert not processes.members(marker_of(tmp_path))
+
+
 def test_a_runner_leads_a_session_and_has_the_signals_of_any_program(tmp_path: Path) -> None:
     # Of `sh`, since Python itself ignores some. The sixth word of `stat` is the session.
     told = "grep -h -e SigBlk -e SigIgn /proc/self/status; cut -d ' ' -f 1,6 /proc/$$/stat"

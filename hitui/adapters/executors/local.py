@@ -107,6 +107,8 @@ class LocalJob:
         self._marker = marker
         self._grace = grace
         self._child = launcher
+        self._told_to_stop: float | None = None
+        """With how many seconds of grace the launcher was; None: it was not."""
 
     async def begun(self) -> RunnerRecord | None:
         if self._child is not None and self._child.stdout is not None and not self._child.stdout.closed:
@@ -123,6 +125,9 @@ class LocalJob:
             self._child.wait()
         runner = await self._known_runner()
         if runner is not None:
+            if self._told_to_stop is not None and processes.alive(runner.process):
+                # Its launcher was killed before it had done it.
+                await self._end_members(self._told_to_stop)
             await _gone(runner.process)
         exit_file = _read(self._folder / "exit.json", _ExitFile)
         if exit_file is None or not exit_file.swept:
@@ -137,9 +142,11 @@ class LocalJob:
     async def stop(self, *, now: bool = False) -> None:
         launcher = await self._launcher()
         number = signal.SIGINT if now else signal.SIGTERM
+        grace = 0.0 if now else self._grace
         if launcher is not None and processes.send(launcher, number):
-            return
-        await self._end_members(0.0 if now else self._grace)
+            self._told_to_stop = grace
+        else:
+            await self._end_members(grace)
 
     async def _end_members(self, grace: float = 3.0) -> int:
         runner = self._runner()
