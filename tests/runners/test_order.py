@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from pathlib import Path
 
@@ -88,6 +89,21 @@ def test_the_first_of_the_list_are_chosen_before_they_are_ordered(mixed: Benchma
 
     runner.run("--resume")
     assert [result["id"] for result in runner.journal] == [1, 3, 2, 4, 5, 7, 6]
+
+
+def test_what_has_failed_more_often_comes_behind_the_others(mixed: Benchmark, tmp_path: Path) -> None:
+    runner = Runner(mixed, tmp_path / "output")
+    runner.output.mkdir()
+    failed, answered = "[ERROR] The server is gone", "63"
+    told = [(1, failed), (5, failed), (1, failed), (5, answered)]
+    (runner.output / "results.jsonl").write_text(
+        "".join(json.dumps({"id": task, "Prediction": said}) + "\n" for task, said in told)
+    )
+    # Of what is told by its last result alone nobody knows how often it has failed before.
+    (runner.output / "results.json").write_text(json.dumps([{"id": 3, "Prediction": failed}]))
+    runner.run()
+
+    assert [result["id"] for result in runner.journal[len(told) :]] == [5, 7, 2, 4, 6, 3, 1]
 
 
 def test_stopped_in_the_middle_it_goes_on_with_the_rest(mixed: Benchmark, tmp_path: Path) -> None:

@@ -131,6 +131,17 @@ def test_a_journal_left_by_a_killed_run_gets_its_snapshot(tmp_path: Path, warnin
     store.close()
 
     assert snapshot(tmp_path) == {"results": [result(1)], "processed_ids": [1], "written_by": "hitui"}
+    # Once: what is up to date is not written again, in that run or the next one.
+    written = (tmp_path / "checkpoint.json").stat().st_ino
+    store = ResultStore(tmp_path, warnings)
+    store.save_snapshot()
+    assert (tmp_path / "checkpoint.json").stat().st_ino == written
+    store.append(result(2))
+    store.save_snapshot()
+    written = (tmp_path / "checkpoint.json").stat().st_ino
+    store.save_snapshot()
+    store.close()
+    assert (tmp_path / "checkpoint.json").stat().st_ino == written
 
 
 def test_nothing_new_changes_no_file(tmp_path: Path, warnings: Warnings) -> None:
@@ -159,6 +170,15 @@ def test_a_checkpoint_that_someone_writes_meanwhile_is_taken_in(tmp_path: Path, 
         "results": [result(9, "theirs")]
     }
     assert not (tmp_path / "checkpoint.json.before-hitui-2").exists()
+    # Those of others are kept beside it, each under a name of its own.
+    for number in (2, 3):
+        write(tmp_path / "checkpoint.json", {"results": [result(9, f"theirs, {number}")]}, 100)
+        store = ResultStore(tmp_path, warnings)
+        store.append(result(4))
+        store.save_snapshot()
+        store.close()
+        copy = tmp_path / f"checkpoint.json.before-hitui-{number}"
+        assert json.loads(copy.read_text()) == {"results": [result(9, f"theirs, {number}")]}
 
 
 def test_values_come_through_unchanged(tmp_path: Path, warnings: Warnings) -> None:

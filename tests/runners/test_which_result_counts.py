@@ -149,6 +149,23 @@ def test_where_no_second_name_can_be_given_it_is_renamed(
     assert json.loads((output / "results.jsonl").read_text()) == answer(6)
 
 
+def test_where_it_cannot_be_set_aside_nothing_is_stored_and_nothing_lost(
+    workspace: Path, output: Path
+) -> None:
+    journal(output, answer(3, "ours"), answer(4, "ours"), at=1e9)
+    write_results(output / "results_new.json", [answer(3, "theirs")], at=1e9 + 1)
+    (output / ".results.jsonl.hitui-part").mkdir()
+    store = ResultStore(output, pytest.fail)
+    with pytest.raises(
+        store_module.RunnerError, match=r"/results\.jsonl: cannot be set aside as results\.older"
+    ):
+        store.append(answer(6))
+    store.close()
+    assert told(workspace, output, 3) == all_say("theirs")
+    assert told(workspace, output, 4) == all_say("ours")
+    assert len((output / "results.jsonl").read_bytes().splitlines()) == 2
+
+
 def test_nobody_else_can_write_while_and_after_it_is_set_aside(output: Path) -> None:
     journal(output, answer(3, "ours"), at=1e9)
     write_results(output / "results_new.json", [answer(3, "theirs")], at=1e9 + 1)
@@ -172,11 +189,26 @@ def test_mending_a_torn_line_makes_no_result_newer(workspace: Path, output: Path
     assert told(workspace, output, 3) == all_say("theirs")
 
 
+def test_a_torn_line_of_someone_else_is_mended_too(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose file gets no other time than that of its owner."""
+    path = journal(output, answer(3), at=1e9)
+    with path.open("a") as file:
+        file.write('{"id": 6, "Predic')
+
+    def refuse(*given: object, **more: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "utime", refuse)
+    ResultStore(output, lambda line: None).close()
+    assert [json.loads(line)["id"] for line in path.read_bytes().splitlines()] == [3]
+
+
 def test_a_snapshot_does_not_bring_back_what_another_folder_replaced(workspace: Path, output: Path) -> None:
     write_results(output / "results.json", [answer(1, "first"), failure(2, "[ERROR] first")], at=1e9)
     again = output.with_name("text_html_sc") / "results.json"
-    write_results(again, [answer(1, "again"), failure(2, "[ERROR] again")], at=1e9 + 1)
+    write_results(again, [answer(1, "again"), failure(2, "[ERROR] again"), answer(5)], at=1e9 + 1)
     run(output, answer(3), snapshot=True)
+    assert [result["id"] for result in load_results(output / "checkpoint.json", pytest.fail)[0]] == [1, 2, 3]
     assert told(workspace, output, 1) == all_say("again")
     assert told(workspace, output, 2) == all_say("[ERROR] again")
 
