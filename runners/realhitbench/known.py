@@ -94,9 +94,7 @@ def would_replace(journal: Path, files: Sequence[ReadFile]) -> bool:
     now = known_of(files)
     lines = [file[2] for file in files if file[0] == journal]
     newest = max((age for _, age, _ in files), default=0)
-    then = known_of(
-        [*(file for file in files if file[0] != journal), *((journal, newest, each) for each in lines)]
-    )
+    then = known_of([*files, *((journal, newest, each) for each in lines)])
     tasks = {task_of(result) for each in lines for result in each}
     return any(not _are_equal(now.result(task), then.result(task)) for task in tasks)
 
