@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hitui_runners.realhitbench.recovery import Ladder, Rung, tried_rung
 
 from tests.runners.conftest import Runner
 from tests.tools.benchmark import png_head
@@ -15,6 +16,8 @@ MANY_ROWS = tuple((f"Harbour {number}", number, number / 4) for number in range(
 """As HTML about 5,600 tokens of the demo engine's, 4 characters each."""
 LIMIT = ("--max-input-tokens", "8000")
 EXHAUSTED = "; recovery ladder exhausted"
+TEXT = "[ERROR] OOM: Text too large"
+IMAGE = "[ERROR] OOM: Image too large ((9, 9))"
 
 
 @pytest.fixture
@@ -211,3 +214,54 @@ def test_a_run_killed_on_the_way_up_goes_on_above(large: Runner) -> None:
 
     assert rungs(large.journal) == [None, 3, 4]
     assert added == large.journal[2:]
+
+
+@pytest.mark.parametrize(
+    ("recovery", "tried"),
+    [
+        ({}, Rung()),
+        ({"max_input_tokens": 50, "pixel_share": 0.5}, Rung()),
+        ({"rung": 0, "gpus": 0}, Rung()),
+        ({"rung": True, "gpus": True}, Rung()),
+        ({"rung": "3", "gpus": "2"}, Rung()),
+        ({"gpus": 2}, Rung(gpus=2)),
+        ({"rung": 1}, Rung(1)),
+        ({"rung": 3, "max_input_tokens": 50, "pixel_share": 0.5, "gpus": 4}, Rung(3, 50, 0.5, 4)),
+        ({"rung": 3, "max_input_tokens": -1, "pixel_share": 0.0}, Rung(3)),
+        ({"rung": 3, "max_input_tokens": "50", "pixel_share": 1.5}, Rung(3)),
+        ({"rung": 3, "pixel_share": "0.5"}, Rung(3)),
+    ],
+)
+def test_which_rung_a_result_names(recovery: dict[str, object], tried: Rung) -> None:
+    assert tried_rung(recovery) == tried
+    # And what is said of that rung names it again, without what was not changed.
+    assert tried_rung(tried.recovery) == tried
+    assert tried.recovery.items() <= recovery.items()
+
+
+def test_where_a_rerun_starts() -> None:
+    ladder = Ladder(200_000, has_image=True)
+    assert ladder.rerun(IMAGE, {}) == Rung(1, None, 0.5)
+    assert ladder.rerun(f"{TEXT}, image too large", {}) == Rung(2, 100_000)
+    assert ladder.rerun(f"{TEXT} (100000 tokens)", {}) == Rung(3, 50_000)
+    # What is not told is as many as were allowed.
+    assert ladder.rerun(TEXT, {"rung": 2, "max_input_tokens": 50_000}) == Rung(4, 25_000)
+    assert ladder.rerun(IMAGE, {"rung": 4, "max_input_tokens": 25_000}) is None
+    assert Ladder(80_000).rerun(TEXT, {}) == Rung(3, 40_000)
+    assert Ladder(200_000, 1).rerun(TEXT, {}) == Rung(1)
+    assert Ladder(200_000, 0).rerun(TEXT, {"rung": 2}) == Rung()
+    assert Ladder(2).rerun(TEXT, {"rung": 3, "max_input_tokens": 1}) is None
+    picture = Ladder(9, has_image=True, has_table=False)
+    assert picture.rerun(TEXT, {}) == Rung(2, None, 0.5)
+    assert picture.rerun(IMAGE, {"rung": 2, "pixel_share": 0.25}) == Rung(3, None, 0.125)
+    assert ladder.above(Rung(), f"{TEXT} (100000 tokens)", 50_000) == Rung(4, 25_000)
+    assert ladder.above(Rung(), "[ERROR] else") is ladder.above(Rung(), "Image too large") is None
+    # On how many GPUs it was tried is said of that try alone.
+    assert ladder.rerun("[ERROR] else", {"rung": 2, "gpus": 2}) == Rung(2)
+    assert ladder.rerun(TEXT, {"rung": 2, "gpus": 2, "max_input_tokens": 100_000}) == Rung(3, 50_000)
+    wider = Ladder(200_000, gpus=2)
+    assert wider.rerun(TEXT, {"rung": 4}) == Rung(gpus=2, is_wider=True)
+    assert wider.rerun(TEXT, {"gpus": 2}) == Rung(2, 100_000, gpus=2)
+    assert wider.rerun("[ERROR] else", {}) == Rung(gpus=2)
+    assert Ladder(9, 0, gpus=2).rerun(TEXT, {}) == Rung(gpus=2)
+    assert Ladder(9, has_table=False, gpus=2).rerun(TEXT, {"gpus": 2}) == Rung(4, gpus=2)

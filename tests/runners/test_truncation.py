@@ -31,6 +31,11 @@ def table_of(text: str, table_format: str | None = None) -> TokenizedTable:
 NOTE_TOKENS = count(note(10**6))
 
 
+def told_left_out(cut: Cut) -> int:
+    """Characters, by the notes."""
+    return sum(int(found) for found in re.findall(r"\[(\d+) characters of the table", cut.text))
+
+
 def rows(number: int) -> str:
     return "".join(f"| row {n} | {n * 7} |\n" for n in range(number))
 
@@ -97,6 +102,18 @@ def test_header_rows_stay_where_styles_would_push_them_out(budget: int) -> None:
     # What the styles are cut to is of no use, but what fits is kept.
     assert (STYLES in cut.text) == (budget == 6000)
     assert budget * 0.97 <= count(cut.text) <= budget
+    assert told_left_out(cut) == cut.left_out
+    assert count(cut.text[cut.text.rindex("]") :]) >= budget * 0.2
+
+
+def test_a_tail_without_a_row_that_begins_near_is_cut_between_cells() -> None:
+    # Of the last 1,200 words 880 stand on the last line: the row before it does not end near enough.
+    cut = table_of(("cell " * 3000 + "\n") * 3 + "cell " * 880, "html").cut(4000, NOTE_TOKENS)
+
+    tail = cut.text[cut.text.rindex("]") :]
+    assert tail.startswith("]\ncell cell ")
+    assert 1000 <= count(tail) <= 1200
+    assert 3990 <= count(cut.text) <= 4000
 
 
 def test_styles_alone_are_cut_where_the_rest_fits() -> None:
