@@ -214,6 +214,7 @@ def test_other_versions_are_told_and_no_reason_to_refuse(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     answer(folder, RunSettings({"engine": "demo"}, {"torch": "2.6.0", "python": "3.10.1"}), 1)
+    assert capsys.readouterr() == ("", "")
     answer(folder, RunSettings({"engine": "demo"}, {"torch": "2.13.0", "python": "3.10.1"}, {"batch": 3}), 2)
     assert capsys.readouterr().err == (
         f"warning: {folder}: other versions than those of the answers there: torch was 2.6.0, now 2.13.0\n"
@@ -223,16 +224,22 @@ def test_other_versions_are_told_and_no_reason_to_refuse(
     assert [run["beside"] for run in runs(folder)] == [{}, {"batch": 3}, {"batch": 4}]
 
 
-def test_what_is_known_only_when_the_engine_is_loaded_is_compared_then(folder: Path) -> None:
-    answer(folder, RunSettings({"engine": "openai", "model": "a"}), 1)
-    now = RunSettings({"engine": "openai"})
+def test_what_is_known_only_when_the_engine_is_loaded_is_compared_then(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer(folder, RunSettings({"engine": "openai", "model": "a"}, {"torch": "2.6.0"}), 1)
+    now = RunSettings({"engine": "openai"}, {"torch": "2.13.0"})
     store = ResultStore(folder, pytest.fail)
     record = RunRecord(store, (folder,), lambda: now, resume=True, force=False)
     record.check()
     now = RunSettings({"engine": "openai", "model": "b"})
     with pytest.raises(ResumeRefused, match="refused: model was a, now b; "):
         record.begin()
+    # What was said before is not said again.
+    now = RunSettings({"engine": "openai", "model": "a"}, {"torch": "2.13.0"})
+    record.begin()
     store.close()
+    assert capsys.readouterr().err.count(": other versions than ") == 1
 
 
 def test_the_other_folders_of_a_config_count_too(folder: Path, tmp_path: Path) -> None:
@@ -245,6 +252,20 @@ def test_the_other_folders_of_a_config_count_too(folder: Path, tmp_path: Path) -
     # What was forced once need not be forced again because of the folders that are only read.
     answer(folder, RunSettings({"max_new_tokens": 9}), 3, earlier=(shard,), force=True)
     answer(folder, RunSettings({"max_new_tokens": 9}), 4, earlier=(shard,))
+    # Nor that of those which the others have.
+    answer(folder, RunSettings({"max_new_tokens": 8}), 5, earlier=(shard,))
+
+
+def test_another_folder_that_says_nothing_is_told_and_no_reason_to_refuse(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shard = tmp_path / "results_shard1"
+    answer(shard, RunSettings({"max_new_tokens": 8}), 1)
+    (shard / "run_settings.json").write_bytes(b"[]")
+    answer(folder, RunSettings({"max_new_tokens": 9}), 2, earlier=(shard,))
+    assert capsys.readouterr().err == (
+        f"warning: {shard}/run_settings.json: holds no list of runs; its answers are not compared\n"
+    )
 
 
 def test_what_runs_anew_or_has_only_failed_is_not_refused(folder: Path) -> None:
@@ -260,9 +281,12 @@ def test_what_runs_anew_or_has_only_failed_is_not_refused(folder: Path) -> None:
 def test_the_run_used_last_is_the_one_that_is_compared(folder: Path) -> None:
     first, second = RunSettings({"max_new_tokens": 8}), RunSettings({"max_new_tokens": 9})
     answer(folder, first, 1)
+    told = {"runs": [{**runs(folder)[0], "first": "2026-01-31T08:00:00Z"}]}
+    (folder / "run_settings.json").write_text(json.dumps(told))
     answer(folder, second, 2, force=True)
     answer(folder, first, 3, force=True)
     assert [run["id"] for run in runs(folder)] == [second.id, first.id]
+    assert runs(folder)[1] == told["runs"][0]
     answer(folder, first, 4)
     # One that stored nothing leaves nothing to be mixed with.
     answer(folder, second, resume=False)
@@ -309,6 +333,7 @@ def test_entries_of_others_in_the_file_stay(folder: Path) -> None:
     (folder / "run_settings.json").write_text(json.dumps({"runs": [*odd, *known]}))
     answer(folder, RunSettings({"a": 1}, {"python": "4"}), 2)
     assert runs(folder)[:4] == [*odd, *known]
+    assert len(recorded_runs(folder)) == 2
 
 
 def test_nothing_is_stored_whose_settings_cannot_be_written(folder: Path) -> None:
@@ -325,11 +350,14 @@ def test_differences_are_of_what_both_know() -> None:
     recorded = {"a": 1, "gone": 2, "parts": {"x": "1", "y": "2"}}
     now = {"a": 1, "new": 3, "parts": {"x": "1", "y": "3", "z": "4"}}
     assert differences(recorded, now) == [("parts", {"y": "2"}, {"y": "3"})]
+    assert differences({"parts": "x"}, now) == [("parts", "x", now["parts"])]
+    assert differences(recorded, {"parts": "x"}) == [("parts", recorded["parts"], "x")]
     found = [(str(number), None, "long " * 20) for number in range(5)]
     line = run_record.shown(found)
     assert line.startswith("0 was not set, now long long")
     assert line.endswith("…; and 2 more")
     assert len(line) < 200
+    assert run_record.shown(found[:3]).endswith("…")
     # A supervisor keeps some 200 characters of a last line: digests would fill them, and the mend be lost.
     kinds = {"Fact Checking": "04a5a0136c56", "Summary Analysis": "668dd6f3ec4c"}
     changed = differences({"prompts": kinds}, {"prompts": dict.fromkeys(kinds, "3e399ff927f8")})
@@ -359,6 +387,8 @@ def test_that_another_model_has_other_weights_is_not_said() -> None:
     assert with_folders(differences(recorded, now), *folders) == [
         ("model", "qwen (sha256:1)", "qwen (sha256:3)")
     ]
+    # One folder alone would not say which models they are.
+    assert with_folders([("model", 1, 2)], {}, folders[1]) == [("model", 1, 2)]
     now["model"] = recorded["model"]
     assert with_folders(differences(recorded, now), *folders) == [("weights", "sha256:2", "sha256:4")]
 
