@@ -5,7 +5,6 @@ What is odd in a result is never an end: it is noted, and the result is scored a
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -264,7 +263,8 @@ def number(value: object) -> float | None:
     """The value as a score; None where it is none: a text, true, NaN."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    return float(value) if abs(value) <= _LARGEST and not math.isnan(value) else None
+    # Which NaN is not either.
+    return float(value) if abs(value) <= _LARGEST else None
 
 
 def stored_number(value: object) -> float | None:

@@ -43,6 +43,22 @@ def test_means_of_a_type_that_no_result_has_are_named() -> None:
     assert [(each.row, each.metric, each.right, each.why) for each in found] == [("Zoo", "EM", None, "")]
 
 
+@pytest.mark.parametrize(
+    ("results", "metric", "right"),
+    [
+        ([result(1, prediction="[ERROR] OOM")], "EM", 0.0),
+        ([chart(1, True, "None"), chart(2, False, "None")], "ECR", 50.0),
+    ],
+    ids=["all failed", "no program ran"],
+)
+def test_a_wrong_mean_over_what_leaves_nothing_is_named(
+    results: list[dict[str, object]], metric: str, right: float
+) -> None:
+    of_all = samples(results)
+    looked, (found,) = differences({OVERALL: {metric: 7.5}}, of_all, of_all, ["EM"])
+    assert (looked, found.metric, found.right, found.why) == (1, metric, right, "")
+
+
 def test_means_of_other_shapes_are_none() -> None:
     for stored in (None, 3, [1], {"by_question_type": [1], "overall": None}, {"EM": 3.0}):
         assert stored_rows({"aggregate_metrics": stored}) == {}

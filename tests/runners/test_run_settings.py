@@ -301,7 +301,7 @@ def test_another_model_is_told_by_its_folder_too(folder: Path) -> None:
     answer(folder, RunSettings({"model": "sha256:1"}, beside={"model_folder": "moved"}), 2)
 
 
-@pytest.mark.parametrize("content", [b"{", b"[]", b"\xff", b'{"runs": 3}'])
+@pytest.mark.parametrize("content", [b"{", b"[]", b"\xff", b'{"runs": 3}', b"[" * 100_000], ids=range(5))
 def test_a_file_that_says_nothing_is_refused_kept_and_replaced_when_forced(
     folder: Path, content: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -44,6 +44,12 @@ class TestCheck:
             "results whose stored scores are text, taken for the numbers in it: 2 (1, 2)"
         ]
 
+    def test_scores_that_were_not_rounded_are_equal(self, tmp_path: Path) -> None:
+        rows = [result(1, "a b b c", "b b b d", Metrics={"F1": 400 / 7}), result(2, Metrics={"F1": 99.994})]
+        write(tmp_path / "results.json", rows)
+        (check,) = json.loads(score(tmp_path, "--check", "--json").stdout)
+        assert [found["id"] for found in check["mismatches"]] == [2]
+
     def test_what_stands_for_a_mean_that_was_not_made_is_not_compared(self, tmp_path: Path) -> None:
         means = {"Overall": {"EM": None, "F1": "N/A", "GPT_EVAL": float("nan"), "ROUGE-L": float("nan")}}
         write(tmp_path / "results.json", [result(1)], aggregate_metrics=means)
