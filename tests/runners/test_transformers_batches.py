@@ -89,6 +89,16 @@ def test_each_answer_comes_when_it_ends_and_is_what_it_is_alone(
     same_scores(model, alone)
 
 
+def test_what_else_ends_an_answer_ends_those_that_are_given_together(
+    model: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # After the first word.
+    monkeypatch.setattr(model.engine._model.generation_config, "max_time", 1e-9)
+    alone = from_their_start(model, PROMPTS[:3])
+    assert model.together(PROMPTS[:3]) == alone.answers
+    assert model.rows == [3]
+
+
 def test_where_one_has_ended_the_next_one_joins_those_that_go_on(
     model: Watched, plain: Alone, monkeypatch: pytest.MonkeyPatch
 ) -> None:

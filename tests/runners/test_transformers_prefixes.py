@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hitui_runners.engines import prefix_cache
 from hitui_runners.engines.base import Prompt, Reply, TaskFailed
 from hitui_runners.engines.transformers import TransformersEngine
 
@@ -173,6 +174,35 @@ def test_a_picture_in_other_pixels_is_another(
     computed = same(sharing, from_start, [whole, halved])
 
     assert computed == from_start.computed
+
+
+def test_a_picture_that_stands_behind_the_words_is_computed_again(
+    sharing: Asked, from_start: Asked, pictures: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only what it takes the place of is in the token ids."""
+    template = (
+        "<|im_start|>user\n{% for part in messages[0].content %}{{ part.text }}{% endfor %}"
+        "<|vision_start|><|image_pad|><|vision_end|><|im_end|>\n<|im_start|>assistant\n"
+    )
+    for one in (sharing, from_start):
+        monkeypatch.setattr(one.engine._inputs._processor, "chat_template", template)
+    computed = same(sharing, from_start, [asked(number, TABLE, pictures[0]) for number in range(3)])
+
+    assert computed == from_start.computed
+
+
+def test_where_the_mask_would_be_too_large_a_prompt_is_computed_from_its_start(
+    sharing: Asked, from_start: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompts = [asked(number) for number in range(3)]
+    last = int(sharing.engine._inputs.of(prompts[2], None, {})["input_ids"].shape[1])
+    monkeypatch.setattr(prefix_cache, "MASK_ENTRIES", 45 * last)
+    sharing.ask(prompts[0])
+    assert sharing.ask(prompts[1]) == from_start.ask(prompts[1])
+    monkeypatch.setattr(prefix_cache, "MASK_ENTRIES", last)
+    assert sharing.ask(prompts[2]) == from_start.ask(prompts[2])
+    assert sharing.computed[1] < 45
+    assert sharing.computed[2] == last
 
 
 def test_a_prompt_that_continues_the_one_before_and_one_that_is_its_beginning(
