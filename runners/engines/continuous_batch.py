@@ -111,11 +111,12 @@ class ContinuousBatch:
         """Lets go of those that have said least until the others can go on within so many tokens, padding included; one
         alone always can. Their numbers: what they had said is lost."""
         staying = self._under_way()
-        # Of those that have said as much as others the one that joined last is the last.
-        by_loss = sorted(staying, key=lambda row: -row.new_tokens)
-        while len(by_loss) > 1 and len(by_loss) * (max(len(row.ids) for row in by_loss) + 1) > tokens:
-            self._ended.add(by_loss.pop().number)
-        return [row.number for row in staying if row.number in self._ended]
+        leaving: list[int] = []
+        while len(staying) > 1 and len(staying) * (max(len(row.ids) for row in staying) + 1) > tokens:
+            # They go on together: who joined last has said least.
+            leaving.insert(0, staying.pop().number)
+        self._ended.update(leaving)
+        return leaving
 
     def go_on(self, tokens: int) -> dict[int, Any]:
         """The new tokens of those answers that end first, the one that ends an answer included, by their numbers; of shape
