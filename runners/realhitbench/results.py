@@ -191,12 +191,11 @@ def _journal_entries(data: bytes, warn: Callable[[str], None]) -> tuple[list[Any
     end = 0
     # A carriage return ends no line: it may stand between the words of one.
     for number, line in enumerate(io.BytesIO(data), start=1):
-        is_last = end + len(line) == len(data)
         try:
             if line.strip():
                 entries.append(_parse(line))
         except (ValueError, RecursionError):
-            if is_last and not line.endswith(b"\n"):
+            if not line.endswith(b"\n"):
                 return entries, end
             warn(f"line {number} is no JSON and is passed over")
         end += len(line)

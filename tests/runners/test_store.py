@@ -77,6 +77,7 @@ def test_unreadable_files_are_named_left_alone_and_the_rest_counts(
         "results_empty.json": b"",
         "results_half.json": b'{"results": [{"id": 1',
         "results_binary.json": b"\xff\xfe\x00",
+        "results_damaged.json": b'[{"id": 2, "Prediction": "41"}, {"id": 3, "Prediction": "\xff"}]',
         "results_other.json": b'{"scores": 3}',
         "results_deep.json": b"[" * 900,
         "checkpoint_huge.json": b" " * 1001,
@@ -90,7 +91,7 @@ def test_unreadable_files_are_named_left_alone_and_the_rest_counts(
     store.close()
 
     assert snapshot(tmp_path)["processed_ids"] == [1, 2]
-    assert len(warnings) == 6
+    assert len(warnings) == 7
     for name in set(contents) - {"results.json"}:
         assert any(line.startswith(f"{tmp_path / name}: ") for line in warnings)
     assert {name: (tmp_path / name).read_bytes() for name in contents} == contents
@@ -230,12 +231,13 @@ def test_answers_in_a_snapshot_of_ours_that_came_meanwhile_are_taken_in(
 
 
 def test_ids_that_are_numbers_of_another_kind(tmp_path: Path, warnings: Warnings) -> None:
-    write(tmp_path / "results.json", [{"id": 5.0, "Prediction": "a"}, {"id": True, "Prediction": "b"}], 100)
+    odd: list[float | bool] = [5.0, True, 6.5, float("nan"), float("inf")]
+    write(tmp_path / "results.json", [{"id": number, "Prediction": "a"} for number in odd], 100)
     store = ResultStore(tmp_path, warnings)
     store.close()
 
-    assert store.is_answered(5)
-    assert not store.is_answered(1)
+    assert [task for task in range(10) if store.is_answered(task)] == [5]
+    assert warnings == []
 
 
 def test_what_the_dashboard_does_not_count_is_no_answer_here_either(
