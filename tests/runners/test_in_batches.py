@@ -145,6 +145,15 @@ def test_a_signal_in_a_batch_costs_what_was_being_answered(runner: Runner, signa
     assert [result["id"] for result in runner.journal] == [2, 3]
 
 
+def test_an_answer_that_looks_like_an_error_is_none(runner: Runner, signals: StopSignals) -> None:
+    engine = Batching(lambda prompt: Reply("[Final Answer]: [ERROR] in Saltby"))
+    assert launch(runner, engine, signals).run() == 0
+
+    assert {result["Prediction"] for result in runner.journal} == {" [ERROR] in Saltby"}
+    assert sorted(runner.snapshot["processed_ids"]) == [1, 2, 3, 4, 5, 6]
+    assert runner.events[-1]["errors"] == 0
+
+
 def test_an_engine_that_is_lost_in_a_batch_blames_no_task(runner: Runner, signals: StopSignals) -> None:
     def act(prompt: Prompt) -> Reply:
         if prompt.task_id == 1:
