@@ -225,6 +225,9 @@ class Dashboard(App[int]):
     def on_plan_ready(self, message: messages.PlanReady) -> None:
         self.launching.show(message)
 
+    def on_place_chosen(self, message: messages.PlaceChosen) -> None:
+        self.launching.plan_anew(message.dialog)
+
     def on_jobs_submitted(self, message: messages.JobsSubmitted) -> None:
         self.launching.submitted(message)
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from hitui.services.results import Result
     from hitui.services.scores import Scores
     from hitui.ui.queue_wishes import Wish
+    from hitui.ui.screens.launch_dialog import LaunchDialog
     from hitui.ui.services import Workspace
 
 
@@ -67,10 +68,20 @@ class LogChanged(Snapshot):
 class PlanReady(Message):
     """What the requests would do, to be shown before anything starts."""
 
-    def __init__(self, wanted: LaunchWanted, plan: LaunchPlan) -> None:
+    def __init__(self, wanted: LaunchWanted, plan: LaunchPlan, dialog: LaunchDialog | None = None) -> None:
+        """`dialog`: where it is shown already, and other GPUs were chosen; None: it is not."""
         super().__init__()
         self.wanted = wanted
         self.plan = plan
+        self.dialog = dialog
+
+
+class PlaceChosen(Message):
+    """Other GPUs were chosen in the dialog before the start: what would run there is to be worked out anew."""
+
+    def __init__(self, dialog: LaunchDialog) -> None:
+        super().__init__()
+        self.dialog = dialog
 
 
 class JobsSubmitted(Message):

@@ -255,6 +255,7 @@ class Jobs(Source):
     """Remembers what was asked for; `plan` refuses what has nothing pending."""
 
     submitted: list[JobRequest] = field(default_factory=list)
+    schedules: list[Schedule] = field(default_factory=list)
     stopped: list[int] = field(default_factory=list)
     changes: list[tuple[str, dict[str, object]]] = field(default_factory=list)
     """What was asked of the queue."""
@@ -280,7 +281,7 @@ class Jobs(Source):
                 PlannedLaunch(
                     request,
                     state.pending,
-                    "GPU 1 now",
+                    f"GPU {','.join(request.gpus or '1')} now",
                     None if seconds is None else seconds * state.pending,
                     f"{state.config.output} (results.jsonl, checkpoint.json)",
                     refused,
@@ -288,10 +289,13 @@ class Jobs(Source):
             )
         return LaunchPlan(tuple(launches))
 
-    def submit_each(self, requests: Sequence[JobRequest]) -> tuple[tuple[Job, ...], tuple[str, ...]]:
+    def submit_each(
+        self, requests: Sequence[JobRequest], schedule: Schedule
+    ) -> tuple[tuple[Job, ...], tuple[str, ...]]:
         if self.error is not None:
             raise self.error
         self.submitted += requests
+        self.schedules.append(schedule)
         jobs = tuple(Job(20 + number, request, NOON, Queued()) for number, request in enumerate(requests))
         return jobs, self.refusals
 

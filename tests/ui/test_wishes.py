@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 
 from msgspec.structs import replace
 from textual.widgets._toast import Toast
 
 from hitui.domain.jobs import Ended, Ending, Job, JobRequest, JobsSnapshot, Queued
 from hitui.domain.launches import LaunchPlan, PlannedLaunch
-from hitui.domain.schedule import Group, Queue
+from hitui.domain.schedule import Group, Queue, Schedule
 from hitui.errors import SupervisorError
 from hitui.ui.app import Dashboard
 from hitui.ui.screens.detail import DetailScreen
@@ -304,6 +305,69 @@ async def test_only_those_are_mixed_that_were_refused() -> None:
         await until(pilot, lambda: services.jobs.submitted)
         assert len(services.jobs.submitted) > 1
         assert [request.config for request in services.jobs.submitted if request.force] == [MIX_HTML]
+
+
+async def test_gpus_priority_and_a_hold_can_be_chosen_before_the_start() -> None:
+    services = sample.services()
+    async with Dashboard(services).run_test(size=WIDE, notifications=True) as pilot:
+        await shown(pilot, "25 to rerun")
+        await pilot.press("down", "down", "r")
+        await shown(pilot, "25 tasks in 1 job", "GPU 1 now", "0-7 GPU   + - priority   h hold")
+        await pilot.press("2")
+        await shown(pilot, "on GPU 2 only", "GPU 2 now")
+        await pilot.press("0", "plus", "plus", "minus", "h")
+        await shown(pilot, "on GPU 0, 2 only · priority 1 · held until p lets it go on", "GPU 0,2 now")
+        await pilot.press("2", "9", "enter")
+        await until(pilot, lambda: services.jobs.submitted)
+        assert services.jobs.submitted == [JobRequest(MIX_HTML, gpus=("0",))]
+        (schedule,) = services.jobs.schedules
+        assert (schedule.priority, bool(schedule.held)) == (1, True)
+        await pilot.press("r")
+        await shown(pilot, "25 tasks in 1 job", "GPU 1 now")
+        await pilot.press("3", "3")
+        await gone(pilot, "only")
+        await shown(pilot, "GPU 1 now")
+        await pilot.press("enter")
+        await until(pilot, lambda: len(services.jobs.submitted) == 2)
+        assert services.jobs.submitted[1] == JobRequest(MIX_HTML)
+        assert services.jobs.schedules[1] == Schedule()
+
+
+async def test_who_does_not_wait_for_the_plan_means_the_gpu_all_the_same() -> None:
+    services = sample.services()
+    async with Dashboard(services).run_test(size=WIDE, notifications=True) as pilot:
+        await shown(pilot, "25 to rerun")
+        await pilot.press("down", "down", "r")
+        await shown(pilot, "25 tasks in 1 job")
+        may = held_back(services)
+        await pilot.press("2", "enter")
+        await until(pilot, lambda: services.jobs.submitted)
+        assert services.jobs.submitted == [JobRequest(MIX_HTML, gpus=("2",))]
+        may.set()
+        await pilot.app.workers.wait_for_complete()
+        await pilot.pause()
+        await gone(pilot, "25 tasks in 1 job")
+
+
+async def test_what_cannot_start_on_a_gpu_says_so_and_another_can_be_chosen() -> None:
+    services = sample.services()
+    plan = services.jobs.plan
+
+    def refusing(requests: Sequence[JobRequest], *rest: object) -> LaunchPlan:
+        made = plan(requests, *rest)
+        if requests[0].gpus != ("5",):
+            return made
+        return LaunchPlan(tuple(replace(launch, refused="GPU 5 is excluded") for launch in made.launches))
+
+    services.jobs.plan = refusing  # type: ignore[method-assign]
+    async with Dashboard(services).run_test(size=WIDE, notifications=True) as pilot:
+        await shown(pilot, "25 to rerun")
+        await pilot.press("down", "down", "r")
+        await shown(pilot, "25 tasks in 1 job")
+        await pilot.press("5")
+        await shown(pilot, "on GPU 5 only", "Nothing can start now.", "GPU 5 is excluded")
+        await pilot.press("5")
+        await shown(pilot, "25 tasks in 1 job")
 
 
 def held_back(services: sample.Services) -> threading.Event:

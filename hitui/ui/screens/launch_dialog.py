@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import ClassVar
 
+from msgspec.structs import replace
 from textual.binding import Binding, BindingType
 
 from hitui.domain.launches import LaunchPlan, PlannedLaunch
 from hitui.domain.units import counted
 from hitui.ui import text
+from hitui.ui.launch_choice import LaunchChoice
 from hitui.ui.line import Line, Span
-from hitui.ui.screens.dialog import Dialog
+from hitui.ui.messages import PlaceChosen
+from hitui.ui.screens.dialog import Dialog, DialogLines
 from hitui.ui.screens.question import MIXING
 
 TASKS_CELLS, ABOUT_CELLS, GAP = 6, 6, 2
+KEY_CELLS = 71
+"""What the line of its keys takes."""
+DIGITS = tuple("0123456789")
 MOST_FOLDERS = 4
 """So many lines say what is written; more would push what is refused out of sight."""
 
@@ -22,60 +28,108 @@ MOST_FOLDERS = 4
 class LaunchDialog(Dialog):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f", "mix", "mix the answers", show=False, id="launch.mix"),
+        *(Binding(digit, f"gpu({digit!r})", "GPU", show=False, id=f"launch.gpu-{digit}") for digit in DIGITS),
+        Binding("plus", "rank(1)", "priority", show=False, id="launch.raise"),
+        Binding("minus", "rank(-1)", "priority", show=False, id="launch.lower"),
+        Binding("h", "hold", "hold", show=False, id="launch.hold"),
     ]
 
     most_width = 150
 
-    def __init__(self, title: str, plan: LaunchPlan, pause: str = "", *, may_mix: bool = False) -> None:
-        """`pause`: what keeps a job that is queued now from its start; empty: nothing. `may_mix`: something of it was
-        refused before, because answers would be mixed with those of other settings."""
+    def __init__(
+        self,
+        title: str,
+        plan: LaunchPlan,
+        pause: str = "",
+        *,
+        gpus: Collection[str] = (),
+        may_mix: bool = False,
+    ) -> None:
+        """`pause`: what keeps a job that is queued now from its start; empty: nothing. `gpus`: the labels of all.
+        `may_mix`: something of it was refused before, because answers would be mixed with those of other settings."""
         super().__init__()
         self.title_text = title
-        self._plan = plan
+        self.plan = plan
         self._pause = pause
+        self._gpus = [digit for digit in DIGITS if digit in gpus]
         self._may_mix = may_mix
-        self.mixes = False
-        """Whether answers of what was refused may be mixed, once it was answered."""
+        self.choice = LaunchChoice()
+
+    def show_plan(self, plan: LaunchPlan) -> None:
+        """What it would do by the choice as it is now."""
+        self.plan = plan
+        self._renew()
+
+    def _renew(self) -> None:
+        self._fit()
+        self.query_one(DialogLines).rebuild()
+
+    def _choose(self, **values: object) -> None:
+        self.choice = replace(self.choice, **values)
+        self._renew()
 
     def keys(self) -> list[Binding]:
         leave = Binding("escape", "answer(False)", "leave it", key_display="Escape", id="launch.back")
-        if not self._plan.startable:
+        if not self.plan.startable:
             return [leave]
         return [
             Binding(
                 "enter",
                 "answer(True)",
-                f"{'queue' if self._pause else 'start'} {self._plan.words}",
+                f"{'queue' if self._pause else 'start'} {self.plan.words}",
                 key_display="Enter",
                 id="launch.accept",
             ),
             *([Binding("f", "mix", "and mix the answers")] if self._may_mix else []),
             leave,
+            *self._choices(),
+        ]
+
+    def _choices(self) -> list[Binding]:
+        ends = f"{self._gpus[0]}-{self._gpus[-1]}" if len(self._gpus) > 1 else "".join(self._gpus)
+        return [
+            *(Binding(digit, f"gpu({digit!r})", "GPU", key_display=ends) for digit in self._gpus[:1]),
+            Binding("plus", "rank(1)", "priority", key_display="+"),
+            Binding("minus", "rank(-1)", "priority", key_display="-"),
+            Binding("h", "hold", "hold"),
         ]
 
     def action_answer(self, answer: bool) -> None:
-        self.dismiss(answer and bool(self._plan.startable))
+        self.dismiss(answer and bool(self.plan.startable))
 
     def action_mix(self) -> None:
         if self._may_mix:
-            self.mixes = True
+            self.choice = replace(self.choice, mixes=True)
             self.action_answer(True)
 
+    def action_gpu(self, label: str) -> None:
+        if label in self._gpus:
+            chosen = set(self.choice.gpus) ^ {label}
+            self._choose(gpus=tuple(label for label in self._gpus if label in chosen))
+            self.app.post_message(PlaceChosen(self))
+
+    def action_rank(self, step: int) -> None:
+        self._choose(priority=self.choice.priority + step)
+
+    def action_hold(self) -> None:
+        self._choose(held=not self.choice.held)
+
     def wanted_width(self) -> int:
-        launches = self._plan.startable
+        launches = self.plan.startable
         rows = [len(launch.request.config) + len(_where(launch)) for launch in launches]
         written = [8 + len(launch.writes) for launch in launches]
-        refused = [4 + len(launch.refused or "") for launch in self._plan.launches]
+        refused = [4 + len(launch.refused or "") for launch in self.plan.launches]
         row = max(rows, default=0) + TASKS_CELLS + ABOUT_CELLS + 3 * GAP
-        return min(self.most_width, max(row, len(self.title_text) + 4, *written, *refused))
+        keys = KEY_CELLS if launches else 0
+        return min(self.most_width, max(row, keys, len(self.title_text) + 4, *written, *refused))
 
     def lines(self, width: int) -> Sequence[Line]:
-        plan = self._plan
+        plan = self.plan
         refused = [launch for launch in plan.launches if launch.refused is not None]
-        lines: list[Line] = []
+        # First, for of many configs the last are out of sight.
+        lines: list[Line] = [_total(plan)] if plan.startable else []
+        lines += filter(None, [self.choice.line])
         if plan.startable:
-            # First, for of many configs the last are out of sight.
-            lines += [_total(plan)]
             if self._pause:
                 queued = f"queued only: {self._pause}; P on the screen of the queue lets it go on"
                 lines += [((part, "warn"),) for part in text.wrapped(queued, width)]
@@ -95,7 +149,7 @@ class LaunchDialog(Dialog):
                 )
             lines += [(), *_writes(plan.startable, width)]
         if refused:
-            lines.append(() if lines else (("Nothing can start now.", "warn"),))
+            lines.append(() if plan.startable else (("Nothing can start now.", "warn"),))
             for launch in refused:
                 lines.append((("! ", "bad"), (launch.request.config, "strong")))
                 lines += [
