@@ -163,11 +163,12 @@ def _print_table(services: Services, jobs: Sequence[Job], records: Mapping[int, 
                 gpus_of(job, labels),
                 "" if job.task_count is None else str(job.task_count),
                 "" if started is None else f"{datetime.fromtimestamp(started):%m-%d %H:%M}",
+                "" if started is None else duration_words(max(0.0, _until(job) - started)),
                 remark(job, records.get(job.id)),
             )
         )
-    header = ("job", "config", "state", "GPU", "tasks", "started", "")
-    print("\n".join(fitted(header, rows, "><<<><<", width_of_output(), shrink=1)))
+    header = ("job", "config", "state", "GPU", "tasks", "started", "time", "")
+    print("\n".join(fitted(header, rows, "><<<><><", width_of_output(), shrink=1)))
 
 
 def _of_state(job: Job, record: JobRecord | None) -> str:
@@ -185,6 +186,11 @@ def _of_state(job: Job, record: JobRecord | None) -> str:
 
 def _stalled_since(job: Job) -> float | None:
     return job.state.stalled_since if isinstance(job.state, Running) else None
+
+
+def _until(job: Job) -> float:
+    """Its end; of one that has not ended the present."""
+    return job.state.ended_at if isinstance(job.state, Ended) else time.time()
 
 
 def _started(job: Job) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -148,6 +149,7 @@ def test_jobs_says_what_runs_and_what_waits(here: Control) -> None:
     assert waiting["waits_for"] == "20 GiB free on GPU 1: GPU 1 is held by job 1"
     lines = hitui(here, "jobs").stdout.splitlines()
     assert lines[1].split()[:4] == ["1", "g/hang", "running", "1"]
+    assert re.search(r" \d\d:\d\d +\d+ s\b", lines[1]), "since when, and for how long"
     assert lines[2].endswith("waits for 20 GiB free on GPU 1: GPU 1 is held by job 1")
 
 
