@@ -16,10 +16,9 @@ from hitui.ui.line import Line, Span
 from hitui.ui.messages import PlaceChosen
 from hitui.ui.screens.dialog import Dialog, DialogLines
 from hitui.ui.screens.question import MIXING
+from hitui.ui.widgets.key_line import cells_of
 
 TASKS_CELLS, ABOUT_CELLS, GAP = 6, 6, 2
-KEY_CELLS = 71
-"""What the line of its keys takes."""
 DIGITS = tuple("0123456789")
 MOST_FOLDERS = 4
 """So many lines say what is written; more would push what is refused out of sight."""
@@ -120,8 +119,8 @@ class LaunchDialog(Dialog):
         written = [8 + len(launch.writes) for launch in launches]
         refused = [4 + len(launch.refused or "") for launch in self.plan.launches]
         row = max(rows, default=0) + TASKS_CELLS + ABOUT_CELLS + 3 * GAP
-        keys = KEY_CELLS if launches else 0
-        return min(self.most_width, max(row, keys, len(self.title_text) + 4, *written, *refused))
+        wanted = (row, cells_of(self.keys()), len(self.title_text) + 4, *written, *refused)
+        return min(self.most_width, max(wanted))
 
     def lines(self, width: int) -> Sequence[Line]:
         plan = self.plan

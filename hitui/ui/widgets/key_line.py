@@ -13,6 +13,7 @@ from hitui.ui.widgets.line_view import OneLine
 
 ALWAYS = ("help", "quit", "back")
 """Ends of binding ids that stay when there is no room for all."""
+GAP = 3
 
 
 class KeyLine(OneLine):
@@ -26,8 +27,8 @@ class KeyLine(OneLine):
         self._places = []
         position = 0
         for group in self._fitting(width - 2):
-            spans.append(("   " if spans else " ", ""))
-            position += 3 if len(spans) > 1 else 1
+            spans.append((" " * GAP if spans else " ", ""))
+            position += GAP if len(spans) > 1 else 1
             for binding in group:
                 key = shown_key(binding)
                 told = f" {binding.description}" if binding is group[-1] else " "
@@ -38,30 +39,40 @@ class KeyLine(OneLine):
         return tuple(spans)
 
     def _fitting(self, room: int) -> list[list[Binding]]:
-        """Keys that share a description stand together: `K J move`."""
-        groups: list[list[Binding]] = []
-        for binding in self._shown:
-            if groups and groups[-1][-1].description == binding.description:
-                groups[-1].append(binding)
-            else:
-                groups.append([binding])
-
-        def cells(group: list[Binding]) -> int:
-            keys = sum(cell_len(shown_key(binding)) + 1 for binding in group)
-            return keys + cell_len(group[-1].description) + 3
-
+        groups = _groups(self._shown)
         kept = [group for group in groups if (group[0].id or "").endswith(ALWAYS)]
-        left = room - sum(map(cells, kept)) + 3
+        left = room - sum(map(_cells, kept)) + GAP
         for group in groups:
-            if group not in kept and cells(group) <= left:
+            if group not in kept and _cells(group) <= left:
                 kept.append(group)
-                left -= cells(group)
+                left -= _cells(group)
         return [group for group in groups if group in kept]
 
     async def on_click(self, event: events.Click) -> None:
         for start, end, action in self._places:
             if start <= event.x < end:
                 await self.screen.run_action(action)
+
+
+def cells_of(bindings: Sequence[Binding]) -> int:
+    """What a line takes that has room for all of them."""
+    return sum(map(_cells, _groups([binding for binding in bindings if binding.show]))) - GAP + 2
+
+
+def _groups(bindings: Sequence[Binding]) -> list[list[Binding]]:
+    """Keys that share a description stand together: `K J move`."""
+    groups: list[list[Binding]] = []
+    for binding in bindings:
+        if groups and groups[-1][-1].description == binding.description:
+            groups[-1].append(binding)
+        else:
+            groups.append([binding])
+    return groups
+
+
+def _cells(group: Sequence[Binding]) -> int:
+    keys = sum(cell_len(shown_key(binding)) + 1 for binding in group)
+    return keys + cell_len(group[-1].description) + GAP
 
 
 _KEY_NAMES = {
