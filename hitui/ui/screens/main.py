@@ -11,7 +11,7 @@ from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
-from hitui.domain.jobs import JobRequest, Queued
+from hitui.domain.jobs import JobRequest
 from hitui.ui import text
 from hitui.ui.messages import LaunchWanted, LogChanged, LogFound, PauseWanted, StopWanted
 from hitui.ui.screens.base import FullScreen, MoreRoom
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from hitui.ui.board import Board
     from hitui.ui.config_rows import ConfigRow
     from hitui.ui.countdown import Countdown
+    from hitui.ui.log_pane import LogPane
 
 LEAST_LOG_LINES = 3
 FIXED_LINES = 5
@@ -107,10 +108,6 @@ class MainScreen(FullScreen):
         self._rows: list[ConfigRow] = []
         self._unfolded = False
         self._heights = (0, 0)
-        self._log_of: tuple[str, str] | None = None
-        """Config and path whose log is shown."""
-        self._log_note = ""
-        """What stands in the place of a log that a queued job does not have yet."""
 
     def compose(self) -> ComposeResult:
         yield MoreRoom()
@@ -143,6 +140,12 @@ class MainScreen(FullScreen):
 
         return Countdown(self, self._show_configs)
 
+    @cached_property
+    def _log_pane(self) -> LogPane:
+        from hitui.ui.log_pane import LogPane
+
+        return LogPane(self, self._board, self.log_rule, self.log_view)
+
     @property
     def _workspace_name(self) -> str:
         root = self.dashboard.services.settings.root
@@ -166,7 +169,7 @@ class MainScreen(FullScreen):
         if "_board" in vars(self):
             self._title_gpus()
             self._title_configs()
-            self._title_log()
+            self._log_pane.title(self.table.selected)
 
     def _lay_out(self) -> None:
         """GPUs take what they need up to a third, configs what they need, the log the rest."""
@@ -206,7 +209,7 @@ class MainScreen(FullScreen):
             self._lay_out()
         self._title_configs()
         self._show_header()
-        self._show_log(self.table.selected)
+        self._log_pane.show(self.table.selected)
         self._countdown.follow(self.dashboard.jobs.queued)
 
     def _title_configs(self) -> None:
@@ -217,7 +220,7 @@ class MainScreen(FullScreen):
         self.header.show(self._workspace_name, summary, text.clock(time.time()))
 
     def on_config_table_selected(self, message: ConfigTable.Selected) -> None:
-        self._show_log(message.row)
+        self._log_pane.show(message.row)
 
     def on_config_table_sorted(self) -> None:
         self._lay_out()
@@ -226,57 +229,11 @@ class MainScreen(FullScreen):
     def on_config_table_opened(self, message: ConfigTable.Opened) -> None:
         self.open_config(message.row.name)
 
-    def _show_log(self, row: ConfigRow | None) -> None:
-        """The log of the row's newest job, or what that waits for; where no job has run, the newest log there."""
-        job = None if row is None else self._board.log_shown(row)
-        if row is None:
-            self._open_log("", "")
-        elif job is not None and job.log:
-            self._open_log(row.name, job.log)
-        elif row.job is not None and isinstance(row.job.state, Queued):
-            self._open_log(row.name, "", self._board.wait_note(row.job))
-        elif self._log_of is None or self._log_of[0] != row.name or self._log_note:
-            self._log_of, self._log_note = (row.name, ""), ""
-            self.log_view.reader.open("", "looking for a log …")
-            folders, name = row.state.config.folders, row.name
-            self.run_worker(
-                lambda: self._find_log(name, folders),
-                thread=True,
-                group="find-log",
-                exclusive=True,
-                exit_on_error=False,
-            )
-        self._title_log()
-
-    def _find_log(self, config: str, folders: tuple[str, ...]) -> None:
-        from hitui.services.logs import newest_log
-
-        self.post_message(LogFound(config, newest_log(folders)))
-
     def on_log_found(self, message: LogFound) -> None:
-        row = self.table.selected
-        job = None if row is None else self._board.log_shown(row)
-        superseded = self._log_note or (job is not None and job.log)
-        if row is not None and row.name == message.config and not superseded:
-            if message.path is None:
-                startable = row.state.pending and row.state.config.runner
-                more = ": r starts what is pending, and its log shows here" if startable else ""
-                self.log_view.reader.open("", f"no log yet{more}")
-            else:
-                self._open_log(row.name, message.path)
-
-    def _open_log(self, config: str, path: str, note: str = "") -> None:
-        if (self._log_of, self._log_note) != ((config, path), note):
-            self._log_of, self._log_note = (config, path), note
-            self.log_view.reader.open(path, note)
-            self._title_log()
+        self._log_pane.take(message, self.table.selected)
 
     def on_log_changed(self, message: LogChanged) -> None:
-        self._title_log()
-
-    def _title_log(self) -> None:
-        title = self._board.log_title(self.table.selected, self.log_view.window, self.size.width)
-        self.log_rule.show(*title)
+        self._log_pane.title(self.table.selected)
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         self._mark_focus()
