@@ -15,10 +15,13 @@ from typing import Any
 import pytest
 
 from hitui import __version__
+from hitui.domain.gpus import Gpu, GpuProcess, GpuSnapshot
 from hitui.domain.jobs import Ending, JobRequest
-from hitui.domain.records import JobRecord
+from hitui.domain.records import GpuUse, JobRecord
 from hitui.errors import NoSuchName
 from hitui.services.history import HistoryService
+from hitui.settings import Settings
+from hitui.supervisor.history import Historian
 from hitui.supervisor.rows import End
 from tests.tools.commands import typed
 from tests.tools.control import Control, control, kill
@@ -110,6 +113,38 @@ def test_gpu_memory_is_remembered_by_its_most(here: Control) -> None:
     bins = HistoryService(here.paths).gpus()
     assert max(one.memory.highest for one in bins if one.uuid == uuid) == 7 << 30
     assert {one.uuid for one in bins} == {uuid, uuid[:-1] + "1"}
+
+
+def test_what_several_supervisors_saw_of_a_job_is_put_together(kept: Kept) -> None:
+    (job,) = kept.store.submit([JobRequest("a")], {})
+    folder = kept.paths.job(job.id)
+    folder.mkdir(parents=True)
+    kept.store.start(job.id, ("GPU-0",), "boot", log=folder / "log", events=folder / "events", task_count=5)
+    job = kept.store.begun(job.id, 7, kept.now)
+    found: list[JobRecord] = []
+
+    def supervise(used: int, *, to_the_end: bool = False) -> None:
+        historian = Historian(kept.paths, lambda: Settings(kept.paths.state))
+        historian.begun(job)
+        gpu = Gpu(0, "GPU-0", "A", processes=(GpuProcess(7, used, "compute"),))
+        historian.observe(GpuSnapshot(kept.now, "test", (gpu,)), [job])
+        if to_the_end:
+            historian.ended(job, found.append)
+        historian.close()
+
+    supervise(7)
+    supervise(3)
+    assert HistoryService(kept.paths).job(job.id).record.gpus == (GpuUse("GPU-0", "0", "A", 7),)
+    (folder / "events").write_text('{"event": "end", "done": 5, "errors": 2, "exit": 0}\n')
+    supervise(8, to_the_end=True)
+    (record,) = found
+    assert record == HistoryService(kept.paths).job(job.id).record
+    assert record.gpus == (GpuUse("GPU-0", "0", "A", 8),)
+    assert (record.done, record.failed) == (3, 2)
+    with closing(sqlite3.connect(kept.paths.database)) as database, database:
+        database.execute("DROP TABLE job_records")
+    supervise(9, to_the_end=True)
+    assert len(found) == 2
 
 
 def test_what_a_killed_supervisor_did_not_take_down_the_next_one_does(here: Control) -> None:

@@ -13,9 +13,11 @@ import pytest
 from hitui.adapters.executors.locks import JOB_LOCK, try_lock
 from hitui.domain.jobs import Ending, JobRequest
 from hitui.domain.schedule import Schedule
+from hitui.domain.succession import Successor
 from hitui.errors import NoSuchName
 from hitui.paths import RuntimePaths
 from hitui.supervisor.pruning import rotate_log
+from hitui.supervisor.rows import End
 from hitui.supervisor.store import Store
 from tests.tools.control import HEAD, Control, control
 from tests.tools.eventually import eventually
@@ -52,7 +54,9 @@ def test_what_a_queued_job_needs_and_what_still_lives_is_kept(kept: Kept) -> Non
     first, second, living, gone = (kept.end(name, 100) for name in "abcd")
     kept.store.submit([JobRequest("x")], {}, Schedule(after=(first,)))
     kept.store.submit([JobRequest("y")], {}, Schedule(after_success=(second,)))
-    (active,) = kept.store.submit([JobRequest("z")], {})
+    (replaced,) = kept.store.submit([JobRequest("z")], {})
+    end = End(Ending.FAILED, at=kept.now - 100 * DAY)
+    active = kept.store.job(kept.store.end(replaced.id, end, Successor(Schedule(), 2)).successor or 0)
     folder = kept.paths.job(active.id)
     folder.mkdir()
     kept.store.start(active.id, (), "boot", log=folder / "log", events=folder / "events", task_count=1)
@@ -63,6 +67,7 @@ def test_what_a_queued_job_needs_and_what_still_lives_is_kept(kept: Kept) -> Non
     finally:
         os.close(lock)
     assert gone not in kept.ids()
+    assert replaced.id in kept.ids()
     assert kept.folders() == [first, second, living, active.id]
 
 
@@ -135,11 +140,22 @@ def test_the_log_of_the_supervisor_is_begun_anew_when_it_is_too_large(tmp_path: 
         assert paths.supervisor_log.stat().st_size == 1000
         os.write(descriptor, b"x" * (6 << 20))
         rotate_log(paths, descriptor)
+        with paths.supervisor_log.open("a") as other:
+            other.write("of another\n")
         os.write(descriptor, b"new\n")
-        assert paths.supervisor_log.read_text() == "new\n"
+        assert paths.supervisor_log.read_text() == "of another\nnew\n"
         assert (tmp_path / "supervisor.log.1").stat().st_size == 1000 + (6 << 20)
     finally:
         os.close(descriptor)
+
+
+def test_what_is_no_log_of_the_supervisor_is_not_begun_anew(tmp_path: Path) -> None:
+    paths = RuntimePaths(tmp_path, tmp_path)
+    paths.supervisor_log.write_text("said\n")
+    with (tmp_path / "journal").open("wb") as other:
+        other.truncate(6 << 20)
+        rotate_log(paths, other.fileno())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["journal", "supervisor.log"]
 
 
 def test_a_supervisor_prunes_as_the_settings_say(here: Control) -> None:
