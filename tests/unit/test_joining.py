@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hitui.domain.jobs import Ended, Ending, Job, JobRequest, Queued
+from hitui.domain.jobs import Ended, Ending, Job, JobRequest, Queued, Shard
 from hitui.domain.progress import EventTally
 from hitui.domain.schedule import Schedule
 from hitui.domain.succession import Successor
@@ -70,17 +70,33 @@ def test_nine_small_gaps_on_two_gpus_are_two_loads() -> None:
     assert second.jobs == (7, 8, 9)
 
 
+def test_what_is_too_long_or_on_the_same_config_is_passed_over_for_what_is_behind_it() -> None:
+    same = Job(4, JobRequest("c2", ids=(9,)), 0.0, Queued())
+    candidates: list[tuple[Job, Hashable]] = [
+        (known, "8b") for known in (job(2, "c2"), job(3, "long"), same, job(5, "c5"), job(6, "own"))
+    ]
+
+    def read(request: JobRequest) -> tuple[Part, ...]:
+        return (part(request.config, 3000.0 if request.config == "long" else 900.0),)
+
+    assert join([part("own", 0.0)], candidates, "8b", 1, 1800.0, read).jobs == (2, 5)
+
+
 @pytest.mark.parametrize(
     ("other", "why"),
     [
         (job(2, "b", attempt=2), "it crashed before"),
         (job(2, "b", schedule=Schedule(group="train")), "it is of another group"),
         (job(2, "a"), "it is on the same config"),
+        (Job(2, JobRequest("b", gpus=("1",)), 0.0, Queued()), "it is to run on other GPUs"),
+        (Job(2, JobRequest("b", executor="slurm"), 0.0, Queued()), "it is started in another way"),
+        (Job(2, JobRequest("b", shard=Shard(2, 0, 2, (1,))), 0.0, Queued()), "it is a shard"),
     ],
 )
 def test_what_keeps_jobs_apart(other: Job, why: str) -> None:
     assert can_join(job(1, "a"), job(2, "b"))
     assert not can_join(job(1, "a"), other), why
+    assert not can_join(other, job(1, "a")), why
 
 
 @pytest.fixture
