@@ -6,11 +6,14 @@ import fcntl
 import json
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from hitui.domain.configs import Config
+from hitui.services.rollback import roll_back
 from tests.tools.results import answer, append_lines, failure, write_results, write_workspace
 from tests.tools.sandbox import Sandbox
 
@@ -122,6 +125,38 @@ class TestRollback:
         before = contents(output)
         assert "nothing to roll back" in sandbox.hitui("rollback", "text_html").stdout
         assert contents(output) == before
+
+    def test_moves_later_copies_along_and_nothing_that_is_not_of_runs(self, tmp_path: Path) -> None:
+        folder = tmp_path / "text_html"
+        config = Config("text_html", "realhitbench", (str(folder), str(tmp_path / "gone")), str(folder))
+        mark = '{"written_by": "hitui"}'
+        foreign = {"mine.json": mark, "skip_ids.json": "new", "skip_ids.json.before-hitui": "old"}
+        copies = ("checkpoint.json.before-hitui-2", "results.json.before-hitui-2")
+        ours = {"checkpoint.json": mark, "results.json": mark, **dict.fromkeys(copies, "later")}
+        folder.mkdir()
+        # Of this one a rollback that was cut short has moved the snapshot itself.
+        ours["checkpoint_batch.json.before-hitui-2"] = "later"
+        replaced = ("checkpoint.json", "checkpoint_batch.json")
+        theirs = {f"{name}.before-hitui": "theirs" for name in replaced}
+        for name, text in {**foreign, **ours, **theirs}.items():
+            (folder / name).write_text(text)
+        (done,) = roll_back(config)
+        assert (sorted(done.moved), done.restored) == (sorted(ours), replaced)
+        now = {path.name: path.read_text() for path in folder.iterdir() if path.is_file()}
+        assert now == {**foreign, **dict.fromkeys(replaced, "theirs")}
+
+    def test_one_of_the_same_second_keeps_what_the_one_before_kept(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(
+            "hitui.services.rollback.time.gmtime", lambda: time.struct_time((2026,) + (1,) * 8)
+        )
+        config = Config("text_html", "realhitbench", (str(tmp_path),), str(tmp_path))
+        for text in "abc":
+            (tmp_path / "results.jsonl").write_text(text)
+            (done,) = roll_back(config)
+        assert done.kept_in is not None
+        assert sorted(path.read_text() for path in done.kept_in.iterdir()) == ["a", "b", "c"]
 
     def test_shards_and_merged_files_go_too(self, sandbox: Sandbox, output: Path) -> None:
         theirs = output.with_name("text_html_merged") / "checkpoint_merged.json"
