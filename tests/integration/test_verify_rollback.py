@@ -9,11 +9,14 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from hitui.domain.configs import Config
+from hitui.adapters.checkpoints.reading import Reading
+from hitui.domain.configs import Config, ConfigState
 from hitui.services.rollback import roll_back
+from hitui.services.verification import verify
 from tests.tools.results import answer, append_lines, failure, write_results, write_workspace
 from tests.tools.sandbox import Sandbox
 
@@ -84,6 +87,25 @@ class TestVerify:
         run = sandbox.hitui("verify", "image")
         assert run.returncode == 1
         assert "is not whole JSON" in run.stdout
+
+    @pytest.mark.parametrize(
+        ("known", "defects"),
+        [
+            ({"unit": "steps", "total": 10, "done": 10, "updated": 1.0}, ()),
+            (
+                {"unit": "steps", "total": 10, "done": 7, "missing": 3, "updated": 1.0},
+                ("3 of 10 steps missing",),
+            ),
+            ({"unit": "steps", "total": 10, "missing": 10}, ("no results yet", "10 of 10 steps missing")),
+            ({"done": 3, "updated": 1.0}, ("no question list",)),
+            ({"problems": ("results.json is not whole JSON",)}, ("is not whole JSON",)),
+        ],
+    )
+    def test_what_is_said_by_the_counts_alone(self, known: dict[str, Any], defects: tuple[str, ...]) -> None:
+        config = Config("c", "hf_trainer", ("/c",), "/c")
+        verdict = verify(Reading(ConfigState(config, scanned=True, **known)))
+        assert len(verdict.defects) == len(defects)
+        assert all(part in defect for part, defect in zip(defects, verdict.defects, strict=True))
 
 
 class TestRollback:
