@@ -13,8 +13,10 @@ from hitui.domain.jobs import Ended, Ending, Job, JobRequest, Queued, Shard
 from hitui.domain.progress import EventTally
 from hitui.domain.schedule import Schedule
 from hitui.domain.succession import Successor
+from hitui.domain.tasks import ErrorClass
 from hitui.errors import LaunchError
 from hitui.supervisor.joining import Part, can_join, join
+from hitui.supervisor.launches import Launches
 from hitui.supervisor.rows import End
 from hitui.supervisor.store import Store
 
@@ -97,6 +99,34 @@ def test_what_keeps_jobs_apart(other: Job, why: str) -> None:
     assert can_join(job(1, "a"), job(2, "b"))
     assert not can_join(job(1, "a"), other), why
     assert not can_join(other, job(1, "a")), why
+
+
+def test_one_process_answers_only_what_has_one_runner_and_is_asked_for_alike(tmp_path: Path) -> None:
+    runners = (
+        "\n".join(f'[runner.{name}]\nengine = "demo"\nmin_free = "20GiB"\n' for name in ("demo", "other"))
+        + '[runner.script]\ncommand = ["python3", "x.py", "{ids}"]\n'
+    )
+    configs = {"a": "", "b": "", "runner": 'runner = "other"', "ladder": "max_rungs = 1", "need": "gpus = 2"}
+    configs |= {"script": 'runner = "script"'}
+    told = "\n".join(f'[[config]]\nname = "{name}"\n{more}' for name, more in configs.items())
+    (tmp_path / "hitui.toml").write_text(f'[workspace]\nrunner = "demo"\n{runners}\n{told}\n')
+    launches = Launches(tmp_path)
+    alike = launches.loads(JobRequest("a"))
+    assert alike is not None
+    assert alike == launches.loads(JobRequest("b"))
+    assert launches.loads(JobRequest("script")) is None
+    for other in (
+        *map(JobRequest, ("runner", "ladder", "need")),
+        JobRequest("b", ids=(1,)),
+        JobRequest("b", error_class=ErrorClass.OTHER),
+        JobRequest("b", force=True),
+        JobRequest("b", gpu_count=2),
+    ):
+        assert launches.loads(other) not in (alike, None), other
+    (tmp_path / "hitui.toml").write_text(
+        f'[queue]\njoin = "0s"\n[workspace]\nrunner = "demo"\n{runners}\n{told}\n'
+    )
+    assert launches.loads(JobRequest("a")) is None
 
 
 @pytest.fixture
