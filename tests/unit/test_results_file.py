@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,9 @@ from hitui.adapters.checkpoints import results_file
 from hitui.adapters.checkpoints.journal import Journal
 from hitui.adapters.checkpoints.reading import UnreadableFile
 from hitui.adapters.checkpoints.results_file import read_results_file
-from tests.tools.results import TOO_LARGE, answer, failure, read, write_questions, write_results
+from hitui.errors import WorkspaceError
+from hitui.services.results import results_that_count
+from tests.tools.results import NO_ANSWER, TOO_LARGE, answer, failure, read, write_questions, write_results
 
 
 def test_answers_and_errors_are_told_apart_whatever_processed_ids_says(tmp_path: Path) -> None:
@@ -229,3 +232,47 @@ def test_times_that_no_task_can_take_are_none(tmp_path: Path, seconds: str) -> N
     state = read(tmp_path, "text_html").state
     assert (state.done, state.problems) == (1, ())
     assert state.seconds_per_task is None
+
+
+@pytest.mark.parametrize(
+    ("written", "listed", "counts"),
+    [
+        ([1, "2"], [1, 2], {1: "a", 2: "b"}),
+        ([1, "2"], ["1", "2"], {"1": "a", "2": "b"}),
+        (["1", 1], [1, "1"], {"1": "a", 1: "b"}),
+        # Without a list a text that is a number is that number, and no number is a text.
+        (["1", 2, "q"], [], {1: "a", 2: "b", "q": "c"}),
+        (["q", "3"], [1], {"q": "a", "3": "b"}),
+    ],
+)
+def test_a_result_counts_for_the_id_as_the_list_writes_it(
+    tmp_path: Path, written: list[int | str], listed: list[int | str], counts: dict[int | str, str]
+) -> None:
+    path = write_results(
+        tmp_path / "results.json", [answer(task, text) for task, text in zip(written, "abc", strict=False)]
+    )
+    found = results_that_count([path], listed)
+    assert {task: result["Prediction"] for task, result in found.items()} == counts
+
+
+def test_what_is_no_result_counts_for_nothing_and_no_error_takes_the_place_of_an_answer(
+    tmp_path: Path,
+) -> None:
+    odd: list[Any] = [None, 3, {"Prediction": "x"}, {"id": 5}, {**answer(6), "Prediction": None}]
+    first = write_results(tmp_path / "results.json", [answer(1, "first"), failure(2), failure(3), *odd])
+    then = tmp_path / "results.jsonl"
+    then.write_text(
+        "[" * 100_000
+        + "".join(f"\n{json.dumps(entry)}" for entry in (failure(1), answer(2), failure(3, NO_ANSWER)))
+        + '\n{"id": 7'
+    )
+    found = results_that_count([first, tmp_path / "gone.json", then], [1, 2, 6])
+    assert {task: result["Prediction"] for task, result in found.items()} == {
+        1: "first",
+        2: answer(2)["Prediction"],
+        3: NO_ANSWER,
+        6: None,
+    }
+    first.write_text('{"results": [')
+    with pytest.raises(WorkspaceError, match="is no JSON"):
+        results_that_count([first, then], [1, 2])
