@@ -175,6 +175,10 @@ def test_what_is_to_give_way_has_a_while_for_it(
         ),
         (ended_with(1, outlived=2), "exit status 1"),
         (ended_with(0, left=1), "1 of its processes hangs in the kernel"),
+        (
+            ExitRecord(None, 9, None, 1100.0, None, 0, 0, out_of_memory=True),
+            "ended by SIGKILL; the kernel ended it for lack of memory",
+        ),
         (ended_with(1, left=2), "exit status 1; 2 of its processes hang in the kernel"),
         (None, "launcher and runner were killed; what was answered is kept"),
     ],
@@ -183,6 +187,59 @@ def test_what_is_said_of_an_end(scene: Scene, record: ExitRecord | None, reason:
     async def act() -> None:
         scene.launch()
         assert (await scene.end(record)).reason == reason
+
+    scene.play(act)
+
+
+@pytest.mark.parametrize(
+    ("end", "reason"),
+    [
+        ("", "exit status 9: it said so"),
+        ('{"event": "end", "exit": 0}', None),
+        ('{"event": "end", "exit": 3}', "exit status 3: it said so"),
+    ],
+)
+def test_what_its_runner_said_last_tells_what_no_launcher_recorded(
+    scene: Scene, end: str, reason: str | None
+) -> None:
+    folder = scene.paths.job(scene.id)
+    (folder / "log").write_text("it said so\n")
+    (folder / "events").write_text(f"{end}\n")
+
+    async def act() -> None:
+        scene.launch()
+        ended = await scene.end(None if end else ended_with(9))
+        assert ended.ending is (Ending.FAILED if reason else Ending.SUCCEEDED)
+        assert ended.reason == (reason or "")
+
+    scene.play(act)
+
+
+@pytest.mark.parametrize(
+    ("aim", "record", "ending", "reason"),
+    [
+        (StopAim.PAUSE, ended_with(143), Ending.STOPPED, "paused: lunch"),
+        (StopAim.PAUSE, None, Ending.STOPPED, "paused: lunch"),
+        (StopAim.PAUSE, ended_with(0), Ending.SUCCEEDED, ""),
+        (StopAim.REQUEUE, ended_with(143), Ending.REQUEUED, "lunch; it goes on elsewhere"),
+        (StopAim.REQUEUE, ended_with(0), Ending.SUCCEEDED, ""),
+        (StopAim.END, ended_with(143), Ending.STOPPED, "on request"),
+        (StopAim.END, None, Ending.STOPPED, "on request"),
+    ],
+)
+def test_a_job_goes_on_only_where_it_was_stopped_for_that(
+    scene: Scene, aim: StopAim, record: ExitRecord | None, ending: Ending, reason: str
+) -> None:
+    async def act() -> None:
+        scene.launch()
+        await scene.until(lambda: isinstance(scene.job.state, Running))
+        scene.keeper.stop(scene.job, StopWish(aim, "lunch"))
+        ended = await scene.end(record)
+        assert (ended.ending, ended.reason) == (ending, reason)
+        goes_on = aim is not StopAim.END and ending is not Ending.SUCCEEDED
+        assert (scene.job.successor is not None) == goes_on
+        queued = [(job.replaces, job.schedule.held) for job in scene.store.queued()]
+        assert queued == ([(scene.id, "lunch" if aim is StopAim.PAUSE else "")] if goes_on else [])
 
     scene.play(act)
 
