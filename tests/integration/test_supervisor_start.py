@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from hitui.adapters.executors.locks import try_lock
+from hitui.adapters.processes import JOB_VARIABLE
 from hitui.domain.jobs import Ending
 from hitui.errors import SupervisorError
 from hitui.supervisor import client
@@ -96,11 +97,17 @@ def test_one_that_is_asked_to_open_its_socket_before_it_has_one_goes_on(here: Co
         assert started.result() == pid
 
 
-def test_a_stale_socket_is_replaced(here: Control) -> None:
+def test_a_stale_socket_is_replaced_by_one_that_is_no_part_of_the_job_that_starts_it(
+    here: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = here.service.ensure_supervisor()
     kill(here.supervisor())
     assert here.paths.socket.exists()
-    assert here.service.ensure_supervisor() != first
+    for name in (JOB_VARIABLE, "HITUI_EVENTS"):
+        monkeypatch.setenv(name, "of a job")
+    second = here.service.ensure_supervisor()
+    assert second != first
+    assert b"of a job" not in Path(f"/proc/{second}/environ").read_bytes()
 
 
 def test_a_supervisor_that_cannot_start_says_why(here: Control) -> None:
