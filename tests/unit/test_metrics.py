@@ -43,12 +43,26 @@ def test_a_gpu_has_a_line_for_all_that_the_driver_gives_and_none_else() -> None:
         GpuProcess(4, None, "compute", "bob"),
     )
     gpus = (
-        Gpu(0, "GPU-a", "H200", 100, 35, 65, utilization=90, power=350.5, processes=processes),
+        Gpu(
+            0,
+            "GPU-a",
+            "H200",
+            100,
+            35,
+            65,
+            utilization=90,
+            power=350.5,
+            power_limit=700.0,
+            processes=processes,
+        ),
         Gpu(1, "GPU-b", "H200", error="lost: it fell off the bus"),
     )
     found = parsed(standing(gpus=GpuSnapshot(1.0, "nvml", gpus)))
     first = {"gpu": "0", "uuid": "GPU-a", "name": "H200"}
     assert found["hitui_gpu_memory_used_bytes"] == [(first, 35.0)]
+    assert found["hitui_gpu_memory_size_bytes"] == [(first, 100.0)]
+    assert found["hitui_gpu_memory_free_bytes"] == [(first, 65.0)]
+    assert found["hitui_gpu_power_limit_watts"] == [(first, 700.0)]
     assert found["hitui_gpu_utilization_ratio"] == [(first, 0.9)]
     assert found["hitui_gpu_power_watts"] == [(first, 350.5)]
     assert "hitui_gpu_temperature_celsius" not in found
@@ -93,6 +107,7 @@ def test_configs_and_the_rate_of_the_job_on_them() -> None:
         ({"config": "c"}, 0),
     ]
     assert [value for _, value in found["hitui_config_readable"]] == [1, 0, 1]
+    assert found["hitui_config_updated_seconds"] == [({"config": "a"}, 5.5)]
     assert found["hitui_config_tasks_per_second"] == [({"config": "a"}, 0.25), ({"config": "c"}, 0.4)]
     assert found["hitui_config_eta_seconds"] == [({"config": "a"}, 16), ({"config": "c"}, 30)]
 

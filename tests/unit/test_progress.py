@@ -161,6 +161,11 @@ def test_a_file_of_events_is_read_on_and_a_torn_line_waits(tmp_path: Path) -> No
     assert events.read().done == 2
     path.write_text(first + "\n")
     assert events.read().done == 1
+    # Another one in its place, that is longer, is read from its beginning.
+    other = tmp_path / "other"
+    other.write_text(first.replace('"done": 1', '"done": 5') + "\n" * 1000)
+    other.replace(path)
+    assert events.read().done == 5
 
 
 @pytest.mark.parametrize(
