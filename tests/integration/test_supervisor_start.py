@@ -105,6 +105,9 @@ def test_a_stale_socket_is_replaced_by_one_that_is_no_part_of_the_job_that_start
     assert here.paths.socket.exists()
     for name in (JOB_VARIABLE, "HITUI_EVENTS"):
         monkeypatch.setenv(name, "of a job")
+    # Nor does it run what lies where the job does.
+    (here.root / "sqlite3.py").write_text("raise SystemExit")
+    monkeypatch.chdir(here.root)
     second = here.service.ensure_supervisor()
     assert second != first
     assert b"of a job" not in Path(f"/proc/{second}/environ").read_bytes()
