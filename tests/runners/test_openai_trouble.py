@@ -6,6 +6,9 @@ import signal
 import threading
 
 import pytest
+from hitui_runners.engines import json_server
+from hitui_runners.engines.json_server import JsonServer, Refused
+from hitui_runners.errors import EngineLost
 
 from tests.runners.asked import RIGHT, answers, asking, error_lines, server
 from tests.runners.conftest import Runner
@@ -78,6 +81,75 @@ def test_a_server_that_goes_for_good_ends_the_run_and_loses_nothing(
         assert asking.run("--resume").returncode == 0
         assert sorted(again.asked) == [4, 5, 6]
     assert answers(asking) == RIGHT
+
+
+@pytest.fixture
+def hasty(server: ChatServer, monkeypatch: pytest.MonkeyPatch) -> JsonServer:
+    """Asks `server`, and whoever else is made meanwhile does too, without long pauses."""
+    monkeypatch.setattr(json_server, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(json_server, "PROBE_SECONDS", 0.2)
+    return JsonServer(server.url, None, timeout=10, patience=60)
+
+
+def ask(server: JsonServer, number: int) -> object:
+    content = f"How many boats lie in Saltby? (No. {number - 1})"
+    return server.post("/chat/completions", {"messages": [{"role": "user", "content": content}]})
+
+
+@pytest.mark.parametrize("way", ["reset", "hang"])
+def test_a_server_that_breaks_off_whatever_is_asked_is_gone(
+    server: ChatServer, hasty: JsonServer, way: str
+) -> None:
+    server.act = lambda chat: chat.reset()
+    server.act_on_models = lambda chat: getattr(chat, way)()
+    with pytest.raises(EngineLost, match=r"it broke off: .*; asked 4 times"):
+        ask(hasty, 1)
+
+
+@pytest.mark.parametrize(("other", "raised"), [(1, EngineLost), (2, Refused)])
+def test_what_it_answers_elsewhere_after_the_first_failure_shows_that_a_server_is_there(
+    server: ChatServer, hasty: JsonServer, other: int, raised: type[Exception]
+) -> None:
+    def act(chat: Chat) -> object:
+        if chat.number == 2:
+            return None
+        if server.asked.count(1) == other:
+            ask(hasty, 2)
+        return chat.reset()
+
+    server.act = act
+    server.act_on_models = lambda chat: chat.reset()
+    with pytest.raises(raised, match="it broke off"):
+        ask(hasty, 1)
+
+
+def test_a_server_that_answers_others_and_goes_then_is_gone(server: ChatServer, hasty: JsonServer) -> None:
+    asked = JsonServer(server.url, None, timeout=10, patience=1)
+
+    def act(chat: Chat) -> object:
+        if chat.number == 1 and server.asked.count(1) == 2:
+            ask(asked, 2)
+            server.shutdown()
+            server.server_close()
+        return None if chat.number == 2 else chat.error(503, "full")
+
+    server.act = act
+    with pytest.raises(EngineLost, match="it cannot be reached"):
+        ask(asked, 1)
+
+
+def test_a_server_that_is_busy_for_one_alone_costs_that_one(server: ChatServer, hasty: JsonServer) -> None:
+    def act(chat: Chat) -> object:
+        if chat.number == 2:
+            return None
+        if server.asked.count(1) == 1:
+            return chat.error(503, "full")
+        ask(hasty, 2)
+        return chat.error(503, "full", Retry_After="3600")
+
+    server.act = act
+    with pytest.raises(Refused, match="503: full"):
+        ask(hasty, 1)
 
 
 def test_a_server_that_asks_for_too_much_patience_is_not_waited_for(
