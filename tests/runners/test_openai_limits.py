@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hitui_runners.engines.base import Prompt, TaskFailed
+from hitui_runners.engines.json_server import JsonServer
+from hitui_runners.engines.openai import OpenAIEngine
 from hitui_runners.engines.sent_pictures import SentPicture
 
 from tests.runners.asked import answers, asking, server
@@ -194,6 +197,33 @@ def test_beside_a_table_that_is_far_larger_a_picture_keeps_its_pixels(
     ]
     assert asking.journal[-1]["Recovery"].items() >= {"rung": 3, "max_input_tokens": 3000}.items()
     assert "max_pixels" not in asking.journal[-1]["Recovery"]
+
+
+@pytest.mark.parametrize(
+    ("cells", "refusal", "said"),
+    [
+        (275, (413, {"detail": "too much"}), "OOM: Image too large ((400, 300))"),
+        (275, (400, {"error": PICTURE_TOO_LARGE}), "OOM: Image too large ((400, 300))"),
+        (275, (400, {"error": "CUDA out of memory"}), "OOM: Text too large (1630 tokens)"),
+        (9, (400, {"error": "CUDA out of memory"}), "OOM: Image too large ((400, 300))"),
+        (
+            275,
+            (400, {"error": {"message": "try increasing the context size", "n_prompt_tokens": 9013}}),
+            "OOM: Text too large (9013 tokens)",
+        ),
+    ],
+    ids=["its bytes", "itself", "larger table", "smaller table", "counted"],
+)
+def test_of_picture_and_table_the_one_that_the_server_names_is_too_large_else_the_larger(
+    server: ChatServer, tmp_path: Path, cells: int, refusal: tuple[int, object], said: str
+) -> None:
+    picture = tmp_path / "harbours.png"
+    picture.write_bytes(png(400, 300))
+    engine = OpenAIEngine(JsonServer(server.url, None, 60, 5), "harbour-7b", 1, 100_000, 8, None)
+    server.act = lambda chat: chat.json(*refusal)
+    with pytest.raises(TaskFailed) as caught:
+        engine.answer(Prompt(1, "", "<td>41</td>" * cells, "", "", image=picture))
+    assert caught.value.message == said
 
 
 def test_without_pillow_no_picture_is_scaled_and_none_is_sent_for_a_smaller_one(

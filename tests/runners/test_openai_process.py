@@ -106,11 +106,16 @@ def test_an_answer_in_chunks_and_one_in_parts_are_read(asking: Runner, server: C
             return chat.answer(
                 [{"type": "text", "text": "[Final Answer]: "}, {"type": "text", "text": "in parts"}]
             )
+        if chat.number == 3:
+            return chat.answer("[Final Answer]: 63", usage={"prompt_tokens": "7", "completion_tokens": 0})
         return None
 
     server.act = act
     assert asking.run().returncode == 0
     assert answers(asking) == {**RIGHT, 1: "in chunks", 2: "in parts"}
+    # What can be no number of tokens is not told as one.
+    (third,) = (event for event in asking.events if event.get("id") == 3)
+    assert (third["input_tokens"], third["output_tokens"]) == (None, None)
 
 
 def test_what_a_server_refuses_costs_that_task_alone(asking: Runner, server: ChatServer) -> None:
