@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hitui_runners.engines.base import Prompt, Reply, TaskFailed, text_too_large
 from hitui_runners.errors import EngineLost
+from hitui_runners.realhitbench.store import ResultStore
 from hitui_runners.stopping import Stopped, StopSignals
 
 from tests.runners.conftest import Runner, json_lines
@@ -84,6 +87,49 @@ def test_an_engine_that_is_lost_ends_the_run_and_blames_no_task(runner: Runner, 
     assert {result["id"] for result in runner.journal} <= {2, 3, 5, 6}
     assert {result["Prediction"] for result in runner.journal} == {"7"}
     assert runner.events[-1]["exit"] == 1
+
+
+def test_what_was_answered_behind_the_end_is_stored_and_nothing_else_is_begun(
+    runner: Runner, signals: StopSignals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[object] = []
+    storing, lost, answered = threading.Event(), threading.Event(), threading.Event()
+    real = ResultStore.append
+
+    def act(prompt: Prompt) -> Reply:
+        begun.append(prompt.task_id)
+        if prompt.task_id == 1:
+            return SEVEN
+        if prompt.task_id == 2:
+            storing.wait(60)
+            lost.set()
+            raise EngineLost("the server is gone")
+        if prompt.task_id == 3:
+            lost.wait(60)
+            # Behind what ends the run.
+            time.sleep(0.05)
+            answered.set()
+            return SEVEN
+        return engine.hang()
+
+    def append(self: ResultStore, result: Any) -> None:
+        if not storing.is_set():
+            storing.set()
+            answered.wait(60)
+            time.sleep(0.05)
+            # What was not stored yet keeps its thread from the next question.
+            assert sorted(map(str, begun)) == ["1", "2", "3"]
+        real(self, result)
+
+    engine = Scripted(act)
+    monkeypatch.setattr(ResultStore, "append", append)
+    with pytest.raises(EngineLost, match="the server is gone"):
+        launch(runner, engine, signals).run()
+
+    assert [result["id"] for result in runner.journal] == [1, 3]
+    # The thread of one of the two had begun another when the end came.
+    time.sleep(0.05)
+    assert set(begun) <= {1, 2, 3, 4}
 
 
 def test_strange_failures_in_a_row_end_the_run(
