@@ -12,7 +12,7 @@ import pytest
 from hitui_runners.realhitbench.judge import judge
 from hitui_runners.stopping import StopSignals
 
-from tests.runners.judging import RESULTS, RIGHT, Judging, judging_by_server, summary
+from tests.runners.judging import RESULTS, RIGHT, Judging, judging_by_server, plain, summary
 from tests.tools.benchmark import Benchmark
 from tests.tools.chat_server import Chat
 
@@ -30,6 +30,8 @@ def gives(scores: dict[int, object]) -> Any:
 
 def test_summaries_and_anomalies_are_judged_and_scored_and_no_result_is_changed(judging: Judging) -> None:
     judging.server.act = gives({1: 80, 3: 55, 4: 91})
+    # What failed makes no mean of what nobody has judged.
+    assert "GPT_EVAL" not in judging.score()["aggregate_metrics"]["overall"]
     before = (judging.folder / "results.json").read_bytes()
     (report,) = judging.run()
     assert (report["judged_now"], report["failed"], report["unjudged"]) == (3, [5], [])
@@ -73,6 +75,14 @@ def test_what_has_a_verdict_is_not_asked_again_and_a_new_answer_is(judging: Judg
     assert judging.server.chats[-1].number - 1 == 4
     judging.write(*RESULTS[:3], summary(4, "A third one."))
     assert judging.score()["counts"]["Overall"]["unjudged"] == 1
+    # So is one that is measured by something else.
+    judging.write({**RESULTS[0], "Question": "What else? (No. 1)"}, {**RESULTS[2], "Reference": "Northaven"})
+    (report,) = judging.run()
+    assert (report["judged_before"], report["judged_now"]) == (0, 2)
+    # Where nothing is judged, there is no mean either.
+    judging.write(RESULTS[4])
+    (report,) = judging.run()
+    assert (report["failed"], report["means"]) == ([5], {})
 
 
 def test_a_reply_without_a_score_is_asked_for_once_more_and_then_left_unjudged(judging: Judging) -> None:
@@ -140,11 +150,21 @@ def test_scores_that_the_program_itself_stored_count_and_are_another_judges(judg
     scored = judging.score()
     assert scored["aggregate_metrics"]["overall"]["GPT_EVAL"] == 85.0
     assert scored["counts"]["Overall"]["unjudged"] == 1
+    failed = {"Prediction": "[ERROR] OOM: Text too large (9 tokens)"}
+    judging.write(summary(1, Metrics={"GPT_EVAL": "85"}), {**summary(3), **failed}, {**plain(4), **failed})
+    means = judging.score()["aggregate_metrics"]["by_question_type"]
+    assert means["Data Analysis"]["GPT_EVAL"] == 42.5
+    assert (means["Fact Checking"]["F1"], "GPT_EVAL" in means["Fact Checking"]) == (0.0, False)
+    judging.write(summary(1, Metrics={"GPT_EVAL": "85"}), summary(2))
     judging.run(status=1)
     assert "1 by the program that made them" in judging.error_lines[0]
     (report,) = judging.run("--again")
     assert report["judged_now"] == 2
     assert judging.score()["aggregate_metrics"]["overall"]["GPT_EVAL"] == 80.0
+    judging.write(summary(1), summary(2), summary(4, Metrics={"GPT_EVAL": 90}))
+    (note,) = judging.score()["notes"]
+    assert note.startswith("several judges in one mean: judged 2 by gpt-4o")
+    assert "), 1 when they were made; " in note
 
 
 def test_a_model_that_takes_no_temperature_and_counts_tokens_by_another_name_is_asked_as_it_wants(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import errno
+import fcntl
 import json
 import os
 import shutil
@@ -10,6 +13,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,10 +21,16 @@ from hitui_runners.engines.base import Engine, Prompt, Reply, TaskFailed
 from hitui_runners.errors import RunnerError
 from hitui_runners.realhitbench.judge_asking import Item, JudgeAsker, ask_all, item_of
 from hitui_runners.realhitbench.judge_prompts import judge_prompts
-from hitui_runners.realhitbench.judge_verdicts import Judge, Verdict, VerdictJournal
+from hitui_runners.realhitbench.judge_verdicts import (
+    Judge,
+    OfThisUnit,
+    Verdict,
+    VerdictJournal,
+    digest_of,
+)
 from hitui_runners.stopping import StopSignals
 
-from tests.runners.conftest import RUNNERS, environment
+from tests.runners.conftest import RUNNERS, environment, json_lines
 from tests.runners.judging import RESULTS, RIGHT, Judging, judging_by_server, summary
 from tests.tools.benchmark import Benchmark
 from tests.tools.chat_server import Chat
@@ -274,16 +284,62 @@ def test_a_disk_that_takes_no_more_keeps_all_that_it_took(
     assert [verdict["id"] for verdict in judging.verdicts] == [1]
 
 
+@pytest.mark.parametrize("end", [b"", b'\n{"id": 2, "GPT_EV'], ids=["no line end", "torn"])
+def test_a_verdict_stands_on_a_line_of_its_own_whatever_a_kill_left(tmp_path: Path, end: bytes) -> None:
+    first, second = (Verdict(task, "a", Judge("gpt-4o", "p"), 80.0) for task in (1, 3))
+    path = tmp_path / "verdicts.jsonl"
+    path.write_bytes(json.dumps(first.line()).encode() + end)
+    with contextlib.closing(VerdictJournal(tmp_path, pytest.fail)) as journal:
+        journal.append(second)
+    assert json_lines(path) == [first.line(), second.line()]
+
+
+def test_of_a_verdict_for_which_there_is_no_room_nothing_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verdict = Verdict(1, "a", Judge("gpt-4o", "p"), 80.0)
+    real_write = os.write
+
+    def write(handle: int, data: bytes) -> int:
+        if len(data) < 20:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real_write(handle, data[:-10])
+
+    with contextlib.closing(VerdictJournal(tmp_path, pytest.fail)) as journal:
+        journal.append(verdict)
+        before = journal.path.read_bytes()
+        monkeypatch.setattr(os, "write", write)
+        with pytest.raises(RunnerError, match="the verdict on task 1 cannot be written"):
+            journal.append(verdict)
+        monkeypatch.undo()
+        assert journal.path.read_bytes() == before
+
+
+def test_results_are_judged_by_one_program_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with (
+        contextlib.closing(VerdictJournal(tmp_path, pytest.fail)),
+        pytest.raises(OfThisUnit, match="these results are being judged already"),
+    ):
+        VerdictJournal(tmp_path, pytest.fail)
+
+    def flock(handle: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    told: list[str] = []
+    monkeypatch.setattr(fcntl, "flock", flock)
+    VerdictJournal(tmp_path, told.append).close()
+    assert "cannot be locked on this file system (No locks available)" in told[0]
+
+
 def test_lines_that_are_no_verdicts_are_passed_over_and_an_unreadable_journal_is_named(
     judging: Judging,
 ) -> None:
     path = judging.folder / "verdicts.jsonl"
-    path.write_text(
-        '7\n{"id": 1}\nnonsense\n{"id": 1, "GPT_EVAL": 999, "model": "m", "prompts": "p", "answer": "a"}\n'
-    )
+    rest = f'"model": "m", "prompts": "p", "answer": "{digest_of(RESULTS[0])}"}}'
+    path.write_text(f'7\n{{"id": 1}}\nnonsense\n{{"id": 1, {rest}\n{{"id": 1, "GPT_EVAL": 999, {rest}\n')
     (report,) = judging.run()
     assert report["judged_now"] == 3
-    assert "lines that are no verdicts, passed over: 2" in judging.errors
+    assert "lines that are no verdicts, passed over: 3" in judging.errors
     assert "line 3 is no JSON and is passed over" in judging.errors
 
     path.unlink()
