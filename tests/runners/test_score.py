@@ -152,6 +152,15 @@ def test_of_several_files_the_later_result_counts_but_never_an_error_for_an_answ
     assert scores["aggregate_metrics"]["overall"]["EM"] == 100.0
 
 
+def test_what_is_named_or_linked_twice_is_scored_once_and_hidden_folders_are_not(tmp_path: Path) -> None:
+    write(tmp_path / "a" / "results.json", [result(1)])
+    write(tmp_path / ".before" / "results.json", [result(1, prediction="63")])
+    (tmp_path / "a" / "above").symlink_to(tmp_path)
+    run = score(tmp_path, tmp_path / "a", "--json")
+    assert run.returncode == 0
+    assert [report["name"] for report in json.loads(run.stdout)] == [str(tmp_path / "a")]
+
+
 def test_scored_again_the_file_is_the_same_and_is_not_written(tmp_path: Path) -> None:
     file = write(tmp_path / "results.json", [result(1), chart(2, True, "False"), chart(3, False, "None")])
     (report,) = json.loads(score("results.json", "--json", cwd=tmp_path).stdout)
@@ -300,7 +309,9 @@ def test_a_plan_names_configs_of_several_folders(tmp_path: Path) -> None:
     assert run.returncode == 1
     assert run.stderr == f"error: g/none: there are no results in {tmp_path}/none\n"
     assert run.stdout.endswith("2 files: 2 of 2 stored scores equal\n")
-    assert score("--plan", "-", feed="[]").returncode == 1
+    for feed in ("[]", '{"units": [{"name": "g"}]}'):
+        run = score("--plan", "-", feed=feed)
+        assert (run.returncode, run.stderr.startswith("error: -: is no plan of what to score: ")) == (1, True)
 
 
 def test_wrong_usage(tmp_path: Path) -> None:

@@ -42,6 +42,7 @@ def test_answers_of_other_settings_are_counted_and_the_settings_named(tmp_path: 
         pytest.param([result(1, Settings="a"), result(2, Settings="a2")], id="other versions alone"),
         pytest.param([result(1, Settings="a"), result(2, prediction=FAILED, Settings="b")], id="failed"),
         pytest.param([result(1, Settings="a"), result(2), result(3, Settings="gone")], id="on no record"),
+        pytest.param([result(1, Settings="a"), result(2, Settings={"a": 1})], id="not of this program"),
     ],
 )
 def test_what_is_not_known_to_differ_is_not_called_mixed(
