@@ -153,6 +153,7 @@ def test_header_rows_longer_than_the_budget_are_cut_and_a_tail_stays() -> None:
             "% note\n\\begin{tabular}{l}\na \\\\ b \\\\ c \\\\ d \\\\ e",
             "\\begin{tabular}{l}\na \\\\ b \\\\ c \\\\ d \\\\",
         ),
+        ("latex", "no table \\\\ a", "no table \\\\"),
         (
             "json",
             '[{"a": 1}, {"a": 2}, {"a": 3}, {"a": 4}, {"a": 5}]',
