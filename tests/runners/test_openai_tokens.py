@@ -278,6 +278,21 @@ def test_a_server_that_is_away_is_asked_again_when_it_is_back() -> None:
         assert asked.count("How many?") == prompt_tokens("How many?")
 
 
+def test_a_text_that_is_sent_in_pieces_has_the_tokens_of_the_whole(
+    server: ChatServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count_with(server, vllm)
+    asked = ServerTokens(JsonServer(server.url, None, 60, 5))
+    assert asked.count("How many?") is not None
+    text = "41 boats\n" * 30
+    whole = asked.starts(text)
+    assert whole is not None
+    monkeypatch.setattr(server_tokens, "PIECE_CHARACTERS", 90)
+    pieces = asked.starts(text)
+    assert pieces is not None
+    assert list(pieces) == list(whole)
+
+
 def test_a_server_that_counts_too_few_is_not_believed_again(
     server: ChatServer, loaded: Callable[..., OpenAIEngine], capsys: pytest.CaptureFixture[str]
 ) -> None:
