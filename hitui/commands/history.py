@@ -12,10 +12,10 @@ from hitui.commands.job_naming import configs_of
 from hitui.commands.opening import open_for_jobs
 from hitui.commands.saying import harmless
 from hitui.commands.scheduling import whole_number
-from hitui.commands.tables import iso_time, lines_of, moment
+from hitui.commands.tables import iso_time, lines_of
 from hitui.domain.jobs import Ended, Job, Running, Stopping
 from hitui.domain.records import GpuUse, JobRecord
-from hitui.domain.units import duration_words, parse_duration
+from hitui.domain.units import duration_words, moment, parse_duration
 from hitui.services.history import HistoryEntry, HistoryService
 
 _GIB = 2**30
@@ -112,7 +112,7 @@ def _table(entries: tuple[HistoryEntry, ...]) -> list[str]:
                 _number(record.failed),
                 "" if seconds is None else duration_words(seconds),
                 _memory(_peak(record)),
-                moment(ended.ended_at if ended else None),
+                moment(ended.ended_at, time.time()) if ended else "",
                 ended.reason if ended else "",
             )
         )

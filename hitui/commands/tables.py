@@ -94,14 +94,6 @@ def short_time(seconds: float | None) -> str:
     return time.strftime("%H:%M" if recent else "%Y-%m-%d", time.localtime(seconds))
 
 
-def moment(seconds: float | None) -> str:
-    """`14:03` today, else `2026-01-31 14:03`, as on the screen; empty for None."""
-    if seconds is None:
-        return ""
-    today = time.localtime(seconds)[:3] == time.localtime()[:3]
-    return time.strftime("%H:%M" if today else "%Y-%m-%d %H:%M", time.localtime(seconds))
-
-
 def minute(seconds: float) -> str:
     """`2026-01-31 08:00`, local."""
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 
 _SIZE_UNITS = {"B": 1}
 for _power, _letter in enumerate("KMGT", start=1):
@@ -41,3 +42,10 @@ def duration_words(seconds: float) -> str:
         return f"{seconds:.0f} s"
     hours, minutes = divmod(round(seconds / 60), 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
+def moment(epoch: float, now: float) -> str:
+    """`14:03` today, else `2026-01-31 14:03`, local time."""
+    then = time.localtime(epoch)
+    same_day = then[:3] == time.localtime(now)[:3]
+    return time.strftime("%H:%M" if same_day else "%Y-%m-%d %H:%M", then)

@@ -100,11 +100,12 @@ class StopAsked(Message):
 class ResultsRead(Message):
     """All results of one config by their ids as text, for the screen that shows them one by one."""
 
-    def __init__(self, results: Mapping[str, Result], problem: str = "") -> None:
-        """`problem`: why they cannot be read, in one line."""
+    def __init__(self, results: Mapping[str, Result], problem: str, seconds: float) -> None:
+        """`problem`: why they cannot be read, in one line. `seconds`: how long reading took."""
         super().__init__()
         self.results = results
         self.problem = problem
+        self.seconds = seconds
 
 
 class TasksRead(Message):

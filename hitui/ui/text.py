@@ -8,6 +8,8 @@ from collections.abc import Iterable
 
 from rich.cells import cell_len, chop_cells, set_cell_size
 
+from hitui.domain.units import moment as moment
+
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 _LEVELS = "▁▂▃▄▅▆▇█"
 _GIB = 1024**3
@@ -168,13 +170,6 @@ def ranges(labels: Iterable[int]) -> str:
 def clock(epoch: float) -> str:
     """`14:03`, local time."""
     return time.strftime("%H:%M", time.localtime(epoch))
-
-
-def moment(epoch: float, now: float) -> str:
-    """`14:03` today, else `2026-01-31 14:03`, local time."""
-    then = time.localtime(epoch)
-    same_day = then[:3] == time.localtime(now)[:3]
-    return time.strftime("%H:%M" if same_day else "%Y-%m-%d %H:%M", then)
 
 
 def short_name(config: str) -> str:

@@ -85,7 +85,7 @@ class HttpClient:
         self.url = base_url.rstrip("/")
         self.path = parts.path.rstrip("/")
         self._tls = ssl.create_default_context() if parts.scheme == "https" else None
-        self._key = key
+        self.key = key
         self._closing = threading.Event()
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
@@ -98,8 +98,8 @@ class HttpClient:
         if self._closing.is_set():
             raise EngineLost(f"{self.url}: closed")
         headers = {"Content-Type": "application/json", "Accept": "application/json", "Connection": "close"}
-        if self._key is not None:
-            headers["Authorization"] = f"Bearer {self._key}"
+        if self.key is not None:
+            headers["Authorization"] = f"Bearer {self.key}"
         connection = self._connected()
         with contextlib.closing(connection), self._guarded(connection.sock, timeout):
             try:

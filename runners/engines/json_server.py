@@ -88,7 +88,6 @@ class JsonServer:
         """
         self._http = HttpClient(base_url, key)
         self.url = self._http.url
-        self._key = key
         self._timeout = timeout
         self._patience = patience
         self._lock = threading.Lock()
@@ -99,7 +98,7 @@ class JsonServer:
 
     @property
     def has_key(self) -> bool:
-        return self._key is not None
+        return self._http.key is not None
 
     def post(self, path: str, value: object) -> Any:
         """The answer to `value`. Raises Refused, TooSlow, and EngineLost where nothing can be asked of it."""
@@ -228,8 +227,8 @@ class JsonServer:
         """A server's words on one line, cut, without the key, which some repeat."""
         if isinstance(text, bytes):
             text = text[: 8 * MOST_WORDS].decode(errors="replace")
-        if self._key is not None:
-            text = text.replace(self._key, "…")
+        if self._http.key is not None:
+            text = text.replace(self._http.key, "…")
         text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
         return text if len(text) <= MOST_WORDS else text[: MOST_WORDS - 1] + "…"
 

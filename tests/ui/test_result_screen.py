@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 from textual.pilot import Pilot
 
@@ -104,6 +106,30 @@ async def test_results_that_cannot_be_read_are_said_and_read_again_when_they_cha
         services.workspace.publish(sample.WorkspaceValue(states))
         await shown(pilot, "Dunsby")
         await gone(pilot, "cannot be read")
+
+
+async def test_results_that_change_all_the_time_are_read_one_time_after_the_other() -> None:
+    services = sample.services()
+    whole, may, begun = services.workspace.results, threading.Event(), []
+
+    def slow(name: str) -> dict[str, Result]:
+        begun.append(name)
+        may.wait()
+        return whole(name)
+
+    services.workspace.results = slow  # type: ignore[method-assign]
+    async with Dashboard(services).run_test(size=SIZE, notifications=True) as pilot:
+        await open_tasks(pilot)
+        await pilot.press("enter")
+        await until(pilot, lambda: begun)
+        for done in (3050, 3051, 3052):
+            states = (sample.config("qwen3vl_text/text_html", done, blocked=8), *sample.configs()[1:])
+            services.workspace.publish(sample.WorkspaceValue(states))
+            await until(pilot, lambda states=states: pilot.app.workspace_snapshot.configs == states)
+        assert len(begun) == 1
+        may.set()
+        await shown(pilot, "Dunsby")
+        await until(pilot, lambda: len(begun) == 2, "what changed meanwhile is read once more")
 
 
 @pytest.mark.parametrize("size", [(60, 15), (200, 50)])

@@ -220,13 +220,14 @@ class DetailScreen(FullScreen):
     def action_open(self) -> None:
         from hitui.ui.screens.result import ResultScreen
 
-        if self.task_list.selected is None:
+        at = self.task_list.cursor
+        if at is None:
             self.dashboard.tell("there is no task to open; t shows others")
         else:
             ids = [str(task.id) for task in self.task_list.tasks]
             # The cursor follows to what is looked at.
             seen = self.task_list.select
-            self.app.push_screen(ResultScreen(self._config, ids, self.task_list.cursor, seen))
+            self.app.push_screen(ResultScreen(self._config, ids, at, seen))
 
     def on_task_list_opened(self) -> None:
         self.action_open()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
 
@@ -21,6 +22,9 @@ from hitui.ui.widgets.rule import Rule
 from hitui.ui.widgets.task_list import STATUS_STYLES
 
 LABEL_CELLS = 16
+SECONDS_PER_READING = 2.0
+SHARE_OF_READING = 0.1
+"""How much of a core the readings take at most that follow the first."""
 
 
 class ResultLines(LineView, can_focus=True):
@@ -72,6 +76,8 @@ class ResultScreen(FullScreen):
         self._results: Mapping[str, Result] | None = None
         self._problem = ""
         self._read_for: ConfigState | None = None
+        self._may_read = True
+        """Not while they are read, nor for a while after that."""
         self.rule = Rule(id="result-rule")
         self.result_lines = ResultLines()
 
@@ -86,23 +92,31 @@ class ResultScreen(FullScreen):
         self._show()
 
     def _look(self) -> None:
-        """Reads the results where they have changed."""
+        """Reads the results where they have changed, one time after the other."""
         workspace = self.dashboard.workspace_snapshot
         states = [state for state in workspace.configs if state.name == self._config] if workspace else []
-        if states and states[0] is not self._read_for:
-            self._read_for = states[0]
-            self.run_worker(self._read, thread=True, group="results", exclusive=True, exit_on_error=False)
+        if states and states[0] is not self._read_for and self._may_read:
+            self._read_for, self._may_read = states[0], False
+            self.run_worker(self._read, thread=True, group="results", exit_on_error=False)
 
     def _read(self) -> None:
+        begun, problem = time.monotonic(), ""
+        results: Mapping[str, Result] = {}
         try:
-            message = ResultsRead(self.dashboard.services.workspace.results(self._config))
+            results = self.dashboard.services.workspace.results(self._config)
         except (HituiError, OSError) as error:
-            message = ResultsRead({}, f"! cannot be read: {error}")
-        self.post_message(message)
+            problem = f"! cannot be read: {error}"
+        self.post_message(ResultsRead(results, problem, time.monotonic() - begun))
 
     def on_results_read(self, message: ResultsRead) -> None:
         self._results, self._problem = message.results, message.problem
         self._show()
+        # All of them are read for one: of a config that runs they change with each task that ends.
+        self.set_timer(max(SECONDS_PER_READING, message.seconds / SHARE_OF_READING), self._look_again)
+
+    def _look_again(self) -> None:
+        self._may_read = True
+        self._look()
 
     def _show(self) -> None:
         id = self._ids[self._at]

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from rich.cells import cell_len
-from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.message import Message
@@ -15,23 +14,17 @@ from hitui.ui import text
 from hitui.ui.columns import COLUMNS, ColumnPlace, place_columns
 from hitui.ui.config_rows import ConfigRow, match_rank, matches
 from hitui.ui.line import Line, Span, fit_line, width_of
-from hitui.ui.theme import role_styles
-from hitui.ui.widgets.line_view import LineView
+from hitui.ui.widgets.cursor_view import CursorView
 
 SORT_KEYS = (None, *(column.key for column in COLUMNS if column.key != "progress"))
 """What `o` goes through; None is the order of the workspace."""
 STARTS_DESCENDING = ("done", "errors", "missing", "blocked", "rate")
 
 
-class ConfigTable(LineView, can_focus=True):
+class ConfigTable(CursorView):
     fixed_lines = 1
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up,k", "move(-1)", "up", show=False, id="table.up"),
-        Binding("down,j", "move(1)", "down", show=False, id="table.down"),
-        Binding("pageup", "page(-1)", "page up", show=False, id="table.page-up"),
-        Binding("pagedown", "page(1)", "page down", show=False, id="table.page-down"),
-        Binding("home", "move(-1000000)", "first", show=False, id="table.first"),
-        Binding("end", "move(1000000)", "last", show=False, id="table.last"),
+        *CursorView.BINDINGS,
         Binding("enter", "open", "open", show=False, id="table.open"),
     ]
 
@@ -66,6 +59,10 @@ class ConfigTable(LineView, can_focus=True):
         self._cells: dict[str, tuple[ConfigRow, tuple[ColumnPlace, ...], Line]] = {}
 
     @property
+    def row_count(self) -> int:
+        return len(self.rows)
+
+    @property
     def cursor(self) -> int | None:
         return next((index for index, row in enumerate(self.rows) if row.name == self._selected), None)
 
@@ -97,7 +94,7 @@ class ConfigTable(LineView, can_focus=True):
     def select(self, name: str) -> None:
         index = next((index for index, row in enumerate(self.rows) if row.name == name), None)
         if index is not None:
-            self._put_cursor(index)
+            self.put_cursor(index)
 
     def action_sort(self) -> None:
         position = SORT_KEYS.index(self.sorted_by)
@@ -117,7 +114,7 @@ class ConfigTable(LineView, can_focus=True):
         self._arrange(to)
         self.post_message(self.Sorted())
         # The height may change with the number of rows.
-        self.call_after_refresh(self._show_cursor)
+        self.call_after_refresh(self.show_cursor)
 
     def _arranged(self) -> list[ConfigRow]:
         """Rows that match, in their order."""
@@ -186,27 +183,15 @@ class ConfigTable(LineView, can_focus=True):
             return (("▸", "key"), *line[1:])
         return line
 
-    def base_style(self, index: int) -> Style:
-        if index > 0 and self.rows and index - 1 == self.cursor:
-            return self.rich_style + role_styles(self.app.theme)["cursor"]
-        return self.rich_style
-
-    def action_move(self, step: int) -> None:
-        if self.rows:
-            self._put_cursor(max(0, min(len(self.rows) - 1, (self.cursor or 0) + step)))
-
-    def action_page(self, direction: int) -> None:
-        self.action_move(direction * max(1, self.size.height - 2))
-
     def action_open(self) -> None:
         row = self.selected
         if row is not None:
             self.post_message(self.Opened(row))
 
-    def _put_cursor(self, index: int) -> None:
+    def put_cursor(self, index: int) -> None:
         before = self.cursor
         self._selected = self._chosen = self.rows[index].name
-        self._bring_into_sight(index)
+        self.bring_into_sight(index, index)
         if before != index:
             for changed in (before, index):
                 if changed is not None and changed + 1 < len(self.lines):
@@ -214,23 +199,8 @@ class ConfigTable(LineView, can_focus=True):
                     self.repaint(changed + 1)
             self.post_message(self.Selected(self.selected))
 
-    def _bring_into_sight(self, index: int) -> None:
-        visible = self.size.height - self.fixed_lines
-        top = round(self.scroll_y)
-        if index < top:
-            self.scroll_to(y=index, animate=False, immediate=True)
-        elif visible > 0 and index >= top + visible:
-            self.scroll_to(y=index - visible + 1, animate=False, immediate=True)
-
-    def resized(self) -> None:
-        self._show_cursor()
-
-    def _show_cursor(self) -> None:
-        cursor = self.cursor
-        if cursor is not None:
-            self._bring_into_sight(cursor)
-
     def on_click(self, event: events.Click) -> None:
+        """Sorts by the column whose head was clicked; Textual hands all other clicks to the class above too."""
         if event.y < self.fixed_lines:
             for place in self._places:
                 if place.start <= event.x < place.start + place.width and place.column.key != "progress":
@@ -238,13 +208,6 @@ class ConfigTable(LineView, can_focus=True):
                         self.action_reverse()
                     else:
                         self.sort(place.column.key)
-            return
-        index = event.y + self.scroll_offset.y - self.fixed_lines
-        if 0 <= index < len(self.rows):
-            again = self.rows[index].name == self._selected
-            self._put_cursor(index)
-            if again and event.chain == 2:
-                self.action_open()
 
 
 def _add(spans: list[Span], place: ColumnPlace, cell: Line) -> None:

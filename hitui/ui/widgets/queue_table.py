@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from rich.style import Style
-from textual import events
 from textual.binding import Binding, BindingType
 from textual.geometry import Size
 from textual.message import Message
@@ -14,22 +12,16 @@ from textual.message import Message
 from hitui.domain.jobs import Ended, Job
 from hitui.ui.line import Line
 from hitui.ui.queue_lines import Entry, QueueLayout, QueueView, entries, header, job_line, layout
-from hitui.ui.theme import role_styles
-from hitui.ui.widgets.line_view import LineView
+from hitui.ui.widgets.cursor_view import CursorView
 
 MOST_STRIPS = 2000
 """So many painted lines are kept."""
 
 
-class QueueTable(LineView, can_focus=True):
+class QueueTable(CursorView):
     fixed_lines = 1
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up,k", "step(-1)", "up", show=False, id="queue-table.up"),
-        Binding("down,j", "step(1)", "down", show=False, id="queue-table.down"),
-        Binding("pageup", "page(-1)", "page up", show=False, id="queue-table.page-up"),
-        Binding("pagedown", "page(1)", "page down", show=False, id="queue-table.page-down"),
-        Binding("home", "step(-1000000)", "first", show=False, id="queue-table.first"),
-        Binding("end", "step(1000000)", "last", show=False, id="queue-table.last"),
+        *CursorView.BINDINGS,
         Binding("tab", "next_part", "next part", show=False, id="queue-table.part"),
         Binding("enter", "open", "open", show=False, id="queue-table.open"),
     ]
@@ -51,6 +43,14 @@ class QueueTable(LineView, can_focus=True):
         """Index of an entry that is a job; None: there is none."""
 
     @property
+    def row_count(self) -> int:
+        return len(self.entries)
+
+    @property
+    def cursor(self) -> int | None:
+        return self._cursor
+
+    @property
     def selected(self) -> Job | None:
         entry = None if self._cursor is None else self.entries[self._cursor]
         return entry if isinstance(entry, Job) else None
@@ -67,7 +67,7 @@ class QueueTable(LineView, can_focus=True):
         self.rebuild()
         if arranged and (moved or refiltered):
             # Before that it may stand below all that can be scrolled to.
-            self.call_after_refresh(self._show_cursor)
+            self.call_after_refresh(self.show_cursor)
         self.post_message(self.Selected())
 
     def _arrange(self, before: Job | None) -> bool:
@@ -112,7 +112,7 @@ class QueueTable(LineView, can_focus=True):
     def select(self, job_id: int) -> None:
         for index, entry in enumerate(self.entries):
             if isinstance(entry, Job) and entry.id == job_id:
-                self._put_cursor(index)
+                self.put_cursor(index)
                 return
 
     def rebuild(self) -> None:
@@ -157,24 +157,16 @@ class QueueTable(LineView, can_focus=True):
     def build(self, width: int) -> Sequence[Line]:
         return ()
 
-    def base_style(self, index: int) -> Style:
-        if self._cursor is not None and index - 1 == self._cursor:
-            return self.rich_style + role_styles(self.app.theme)["cursor"]
-        return self.rich_style
-
-    def action_step(self, step: int) -> None:
+    def action_move(self, step: int) -> None:
         if self._cursor is None:
             return
         direction = 1 if step > 0 else -1
         target = self._nearest(self._cursor + step, direction)
         if target is not None and (target - self._cursor) * direction > 0:
-            self._put_cursor(target)
+            self.put_cursor(target)
         elif direction < 0:
             # Above the first job its title stands.
-            self._scroll(0)
-
-    def action_page(self, direction: int) -> None:
-        self.action_step(direction * max(1, self.size.height - 2))
+            self.scroll_to_row(0)
 
     def action_next_part(self) -> None:
         """To the first job of the next part that has one, round again from the last."""
@@ -185,48 +177,26 @@ class QueueTable(LineView, can_focus=True):
         ]
         if self._cursor is not None and starts:
             at = self._cursor
-            self._put_cursor(next((index for index in starts if index > at), starts[0]))
+            self.put_cursor(next((index for index in starts if index > at), starts[0]))
 
     def action_open(self) -> None:
         if self.selected is not None:
             self.post_message(self.Opened(self.selected))
 
-    def _put_cursor(self, index: int) -> None:
+    def put_cursor(self, index: int) -> None:
         before, self._cursor = self._cursor, index
-        self._bring_into_sight(index)
+        self.show_cursor()
         if before != index:
             for changed in (before, index):
                 if changed is not None:
                     self.repaint(changed + 1)
             self.post_message(self.Selected())
 
-    def _bring_into_sight(self, index: int) -> None:
-        """With the title of its part, where it is the first of it."""
-        visible = self.size.height - self.fixed_lines
-        top = round(self.scroll_y)
-        first = index if index and isinstance(self.entries[index - 1], Job) else max(0, index - 1)
-        if first < top:
-            self._scroll(first)
-        elif visible > 0 and index >= top + visible:
-            self._scroll(index - visible + 1)
-
-    def _scroll(self, y: int) -> None:
-        # By force: the scroll bar that would allow it may only be on its way.
-        self.scroll_to(y=y, animate=False, immediate=True, force=True)
-
-    def _show_cursor(self) -> None:
+    def show_cursor(self) -> None:
+        """With the title of its part, where it is on the first job of it."""
         if self._cursor is not None:
-            self._bring_into_sight(self._cursor)
+            first = self._cursor if self.can_have_cursor(self._cursor - 1) else max(0, self._cursor - 1)
+            self.bring_into_sight(first, self._cursor)
 
-    def resized(self) -> None:
-        self._show_cursor()
-
-    def on_click(self, event: events.Click) -> None:
-        index = event.y + self.scroll_offset.y - self.fixed_lines
-        if event.y >= self.fixed_lines and 0 <= index < len(self.entries):
-            if not isinstance(self.entries[index], Job):
-                return
-            again = index == self._cursor
-            self._put_cursor(index)
-            if again and event.chain == 2:
-                self.action_open()
+    def can_have_cursor(self, index: int) -> bool:
+        return super().can_have_cursor(index) and isinstance(self.entries[index], Job)
