@@ -180,47 +180,6 @@ class TestIds:
         assert sandbox.hitui("ids", "text_html", "--errors", "--missing").returncode == 2
 
 
-class TestShow:
-    def test_the_result_that_counts_is_shown_whole(self, sandbox: Sandbox, output: Path) -> None:
-        rerun = {**answer(3, "one\n  two\x1b[2J", 0.5), "Recovery": {"rung": 2}}
-        append_lines(output / "results.jsonl", [rerun, failure(3)])
-        run = sandbox.hitui("show", "text_html", "3", "8")
-        assert run.stdout.splitlines() == [
-            "id              3",
-            "state           done",
-            "FileName        table3",
-            "QuestionType    Fact Checking",
-            "Question        ?",
-            "Reference       7",
-            "Prediction      one",
-            "                  two␛[2J",
-            'Metrics         {"F1": 100.0}',
-            "ProcessingTime  0.5",
-            'Recovery        {"rung": 2}',
-            "",
-            "id     8",
-            "state  blocked: missing file: table8.html",
-        ]
-        (shown,) = sandbox.json("show", "text_html", "3")
-        assert shown == {"id": 3, "status": "done", "class": None, "reason": "", "result": rerun}
-
-    def test_an_error_is_shown_with_its_class_and_told_once(self, sandbox: Sandbox) -> None:
-        run = sandbox.hitui("show", "text_html", "3")
-        assert "state           error, text too large\n" in run.stdout
-        assert run.stdout.count(TOO_LARGE) == 1
-        (shown,) = sandbox.json("show", "text_html", "6")
-        assert (shown["status"], shown["result"]) == ("missing", None)
-
-    def test_a_task_that_nobody_knows_and_what_has_no_tasks(self, sandbox: Sandbox, workspace: Path) -> None:
-        run = sandbox.hitui("show", "text_html", "3", "77")
-        assert (run.returncode, run.stdout) == (1, "")
-        assert run.stderr == "hitui: g/text_html: no task 77, neither in a question list nor with a result\n"
-        write_trainer_checkpoint(workspace / "runs" / "translator", 50)
-        run = sandbox.hitui("show", "translator", "3")
-        assert (run.returncode, run.stdout) == (1, "")
-        assert "runs/translator: counts steps, not tasks" in run.stderr
-
-
 class TestAnalyze:
     def test_the_report(self, sandbox: Sandbox) -> None:
         report = sandbox.json("analyze")["g/text_html"]

@@ -12,6 +12,24 @@ from hitui_runners.realhitbench.charts import watching
 from tests.tools.eventually import eventually
 
 
+def minded(folder: Path, script: str, job: bytes, result: int, handed: list[int]) -> watching.Ended:
+    """How a script of the shell ended, within limits that it does not break."""
+    return watching.mind(
+        ["/bin/sh", "-c", script],
+        job=job,
+        environment={"PATH": os.environ["PATH"]},
+        folder=str(folder),
+        result=result,
+        handed=handed,
+        seconds=60,
+        memory=2**30,
+        processes=10,
+        files=10,
+        keep={"result": 100, "printed": 100, "complaints": 100},
+        stop=threading.Event(),
+    )
+
+
 def test_what_is_written_just_before_the_end_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     wait, go = os.pipe()
     looks = 0
@@ -27,20 +45,8 @@ def test_what_is_written_just_before_the_end_is_read(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(watching, "_has_ended", has_ended)
     read_end, write_end = os.pipe()
-    ended = watching.mind(
-        ["/bin/sh", "-c", f"read go < /dev/fd/{wait}; echo printed; echo result > /dev/fd/{write_end}"],
-        job=b"",
-        environment={},
-        folder=str(tmp_path),
-        result=read_end,
-        handed=(write_end, wait),
-        seconds=60,
-        memory=2**30,
-        processes=10,
-        files=10,
-        keep={"result": 100, "printed": 100, "complaints": 100},
-        stop=threading.Event(),
-    )
+    script = f"read go < /dev/fd/{wait}; echo printed; echo result > /dev/fd/{write_end}"
+    ended = minded(tmp_path, script, b"", read_end, [write_end, wait])
     os.close(go)
     assert (ended.status, ended.result, ended.printed, ended.overrun) == (0, b"result\n", b"printed\n", None)
 
@@ -69,18 +75,5 @@ def test_what_was_said_before_a_limit_was_broken_is_heard(
         touch {said}
         read more
     """
-    ended = watching.mind(
-        ["/bin/sh", "-c", script],
-        job=b"job\n",
-        environment={"PATH": os.environ["PATH"]},
-        folder=str(tmp_path),
-        result=read_end,
-        handed=(write_end,),
-        seconds=60,
-        memory=2**30,
-        processes=10,
-        files=10,
-        keep={"result": 100, "printed": 100, "complaints": 100},
-        stop=threading.Event(),
-    )
+    ended = minded(tmp_path, script, b"job\n", read_end, [write_end])
     assert (ended.result, ended.overrun) == (b"\nsaid\n", "processes")

@@ -7,11 +7,9 @@ from hitui_runners import engines
 
 from hitui.adapters import checkpoints
 from hitui.domain.units import parse_duration, parse_size
-from hitui.domain.watching import WatchRules
 from hitui.errors import SettingsError
 from hitui.paths import find_workspace
 from hitui.settings import CONFIG_KINDS, ENGINES, load_settings
-from hitui.supervisor.rules import retry_rules, watch_rules
 
 JUDGE = "[judge]\nbase_url = 'http://localhost:8000/v1'\nmodel = 'gpt-4o'\n"
 OF_A_MODEL = "[runner.a]\nengine = 'transformers'\nmodel = 'm'\n"
@@ -417,65 +415,3 @@ def test_settings_that_lead_nowhere_are_refused_and_not_passed_over(tmp_path: Pa
 def test_the_kinds_that_settings_may_name_are_those_that_are_registered() -> None:
     assert set(ENGINES) == set(engines.ENGINES)
     assert set(CONFIG_KINDS) == set(checkpoints.KINDS)
-
-
-def test_what_a_config_says_of_its_jobs_goes_before_what_the_queue_says(tmp_path: Path) -> None:
-    file = write(
-        tmp_path,
-        """
-        [queue]
-        retries = 5
-        stall = "10m"
-        resume = true
-        [matrix.m]
-        modality = ["image"]
-        stall = "never"
-        [[config]]
-        name = "own"
-        stall = "2h"
-        restart_stalled = true
-        resume = false
-        """,
-    )
-    settings = load_settings(tmp_path, file)
-    assert watch_rules(settings, ["found"]) == WatchRules(stall=600.0)
-    assert watch_rules(settings, ["m/image"]) == WatchRules(stall=None)
-    assert watch_rules(settings, ["own"]) == WatchRules(stall=7200.0, restart=True)
-    assert [retry_rules(settings, [name]).resume for name in ("found", "own")] == [True, False]
-    assert retry_rules(settings, ["own"]).retries == 5
-
-
-def test_a_job_of_several_configs_follows_the_strictest_of_them(tmp_path: Path) -> None:
-    file = write(
-        tmp_path,
-        """
-        [queue]
-        resume = true
-        restart_stalled = true
-        [[config]]
-        name = "patient"
-        stall = "never"
-        [[config]]
-        name = "short"
-        stall = "5m"
-        [[config]]
-        name = "long"
-        stall = "2h"
-        [[config]]
-        name = "by_hand"
-        restart_stalled = false
-        resume = false
-        """,
-    )
-    settings = load_settings(tmp_path, file)
-    for configs, stall in (
-        (("patient", "patient"), None),
-        (("patient", "long"), 7200.0),
-        (("long", "short"), 300.0),
-        (("short", "patient", "long"), 300.0),
-    ):
-        assert watch_rules(settings, configs) == WatchRules(stall=stall, restart=True)
-        assert retry_rules(settings, configs).resume
-    for configs in (("by_hand", "long"), ("long", "by_hand")):
-        assert watch_rules(settings, configs) == WatchRules(stall=1800.0)
-        assert not retry_rules(settings, configs).resume
