@@ -30,7 +30,7 @@ async def test_a_task_is_opened_and_what_its_file_holds_is_shown_whole() -> None
         await open_tasks(pilot)
         await pilot.press("enter")
         await shown(
-            pilot, "─ qwen3vl_text/text_html · task 7 · done ─", "1 of 4", "[Final Answer]: [bold]Dunsby"
+            pilot, "─ task 7 · done · qwen3vl_text/text_html ─", "1 of 4", "[Final Answer]: [bold]Dunsby"
         )
         assert line_with(pilot, "Reference").split() == ["Reference", "Dunsby,", "7"]
         assert "    return 'Dunsby'" in screen_text(pilot)

@@ -121,10 +121,12 @@ class ResultScreen(FullScreen):
     def _show(self) -> None:
         id = self._ids[self._at]
         result = None if self._results is None else self._results.get(id)
-        parts: list[Line] = [((self._config, "title"),), ((f"task {id}", "strong"),)]
+        # The config last: of a long name the end is cut where there is no room.
+        parts: list[Line] = [((f"task {id}", "title"),)]
         if result is not None and result.task is not None:
             status = result.task.status
             parts.append(((status.value, STATUS_STYLES[status]),))
+        parts.append(((self._config, "dim"),))
         self.rule.show(joined(parts, (" · ", "rule")), ((f"{self._at + 1} of {len(self._ids)}", "dim"),))
         note = "reading …" if self._results is None else "there is no such task any more"
         self.result_lines.show(result, self._problem or note)
