@@ -20,6 +20,8 @@ class Chat(BaseHTTPRequestHandler):
 
     server: ChatServer
     body: dict[str, Any]
+    counted = False
+    """Among those at the same time."""
 
     def do_GET(self) -> None:
         self.server.act_on_models(self)
@@ -35,12 +37,18 @@ class Chat(BaseHTTPRequestHandler):
             self.server.chats.append(self)
             self.server.now += 1
             self.server.most = max(self.server.most, self.server.now)
+            self.counted = True
         try:
             if self.server.act(self) is not Done:
                 self.answer(right_answer(self.text))
         finally:
-            with self.server.lock:
-                self.server.now -= 1
+            self.uncount()
+
+    def uncount(self) -> None:
+        """Before the last byte is sent: who has it may ask again before this thread goes on."""
+        with self.server.lock:
+            self.server.now -= self.counted
+            self.counted = False
 
     @property
     def text(self) -> str:
@@ -70,6 +78,7 @@ class Chat(BaseHTTPRequestHandler):
         for name, text in headers.items():
             self.send_header(name.replace("_", "-"), text)
         self.send_header("Content-Length", str(len(content)))
+        self.uncount()
         self.end_headers()
         self.wfile.write(content)
         return Done
@@ -84,6 +93,7 @@ class Chat(BaseHTTPRequestHandler):
         for start in range(0, len(content), 7):
             piece = content[start : start + 7]
             self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+        self.uncount()
         self.wfile.write(b"0\r\n\r\n")
         return Done
 
