@@ -23,7 +23,7 @@ from hitui.services.history import HistoryService
 from hitui.settings import Settings
 from hitui.supervisor.history import Historian
 from hitui.supervisor.rows import End
-from tests.tools.commands import typed
+from tests.tools.commands import hitui, typed
 from tests.tools.control import Control, control, kill
 from tests.tools.eventually import eventually
 from tests.tools.git import git
@@ -39,8 +39,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Control]:
 
 
 def history(here: Control, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "hitui", "-w", str(here.root), "history", *words]
-    return subprocess.run(command, capture_output=True, text=True)
+    return hitui(here, "history", *words)
 
 
 def listed(here: Control, *words: str) -> Any:

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.tools.commands import hitui
 from tests.tools.control import Control, control
 from tests.tools.sandbox import GIB
 
@@ -42,7 +43,9 @@ def command(here: Control, *words: str) -> list[str]:
 
 
 def printed(here: Control) -> str:
-    return subprocess.run(command(here), capture_output=True, text=True, check=True).stdout
+    run = hitui(here, "metrics")
+    assert run.returncode == 0, run.stderr
+    return run.stdout
 
 
 @contextmanager
@@ -155,7 +158,7 @@ def test_who_hangs_up_is_no_news(here: Control, capfd: pytest.CaptureFixture[str
 
 @pytest.mark.parametrize("port", ["70000", "x", "-1"])
 def test_a_port_that_is_none_is_wrong_usage(here: Control, port: str) -> None:
-    run = subprocess.run(command(here, f"--port={port}"), capture_output=True, text=True)
+    run = hitui(here, "metrics", f"--port={port}")
     assert run.returncode == 2
     assert "a port from 0 to 65535 is expected" in run.stderr
 
@@ -163,7 +166,7 @@ def test_a_port_that_is_none_is_wrong_usage(here: Control, port: str) -> None:
 def test_a_port_that_is_taken_is_said_in_one_line(here: Control) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        run = subprocess.run(command(here, "--port", str(port)), capture_output=True, text=True)
+        run = hitui(here, "metrics", "--port", str(port))
     assert run.returncode == 1
     assert run.stderr == (
         f"hitui: port {port} on 127.0.0.1: Address already in use; name another with --port\n"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -23,7 +21,7 @@ from hitui.domain.schedule import HeldFor, Schedule
 from hitui.settings import NotifySettings, Settings
 from hitui.supervisor.notifier import Notifier
 from tests.tools.benchmark import harbours
-from tests.tools.commands import typed
+from tests.tools.commands import hitui, typed
 from tests.tools.control import HEAD, Control, control
 from tests.tools.eventually import eventually
 from tests.tools.programs import write_programs
@@ -342,12 +340,7 @@ def test_without_apprise_the_log_and_the_doctor_say_how_to_get_it(here: Control,
     mend = "pip install 'hitui[notify]'"
     assert [text for text in said if text.endswith(f"apprise, which is not installed: {mend}")] == said
     assert len(said) == 1
-    run = subprocess.run(
-        [sys.executable, "-m", "hitui", "-w", str(here.root), "doctor", "--json"],
-        env=os.environ,
-        capture_output=True,
-        text=True,
-    )
+    run = hitui(here, "doctor", "--json")
     found = [each for each in json.loads(run.stdout)["checks"] if each["name"] == "notifications"]
     readable = f"chmod 600 {here.root / 'hitui.toml'}"
     assert [(each["level"], each["mend"]) for each in found] == [("warn", mend), ("warn", readable)]

@@ -18,6 +18,7 @@ from hitui.domain.jobs import Ending
 from tests.tools.commands import listed, shown_on_a_terminal, typed
 from tests.tools.control import Control, control, environment_of
 from tests.tools.eventually import eventually
+from tests.tools.ready_python import run_hitui
 
 
 @pytest.fixture
@@ -308,13 +309,7 @@ def test_only_what_waits_can_be_put_elsewhere(here: Control) -> None:
 
 
 def test_the_workspace_may_be_named_behind_the_action_too(here: Control) -> None:
-    elsewhere = subprocess.run(
-        [sys.executable, "-m", "hitui", "queue", "pause", "-w", str(here.root)],
-        cwd="/",
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    elsewhere = run_hitui("queue", "pause", "-w", str(here.root), cwd=Path("/"))
     assert elsewhere.returncode == 0, elsewhere.stderr
     assert queue(here)["paused"] == "paused by hand"
     assert typed(here, "queue").stdout == (

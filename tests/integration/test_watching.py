@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ import pytest
 
 from hitui.adapters import processes
 from hitui.domain.jobs import Ended, Ending, Queued, Running
+from tests.tools.commands import listed
 from tests.tools.control import Control, control, kill
 from tests.tools.eventually import eventually
 from tests.tools.nvml_sim.driver import FILE_VARIABLE, NvmlDriver
@@ -34,17 +33,6 @@ def stalled_since(here: Control, job_id: int) -> float | None:
     state = here.job(job_id).state
     assert isinstance(state, Running), state
     return state.stalled_since
-
-
-def listed(here: Control) -> list[dict[str, Any]]:
-    run = subprocess.run(
-        [sys.executable, "-m", "hitui", "-w", str(here.root), "jobs", "--json"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    found: list[dict[str, Any]] = json.loads(run.stdout)
-    return found
 
 
 def change_gpu(here: Control, index: int, **values: Any) -> None:

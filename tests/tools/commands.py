@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from hitui.cli import main
 from tests.tools.control import Control
+from tests.tools.ready_python import run_hitui
 
 
 class Done(NamedTuple):
@@ -27,7 +28,7 @@ class Done(NamedTuple):
 
 def hitui(here: Control, *words: str) -> subprocess.CompletedProcess[str]:
     """Runs one command to its end, in a process of its own."""
-    return subprocess.run(_command(here, words), capture_output=True, text=True, timeout=120)
+    return run_hitui("-w", str(here.root), *words)
 
 
 def typed(here: Control, *words: str) -> Done:

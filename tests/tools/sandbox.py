@@ -6,11 +6,12 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from tests.tools.ready_python import run_hitui
 
 GIB = 2**30
 
@@ -54,8 +55,7 @@ class Sandbox:
 
     def hitui(self, *words: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         """Runs one command to its end."""
-        command = [sys.executable, "-m", "hitui", "-w", str(self.workspace), *words]
-        return subprocess.run(command, env={**self.env, **(env or {})}, capture_output=True, text=True)
+        return run_hitui("-w", str(self.workspace), *words, env={**self.env, **(env or {})})
 
     def json(self, *words: str) -> Any:
         """What a command prints with `--json`; its failure is the test's."""
