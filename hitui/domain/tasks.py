@@ -27,6 +27,10 @@ class ErrorClass(str, Enum):
     INPUT_NOT_FOUND = "input_not_found"
     OTHER = "other"
 
+    @property
+    def words(self) -> str:
+        return self.value.replace("_", " ")
+
 
 _ERROR_PATTERNS: tuple[tuple[ErrorClass, re.Pattern[str]], ...] = (
     (ErrorClass.TEXT_TOO_LARGE, re.compile(r"text too large", re.IGNORECASE)),
@@ -159,6 +163,15 @@ def task_states(
         else:
             tasks.append(Task(question.id, TaskStatus.MISSING, None, NEVER_ANSWERED))
     return tuple(tasks)
+
+
+def task_matches(task: Task, wanted: str) -> bool:
+    """Every word of a filter stands in what is known of the task, case aside."""
+    if not wanted:
+        return True
+    error = f"{task.error.words} {task.error.value}" if task.error is not None else ""
+    hay = f"#{task.id} {task.status.value} {error} {task.reason}".lower()
+    return all(word in hay for word in wanted.lower().split())
 
 
 def select_pending(tasks: Iterable[Task], error_class: ErrorClass | None = None) -> tuple[TaskId, ...]:

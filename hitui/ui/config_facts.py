@@ -53,7 +53,7 @@ def fact_lines(row: ConfigRow, root: str, scores: str, jobs: QueueView, width: i
         )
     )
     if state.error_classes:
-        told = ", ".join(f"{number} {error.value.replace('_', ' ')}" for error, number in state.error_classes)
+        told = ", ".join(f"{number} {error.words}" for error, number in state.error_classes)
         facts.append(("errors", told, "bad"))
     facts += [
         ("", f"{counted(count, 'task')} ran out of memory in every form{_on_gpus(gpus)}", "warn")

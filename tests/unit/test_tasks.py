@@ -10,9 +10,11 @@ from hitui.domain.tasks import (
     ErrorClass,
     Outcome,
     Question,
+    Task,
     TaskStatus,
     classify_prediction,
     select_pending,
+    task_matches,
     task_states,
     what_counts,
 )
@@ -84,3 +86,23 @@ def test_blocked_is_for_what_has_no_answer_and_lacks_a_file() -> None:
     ]
     assert select_pending(tasks) == (4, 5)
     assert select_pending(tasks, ErrorClass.TEXT_TOO_LARGE) == (4,)
+
+
+def test_every_word_of_a_filter_stands_in_what_is_known_of_the_task() -> None:
+    task = Task(
+        1234, TaskStatus.ERROR, ErrorClass.IMAGE_OVER_LIMIT, "[ERROR] Image size (9 pixels) exceeds limit"
+    )
+    for wanted in (
+        "",
+        "1234",
+        "#12",
+        "error",
+        "image over limit",
+        "LIMIT pixels",
+        "exceeds #1234",
+        "image_over_limit",
+    ):
+        assert task_matches(task, wanted), wanted
+    for wanted in ("4321", "text_too", "missing", "limit text"):
+        assert not task_matches(task, wanted), wanted
+    assert not task_matches(Task("a1", TaskStatus.DONE), "error")

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
 from hitui.domain.configs import ConfigState
 from hitui.domain.jobs import JobRequest
-from hitui.domain.tasks import Task, TaskStatus
+from hitui.domain.tasks import Task, TaskStatus, select_pending, task_matches
 from hitui.errors import HituiError
 from hitui.services.scores import Scores
 from hitui.ui.config_facts import fact_lines, score_words
@@ -26,6 +26,9 @@ from hitui.ui.widgets.key_line import KeyLine
 from hitui.ui.widgets.line_view import LineView
 from hitui.ui.widgets.rule import Rule
 from hitui.ui.widgets.task_list import TaskList
+
+if TYPE_CHECKING:
+    from textual.widgets import Input
 
 SECONDS_PER_LOOK = 2.0
 """Scores change no snapshot, so they are looked at as often as this, and no sooner than the last look has ended."""
@@ -73,10 +76,26 @@ class DetailScreen(FullScreen):
             tooltip="the selected task: question, reference, answer, scores",
         ),
         Binding("r", "rerun", "rerun", id="detail.rerun", tooltip="run what is pending in this config"),
+        Binding(
+            "R",
+            "rerun_listed",
+            "rerun these",
+            id="detail.rerun-listed",
+            tooltip="run what is pending of the list",
+        ),
         Binding("x", "stop", "stop", id="detail.stop", tooltip="stop its job"),
         Binding("l", "logs", "logs", id="detail.logs", tooltip="the log of its newest job"),
         Binding(
             "t", "next_status", "which tasks", id="detail.status", tooltip="not done, errors, missing, …"
+        ),
+        Binding(
+            "slash",
+            "filter",
+            "filter",
+            key_display="/",
+            priority=True,
+            id="detail.filter",
+            tooltip="list only tasks that match",
         ),
         Binding("question_mark,f1", "help", "help", key_display="?", id="detail.help", tooltip="all keys"),
         Binding("escape,q", "back", "back", key_display="Esc", id="detail.back", tooltip="back"),
@@ -92,6 +111,8 @@ class DetailScreen(FullScreen):
         self._read_for: ConfigState | None = None
         self._problem = ""
         self._shown = 0
+        self._wanted = ""
+        """The filter of the tasks."""
         self.records = JobRecords(self)
         self.rule = Rule(id="fact-rule")
         self.facts = Facts()
@@ -107,6 +128,7 @@ class DetailScreen(FullScreen):
         yield KeyLine([binding for binding in self.BINDINGS if isinstance(binding, Binding)])
 
     def on_mount(self) -> None:
+        self.mount_entry("an id, or words of an error or a reason", id="filter")
         for name in ("workspace_snapshot", "jobs_snapshot", "progress"):
             self.watch(self.dashboard, name, self._show)
         self._look_at_scores()
@@ -194,16 +216,16 @@ class DetailScreen(FullScreen):
             note = f"{self._row.state.unit} are counted here, and no tasks listed"
             self.task_list.show((), self._problem or note)
             return
-        tasks = [task for task in self._tasks or () if task.status in statuses]
-        parts: list[Line] = [
-            (("Tasks", "title"),),
-            ((f"{title}: {len(tasks)}", ""),),
-            (("t shows others", "dim"),),
-        ]
+        of_status = [task for task in self._tasks or () if task.status in statuses]
+        tasks = [task for task in of_status if task_matches(task, self._wanted)]
+        parts: list[Line] = [(("Tasks", "title"),), ((f"{title}: {len(of_status)}", ""),)]
+        if self._wanted:
+            parts.append(((f"{len(tasks)} with {self._wanted!r}", "key"), ("  Escape shows all", "dim")))
+        else:
+            parts.append((("t shows others", "dim"),))
         self.task_rule.show(joined(parts, (" · ", "rule")))
-        self.task_list.show(
-            tasks, self._problem or ("reading …" if self._tasks is None else f"{title}: none")
-        )
+        none = f"none matches {self._wanted!r}: Escape shows all" if of_status else f"{title}: none"
+        self.task_list.show(tasks, self._problem or ("reading …" if self._tasks is None else none))
 
     def action_next_status(self) -> None:
         self._shown = (self._shown + 1) % len(SHOWN)
@@ -227,6 +249,16 @@ class DetailScreen(FullScreen):
     def action_rerun(self) -> None:
         self.dashboard.post_message(LaunchWanted("Rerun what is pending", [JobRequest(self._config)]))
 
+    def action_rerun_listed(self) -> None:
+        listed = select_pending(self.task_list.tasks)
+        if not listed:
+            self.dashboard.tell("nothing in this list is pending")
+            return
+        # Where all of it is listed, what has become pending until the start is meant too.
+        everything = len(listed) == len(select_pending(self._tasks or ()))
+        request = JobRequest(self._config, ids=None if everything else listed)
+        self.dashboard.post_message(LaunchWanted("Rerun what is listed", [request]))
+
     def action_stop(self) -> None:
         jobs = self._row.active_jobs if self._row is not None else ()
         if jobs:
@@ -243,5 +275,21 @@ class DetailScreen(FullScreen):
 
         self.app.push_screen(HelpScreen(self))
 
+    def action_filter(self) -> None:
+        self.open_entry(self._wanted)
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        self._wanted = event.value.strip()
+        self._show_tasks()
+
+    def on_input_submitted(self) -> None:
+        self.close_entry(self.task_list)
+
     def action_back(self) -> None:
-        self.dismiss()
+        """Out of the filter first."""
+        if self._wanted or self.entry_is_open:
+            self.close_entry(self.task_list)
+            self._wanted = ""
+            self._show_tasks()
+        else:
+            self.dismiss()

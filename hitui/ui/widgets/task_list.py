@@ -84,7 +84,7 @@ class TaskList(CursorView):
 
 
 def _task_line(task: Task, width: int) -> Line:
-    error = task.error.value.replace("_", " ") if task.error is not None else ""
+    error = task.error.words if task.error is not None else ""
     reason = " ".join(task.reason.split())
     return (
         (" ", ""),
