@@ -81,12 +81,7 @@ class DetailScreen(FullScreen):
             "rerun_listed",
             "rerun these",
             id="detail.rerun-listed",
-            tooltip="run what is pending of the list",
-        ),
-        Binding("x", "stop", "stop", id="detail.stop", tooltip="stop its job"),
-        Binding("l", "logs", "logs", id="detail.logs", tooltip="the log of its newest job"),
-        Binding(
-            "t", "next_status", "which tasks", id="detail.status", tooltip="not done, errors, missing, …"
+            tooltip="run what is pending of those that are listed",
         ),
         Binding(
             "slash",
@@ -96,6 +91,11 @@ class DetailScreen(FullScreen):
             priority=True,
             id="detail.filter",
             tooltip="list only tasks that match",
+        ),
+        Binding("x", "stop", "stop", id="detail.stop", tooltip="stop its job"),
+        Binding("l", "logs", "logs", id="detail.logs", tooltip="the log of its newest job"),
+        Binding(
+            "t", "next_status", "which tasks", id="detail.status", tooltip="not done, errors, missing, …"
         ),
         Binding("question_mark,f1", "help", "help", key_display="?", id="detail.help", tooltip="all keys"),
         Binding("escape,q", "back", "back", key_display="Esc", id="detail.back", tooltip="back"),
