@@ -36,6 +36,7 @@ from hitui.ui.theme import THEMES
 if TYPE_CHECKING:
     from textual.driver import Driver
 
+    from hitui.domain.growth import Growth
     from hitui.domain.placement import GpuRules
     from hitui.domain.progress import JobProgress
     from hitui.ui.job_index import JobIndex
@@ -78,6 +79,8 @@ class Dashboard(App[int]):
         super().__init__(driver_class=driver_class)
         self.services = services
         self.utilisations = Utilisations()
+        self.growth: Mapping[str, Growth] = {}
+        """How the results of each config grew while the screen was open."""
         self._services_started = threading.Event()
         self._heard_of_jobs = False
         self._endings = Endings(self, ERROR_SECONDS)
@@ -192,6 +195,9 @@ class Dashboard(App[int]):
             self.tell("hitui.toml has changed: what it says now counts")
             # What is excluded, and what a job asks for, show there.
             self.mutate_reactive(Dashboard.gpu_snapshot)
+        from hitui.domain.growth import grown
+
+        self.growth = grown(self.growth, message.workspace.configs)
         self.workspace_snapshot = message.workspace
 
     def on_jobs_changed(self, message: messages.JobsChanged) -> None:

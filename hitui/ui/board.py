@@ -45,7 +45,7 @@ class Board:
     def rows(self) -> list[ConfigRow]:
         app = self._app
         states = app.workspace_snapshot.configs if app.workspace_snapshot is not None else ()
-        return config_rows(states, app.jobs, app.progress, app.gpu_snapshot, time.time())
+        return config_rows(states, app.jobs, app.progress, app.gpu_snapshot, time.time(), app.growth)
 
     def empty_text(self) -> tuple[str, ...]:
         """What stands in the place of the table where there is no config: one line or several."""

@@ -6,11 +6,13 @@ Pure: values in, values out. What needs a person says so with `!` and in words; 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 import msgspec
 
 from hitui.domain.configs import ConfigCondition, ConfigState
 from hitui.domain.gpus import GpuSnapshot
+from hitui.domain.growth import NONE, Growth
 from hitui.domain.jobs import FAILURES, Ended, Ending, Job, Queued, Running, Starting, Stopping
 from hitui.domain.progress import JobProgress, together
 from hitui.domain.to_run import tasks_of_jobs
@@ -71,14 +73,17 @@ def config_rows(
     progress: Mapping[int, JobProgress],
     gpus: GpuSnapshot | None,
     now: float,
+    growth: Mapping[str, Growth] = MappingProxyType({}),
 ) -> list[ConfigRow]:
-    """One row a config; `now` in seconds since the epoch."""
+    """One row a config; `now` in seconds since the epoch. `growth`: of their results, by config."""
     labels = gpus.labels if gpus is not None else {}
     rows = []
     for state in states:
         known = jobs.of_config(state.name)
+        grows = growth.get(state.name, NONE)
         if known is None:
-            rows.append(ConfigRow(state, state_words(state, None, None, labels, now)))
+            words = state_words(state, None, None, labels, now)
+            rows.append(ConfigRow(state, words, progress=grows.progress(state, now)))
             continue
         job = known.job
         beside = tuple(
@@ -92,8 +97,24 @@ def config_rows(
             words = _with_more(words, more)
         if known.failed and not words.attention:
             words = _with_failed(words, known.failed)
+        if part is None or not (part.phase or part.rate or part.through):
+            told = grows.progress(state, now, _last_change(job))
+            if told is not None and part is not None:
+                told = msgspec.structs.replace(part, rate=told.rate, eta_seconds=told.eta_seconds)
+            part = told or part
         rows.append(ConfigRow(state, words, job, part, whole, known.shards, known.failed))
     return rows
+
+
+def _last_change(job: Job) -> float:
+    """When it started, or ended: what a config has grown before says nothing of what is on it now."""
+    match job.state:
+        case Ended(ended_at=when):
+            return when
+        case Running(started_at=when) | Stopping(started_at=float(when)):
+            return when
+        case _:
+            return 0.0
 
 
 def _part_of(whole: JobProgress, job: Job, config: str) -> JobProgress:

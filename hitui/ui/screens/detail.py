@@ -155,7 +155,7 @@ class DetailScreen(FullScreen):
         app = self.dashboard
         workspace = app.workspace_snapshot
         states = [state for state in workspace.configs if state.name == self._config] if workspace else []
-        rows = config_rows(states, app.jobs, app.progress, app.gpu_snapshot, time.time())
+        rows = config_rows(states, app.jobs, app.progress, app.gpu_snapshot, time.time(), app.growth)
         self._row = rows[0] if rows else None
         self.rule.show(((self._config, "title"),))
         self._show_facts()
