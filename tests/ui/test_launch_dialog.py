@@ -130,11 +130,18 @@ async def test_gpus_priority_and_a_hold_can_be_chosen_before_the_start() -> None
     async with Dashboard(services).run_test(size=WIDE, notifications=True) as pilot:
         await shown(pilot, "25 to rerun")
         await pilot.press("down", "down", "r")
-        await shown(pilot, "25 tasks in 1 job", "GPU 1 now", "0-7 GPU   + - priority   h hold")
+        await shown(
+            pilot, "25 tasks in 1 job", "Enter start 1 job", "GPU 1 now", "0-7 GPU   + - priority   h hold"
+        )
         await pilot.press("2")
         await shown(pilot, "on GPU 2 only", "GPU 2 now")
         await pilot.press("0", "plus", "plus", "minus", "h")
-        await shown(pilot, "on GPU 0, 2 only · priority 1 · held until p lets it go on", "GPU 0,2 now")
+        await shown(
+            pilot,
+            "on GPU 0, 2 only · priority 1 · held until p lets it go on",
+            "GPU 0,2 now",
+            "Enter queue 1 job",
+        )
         await pilot.press("2", "9", "enter")
         await until(pilot, lambda: services.jobs.submitted)
         assert services.jobs.submitted == [JobRequest(MIX_HTML, gpus=("0",))]
@@ -228,3 +235,19 @@ async def test_what_comes_when_someone_is_elsewhere_takes_no_key_there() -> None
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(pilot.app.screen, ResultScreen))
         assert services.jobs.submitted == []
+
+
+async def test_the_keys_say_what_enter_does_with_the_gpus_that_are_chosen() -> None:
+    services = sample.services()
+    async with Dashboard(services).run_test(size=WIDE, notifications=True) as pilot:
+        await shown(pilot, "25 to rerun")
+        await pilot.press("down", "down", "r")
+        await shown(pilot, "Enter start 1 job")
+        dialog = pilot.app.screen
+        assert isinstance(dialog, LaunchDialog)
+        planned = dialog.plan.launches[0]
+        dialog.show_plan(LaunchPlan((planned, planned)))
+        await shown(pilot, "Enter start 2 jobs")
+        dialog.show_plan(LaunchPlan((replace(planned, refused="GPU 2 is too small"),)))
+        await shown(pilot, "Nothing can start now.", "Escape leave it")
+        await gone(pilot, "Enter start")

@@ -16,7 +16,7 @@ from hitui.ui.line import Line, Span
 from hitui.ui.messages import PlaceChosen
 from hitui.ui.screens.dialog import Dialog, DialogLines
 from hitui.ui.screens.question import MIXING
-from hitui.ui.widgets.key_line import cells_of
+from hitui.ui.widgets.key_line import KeyLine, cells_of
 
 TASKS_CELLS, ABOUT_CELLS, GAP = 6, 6, 2
 DIGITS = tuple("0123456789")
@@ -62,6 +62,7 @@ class LaunchDialog(Dialog):
     def _renew(self) -> None:
         self._fit()
         self.query_one(DialogLines).rebuild()
+        self.query_one(KeyLine).show(self.keys())
 
     def _choose(self, **values: object) -> None:
         self.choice = replace(self.choice, **values)
@@ -75,7 +76,7 @@ class LaunchDialog(Dialog):
             Binding(
                 "enter",
                 "answer(True)",
-                f"{'queue' if self._pause else 'start'} {self.plan.words}",
+                f"{'queue' if self._pause or self.choice.held else 'start'} {self.plan.words}",
                 key_display="Enter",
                 id="launch.accept",
             ),

@@ -22,6 +22,11 @@ class KeyLine(OneLine):
         self._shown = [binding for binding in bindings if binding.show]
         self._places: list[tuple[int, int, str]] = []
 
+    def show(self, bindings: Sequence[Binding]) -> None:
+        """Other keys, or other words for them."""
+        self._shown = [binding for binding in bindings if binding.show]
+        self.rebuild()
+
     def build_line(self, width: int) -> Line:
         spans: list[Span] = []
         self._places = []
