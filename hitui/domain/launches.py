@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import msgspec
 
 from hitui.domain.jobs import JobRequest
@@ -27,6 +29,8 @@ class PlannedLaunch(msgspec.Struct, frozen=True):
     most_shards: int = 1
     """Into how many at most when it starts: as many as `shards` where it would start now, for there may be fewer tables;
     of one that waits, what settings, GPUs and its group allow."""
+    unit: str = "tasks"
+    """What `task_count` counts: tasks, steps, lines, files."""
 
 
 class LaunchPlan(msgspec.Struct, frozen=True):
@@ -44,5 +48,18 @@ class LaunchPlan(msgspec.Struct, frozen=True):
         return counted(jobs, "job") + (f", up to {shards} shards" if shards > jobs else "")
 
     @property
-    def task_count(self) -> int:
-        return sum(launch.task_count or 0 for launch in self.startable)
+    def units(self) -> tuple[str, ...]:
+        """What is counted, most common first."""
+        return tuple(unit for unit, _ in Counter(launch.unit for launch in self.startable).most_common())
+
+    @property
+    def work(self) -> str:
+        """`27 tasks`, `3 or more tasks and 400 lines`."""
+        parts = []
+        for unit in self.units:
+            counts = [launch.task_count for launch in self.startable if launch.unit == unit]
+            known = sum(count or 0 for count in counts)
+            parts.append(
+                f"{known} or more {unit}" if None in counts else counted(known, unit.removesuffix("s"))
+            )
+        return " and ".join(parts)

@@ -104,7 +104,9 @@ class _Planner:
         waits = group is not None or bool(placed.waits_for)
         most = self._most_shards(request, state, need) if waits and not refused else shards
         writes = self._settings.shown(state.config.output)
-        return PlannedLaunch(request, count, where, seconds, writes, refused or None, shards, most)
+        return PlannedLaunch(
+            request, count, where, seconds, writes, refused or None, shards, most, state.unit
+        )
 
     def _most_shards(self, request: JobRequest, state: ConfigState, need: Need) -> int:
         """Into how many jobs one that waits is split at most, whatever is free when it starts."""

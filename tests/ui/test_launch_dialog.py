@@ -46,6 +46,18 @@ def test_the_work_of_a_plan_is_the_same_on_any_number_of_gpus_and_no_place_is_ha
     assert {len(line) for line in told[2:6]} == {74}
 
 
+def test_what_is_to_run_is_told_in_what_is_counted() -> None:
+    lines = PlannedLaunch(JobRequest("a/log"), 400, "no GPU needed", None, "out", unit="lines")
+    tasks = PlannedLaunch(JobRequest("a/text"), 9, "GPU 3", None, "out")
+
+    def told(*launches: PlannedLaunch) -> list[str]:
+        shown = LaunchDialog("", LaunchPlan(launches)).lines(74)
+        return [shown[0][0][0], "".join(part for part, _ in shown[2]).split()[1]]
+
+    assert told(lines) == ["400 lines in 1 job", "lines"]
+    assert told(tasks, lines) == ["9 tasks and 400 lines in 2 jobs", "count"]
+
+
 async def test_the_launch_dialog_tells_that_nothing_starts_for_now() -> None:
     paused = Queue("", (Group("default", None, "#12 and #13 failed at their start: no module named torch"),))
     services = sample.services(known_jobs=replace(sample.jobs(), queue=paused))

@@ -66,6 +66,14 @@ def test_a_plan_names_tasks_gpu_time_and_folder(service: JobsService) -> None:
     assert (launch.writes, launch.refused) == ("/w/a", None)
 
 
+def test_a_plan_counts_what_its_configs_count(service: JobsService) -> None:
+    lines = state("b", unit="lines", total=1000, done=599, errors=0, missing=401)
+    made = plan(service, machine(30), state("a"), lines, state("c"), state("d", missing=0, errors=1))
+    assert (made.units, made.work) == (("tasks", "lines"), "21 tasks and 401 lines")
+    assert plan(service, machine(30), state("a", total=None), lines).work == "0 or more tasks and 401 lines"
+    assert plan(service, machine(30), state("d", missing=0, errors=1)).work == "1 task"
+
+
 def test_of_two_launches_the_second_takes_the_next_gpu_and_the_third_waits(service: JobsService) -> None:
     made = plan(service, machine(60, 60), state("a"), state("b"), state("c"))
     assert [launch.where for launch in made.launches] == [
@@ -73,7 +81,7 @@ def test_of_two_launches_the_second_takes_the_next_gpu_and_the_third_waits(servi
         "GPU 1 once free for 10 s",
         "waits for 20 GiB free on one GPU: GPU 0, 1 are taken by the request before",
     ]
-    assert made.task_count == 30
+    assert made.work == "30 tasks"
 
 
 def test_a_runner_that_needs_no_gpu_takes_none(service: JobsService) -> None:
@@ -83,8 +91,8 @@ def test_a_runner_that_needs_no_gpu_takes_none(service: JobsService) -> None:
 
 def test_one_error_class_and_given_ids_are_counted(service: JobsService) -> None:
     known = state("a", error_classes=((ErrorClass.TEXT_TOO_LARGE, 5), (ErrorClass.OTHER, 1)))
-    assert plan(service, machine(60), known, error_class=ErrorClass.TEXT_TOO_LARGE).task_count == 5
-    assert plan(service, machine(60), known, ids=(1, 2, 3)).task_count == 3
+    assert plan(service, machine(60), known, error_class=ErrorClass.TEXT_TOO_LARGE).work == "5 tasks"
+    assert plan(service, machine(60), known, ids=(1, 2, 3)).work == "3 tasks"
 
 
 @pytest.mark.parametrize(

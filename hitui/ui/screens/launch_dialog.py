@@ -9,7 +9,6 @@ from msgspec.structs import replace
 from textual.binding import Binding, BindingType
 
 from hitui.domain.launches import LaunchPlan, PlannedLaunch
-from hitui.domain.units import counted
 from hitui.ui import text
 from hitui.ui.launch_choice import LaunchChoice
 from hitui.ui.line import Line, Span
@@ -137,7 +136,8 @@ class LaunchDialog(Dialog):
                 lines += [((part, "warn"),) for part in text.wrapped(MIXING, width)]
             lines.append(())
             name, where = _widths(plan.startable, width)
-            lines.append(_row(("config", "tasks", "where", "about"), ("dim",) * 4, name, where))
+            unit = plan.units[0] if len(plan.units) == 1 else "count"
+            lines.append(_row(("config", unit, "where", "about"), ("dim",) * 4, name, where))
             for launch in plan.startable:
                 lines.append(
                     _row(
@@ -217,9 +217,7 @@ def _writes(launches: Sequence[PlannedLaunch], width: int) -> list[Line]:
 
 def _total(plan: LaunchPlan) -> Line:
     known = [None if launch.seconds is None else launch.seconds * launch.shards for launch in plan.startable]
-    unknown = any(launch.task_count is None for launch in plan.startable)
-    tasks = f"{plan.task_count} or more tasks" if unknown else counted(plan.task_count, "task")
-    total = f"{tasks} in {plan.words}"
+    total = f"{plan.work} in {plan.words}"
     work = [seconds for seconds in known if seconds is not None]
     if len(work) == len(known):
         total += f", about {text.long_duration(sum(work))} of work"
