@@ -5,6 +5,7 @@ A command takes a tenth of a second and does its work in a few milliseconds of i
 
 from __future__ import annotations
 
+import atexit
 import functools
 import importlib
 import json
@@ -41,7 +42,7 @@ def run_hitui(
 
 
 class ReadyPython:
-    """A process that forks itself for each command. It ends with this one."""
+    """A process that forks itself for each command. It ends with this one, however that ends."""
 
     def __init__(self) -> None:
         self.environment = _read_at_the_start(os.environ)
@@ -78,10 +79,16 @@ class ReadyPython:
                 raise subprocess.TimeoutExpired(words, timeout) from None
         return subprocess.CompletedProcess(words, status, *printed)
 
+    def close(self) -> None:
+        self._requests.close()
+        self._process.communicate()
+
 
 @functools.cache
 def _ready() -> ReadyPython:
-    return ReadyPython()
+    ready = ReadyPython()
+    atexit.register(ready.close)
+    return ready
 
 
 def _read_at_the_start(env: Mapping[str, str]) -> dict[str, str]:
