@@ -1,12 +1,18 @@
-"""The other end of the supervisor's socket: what screen and commands ask it, and how it is started."""
+"""The other end of the supervisor's socket: what screen and commands ask it, and how it is started.
+
+Where there is no runtime folder of the user's own the socket lies below one that everybody may write, and somebody
+else may have laid his there first: the kernel is asked who listens.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import socket
 import stat
+import struct
 import subprocess
 import sys
 import time
@@ -236,6 +242,9 @@ class SupervisorClient:
             connection.settimeout(timeout)
             with socket_address(self._paths.socket) as address:
                 connection.connect(address)
+            if peer_user(connection) != os.getuid():
+                # It would be told the whole environment, and be believed what it says of jobs.
+                raise PermissionError(errno.EPERM, "another user listens there", str(self._paths.socket))
         except BaseException:
             connection.close()
             raise
@@ -292,6 +301,12 @@ class Watch:
     def close(self) -> None:
         with contextlib.suppress(OSError):
             self._connection.shutdown(socket.SHUT_RDWR)
+
+
+def peer_user(connection: socket.socket) -> int:
+    """The user at the other end of a Unix socket, as the kernel tells."""
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    return int(struct.unpack("3i", credentials)[1])
 
 
 @contextlib.contextmanager

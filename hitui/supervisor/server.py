@@ -11,7 +11,6 @@ import contextlib
 import os
 import socket
 import sqlite3
-import struct
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -27,6 +26,7 @@ from hitui.errors import HituiError, SupervisorError
 from hitui.paths import RuntimePaths
 from hitui.supervisor import snapshots, wire
 from hitui.supervisor.bulletin import Bulletin
+from hitui.supervisor.client import peer_user
 from hitui.supervisor.freeing import Freeing
 from hitui.supervisor.history import Historian
 from hitui.supervisor.keeper import Keeper
@@ -174,7 +174,7 @@ class Server:
         assert task is not None
         self._connections.add(task)
         try:
-            if _peer_user(writer) == os.getuid():
+            if peer_user(writer.get_extra_info("socket")) == os.getuid():
                 await self._converse(reader, writer)
         except (ConnectionError, ValueError, asyncio.CancelledError):
             # The client went away, sent what is no line of ours, or the supervisor ends.
@@ -318,9 +318,3 @@ class Server:
             # Thousands of jobs may be megabytes each time.
             pause = (time.process_time() - begun) / SHARE_OF_TELLING
             await asyncio.sleep(max(SHORTEST_PUBLISH_SECONDS, min(LONGEST_PUBLISH_SECONDS, pause)))
-
-
-def _peer_user(writer: asyncio.StreamWriter) -> int:
-    peer: socket.socket = writer.get_extra_info("socket")
-    credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    return int(struct.unpack("3i", credentials)[1])

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -163,6 +164,28 @@ def test_a_runtime_folder_that_someone_laid_there_is_refused(
     here.paths.state.symlink_to(tmp_path / "elsewhere", target_is_directory=True)
     with pytest.raises(SupervisorError, match="is not a folder of yours; set XDG_STATE_HOME"):
         here.service.ensure_supervisor()
+
+
+def test_who_listens_and_is_another_user_is_told_nothing(
+    here: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the folder of temporary files anybody may be the first to make the one that the socket lies in."""
+    here.paths.runtime.mkdir(parents=True)
+    with socket.socket(socket.AF_UNIX) as listener, monkeypatch.context() as patch:
+        with client.socket_address(here.paths.socket) as address:
+            listener.bind(address)
+        listener.listen()
+        patch.setattr(os, "getuid", lambda: os.geteuid() + 1)
+        assert not here.client.answers()
+        with pytest.raises(SupervisorError, match="another user listens there"):
+            here.client.status()
+        with pytest.raises(PermissionError):
+            here.client.open_watch()
+        for _ in range(3):
+            connection, _ = listener.accept()
+            with connection:
+                assert connection.recv(1) == b""
+    here.paths.socket.unlink()
 
 
 def test_what_runs_write_is_open_to_whom_the_user_opens_files_and_state_to_nobody(here: Control) -> None:
