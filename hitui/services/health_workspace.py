@@ -215,6 +215,8 @@ def _libraries(name: str, python: str, wanted: tuple[str, ...]) -> Finding:
             [python, "-c", _ASK, *wanted],
             stdin=subprocess.DEVNULL,
             capture_output=True,
+            # Where a job runs is another folder than this: what lies here is neither its library nor to be run.
+            cwd="/",
             timeout=ASK_SECONDS,
             check=True,
         )

@@ -100,6 +100,16 @@ def test_a_python_is_found_by_its_name_and_from_here(
         assert run(found, "import sys; print(sys.prefix)", workbook).printed == f"{tmp_path}/bare\n"
 
 
+def test_what_lies_where_somebody_scores_is_not_run(
+    monkeypatch: pytest.MonkeyPatch, stub_python: str, tmp_path: Path, workbook: Path
+) -> None:
+    for name in ("json", "platform"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit(1)")
+    monkeypatch.chdir(tmp_path)
+    assert find_chart_python([stub_python]).path == stub_python
+    assert run(find_sandbox(sys.executable, SMALL, needed=()), "print(1)", workbook).printed == "1\n"
+
+
 def test_a_python_that_is_none_is_named(tmp_path: Path) -> None:
     with pytest.raises(NoSandbox, match=r"nowhere/python.*name the Python"):
         find_sandbox(str(tmp_path / "nowhere/python"))

@@ -230,6 +230,18 @@ def test_libraries_that_a_runners_python_lacks_are_named(
     assert found.mend.endswith("-m pip install no-such-package")
 
 
+def test_what_lies_where_the_doctor_is_asked_is_no_library_of_a_runner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    write_safetensors(tmp_path / "consolidated.safetensors")
+    (tmp_path / "vllm_of_a_test.py").touch()
+    monkeypatch.setattr(health_workspace, "MODEL_LIBRARIES", {"vllm": ("vllm_of_a_test",)})
+    monkeypatch.chdir(tmp_path)
+    found = only(runner_findings(tmp_path, RunnerSettings(engine="vllm", model=".")), Level.FAIL)
+    assert found.what == f"{sys.executable} lacks vllm_of_a_test"
+
+
 def test_what_scores_need_is_looked_at_where_it_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

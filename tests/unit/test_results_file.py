@@ -185,6 +185,11 @@ def test_a_huge_file_is_read_by_a_process_of_its_own(tmp_path: Path, monkeypatch
     monkeypatch.setattr(results_file, "LARGE", 10)
     assert read_results_file(path) == here
 
+    # Nor does that run what lies where somebody only looks.
+    (tmp_path / "msgspec.py").write_text("raise SystemExit")
+    monkeypatch.chdir(tmp_path)
+    assert read_results_file(path.name) == here
+
     path.write_bytes(WHOLE[:-5])
     with pytest.raises(UnreadableFile, match="is not whole JSON"):
         read_results_file(path)

@@ -271,9 +271,10 @@ def _some(one: str, many: str, where: list[Any], what: str = "number") -> str:
 
 
 def _read_apart(path: Path | str) -> FileReading:
-    command = [sys.executable, "-m", "hitui.adapters.checkpoints.results_file", str(path)]
+    command = [sys.executable, "-m", "hitui.adapters.checkpoints.results_file", str(Path(path).absolute())]
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        # Python takes modules from the folder that it is started in first, and whose that is nobody knows.
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, cwd="/", check=False)
     except OSError as error:
         raise UnreadableFile(
             f"is huge, and no process to read it could be started: {error.strerror}"

@@ -77,6 +77,8 @@ def _ask(python: str) -> dict[str, str]:
         # his variables.
         answer = subprocess.run(
             [python, "-E", "-s", "-c", _QUESTION, *LIBRARIES],
+            # What lies in the folder where somebody scores, a `json.py` of another user's, is not run.
+            cwd="/",
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

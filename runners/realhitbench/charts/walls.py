@@ -114,9 +114,9 @@ def folders_of(python: str) -> tuple[str, ...]:
         "os.path.dirname(os.path.dirname(real)), *(p for p in sys.path[1:] if os.path.isdir(p))]))"
     )
     try:
-        # Inside there are none of the user's variables, PYTHONPATH neither.
+        # Inside there are none of the user's variables, PYTHONPATH neither; and nothing is taken from where he is.
         words = [python, "-E", "-s", "-c", question]
-        answer = subprocess.run(words, capture_output=True, text=True, timeout=60)
+        answer = subprocess.run(words, capture_output=True, text=True, timeout=60, cwd="/")
     except subprocess.TimeoutExpired as error:
         raise ValueError("it does not answer") from error
     if answer.returncode != 0:
