@@ -7,6 +7,7 @@ SQLite's write-ahead log and sockets do not work.
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 import msgspec
@@ -133,11 +134,21 @@ def is_absent(path: Path) -> bool:
 def find_workspace(start: Path) -> tuple[Path, Path | None]:
     """The workspace that `start` belongs to, and its settings file.
 
-    That is the nearest folder at or above `start` with a `hitui.toml`; without one, `start` itself.
+    That is the nearest folder at or above `start` with a `hitui.toml`; without one, `start` itself. Above it, none counts
+    that a stranger laid into a folder that all may write: who works below /tmp would run his commands.
     """
     start = start.resolve()
     for folder in (start, *start.parents):
         candidate = folder / SETTINGS_NAME
-        if os.path.lexists(candidate):
+        if os.path.lexists(candidate) and (folder == start or not _is_a_strangers(candidate)):
             return folder, candidate
     return start, None
+
+
+def _is_a_strangers(file: Path) -> bool:
+    """Whether it lies where all may write, and is neither this user's, nor root's, nor that of the folder's owner."""
+    try:
+        owner, folder = file.lstat().st_uid, file.parent.stat()
+    except OSError:
+        return False
+    return bool(folder.st_mode & stat.S_IWOTH) and owner not in (os.getuid(), 0, folder.st_uid)
