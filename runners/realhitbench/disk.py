@@ -13,7 +13,7 @@ Identity = tuple[int, int, int]
 def replace_file(path: Path, partial: Path, content: bytes) -> None:
     """Puts `content` in the place of a file, whole or not at all; `partial` beside it is written meanwhile."""
     try:
-        with partial.open("wb") as file:
+        with os.fdopen(open_new(partial), "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -22,6 +22,16 @@ def replace_file(path: Path, partial: Path, content: bytes) -> None:
         partial.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def open_new(partial: Path, mode: int = 0o666) -> int:
+    """A descriptor of a new file in the place of whatever a killed run left there. Raises OSError.
+
+    Where others may write too it may as well be a link of theirs to a file of this user's, or a pipe, which would be
+    waited for.
+    """
+    partial.unlink(missing_ok=True)
+    return os.open(partial, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
 
 
 def sync_folder(folder: Path) -> None:

@@ -27,7 +27,14 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from hitui_runners.errors import RunnerError, SetupError, setup_error
-from hitui_runners.realhitbench.disk import Identity, identity_of, replace_file, same_content, sync_folder
+from hitui_runners.realhitbench.disk import (
+    Identity,
+    identity_of,
+    open_new,
+    replace_file,
+    same_content,
+    sync_folder,
+)
 from hitui_runners.realhitbench.known import Known, ReadFile, known_of, task_of, would_replace
 from hitui_runners.realhitbench.results import (
     MARK,
@@ -279,7 +286,7 @@ class ResultStore:
             number += 1
         try:
             self._sync()
-            handle = os.open(partial, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+            handle = open_new(partial, 0o644)
             with contextlib.suppress(OSError):
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if not older.exists():
@@ -356,9 +363,11 @@ class ResultStore:
             copy = path.with_name(path.name + COPY_SUFFIX + (f"-{number}" if number > 1 else ""))
             if not copy.exists():
                 partial = self._folder / _PARTIAL_COPY
-                shutil.copy2(path, partial)
-                with partial.open("rb") as file:
-                    os.fsync(file.fileno())
+                with path.open("rb") as file, os.fdopen(open_new(partial, 0o600), "wb") as kept:
+                    shutil.copyfileobj(file, kept)
+                    kept.flush()
+                    shutil.copystat(path, partial)
+                    os.fsync(kept.fileno())
                 partial.rename(copy)
                 return True
             if same_content(copy, path):

@@ -166,6 +166,19 @@ def test_where_it_cannot_be_set_aside_nothing_is_stored_and_nothing_lost(
     assert len((output / "results.jsonl").read_bytes().splitlines()) == 2
 
 
+def test_a_link_that_others_laid_where_the_new_one_is_made_is_not_followed(
+    output: Path, tmp_path: Path
+) -> None:
+    mine = tmp_path / "mine"
+    mine.write_text("mine")
+    journal(output, answer(3, "ours"), at=1e9)
+    write_results(output / "results_new.json", [answer(3, "theirs")], at=1e9 + 1)
+    (output / ".results.jsonl.hitui-part").symlink_to(mine)
+    run(output, answer(6), snapshot=False)
+    assert mine.read_text() == "mine"
+    assert json.loads((output / "results.jsonl").read_text()) == answer(6)
+
+
 def test_nobody_else_can_write_while_and_after_it_is_set_aside(output: Path) -> None:
     journal(output, answer(3, "ours"), at=1e9)
     write_results(output / "results_new.json", [answer(3, "theirs")], at=1e9 + 1)
