@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import shutil
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -43,6 +45,11 @@ def examine_settings(settings: Settings) -> Iterator[Finding]:
     """Settings that were read; that they are refused is for the caller to say."""
     if settings.file is None:
         yield warn("settings", f"no hitui.toml in {settings.root} or above", "`hitui init` writes one")
+    elif in_whose_hands := _others_hands(settings.file):
+        what = f"{settings.file} {in_whose_hands}, and a job runs what it names with your rights"
+        yield warn(
+            "settings", what, "read it before you start anything; until then nothing of it is run here"
+        )
     else:
         yield ok("settings", str(settings.file))
 
@@ -82,16 +89,18 @@ def examine_files(catalogue: Catalogue) -> Iterator[Finding]:
 
 
 def examine_runners(settings: Settings) -> Iterator[Finding]:
-    """Each runner's program, model and libraries. Starts each runner's Python once."""
+    """Each runner's program, model and libraries. Starts each runner's Python once, and asks its server, but for what
+    others may have written: their program would run, and their server be told a key."""
     if not settings.runners:
         yield warn("runners", "none: nothing can be run", "add a [runner.NAME] to hitui.toml")
+    may_start = settings.file is None or not _others_hands(settings.file)
     for name, runner in settings.runners.items():
-        yield from _examine_runner(settings, f"runner {name}", runner)
+        yield from _examine_runner(settings, f"runner {name}", runner, may_start)
 
 
 def examine_scores(settings: Settings) -> Iterator[Finding]:
     """Whether what `[charts]` and `[judge]` name is there; neither is asked for where it is not."""
-    if settings.charts.python is not None:
+    if settings.charts.python is not None and (settings.file is None or not _others_hands(settings.file)):
         yield _libraries("charts", settings.program(settings.charts.python), CHART_LIBRARIES)
     judge = settings.judge
     if judge.base_url is None:
@@ -118,6 +127,23 @@ def examine_notifications(settings: Settings) -> Iterator[Finding]:
         yield warn("notifications", what, f"chmod 600 {settings.file}")
 
 
+def _others_hands(file: Path) -> str:
+    """Who else may have written the settings, as the end of `FILE …`; empty: only this user, or root."""
+    try:
+        status, folder = file.stat(), file.parent.stat()
+    except OSError:
+        return ""
+    if status.st_uid not in (os.getuid(), 0):
+        try:
+            owner = pwd.getpwuid(status.st_uid).pw_name
+        except KeyError:
+            owner = f"user {status.st_uid}"
+        return f"belongs to {owner}"
+    if status.st_mode & stat.S_IWOTH or folder.st_mode & (stat.S_IWOTH | stat.S_ISVTX) == stat.S_IWOTH:
+        return "can be changed by everybody"
+    return ""
+
+
 def _mode(path: Path) -> int:
     """Its permissions; 0 where it cannot be looked at."""
     try:
@@ -126,7 +152,9 @@ def _mode(path: Path) -> int:
         return 0
 
 
-def _examine_runner(settings: Settings, name: str, runner: RunnerSettings) -> Iterator[Finding]:
+def _examine_runner(
+    settings: Settings, name: str, runner: RunnerSettings, may_start: bool
+) -> Iterator[Finding]:
     for key in ("cwd", "prompts"):
         path = getattr(runner, key)
         if path is not None and identity_of(settings.path(path)) is None:
@@ -138,6 +166,9 @@ def _examine_runner(settings: Settings, name: str, runner: RunnerSettings) -> It
     if runner.model is not None and runner.model_is_a_folder:
         yield _model(name, settings.path(runner.model))
     python = sys.executable if runner.python is None else settings.program(runner.python)
+    if not may_start:
+        yield ok(name, "neither its Python nor a server is asked")
+        return
     libraries = _libraries(name, python, MODEL_LIBRARIES.get(runner.engine or "", ()))
     yield libraries
     if runner.engine == "openai" and libraries.level is Level.OK:

@@ -15,7 +15,7 @@ from hitui.domain.gpus import Gpu, GpuSnapshot
 from hitui.paths import RuntimePaths
 from hitui.services import health, health_workspace
 from hitui.services.health import Finding, Level
-from hitui.settings import RunnerSettings, Settings
+from hitui.settings import RunnerSettings, Settings, load_settings
 from hitui.settings.values import ChartSettings, JudgeSettings
 from tests.tools.chat_server import chat_server
 from tests.tools.results import write_safetensors
@@ -228,6 +228,42 @@ def test_libraries_that_a_runners_python_lacks_are_named(
     found = only(runner_findings(tmp_path, RunnerSettings(engine="vllm", model=".")), Level.FAIL)
     assert found.what == f"{sys.executable} lacks no-such-package"
     assert found.mend.endswith("-m pip install no-such-package")
+
+
+def test_nothing_is_run_that_settings_of_somebody_else_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "python"
+    program.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
+    program.chmod(0o755)
+    file = tmp_path / "hitui.toml"
+    file.write_text(
+        '[charts]\npython = "./python"\n[runner.a]\nengine = "openai"\npython = "./python"\n'
+        'base_url = "http://localhost:1/v1"\n'
+    )
+    settings = load_settings(tmp_path, file)
+
+    def findings() -> list[Finding]:
+        examined = (
+            health_workspace.examine_settings,
+            health_workspace.examine_runners,
+            health_workspace.examine_scores,
+        )
+        return [finding for examine in examined for finding in examine(settings)]
+
+    file.chmod(0o666)
+    assert "can be changed by everybody" in only(findings(), Level.WARN).what
+    file.chmod(0o644)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "stat", lambda path, **_: of_user(os.stat(path), 4_000_000_000))  # noqa: PTH116
+        assert "belongs to user 4000000000, and a job runs" in only(findings(), Level.WARN).what
+    assert not (tmp_path / "ran").exists()
+    findings()
+    assert (tmp_path / "ran").exists()
+
+
+def of_user(status: os.stat_result, user: int) -> os.stat_result:
+    return os.stat_result((*status[:4], user, *status[5:]))
 
 
 def test_what_lies_where_the_doctor_is_asked_is_no_library_of_a_runner(
