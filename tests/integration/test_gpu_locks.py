@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -92,6 +94,34 @@ def test_who_took_a_lock_is_seen_without_standing_in_the_way_of_whoever_takes_on
         looked.set()
         looker.join()
     assert lock_takers(tmp_path, ["GPU-1"]) == {}
+
+
+def test_a_lock_is_on_the_file_that_the_next_one_finds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Something may clear old files away between the look at one and its lock."""
+    path = tmp_path / "GPU-1.lock"
+    lock = fcntl.flock
+    cleared = iter([path.unlink, lambda: (path.unlink(), path.touch())])
+
+    def late(descriptor: int, how: int) -> None:
+        next(cleared, lambda: None)()
+        lock(descriptor, how)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fcntl, "flock", late)
+        held, _ = lock_gpus(tmp_path, ("GPU-1",))
+    assert lock_gpus(tmp_path, ("GPU-1",)) == ([], "GPU-1")
+    release(held)
+
+
+def test_a_lock_that_is_taken_looks_new_to_what_clears_old_files_away(tmp_path: Path) -> None:
+    path = tmp_path / "GPU-1.lock"
+    path.touch()
+    os.utime(path, (1e9, 1e9))
+    held, _ = lock_gpus(tmp_path, ("GPU-1",))
+    assert path.stat().st_mtime > time.time() - 60
+    release(held)
 
 
 def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:

@@ -27,16 +27,23 @@ JOB_LOCK = "lock"
 
 def try_lock(path: Path, mode: int = 0o600, *, shared: bool = False) -> int | None:
     """A descriptor that holds the lock, or None when another process holds it. Raises OSError."""
-    descriptor = _open(path, mode)
-    try:
-        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except BlockingIOError:
+    while True:
+        descriptor = _open(path, mode)
+        try:
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            if _is_at(path, descriptor):
+                # What clears old files out of /tmp goes by their times, and may not ask whether one is locked.
+                with contextlib.suppress(OSError):
+                    os.utime(descriptor)
+                return descriptor
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        except BaseException:
+            os.close(descriptor)
+            raise
+        # It was removed in between: whoever comes next locks another file of that name.
         os.close(descriptor)
-        return None
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
 
 
 def is_locked(path: Path) -> bool:
@@ -163,6 +170,13 @@ def _open(path: Path, mode: int) -> int:
             os.fchmod(descriptor, mode)
             return descriptor
         return os.open(path, flags)
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.lstat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def _shared_folder(home: Path) -> None:
