@@ -9,7 +9,7 @@ import threading
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from hitui.commands.saying import warn
+from hitui.commands.saying import harmless, warn
 from hitui.commands.scheduling import whole_number
 from hitui.domain.jobs import JobsSnapshot, Running, Stopping
 from hitui.errors import HituiError, WorkspaceError
@@ -33,7 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     services = build_services(arguments.workspace)
     if arguments.port is None:
-        sys.stdout.write(_page(services))
+        page = _page(services)
+        # Prometheus takes any name as it is, and has to: two that look alike are not the same. A terminal would obey it.
+        sys.stdout.write("\n".join(map(harmless, page.split("\n"))) if sys.stdout.isatty() else page)
         return 0
     return _serve(services, arguments.port)
 

@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.tools.commands import hitui
+from tests.tools.commands import hitui, shown_on_a_terminal
 from tests.tools.control import Control, control
+from tests.tools.results import answer, write_results
 from tests.tools.sandbox import GIB
 
 UUID = "GPU-7e570000-0000-4000-8000-000000000000"
@@ -67,6 +68,15 @@ def test_what_is_printed_before_there_ever_was_a_job(here: Control) -> None:
     assert found["hitui_config_tasks_pending", frozenset({"g/answer"})] == 6
     assert found["hitui_jobs", frozenset({"queued"})] == 0
     assert not here.paths.database.exists()
+
+
+def test_names_are_told_as_they_are_but_command_no_terminal(here: Control) -> None:
+    name = "g/text_html\x1b[31m"
+    write_results(here.root / "result" / name / "results.json", [answer(1)])
+    assert any(name in labels for _, labels in values(printed(here)))
+    shown = shown_on_a_terminal(here, "metrics")
+    assert b"g/text_html" in shown
+    assert b"\x1b" not in shown
 
 
 def test_jobs_and_gpus_are_told_as_they_stand(here: Control) -> None:
