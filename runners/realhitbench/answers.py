@@ -11,7 +11,6 @@ IMPORTS = re.compile(r"^[ \t]*(?:import|from)[ \t]+(?:pandas|matplotlib)\b", re.
 
 DRAWS = re.compile(r"\bplt\.|\.plot\b")
 """No words for people hold these."""
-_THOUGHT = re.compile(r"<think>(?!.*</think>).*", re.DOTALL)
 
 ERROR_PREFIX = "[ERROR] "
 NO_FINAL_ANSWER = ERROR_PREFIX + "Failed to get proper final answer format"
@@ -39,15 +38,19 @@ def final_answer(reply: str, *, is_code: bool = False) -> str | None:
 
 def without_open_thought(reply: str) -> str:
     """The reply up to where a model began to think and came to no end, as when its tokens run out."""
-    return _THOUGHT.sub("", reply)
+    # By no pattern: a reply may be as long as a server likes, and each beginning would be followed to the end.
+    start = reply.find("<think>", reply.rfind("</think>") + 1)
+    return reply if start < 0 else reply[:start]
 
 
 def _bare(text: str) -> str:
     """Without the space, of any kind, and the asterisks around it."""
-    before = ""
-    while text != before:
-        before, text = text, text.strip().strip("*")
-    return text
+    start, end = 0, len(text)
+    while start < end and (text[start].isspace() or text[start] == "*"):
+        start += 1
+    while start < end and (text[end - 1].isspace() or text[end - 1] == "*"):
+        end -= 1
+    return text[start:end]
 
 
 def _code(text: str) -> str | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
-from hitui_runners.realhitbench.answers import final_answer
+from hitui_runners.realhitbench.answers import final_answer, without_open_thought
 
 
 @pytest.mark.parametrize(
@@ -64,3 +66,16 @@ def test_what_follows_a_label_counts_where_no_program_is_to_be_found() -> None:
     rest = "df.plot()\nplt.show()"
     assert final_answer(f"```python\nimport pandas as pd\n```\n[Final Answer]: {rest}", is_code=True) == rest
     assert final_answer("[Final Answer]: df.plot()\n[Final Answer]: plt.show()", is_code=True) == "plt.show()"
+
+
+def test_a_long_reply_is_looked_through_in_no_time() -> None:
+    """A server may send megabytes of one thing."""
+    begun = time.process_time()
+    many = 1_000_000
+    assert final_answer("[Final Answer]: 41 <think>" + "<think>" * many) == "41"
+    assert (
+        final_answer("<think>" * many + "</think> [Final Answer]: " + "* " * many + "41" + " *" * many)
+        == "41"
+    )
+    assert without_open_thought("<think>a</think>b<think>c") == "<think>a</think>b"
+    assert time.process_time() - begun < 10
