@@ -196,6 +196,8 @@ def _model(name: str, folder: Path) -> Finding:
 def _defect_of_setup(folder: Path) -> str:
     """Which of the files that a model is set up from was not copied or downloaded whole; empty: none."""
     for file in SETUP_FILES:
+        if not is_file(folder / file):
+            continue
         try:
             # As the model's library reads it, which takes numbers that JSON does not have.
             json.loads((folder / file).read_bytes())

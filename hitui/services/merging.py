@@ -19,6 +19,7 @@ import msgspec
 
 from hitui.adapters.checkpoints.reading import Reading
 from hitui.adapters.files.atomic import keep_copy_once, write_atomically
+from hitui.adapters.files.look import is_file
 from hitui.domain.configs import Config
 from hitui.domain.tasks import TaskId, TaskStatus
 from hitui.errors import WorkspaceError
@@ -131,6 +132,10 @@ def _is_there(path: Path, content: bytes) -> bool:
     """Whether the file has this content already; its folder is made where there is none."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and not is_file(path):
+            raise WorkspaceError(
+                f"{path}: is no regular file; move it away, or give another place by --output"
+            )
         return path.exists() and path.read_bytes() == content
     except OSError as error:
         raise WorkspaceError(

@@ -101,7 +101,8 @@ def is_ours(path: Path) -> bool:
 def _no_runner(journal: Path) -> Iterator[None]:
     """Holds the lock that a runner holds while it writes."""
     try:
-        handle = os.open(journal, os.O_RDONLY | os.O_CLOEXEC)
+        # Not to wait for a writer, where it is a pipe.
+        handle = os.open(journal, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
         yield
         return

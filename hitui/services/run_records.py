@@ -8,11 +8,13 @@ A result names its run by the id.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
 from hitui.adapters.files.atomic import write_atomically
+from hitui.adapters.files.look import is_file
 
 NAME = "run_settings.json"
 RUN = "Settings"
@@ -43,6 +45,9 @@ def carry_over(sources: Iterable[Path], folder: Path, wanted: Collection[str]) -
 
 def _runs(path: Path) -> list[Any] | None:
     """Whatever is listed as runs; None: the file says nothing that can be understood."""
+    if os.path.lexists(path) and not is_file(path):
+        # A pipe would be waited for, and a device read without an end.
+        return None
     try:
         data = json.loads(path.read_bytes())
     except FileNotFoundError:

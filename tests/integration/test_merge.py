@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -201,3 +202,15 @@ def test_real_shards_merge_to_the_real_merged_file(tmp_path: Path) -> None:
 
     merged = content(workspace / "r" / f"{name}_merged" / "checkpoint_merged.json")
     assert merged["results"] == content(theirs)["results"]
+
+
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(sandbox: Sandbox, group: Path) -> None:
+    os.mkfifo(group / "text_html" / "run_settings.json")
+    assert sandbox.hitui("merge", "text_html").returncode == 0
+    elsewhere = group / "merged.json"
+    os.mkfifo(elsewhere)
+    run = sandbox.hitui("merge", "text_html", "--output", str(elsewhere))
+    assert run.returncode == 1
+    assert f"{elsewhere}: is no regular file; move it away" in run.stderr
+    os.mkfifo(group / "text_html" / "results.jsonl")
+    assert sandbox.hitui("rollback", "text_html").returncode == 0

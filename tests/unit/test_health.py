@@ -230,6 +230,12 @@ def test_libraries_that_a_runners_python_lacks_are_named(
     assert found.mend.endswith("-m pip install no-such-package")
 
 
+def test_a_pipe_in_a_model_folder_is_not_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    os.mkfifo(tmp_path / "tokenizer.json")
+    runner_findings(tmp_path, RunnerSettings(engine="demo", model="."))
+
+
 def test_nothing_is_run_that_settings_of_somebody_else_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
