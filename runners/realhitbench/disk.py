@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from pathlib import Path
 
@@ -32,6 +33,22 @@ def open_new(partial: Path, mode: int = 0o666) -> int:
     """
     partial.unlink(missing_ok=True)
     return os.open(partial, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+
+
+def open_journal(path: Path) -> int:
+    """A descriptor of a journal, which is made where there is none. Raises OSError, for a link of another user's too.
+
+    Where others may write one of theirs may lead to any file of this user's, which lines would be added to.
+    """
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+    try:
+        return os.open(path, flags | os.O_NOFOLLOW, 0o644)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+    if path.lstat().st_uid not in (os.getuid(), 0):
+        raise PermissionError(errno.EPERM, "it is a link that another user laid there", str(path))
+    return os.open(path, flags, 0o644)
 
 
 def sync_folder(folder: Path) -> None:

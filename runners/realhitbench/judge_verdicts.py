@@ -26,6 +26,7 @@ from typing import Any
 
 from hitui_runners.errors import RunnerError
 from hitui_runners.look import is_file
+from hitui_runners.realhitbench.disk import open_journal
 from hitui_runners.realhitbench.rescoring import JUDGE_METRIC, Kind, Sample, number
 from hitui_runners.realhitbench.results import (
     Result,
@@ -169,7 +170,7 @@ class VerdictJournal:
         try:
             # All results of a config may lie in other folders than its own.
             folder.mkdir(parents=True, exist_ok=True)
-            self._handle = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._handle = open_journal(self.path)
         except OSError as error:
             raise OfThisUnit(
                 f"{self.path}: cannot be written: {error.strerror}; make its folder writable"

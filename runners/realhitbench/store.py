@@ -30,6 +30,7 @@ from hitui_runners.errors import RunnerError, SetupError, setup_error
 from hitui_runners.realhitbench.disk import (
     Identity,
     identity_of,
+    open_journal,
     open_new,
     replace_file,
     same_content,
@@ -221,7 +222,7 @@ class ResultStore:
         path = self._folder / JOURNAL
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            handle = open_journal(path)
             sync_folder(self._folder)
         except OSError as error:
             raise setup_error(
