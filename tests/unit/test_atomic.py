@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import stat
 import subprocess
 import sys
@@ -103,3 +104,15 @@ def test_a_copy_is_kept_once(tmp_path: Path) -> None:
     path.write_text("theirs, later")
     assert keep_copy_once(path) == tmp_path / "checkpoint.json.before-hitui-2"
     assert copy.read_text() == "theirs"
+
+
+def test_a_copy_is_at_no_moment_open_to_more_than_what_it_is_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "checkpoint.json"
+    path.write_text("theirs")
+    path.chmod(0o600)
+    modes = []
+    monkeypatch.setattr(shutil, "copystat", lambda _, copy: modes.append(copy.stat().st_mode & 0o777))
+    keep_copy_once(path)
+    assert modes == [0o600]

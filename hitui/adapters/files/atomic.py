@@ -13,8 +13,9 @@ from hitui.errors import WorkspaceError
 COPY_SUFFIX = ".before-hitui"
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replaces `path` by `content`: written beside, flushed to the disk, renamed. Keeps the file's mode.
+def write_atomically(path: Path, content: bytes, mode: int | None = None) -> None:
+    """Replaces `path` by `content`: written beside, flushed to the disk, renamed. Keeps the file's mode, unless one is
+    given.
 
     Raises WorkspaceError with file and mend when the disk is full or read-only; `path` is then as before.
     """
@@ -24,7 +25,7 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise _refusal(path, error) from error
     try:
         with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(file.fileno(), _mode_for(path))
+            os.fchmod(file.fileno(), _mode_for(path) if mode is None else mode)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -53,7 +54,8 @@ def keep_copy_once(path: Path) -> Path | None:
         if _read(copy) == content:
             return None
         number += 1
-    write_atomically(copy, content)
+    # What only its owner may read is not for a moment open to others.
+    write_atomically(copy, content, _mode_for(path))
     with contextlib.suppress(OSError):
         shutil.copystat(path, copy)
     return copy
