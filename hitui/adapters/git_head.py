@@ -65,5 +65,8 @@ def _commit(text: str) -> str:
 
 
 def _text(path: Path) -> str:
+    if not path.is_file():
+        # A pipe would be waited for, and a repository is looked for in folders above too, where others may write.
+        raise ValueError("no file")
     with path.open("rb") as file:
         return file.read(_LARGEST).decode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from hitui.adapters.git_head import read_head
@@ -28,3 +29,9 @@ def test_the_head_of_a_repository_is_read_from_its_files(tmp_path: Path) -> None
     assert read_head(tmp_path) == (second, "")
     (tmp_path / ".git" / "HEAD").write_bytes(b"\xff rubbish")
     assert read_head(tmp_path) is None
+
+
+def test_a_pipe_in_a_repository_is_not_waited_for(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    os.mkfifo(tmp_path / ".git" / "HEAD")
+    assert read_head(tmp_path / "a") is None
