@@ -23,15 +23,17 @@ from pathlib import Path
 from hitui.errors import LaunchError
 
 JOB_LOCK = "lock"
+_TRIES = 10
+"""Some file systems give a file another number each time."""
 
 
 def try_lock(path: Path, mode: int = 0o600, *, shared: bool = False) -> int | None:
     """A descriptor that holds the lock, or None when another process holds it. Raises OSError."""
-    while True:
+    for tries_left in reversed(range(_TRIES)):
         descriptor = _open(path, mode)
         try:
             fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-            if _is_at(path, descriptor):
+            if _is_at(path, descriptor) or not tries_left:
                 # What clears old files out of /tmp goes by their times, and may not ask whether one is locked.
                 with contextlib.suppress(OSError):
                     os.utime(descriptor)
@@ -44,6 +46,7 @@ def try_lock(path: Path, mode: int = 0o600, *, shared: bool = False) -> int | No
             raise
         # It was removed in between: whoever comes next locks another file of that name.
         os.close(descriptor)
+    raise AssertionError("the last try always returns")
 
 
 def is_locked(path: Path) -> bool:
