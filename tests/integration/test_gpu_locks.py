@@ -115,6 +115,18 @@ def test_a_lock_is_on_the_file_that_the_next_one_finds(
     release(held)
 
 
+def test_who_only_looks_makes_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is cleared away at that very moment would come back as a file of this user's alone."""
+    held, _ = lock_gpus(tmp_path, ("GPU-1",))
+    release(held)
+    path = tmp_path / "GPU-1.lock"
+    opened = os.open
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", lambda at, *how: (path.unlink(missing_ok=True), opened(at, *how))[1])
+        assert locked_gpus(tmp_path, ["GPU-1"]) == set()
+    assert not path.exists()
+
+
 def test_a_lock_that_is_taken_looks_new_to_what_clears_old_files_away(tmp_path: Path) -> None:
     path = tmp_path / "GPU-1.lock"
     path.touch()

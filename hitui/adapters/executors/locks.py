@@ -23,6 +23,8 @@ from pathlib import Path
 from hitui.errors import LaunchError
 
 JOB_LOCK = "lock"
+# Not to wait for a writer, where someone laid a pipe into the folder that all users share.
+_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _TRIES = 10
 """Some file systems give a file another number each time."""
 
@@ -50,13 +52,18 @@ def try_lock(path: Path, mode: int = 0o600, *, shared: bool = False) -> int | No
 
 
 def is_locked(path: Path) -> bool:
-    """Whether someone holds it. False when there is no such file."""
-    if not path.exists():
+    """Whether someone holds it. False when there is no such file, and then none is made: it would be this user's alone,
+    and lock everybody else out."""
+    try:
+        descriptor = os.open(path, _FLAGS)
+    except (FileNotFoundError, NotADirectoryError):
         return False
-    descriptor = try_lock(path)
-    if descriptor is None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
         return True
-    os.close(descriptor)
+    finally:
+        os.close(descriptor)
     return False
 
 
@@ -162,17 +169,15 @@ def _unusable(home: Path, error: OSError) -> str:
 
 
 def _open(path: Path, mode: int) -> int:
-    # Not to wait for a writer, where someone laid a pipe into the folder that all users share.
-    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
-        return os.open(path, flags)
+        return os.open(path, _FLAGS)
     except FileNotFoundError:
         # Not O_CREAT alone: a kernel with protected_regular refuses that on another user's file.
         with contextlib.suppress(FileExistsError):
-            descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, mode)
+            descriptor = os.open(path, _FLAGS | os.O_CREAT | os.O_EXCL, mode)
             os.fchmod(descriptor, mode)
             return descriptor
-        return os.open(path, flags)
+        return os.open(path, _FLAGS)
 
 
 def _is_at(path: Path, descriptor: int) -> bool:
