@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from hitui_runners.realhitbench.answers import final_answer, without_open_thought
 
@@ -68,9 +66,8 @@ def test_what_follows_a_label_counts_where_no_program_is_to_be_found() -> None:
     assert final_answer("[Final Answer]: df.plot()\n[Final Answer]: plt.show()", is_code=True) == "plt.show()"
 
 
-def test_a_long_reply_is_looked_through_in_no_time() -> None:
-    """A server may send megabytes of one thing."""
-    begun = time.process_time()
+def test_a_long_reply_is_looked_through_once() -> None:
+    """A server may send megabytes of one thing, which took minutes where each of them was followed to the end."""
     many = 1_000_000
     assert final_answer("[Final Answer]: 41 <think>" + "<think>" * many) == "41"
     assert (
@@ -78,4 +75,3 @@ def test_a_long_reply_is_looked_through_in_no_time() -> None:
         == "41"
     )
     assert without_open_thought("<think>a</think>b<think>c") == "<think>a</think>b"
-    assert time.process_time() - begun < 10
