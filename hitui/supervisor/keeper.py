@@ -124,6 +124,9 @@ class Keeper:
         except OSError as error:
             note(f"job {job.id} is not started yet: {error.strerror}")
             self._begin(self._put_back(job))
+        except Exception:  # noqa: BLE001 - a job that nobody starts or follows would hold its GPUs for ever
+            note_error()
+            self._begin(self._put_back(job))
         else:
             self._follow(job, launched)
 

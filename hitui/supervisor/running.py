@@ -12,8 +12,10 @@ import sys
 import time
 from pathlib import Path
 
+from hitui.adapters import checkpoints, executors, gpus
 from hitui.adapters.executors.locks import try_lock
 from hitui.errors import HituiError, SupervisorError
+from hitui.loading import import_all
 from hitui.paths import RuntimePaths
 from hitui.supervisor.client import SupervisorClient, socket_address
 from hitui.supervisor.folders import private_folder
@@ -92,7 +94,17 @@ async def _serve(launches: Launches, paths: RuntimePaths, store: Store, listener
 
     loop.add_signal_handler(signal.SIGHUP, reopen)
     _say(f"ready {os.getpid()}")
-    await server.serve(listener)
+    loading = asyncio.create_task(asyncio.to_thread(import_all, imported_later()))
+    try:
+        await server.serve(listener)
+    finally:
+        await loading
+
+
+def imported_later() -> tuple[str, ...]:
+    """What the supervisor imports when it is first asked for."""
+    of_gpus = ("hitui.adapters.gpus.locked", gpus.KINDS[gpus.chosen_kind()])
+    return (*executors.EXECUTORS.values(), *checkpoints.KINDS.values(), *of_gpus)
 
 
 def _lock_or_reach(paths: RuntimePaths) -> int | None:

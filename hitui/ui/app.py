@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -24,6 +24,7 @@ from textual.worker import Worker, WorkerState
 from hitui.domain.gpus import GpuSnapshot
 from hitui.domain.jobs import Job, JobsSnapshot, Queued
 from hitui.errors import HituiError
+from hitui.loading import import_all
 from hitui.ui import messages
 from hitui.ui.endings import Endings
 from hitui.ui.harmless import Harmless
@@ -179,6 +180,7 @@ class Dashboard(App[int]):
         services.progress.start(lambda value: self._post(messages.ProgressChanged(value)))
         services.jobs.start(lambda value: self._post(messages.JobsChanged(value)))
         self._services_started.set()
+        import_all(imported_later())
 
     def _post(self, message: messages.Snapshot) -> None:
         self.post_message(message)
@@ -328,6 +330,19 @@ class Dashboard(App[int]):
                 self.services.workspace,
             ):
                 service.close()
+
+
+def imported_later() -> Iterator[str]:
+    """What the screen imports when it is first wanted, so that the start need not wait for it."""
+    import pkgutil
+
+    from hitui import ui
+    from hitui.adapters.checkpoints import KINDS
+
+    yield from (module.name for module in pkgutil.walk_packages(ui.__path__, f"{ui.__name__}."))
+    yield from KINDS.values()
+    yield from ("hitui.services.history", "hitui.services.logs", "hitui.services.results")
+    yield from ("hitui.supervisor.history_tables", "hitui.supervisor.store", "hitui.supervisor.trouble")
 
 
 def run_dashboard(services: Services) -> int:

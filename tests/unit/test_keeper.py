@@ -316,3 +316,23 @@ def test_a_job_whose_launcher_dies_each_time_is_launched_three_times(scene: Scen
         )
 
     scene.play(act)
+
+
+def test_a_job_that_cannot_be_started_for_a_fault_of_ours_goes_back_into_the_queue(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where an upgrade has replaced the files under the supervisor: it was `starting`, and held its GPUs, for ever."""
+    monkeypatch.setattr(keeping, "RETRY_SECONDS", 0.01)
+
+    async def act() -> None:
+        def gone(name: str) -> Told:
+            raise ModuleNotFoundError(name)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(keeping, "open_executor", gone)
+            scene.launch()
+            await scene.until(lambda: isinstance(scene.job.state, Queued))
+        scene.launch()
+        assert (await scene.end(ended_with(0))).ending is Ending.SUCCEEDED
+
+    scene.play(act)
