@@ -70,7 +70,8 @@ def _examine(workspace: str | None) -> Iterator[Finding]:
     client = SupervisorClient(paths)
     yield from _examine_store(client, paths)
     if client.answers():
-        yield health.ok("supervisor", "runs")
+        what, _, mend = (client.other_code() or "").partition("; ")
+        yield health.warn("supervisor", what, mend) if what else health.ok("supervisor", "runs")
     else:
         yield health.ok("supervisor", "none runs; the first job starts one")
     yield from health.examine_watching()

@@ -9,6 +9,7 @@ import sys
 from hitui.commands.opening import open_for_jobs
 from hitui.commands.saying import harmless, warn
 from hitui.factory import Services
+from hitui.supervisor.client import SupervisorClient
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     client = services.jobs.client
     if arguments.action == "start":
         print(f"the supervisor runs, pid {services.jobs.ensure_supervisor()}")
+        _warn_of_other_code(client)
         return 0
     if not client.answers():
         if arguments.action == "status":
@@ -50,7 +52,13 @@ def run(arguments: argparse.Namespace) -> int:
             f"the supervisor of {status['workspace']} runs, pid {status['pid']}, "
             f"version {status['version']}; jobs that run or wait: {status['active']}"
         )
+        _warn_of_other_code(client)
     return 0
+
+
+def _warn_of_other_code(client: SupervisorClient) -> None:
+    if (line := client.other_code()) is not None:
+        warn(line)
 
 
 def _install(services: Services, *, only_print: bool) -> int:

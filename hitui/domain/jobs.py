@@ -223,6 +223,10 @@ class JobsSnapshot(msgspec.Struct, frozen=True):
     supervisor_pid: int | None = None
     """None: no supervisor answers; the jobs are the last that were heard of."""
     queue: Queue = Queue()
+    supervisor_code: str = ""
+    """A digest of its code; empty: it says none."""
+    notice: str = ""
+    """One line that whoever follows the jobs is to be told; empty: there is none."""
 
     def active_for(self, config: str) -> Job | None:
         """The job that is on the config, the first shard of several, else the first that waits for it."""

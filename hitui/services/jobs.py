@@ -10,6 +10,9 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
+from msgspec.structs import replace
+
+from hitui.adapters.own_code import code_at_first
 from hitui.domain.configs import ConfigState
 from hitui.domain.gpus import GpuSnapshot
 from hitui.domain.jobs import Job, JobRequest, JobsSnapshot
@@ -20,7 +23,7 @@ from hitui.errors import HituiError, LaunchError, NoSuchName, SupervisorError
 from hitui.paths import RuntimePaths
 from hitui.services.planning import plan_launches
 from hitui.settings import Settings
-from hitui.supervisor.client import SupervisorClient, Watch
+from hitui.supervisor.client import SupervisorClient, Watch, other_code
 
 RETRY_SECONDS = 2.0
 """How soon it is looked again whether a supervisor answers: another command may have started one."""
@@ -175,15 +178,20 @@ class JobsService:
         return plan_launches(self._settings, self._latest, requests, states, gpus, _environment())
 
     def _follow(self, publish: Callable[[JobsSnapshot], None]) -> None:
+        # Before an upgrade may replace the files.
+        code_at_first()
         while not self._closed.is_set():
             self._nudge.clear()
             heard = False
             try:
                 self._watch = self._client.open_watch()
+                notice = None
                 for snapshot in self._watch:
                     heard = True
                     self._revivals = 0
-                    self._publish(publish, snapshot)
+                    if notice is None and snapshot.supervisor_pid is not None:
+                        notice = other_code(snapshot.supervisor_pid, snapshot.supervisor_code) or ""
+                    self._publish(publish, replace(snapshot, notice=notice or ""))
             except (OSError, ValueError, HituiError):
                 # Nobody answers, or one of a version that speaks another way: it may be replaced.
                 heard = False

@@ -17,9 +17,10 @@ MOST_GONE = 10_000
 class Bulletin:
     """The jobs in their latest `version`, which is told whole or as what changed since an earlier one."""
 
-    def __init__(self, supervisor_pid: int) -> None:
+    def __init__(self, supervisor_pid: int, supervisor_code: str = "") -> None:
         self.version = 0
         self._pid = supervisor_pid
+        self._code = supervisor_code
         self._jobs: dict[int, Job] = {}
         self._waits: dict[int, Wait] = {}
         self._queue = Queue()
@@ -85,7 +86,7 @@ class Bulletin:
 
     def _whole(self) -> dict[str, object]:
         jobs = tuple(map(self._shown, self._jobs))
-        return snapshots.whole(JobsSnapshot(jobs, self._pid, self._queue))
+        return snapshots.whole(JobsSnapshot(jobs, self._pid, self._queue, self._code))
 
     def _changes(self, since: int) -> dict[str, object]:
         changed = [job_id for job_id, version in self._changed.items() if version > since]

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hitui.adapters.events import read_tail
+from hitui.adapters.own_code import code_at_first, code_now
 from hitui.adapters.processes import JOB_VARIABLE, alive, find_process
 from hitui.domain.foremost import foremost
 from hitui.domain.jobs import Job, JobRequest, JobsSnapshot, one_line
@@ -96,8 +97,16 @@ class SupervisorClient:
         raise SupervisorError(f"the supervisor did not start{f': {last}' if last else ''}; see {log}")
 
     def status(self) -> dict[str, Any]:
-        """`pid`, `version`, `workspace` and how many jobs are `active`."""
+        """`pid`, `version`, a digest of its `code`, `workspace` and how many jobs are `active`."""
         return self._ask({"do": "status"})
+
+    def other_code(self) -> str | None:
+        """What `other_code` says of the supervisor that runs, if one does."""
+        try:
+            status = self.status()
+        except SupervisorError:
+            return None
+        return other_code(status["pid"], status.get("code", ""))
 
     def jobs(self, *, every: bool = False) -> JobsSnapshot:
         """The jobs: the active and the latest ended ones, or `every` one."""
@@ -122,7 +131,9 @@ class SupervisorClient:
             "environment": dict(environment),
             "schedule": wire.schedule_to_wire(schedule),
         }
-        return tuple(map(wire.job_from_wire, self._ask(message)["jobs"]))
+        told = self._ask(message)["jobs"]
+        self._check_taken(wire.passed_over(message, told), told)
+        return tuple(map(wire.job_from_wire, told))
 
     def change_queue(self, verb: str, **what: object) -> tuple[Job, ...]:
         """What `QueueControl` can do: pause, resume, limit, assign, prioritize, move, retry.
@@ -130,8 +141,16 @@ class SupervisorClient:
         `retry` takes `force` too: answers may be mixed with those of other settings.
         Returns the jobs that were named, as they stand now. Raises LaunchError or NoSuchName.
         """
-        answer = self._ask({"do": verb, **what})
-        return tuple(map(wire.job_from_wire, answer["jobs"]))
+        told = self._ask({"do": verb, **what})["jobs"]
+        if what.get("force") and not all(job["request"].get("force") for job in told):
+            self._check_taken(["force"], told)
+        return tuple(map(wire.job_from_wire, told))
+
+    def _check_taken(self, passed_over: Sequence[str], told: Sequence[Mapping[str, Any]]) -> None:
+        """Raises SupervisorError where a part of a wish was passed over; what was queued for it is taken back."""
+        if passed_over:
+            self.stop([job["id"] for job in told])
+            raise wire.of_another_version(passed_over[0])
 
     def stop(self, job_ids: Sequence[int]) -> tuple[Job, ...]:
         """Asks jobs to stop, and returns how they stand now. Raises NoSuchName."""
@@ -307,6 +326,20 @@ def peer_user(connection: socket.socket) -> int:
     """The user at the other end of a Unix socket, as the kernel tells."""
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     return int(struct.unpack("3i", credentials)[1])
+
+
+def other_code(pid: int, code: str) -> str | None:
+    """One line with what to do, where a supervisor is of other code than this process, as after an upgrade; None: it is
+    of the same."""
+    own = code_at_first()
+    if not own or code == own:
+        return None
+    if code and code == code_now():
+        return f"the supervisor, pid {pid}, is of a newer hitui, which lies here by now; start this one again"
+    return (
+        f"the supervisor, pid {pid}, is of another version of hitui than this; end it with"
+        " `hitui supervisor stop`, its jobs go on, and `hitui supervisor start` starts one of this"
+    )
 
 
 @contextlib.contextmanager

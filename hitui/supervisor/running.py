@@ -14,6 +14,7 @@ from pathlib import Path
 
 from hitui.adapters import checkpoints, executors, gpus
 from hitui.adapters.executors.locks import try_lock
+from hitui.adapters.own_code import code_at_first
 from hitui.errors import HituiError, SupervisorError
 from hitui.loading import import_all
 from hitui.paths import RuntimePaths
@@ -78,6 +79,8 @@ def open_socket(path: Path) -> socket.socket:
 
 
 async def _serve(launches: Launches, paths: RuntimePaths, store: Store, listener: socket.socket) -> None:
+    # Before an upgrade may replace the files.
+    code_at_first()
     server = Server(launches, paths, store)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

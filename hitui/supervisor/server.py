@@ -18,6 +18,7 @@ from typing import Any
 from hitui import __version__
 from hitui.adapters.gpus import open_source
 from hitui.adapters.gpus.monitor import GpuMonitor
+from hitui.adapters.own_code import code_at_first
 from hitui.domain.foremost import foremost
 from hitui.domain.gpus import GpuSnapshot
 from hitui.domain.jobs import Ended, Ending, Job, JobsSnapshot, Queued
@@ -65,7 +66,7 @@ class Server:
         self._notifier = Notifier(launches.root.name, launches.last_settings)
         store.listen(Reporter(store, self._historian, self._notifier).jobs_changed)
         self._freeing = Freeing(store, launches.last_settings, self._notifier, self._mind_monitor)
-        self._bulletin = Bulletin(os.getpid())
+        self._bulletin = Bulletin(os.getpid(), code_at_first())
         self._news = True
         """Whether something changed of which the bulletin does not know."""
         self._watchers: set[asyncio.Event] = set()
@@ -160,7 +161,7 @@ class Server:
     def _as_shown(self, jobs: Iterable[Job]) -> JobsSnapshot:
         waits = self._scheduler.waits
         shown = tuple(with_wait(self._keeper.shown(job), waits.get(job.id, NOT_KNOWN)) for job in jobs)
-        return JobsSnapshot(shown, os.getpid(), self._store.queue())
+        return JobsSnapshot(shown, os.getpid(), self._store.queue(), code_at_first())
 
     def _renew_bulletin(self) -> None:
         if self._news:
@@ -209,11 +210,14 @@ class Server:
             )
 
     async def _do(self, message: Mapping[str, Any]) -> Mapping[str, object]:
+        if message.get("do") not in ("status", "shut_down", "jobs"):
+            wire.check_known(message)
         match message.get("do"):
             case "status" | "shut_down":
                 return {
                     "pid": os.getpid(),
                     "version": __version__,
+                    "code": code_at_first(),
                     "workspace": str(self._launches.root),
                     "active": len(self._store.active()),
                 }
@@ -239,10 +243,7 @@ class Server:
                     self._changed()
                 return {"jobs": [wire.job_to_wire(self._keeper.shown(job)) for job in jobs]}
             case verb:
-                raise SupervisorError(
-                    f"the supervisor does not know {verb!r}; it is version {__version__}:"
-                    " restart it with `hitui supervisor stop` (jobs go on)"
-                )
+                raise wire.of_another_version(str(verb))
 
     async def _submit(self, message: Mapping[str, Any]) -> tuple[Job, ...]:
         """Queues all of the requests or none."""

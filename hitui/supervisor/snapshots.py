@@ -1,6 +1,6 @@
 """Snapshots of the jobs on their way to a client: whole ones, and what changed since the one before.
 
-A whole one is `{"jobs": [JOB, …], "supervisor_pid": PID, "queue": QUEUE}`. Whoever watches for `changes` gets one
+A whole one is `{"jobs": [JOB, …], "supervisor_pid": PID, "code": DIGEST, "queue": QUEUE}`. Whoever watches for `changes` gets one
 of them, then lines that hold, besides pid and queue, only `"changed": [JOB, …]`, `"gone": [ID, …]` and
 `"waits": [[LINE, [ID, …]], …]`, of which `"kinds": [KIND, …]` says one by one what kind of wait that is: what thousands
 of queued jobs wait for changes at once, and is the same for most.
@@ -71,6 +71,7 @@ class _Line(msgspec.Struct, gc=False):
     kinds: list[WaitKind] = []
     """Of each of `waits`; beside them, and empty where a supervisor from before an upgrade says nothing of it."""
     supervisor_pid: int | None = None
+    code: str | None = None
     queue: Queue = Queue()
     error: str | None = None
     message: str = ""
@@ -84,6 +85,7 @@ def whole(snapshot: JobsSnapshot) -> dict[str, object]:
     return {
         "jobs": list(map(_told, snapshot.jobs)),
         "supervisor_pid": snapshot.supervisor_pid,
+        "code": snapshot.supervisor_code,
         "queue": snapshot.queue,
     }
 
@@ -116,6 +118,7 @@ class SnapshotReader:
 
     def __init__(self) -> None:
         self._jobs: dict[int, Job] = {}
+        self._code = ""
 
     def read(self, line: bytes) -> JobsSnapshot:
         """The jobs as they stand with this line. Raises the error of a refusal, ValueError for no line of ours."""
@@ -124,6 +127,7 @@ class SnapshotReader:
             wire.raise_error({"error": read.error, "message": read.message})
         if read.jobs is not None:
             self._jobs = {job.id: job for job in map(_job, read.jobs)}
+            self._code = read.code or ""
         for job_id in read.gone:
             self._jobs.pop(job_id, None)
         for job in map(_job, read.changed):
@@ -136,7 +140,8 @@ class SnapshotReader:
                 if known is not None and isinstance(known.state, Queued):
                     self._jobs[job_id] = replace(known, state=state)
         jobs = self._jobs
-        return JobsSnapshot(tuple([jobs[job_id] for job_id in sorted(jobs)]), read.supervisor_pid, read.queue)
+        in_order = tuple([jobs[job_id] for job_id in sorted(jobs)])
+        return JobsSnapshot(in_order, read.supervisor_pid, read.queue, self._code)
 
 
 def _read(line: bytes) -> _Line:

@@ -206,6 +206,8 @@ class Dashboard(App[int]):
         if self._heard_of_jobs:
             self._endings.tell(self.jobs_snapshot, message.jobs)
         self._heard_of_jobs = True
+        if message.jobs.notice and message.jobs.notice != self.jobs_snapshot.notice:
+            self.tell(message.jobs.notice, "warning")
         self.services.progress.follow(message.jobs)
         self.jobs_snapshot = message.jobs
         if self._wishes is not None:

@@ -8,20 +8,27 @@ import socket
 import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
+from hitui.adapters.own_code import code_at_first
 from hitui.domain.jobs import Job, JobRequest, JobsSnapshot, Queued
+from hitui.domain.schedule import Schedule
+from hitui.errors import SupervisorError
 from hitui.paths import RuntimePaths
 from hitui.services import jobs
 from hitui.services.jobs import JobsService
 from hitui.settings import Settings
-from hitui.supervisor import snapshots, wire
-from hitui.supervisor.client import socket_address
+from hitui.supervisor import client, snapshots, wire
+from hitui.supervisor.client import other_code, socket_address
 from tests.tools.eventually import eventually
 
-SNAPSHOT = JobsSnapshot((Job(1, JobRequest("a"), 1.0, Queued("a GPU")),), 4711)
+SNAPSHOT = JobsSnapshot(
+    (Job(1, JobRequest("a"), 1.0, Queued("a GPU")),), 4711, supervisor_code=code_at_first()
+)
 LINE = wire.encode_told(snapshots.whole(SNAPSHOT))
 
 
@@ -37,6 +44,17 @@ def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RuntimePa
     shutil.rmtree(runtime)
 
 
+@contextmanager
+def answering(paths: RuntimePaths) -> Iterator[socket.socket]:
+    """What listens where a supervisor would."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        with socket_address(paths.socket) as address:
+            listener.bind(address)
+        listener.listen()
+        listener.settimeout(30)
+        yield listener
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -48,11 +66,7 @@ def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RuntimePa
 def test_a_line_that_cannot_be_read_does_not_end_the_following(paths: RuntimePaths, line: bytes) -> None:
     heard: list[JobsSnapshot] = []
     service = JobsService(Settings(paths.state), paths)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-        with socket_address(paths.socket) as address:
-            listener.bind(address)
-        listener.listen()
-        listener.settimeout(30)
+    with answering(paths) as listener:
         service.start(heard.append)
         for said in (line, LINE):
             connection, _ = listener.accept()
@@ -63,3 +77,64 @@ def test_a_line_that_cannot_be_read_does_not_end_the_following(paths: RuntimePat
                     eventually(lambda: SNAPSHOT in heard)
         service.close()
     assert "jobs" not in {thread.name for thread in threading.enumerate()}
+
+
+def said_of(code: str | None) -> str:
+    """What a client hears of a supervisor of this code; None: it is from before supervisors said theirs."""
+    return other_code(4711, "" if code is None else code) or ""
+
+
+def test_a_supervisor_of_other_code_is_told_from_one_of_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert said_of(code_at_first()) == ""
+    for code in (None, "0123456789ab"):
+        assert "is of another version of hitui than this; end it with `hitui supervisor stop`" in said_of(
+            code
+        )
+    # The files were replaced since this process began, and a supervisor was started from them.
+    monkeypatch.setattr(client, "code_now", lambda: "0123456789ab")
+    assert said_of("0123456789ab").endswith("start this one again")
+
+
+def test_who_follows_the_jobs_is_told_that_the_supervisor_is_of_other_code(paths: RuntimePaths) -> None:
+    heard: list[JobsSnapshot] = []
+    service = JobsService(Settings(paths.state), paths)
+    with answering(paths) as listener:
+        service.start(heard.append)
+        connection, _ = listener.accept()
+        with connection:
+            connection.sendall(wire.encode_told(snapshots.whole(replace(SNAPSHOT, supervisor_code=""))))
+            eventually(lambda: heard)
+            # A line of changes says nothing of it anew.
+            connection.sendall(wire.encode({"supervisor_pid": 4711, "gone": [1]}))
+            eventually(lambda: len(heard) == 2)
+        service.close()
+    assert {"another version" in snapshot.notice for snapshot in heard} == {True}
+
+
+@pytest.mark.parametrize("wish", ["force", "after"])
+def test_what_a_supervisor_of_another_version_passes_over_is_taken_back(
+    paths: RuntimePaths, wish: str
+) -> None:
+    """One from before `--force` ran the job without it, and one from before the queue had an order ran it at once."""
+    request = JobRequest("a", force=wish == "force")
+    schedule = Schedule(after=(3,) if wish == "after" else ())
+    told = wire.job_to_wire(Job(5, JobRequest("a"), 1.0, Queued()))
+    asked: list[dict[str, object]] = []
+
+    def answer() -> None:
+        for _ in range(2):
+            connection, _ = listener.accept()
+            with connection:
+                asked.append(json.loads(connection.recv(4096)))
+                connection.sendall(wire.encode({"ok": True, "jobs": [told]}))
+
+    with answering(paths) as listener:
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with pytest.raises(
+            SupervisorError, match=f"does not know '{wish}'; end it with `hitui supervisor stop`"
+        ):
+            client.SupervisorClient(paths).submit([request], {}, schedule)
+        thread.join()
+    assert [message["do"] for message in asked] == ["submit", "stop"]
+    assert asked[1]["jobs"] == [5]

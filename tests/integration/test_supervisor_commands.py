@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+import hitui as hitui_package
 from hitui.domain.jobs import Ended, Ending
 from tests.tools.commands import hitui, listed, shown_on_a_terminal, typed
 from tests.tools.control import HEAD, Control, control, kill
@@ -314,6 +316,27 @@ def test_doctor_looks_at_the_store_of_jobs(here: Control) -> None:
     )
     here.paths.database.unlink()
     here.paths.database.write_bytes(good)
+
+
+def test_a_supervisor_of_other_code_is_told_of(here: Control, tmp_path: Path) -> None:
+    """As after an upgrade beneath it, which need not change the number of the version."""
+    pid = here.service.ensure_supervisor()
+    beside = tmp_path / "other"
+    shutil.copytree(Path(hitui_package.__file__).parent, beside / "hitui")
+    line = f"the supervisor, pid {pid}, is of another version of hitui than this"
+    for change in "", "# Nothing.\n":
+        with (beside / "hitui" / "paths.py").open("a") as file:
+            file.write(change)
+        told = [
+            subprocess.run(
+                [sys.executable, "-m", "hitui", "-w", str(here.root), *words],
+                cwd=beside,
+                capture_output=True,
+                text=True,
+            )
+            for words in (("supervisor", "status"), ("supervisor", "start"), ("doctor",))
+        ]
+        assert [line in run.stdout + run.stderr for run in told] == [bool(change)] * 3
 
 
 def test_supervisor_start_status_stop(here: Control) -> None:
