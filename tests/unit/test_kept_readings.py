@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from hitui.adapters.checkpoints import kept_readings
+from hitui.adapters.checkpoints import kept_readings, results_file
 from hitui.adapters.checkpoints.kept_readings import FORGOTTEN_SECONDS, KeptReadings
 from hitui.adapters.checkpoints.reading import UnreadableFile
 
@@ -99,6 +99,18 @@ def test_what_another_version_read_does_not_count(
     mark(kept_file(tmp_path))
     monkeypatch.setattr(kept_readings, "__version__", "0.0.1")
     assert another_process(tmp_path).read(results) == first
+
+
+def test_what_is_read_after_an_upgrade_by_the_code_from_before_counts_as_from_before(
+    tmp_path: Path, results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A supervisor makes its readers anew when `hitui.toml` changes, and kept what it read as read by the new files."""
+    first = another_process(tmp_path).read(results)
+    mark(kept_file(tmp_path))
+    upgraded = tmp_path / "results_file.py"
+    upgraded.write_text("# As it is now.")
+    monkeypatch.setattr(results_file, "__file__", str(upgraded))
+    assert another_process(tmp_path).read(results).errors == {7: "kept"} != first.errors
 
 
 def test_what_cannot_take_its_place_leaves_nothing_behind(tmp_path: Path, results: Path) -> None:

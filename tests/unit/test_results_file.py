@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -211,6 +212,22 @@ def test_whatever_ids_and_texts_a_huge_file_has_it_is_read_as_a_small_one(
     assert set(here.answered) == {10**30, "\ud800"}
     monkeypatch.setattr(results_file, "LARGE", 10)
     assert read_results_file(path) == here
+
+
+def test_what_a_process_of_another_version_says_of_a_huge_file_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An upgrade replaces what such a process is started from under a supervisor or a screen."""
+    path = write_results(tmp_path / "results.json", [answer(1)])
+    monkeypatch.setattr(results_file, "LARGE", 10)
+    other = tmp_path / "python"
+    other.write_text(
+        f"#!{sys.executable}\nimport marshal, sys\nsys.stdout.buffer.write(marshal.dumps((1,) * 40))\n"
+    )
+    other.chmod(0o755)
+    monkeypatch.setattr(results_file.sys, "executable", str(other))
+    with pytest.raises(UnreadableFile, match="of another version of hitui than this; start this one again"):
+        read_results_file(path)
 
 
 def test_a_process_that_breaks_over_a_huge_file_is_said_in_words(

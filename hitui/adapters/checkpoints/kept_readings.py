@@ -28,6 +28,10 @@ SETTLED_SECONDS = 10.0
 FORGOTTEN_SECONDS = 30 * 86400.0
 """What was kept longer ago is removed."""
 
+_PROGRAM = signature_of(results_file.__file__)
+"""Another version of what reads them may see more in the same file. As it is when it is imported: an upgrade may replace
+it under a supervisor, whose readings are still those of the one before."""
+
 _Key = tuple[int, int, int, int, int]
 """Device, inode, size, times of the last change of content and of status in ns."""
 
@@ -53,8 +57,7 @@ class KeptReadings:
         self._folder = folder
         self._settled = settled_seconds
         self._tidied = False
-        # Another version of what reads them may see more in the same file.
-        self._program = f"{__version__} {signature_of(results_file.__file__)}"
+        self._program = f"{__version__} {_PROGRAM}"
 
     def read(self, path: Path | str) -> FileReading:
         """The results in `path`. Raises UnreadableFile, with a line that does not name the file."""

@@ -280,7 +280,12 @@ def _read_apart(path: Path | str) -> FileReading:
             f"is huge, and no process to read it could be started: {error.strerror}"
         ) from error
     if done.returncode == 0:
-        return FileReading(*marshal.loads(done.stdout))
+        try:
+            return FileReading(*marshal.loads(done.stdout))
+        except (TypeError, ValueError, EOFError) as error:
+            raise UnreadableFile(
+                "is huge, and the process that read it is of another version of hitui than this; start this one again"
+            ) from error
     if done.returncode == _REFUSED:
         # Above it Python may have put warnings.
         raise UnreadableFile(done.stderr.decode(errors="replace").splitlines()[-1])
