@@ -110,13 +110,13 @@ class SupervisorClient:
 
     def jobs(self, *, every: bool = False) -> JobsSnapshot:
         """The jobs: the active and the latest ended ones, or `every` one."""
-        return snapshots.read_whole(self._ask_for_line({"do": "jobs", "all": every}))
+        return _read_whole(self._ask_for_line({"do": "jobs", "all": every}))
 
     def foremost(self) -> dict[str, tuple[Job, ...]]:
         """Config → the job that is on it, or the shards that are, else the first that waits for it."""
         # A supervisor that was started before an upgrade sends all of them.
         answer = self._ask_for_line({"do": "jobs", "foremost": True})
-        return foremost(snapshots.read_whole(answer).jobs)
+        return foremost(_read_whole(answer).jobs)
 
     def submit(
         self,
@@ -133,7 +133,7 @@ class SupervisorClient:
         }
         told = self._ask(message)["jobs"]
         self._check_taken(wire.passed_over(message, told), told)
-        return tuple(map(wire.job_from_wire, told))
+        return _read_jobs(told)
 
     def change_queue(self, verb: str, **what: object) -> tuple[Job, ...]:
         """What `QueueControl` can do: pause, resume, limit, assign, prioritize, move, retry.
@@ -144,7 +144,7 @@ class SupervisorClient:
         told = self._ask({"do": verb, **what})["jobs"]
         if what.get("force") and not all(job["request"].get("force") for job in told):
             self._check_taken(["force"], told)
-        return tuple(map(wire.job_from_wire, told))
+        return _read_jobs(told)
 
     def _check_taken(self, passed_over: Sequence[str], told: Sequence[Mapping[str, Any]]) -> None:
         """Raises SupervisorError where a part of a wish was passed over; what was queued for it is taken back."""
@@ -154,8 +154,7 @@ class SupervisorClient:
 
     def stop(self, job_ids: Sequence[int]) -> tuple[Job, ...]:
         """Asks jobs to stop, and returns how they stand now. Raises NoSuchName."""
-        answer = self._ask({"do": "stop", "jobs": list(job_ids)})
-        return tuple(map(wire.job_from_wire, answer["jobs"]))
+        return _read_jobs(self._ask({"do": "stop", "jobs": list(job_ids)})["jobs"])
 
     def shut_down(self) -> None:
         """Ends the supervisor; its jobs go on. Returns when it has ended; harmless where none runs.
@@ -270,7 +269,8 @@ class SupervisorClient:
         return connection
 
     def _ask(self, message: Mapping[str, object]) -> dict[str, Any]:
-        answer = wire.decode(self._ask_for_line(message))
+        with _as_spoken_here():
+            answer = wire.decode(self._ask_for_line(message))
         wire.raise_error(answer)
         return answer
 
@@ -291,7 +291,9 @@ class SupervisorClient:
 
 
 class Watch:
-    """Snapshots as the supervisor sends them, until it ends or the watch is closed (from any thread)."""
+    """Snapshots as the supervisor sends them, until it ends or the watch is closed (from any thread).
+
+    Raises SupervisorError for one that cannot be read."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
@@ -304,7 +306,9 @@ class Watch:
             while chunk := self._receive():
                 *whole, rest = chunk.split(b"\n")
                 for line in whole:
-                    yield reader.read(b"".join((*begun, line)))
+                    with _as_spoken_here():
+                        snapshot = reader.read(b"".join((*begun, line)))
+                    yield snapshot
                     begun.clear()
                 begun.append(rest)
 
@@ -326,6 +330,28 @@ def peer_user(connection: socket.socket) -> int:
     """The user at the other end of a Unix socket, as the kernel tells."""
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     return int(struct.unpack("3i", credentials)[1])
+
+
+def _read_whole(line: bytes) -> JobsSnapshot:
+    with _as_spoken_here():
+        return snapshots.read_whole(line)
+
+
+def _read_jobs(told: Sequence[Mapping[str, Any]]) -> tuple[Job, ...]:
+    with _as_spoken_here():
+        return tuple(map(wire.job_from_wire, told))
+
+
+@contextlib.contextmanager
+def _as_spoken_here() -> Iterator[None]:
+    """Raises SupervisorError where what the supervisor says cannot be understood, as a state that is new."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError) as error:
+        raise SupervisorError(
+            f"the supervisor speaks as another version of hitui does ({one_line(str(error))});"
+            " end it with `hitui supervisor stop`, its jobs go on"
+        ) from error
 
 
 def other_code(pid: int, code: str) -> str | None:

@@ -138,3 +138,34 @@ def test_what_a_supervisor_of_another_version_passes_over_is_taken_back(
         thread.join()
     assert [message["do"] for message in asked] == ["submit", "stop"]
     assert asked[1]["jobs"] == [5]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        LINE.replace(b'"queued"', b'"dreaming"'),
+        LINE.replace(b'"queued"', b'"ended"').replace(b'"waits_for"', b'"ending":"evaporated","waits_for"'),
+        b"what is no JSON\n",
+    ],
+)
+def test_what_a_supervisor_says_that_only_another_version_understands_is_one_line(
+    paths: RuntimePaths, line: bytes
+) -> None:
+    """Every command ended with a traceback."""
+
+    def answer() -> None:
+        for _ in range(3):
+            connection, _ = listener.accept()
+            with connection:
+                assert connection.recv(4096)
+                connection.sendall(line)
+
+    asking = client.SupervisorClient(paths)
+    with answering(paths) as listener:
+        thread = threading.Thread(target=answer)
+        thread.start()
+        said = "speaks as another version of hitui does .*; end it with `hitui supervisor stop`"
+        for ask in (asking.jobs, asking.foremost, lambda: list(asking.open_watch())):
+            with pytest.raises(SupervisorError, match=said):
+                ask()
+        thread.join()
