@@ -207,7 +207,7 @@ class Dashboard(App[int]):
             self._endings.tell(self.jobs_snapshot, message.jobs)
         self._heard_of_jobs = True
         if message.jobs.notice and message.jobs.notice != self.jobs_snapshot.notice:
-            self.tell(message.jobs.notice, "warning")
+            self.tell(message.jobs.notice, "warning", ERROR_SECONDS)
         self.services.progress.follow(message.jobs)
         self.jobs_snapshot = message.jobs
         if self._wishes is not None:
@@ -216,7 +216,7 @@ class Dashboard(App[int]):
     def on_progress_changed(self, message: messages.ProgressChanged) -> None:
         self.progress = message.progress
 
-    def tell(self, line: str, severity: str = "information") -> None:
+    def tell(self, line: str, severity: str = "information", seconds: float = 5.0) -> None:
         """A line that goes away by itself. Text comes from files and drivers: never read as markup."""
         self.notify(
             line,
@@ -226,7 +226,7 @@ class Dashboard(App[int]):
             if severity == "warning"
             else "information",
             markup=False,
-            timeout=ERROR_SECONDS if severity == "error" else 5,
+            timeout=ERROR_SECONDS if severity == "error" else seconds,
         )
 
     def on_launch_wanted(self, message: messages.LaunchWanted) -> None:

@@ -7,6 +7,7 @@ from textual.widgets._toast import Toast
 
 from hitui.domain.jobs import Ended, Ending, Job, JobRequest, JobsSnapshot, Queued
 from hitui.errors import SupervisorError
+from hitui.supervisor.client import other_code
 from hitui.ui.app import Dashboard
 from tests.ui import sample
 from tests.ui.conftest import dashboard, gone, shown, typed, until
@@ -174,6 +175,17 @@ async def test_of_many_failures_at_once_their_number_is_told_and_the_last() -> N
         await until(pilot, lambda: len(pilot.app.screen.query(Toast)) == 1, "one toast alone")
         services.jobs.publish(many(6))
         await shown(pilot, "6 jobs failed, the queue", "is #36 text_csv: failed")
+        await until(pilot, lambda: len(pilot.app.screen.query(Toast)) == 1, "one toast alone")
+
+
+async def test_that_the_supervisor_is_of_another_version_is_told_once() -> None:
+    line = other_code(4711, "") or ""
+    known = replace(sample.jobs(), notice=line)
+    services = sample.services(known_jobs=known)
+    async with Dashboard(services).run_test(size=(80, 24), notifications=True) as pilot:
+        await shown(pilot, "the supervisor, pid 4711, is of", "supervisor stop`")
+        services.jobs.publish(replace(known, jobs=known.jobs[:1]))
+        await until(pilot, lambda: len(dashboard(pilot).jobs_snapshot.jobs) == 1)
         await until(pilot, lambda: len(pilot.app.screen.query(Toast)) == 1, "one toast alone")
 
 
