@@ -114,10 +114,11 @@ def own_runner(
 
 
 def runners_folder() -> str:
-    """Of hitui's own runners, which any Python can be given to run. Raises LaunchError where they are not there."""
+    """Of hitui's own runners, which any Python can be given to run. Raises Away where they are not there, as while
+    they are replaced by an upgrade."""
     spec = importlib.util.find_spec("hitui_runners")
     if spec is None or spec.origin is None:
-        raise LaunchError("hitui's own runners are not installed; install hitui again")
+        raise Away(WHAT_IT_NEEDS["runners"], "hitui's own runners are not installed; install hitui again")
     return str(Path(spec.origin).parent)
 
 

@@ -122,7 +122,7 @@ class Keeper:
             end = End(Ending.NOT_STARTED, str(error))
             self._begin(self._surely(lambda: self._conclusions.conclude(job, end, self._asked(job))))
         except OSError as error:
-            note(f"job {job.id} is not started yet: {error.strerror}")
+            note(f"job {job.id} is not started yet: {error}")
             self._begin(self._put_back(job))
         except Exception:  # noqa: BLE001 - a job that nobody starts or follows would hold its GPUs for ever
             note_error()

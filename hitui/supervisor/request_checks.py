@@ -72,8 +72,9 @@ WHAT_IT_NEEDS = {
     "command": "its program",
     "questions": "its question list",
     "data": "its dataset",
+    "runners": "hitui's own runners",
 }
-"""By the key of `hitui.toml` that names it."""
+"""By the key of `hitui.toml` that names it; the runners apart, which none does."""
 
 
 def runner_of(settings: Settings, config: Config) -> RunnerSettings:

@@ -228,6 +228,27 @@ def test_a_job_for_whose_process_there_is_no_room_at_this_moment_goes_back_into_
     assert asyncio.run(scene()).ending is Ending.SUCCEEDED
 
 
+def test_a_job_that_is_to_start_while_an_upgrade_replaces_the_launcher_goes_back_into_the_queue(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each job that was free to start in these seconds was ended for good, since its launcher died three times."""
+
+    async def scene() -> Ended:
+        job = kept.starting("a")
+        with monkeypatch.context() as patch:
+            patch.setattr("hitui.adapters.executors.local.LAUNCHER", kept.paths.state / "launcher.py")
+            kept.keeper.launch(job, kept.launch_of(job, sys.executable), [])
+        await kept.until(lambda: isinstance(kept.store.job(job.id).state, Queued))
+        folder = kept.paths.job(job.id)
+        again = kept.store.start(
+            job.id, [], processes.boot_id(), log=folder / "log", events=folder / "events", task_count=None
+        )
+        kept.keeper.launch(again, kept.launch_of(again, sys.executable, "-c", ""), [])
+        return await kept.ended(again)
+
+    assert asyncio.run(scene()).ending is Ending.SUCCEEDED
+
+
 def test_a_supervisor_that_comes_back_to_a_full_disk_takes_over_what_it_can(kept: Kept) -> None:
     async def scene() -> tuple[Ended, Ended]:
         over, alive = kept.starting("over", boot="before"), kept.starting("alive")

@@ -13,6 +13,7 @@ from hitui.adapters.processes import JOB_VARIABLE
 from hitui.domain.jobs import JobRequest, Shard
 from hitui.domain.tasks import ErrorClass, TaskId
 from hitui.errors import LaunchError
+from hitui.supervisor import arguments
 from hitui.supervisor.launches import Launches
 from hitui.supervisor.request_checks import Away, UnreadableResults
 from tests.tools.results import answer, append_lines, write_results, write_workspace
@@ -67,6 +68,16 @@ def test_nothing_is_run_while_answers_cannot_be_read_or_nothing_lists_what_is_pe
     (root / "data" / "questions.json").unlink()
     with pytest.raises(Away, match="questions"):
         Launches(root).parts(TEXT)
+
+
+def test_a_job_waits_for_the_runners_that_an_upgrade_is_replacing(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each job that was free to start in these seconds was ended for good."""
+    monkeypatch.setattr(arguments.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(Away, match="runners are not installed") as refused:
+        Launches(root).check_while_it_waits(TEXT, ENVIRONMENT)
+    assert refused.value.wait.words.startswith("hitui's own runners: ")
 
 
 def test_a_config_that_came_since_the_last_look_is_found(root: Path) -> None:

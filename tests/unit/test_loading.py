@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,12 @@ from pathlib import Path
 import pytest
 
 import hitui
+from hitui.paths import RuntimePaths
+from hitui.supervisor import running
+from hitui.supervisor.launches import Launches
+from hitui.ui import app
+from tests.ui import sample
+from tests.ui.conftest import until
 
 NO_MORE = """
 import sys
@@ -82,3 +89,31 @@ def imported_in_functions(path: Path) -> set[str]:
 
 def test_what_cannot_be_imported_is_left_to_who_needs_it() -> None:
     run("from hitui.loading import import_all", "import_all(['hitui.nothing:Reader', 'hitui.paths'])")
+
+
+async def test_supervisor_and_screen_import_it_as_soon_as_they_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    imported: list[set[str]] = []
+
+    class Serving:
+        def __init__(self, *_: object) -> None:
+            pass
+
+        def shut_down(self) -> None:
+            pass
+
+        async def serve(self, listener: object) -> None:
+            pass
+
+    paths = RuntimePaths(tmp_path / "state", tmp_path / "runtime")
+    monkeypatch.setattr(running, "Server", Serving)
+    monkeypatch.setattr(running, "_say", lambda line: None)
+    monkeypatch.setattr(running, "import_all", lambda names: imported.append(set(names)))
+    with socket.socket() as listener:
+        await running._serve(Launches(tmp_path), paths, None, listener)  # type: ignore[arg-type]
+    monkeypatch.setattr(app, "import_all", lambda names: imported.append(set(names)))
+    async with app.Dashboard(sample.services()).run_test() as pilot:
+        await until(pilot, lambda: len(imported) == 2)
+    assert "hitui.adapters.executors.local:LocalExecutor" in imported[0]
+    assert "hitui.ui.screens.gpu_dialog" in imported[1]

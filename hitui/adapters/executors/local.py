@@ -17,6 +17,7 @@ import msgspec
 from hitui.adapters import processes
 from hitui.adapters.executors.base import ExitRecord, Launch, RunnerRecord, Standing
 from hitui.adapters.executors.locks import JOB_LOCK, is_locked, try_lock
+from hitui.adapters.files.look import is_file
 from hitui.adapters.processes import Process
 from hitui.decoding import json_decoder
 from hitui.errors import LaunchError
@@ -55,6 +56,9 @@ class LocalExecutor:
 
     def start(self, launch: Launch, locks: Sequence[int]) -> LocalJob:
         lock = None
+        if not is_file(LAUNCHER):
+            # An upgrade is replacing it at this moment: whatever was started now would die at once.
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(LAUNCHER))
         try:
             lock = try_lock(launch.folder / JOB_LOCK)
             if lock is None:
