@@ -23,7 +23,8 @@ from hitui.errors import HituiError, LaunchError, NoSuchName, SupervisorError
 from hitui.paths import RuntimePaths
 from hitui.services.planning import plan_launches
 from hitui.settings import Settings
-from hitui.supervisor.client import SupervisorClient, Watch, other_code
+from hitui.supervisor.client import SupervisorClient, Watch
+from hitui.supervisor.other_versions import other_code
 
 RETRY_SECONDS = 2.0
 """How soon it is looked again whether a supervisor answers: another command may have started one."""

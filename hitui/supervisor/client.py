@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hitui.adapters.events import read_tail
-from hitui.adapters.own_code import code_at_first, code_now
 from hitui.adapters.processes import JOB_VARIABLE, alive, find_process
 from hitui.domain.foremost import foremost
 from hitui.domain.jobs import Job, JobRequest, JobsSnapshot, one_line
@@ -31,6 +30,7 @@ from hitui.errors import SupervisorError
 from hitui.paths import RuntimePaths
 from hitui.supervisor import snapshots, wire
 from hitui.supervisor.folders import private_folder
+from hitui.supervisor.other_versions import as_spoken_here, of_another_version, other_code, passed_over
 from hitui.supervisor.snapshots import SnapshotReader
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class SupervisorClient:
             "schedule": wire.schedule_to_wire(schedule),
         }
         told = self._ask(message)["jobs"]
-        self._check_taken(wire.passed_over(message, told), told)
+        self._check_taken(passed_over(message, told), told)
         return _read_jobs(told)
 
     def change_queue(self, verb: str, **what: object) -> tuple[Job, ...]:
@@ -146,11 +146,11 @@ class SupervisorClient:
             self._check_taken(["force"], told)
         return _read_jobs(told)
 
-    def _check_taken(self, passed_over: Sequence[str], told: Sequence[Mapping[str, Any]]) -> None:
+    def _check_taken(self, left_out: Sequence[str], told: Sequence[Mapping[str, Any]]) -> None:
         """Raises SupervisorError where a part of a wish was passed over; what was queued for it is taken back."""
-        if passed_over:
+        if left_out:
             self.stop([job["id"] for job in told])
-            raise wire.of_another_version(passed_over[0])
+            raise of_another_version(left_out[0])
 
     def stop(self, job_ids: Sequence[int]) -> tuple[Job, ...]:
         """Asks jobs to stop, and returns how they stand now. Raises NoSuchName."""
@@ -269,7 +269,7 @@ class SupervisorClient:
         return connection
 
     def _ask(self, message: Mapping[str, object]) -> dict[str, Any]:
-        with _as_spoken_here():
+        with as_spoken_here():
             answer = wire.decode(self._ask_for_line(message))
         wire.raise_error(answer)
         return answer
@@ -306,7 +306,7 @@ class Watch:
             while chunk := self._receive():
                 *whole, rest = chunk.split(b"\n")
                 for line in whole:
-                    with _as_spoken_here():
+                    with as_spoken_here():
                         snapshot = reader.read(b"".join((*begun, line)))
                     yield snapshot
                     begun.clear()
@@ -333,39 +333,13 @@ def peer_user(connection: socket.socket) -> int:
 
 
 def _read_whole(line: bytes) -> JobsSnapshot:
-    with _as_spoken_here():
+    with as_spoken_here():
         return snapshots.read_whole(line)
 
 
 def _read_jobs(told: Sequence[Mapping[str, Any]]) -> tuple[Job, ...]:
-    with _as_spoken_here():
+    with as_spoken_here():
         return tuple(map(wire.job_from_wire, told))
-
-
-@contextlib.contextmanager
-def _as_spoken_here() -> Iterator[None]:
-    """Raises SupervisorError where what the supervisor says cannot be understood, as a state that is new."""
-    try:
-        yield
-    except (ValueError, KeyError, TypeError) as error:
-        raise SupervisorError(
-            f"the supervisor speaks as another version of hitui does ({one_line(str(error))});"
-            " end it with `hitui supervisor stop`, its jobs go on"
-        ) from error
-
-
-def other_code(pid: int, code: str) -> str | None:
-    """One line with what to do, where a supervisor is of other code than this process, as after an upgrade; None: it is
-    of the same."""
-    own = code_at_first()
-    if not own or code == own:
-        return None
-    if code and code == code_now():
-        return f"the supervisor, pid {pid}, is of a newer hitui, which lies here by now; start this one again"
-    return (
-        f"the supervisor, pid {pid}, is of another version of hitui than this; end it with"
-        " `hitui supervisor stop`, its jobs go on, and `hitui supervisor start` starts one of this"
-    )
 
 
 @contextlib.contextmanager

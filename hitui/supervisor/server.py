@@ -33,6 +33,7 @@ from hitui.supervisor.history import Historian
 from hitui.supervisor.keeper import Keeper
 from hitui.supervisor.launches import Launches
 from hitui.supervisor.notifier import Notifier
+from hitui.supervisor.other_versions import check_known, of_another_version
 from hitui.supervisor.queue_control import QueueControl, checked_group
 from hitui.supervisor.reporting import Reporter
 from hitui.supervisor.rows import End, with_wait
@@ -211,7 +212,7 @@ class Server:
 
     async def _do(self, message: Mapping[str, Any]) -> Mapping[str, object]:
         if message.get("do") not in ("status", "shut_down", "jobs"):
-            wire.check_known(message)
+            check_known(message)
         match message.get("do"):
             case "status" | "shut_down":
                 return {
@@ -243,7 +244,7 @@ class Server:
                     self._changed()
                 return {"jobs": [wire.job_to_wire(self._keeper.shown(job)) for job in jobs]}
             case verb:
-                raise wire.of_another_version(str(verb))
+                raise of_another_version(str(verb))
 
     async def _submit(self, message: Mapping[str, Any]) -> tuple[Job, ...]:
         """Queues all of the requests or none."""

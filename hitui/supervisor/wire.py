@@ -7,7 +7,7 @@ A request is `{"do": VERB, …}`; the answer `{"ok": true, …}` or `{"error": K
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -32,24 +32,6 @@ from hitui.errors import HituiError, LaunchError, NoSuchName, SettingsError, Sup
 
 LONGEST_LINE = 64 << 20
 """Bytes. A request of three thousand ids is some 20 KB, a snapshot of a thousand jobs under 1 MB."""
-
-_REQUEST_KEYS = frozenset(JobRequest.__struct_fields__)
-_KEYS = frozenset(
-    (
-        "do",
-        "requests",
-        "environment",
-        "schedule",
-        "jobs",
-        "group",
-        "limit",
-        "priority",
-        "before",
-        "reason",
-        "force",
-    )
-)
-_INSTEAD = "end it with `hitui supervisor stop` (its jobs go on) and ask again"
 
 STATES: dict[str, type[JobState]] = {
     "queued": Queued,
@@ -104,34 +86,6 @@ def decode_odd(line: bytes) -> Any:
         return json.loads(line)
     except RecursionError as error:
         raise ValueError(str(error)) from error
-
-
-def of_another_version(what: str) -> SupervisorError:
-    """A supervisor is asked for `what`, of which only another version knows."""
-    return SupervisorError(
-        f"the supervisor, which is of another version of hitui, does not know {what!r}; {_INSTEAD}"
-    )
-
-
-def check_known(message: Mapping[str, Any]) -> None:
-    """Raises SupervisorError for a wish that names what is not known here: done without that, it is another wish."""
-    requests = message.get("requests") or []
-    parts = [part for request in requests for part in (request, *(request.get("also") or []))]
-    said = [(message, _KEYS), (message.get("schedule") or {}, frozenset(Schedule.__struct_fields__))]
-    for value, known in (*said, *((part, _REQUEST_KEYS) for part in parts)):
-        for key in value:
-            if key not in known and value[key]:
-                raise of_another_version(key)
-
-
-def passed_over(asked: Mapping[str, Any], taken: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What a supervisor of another version, which looks at nothing that it does not know, left out of the jobs that it
-    made of a wish: keys of the requests and of the schedule."""
-    found: list[str] = []
-    for job, request in zip(taken, asked["requests"], strict=False):
-        found += request.keys() - job["request"].keys() - {"gpu_count"}
-        found += asked["schedule"].keys() - job.get("schedule", {}).keys()
-    return sorted(set(found))
 
 
 def request_to_wire(request: JobRequest) -> dict[str, object]:

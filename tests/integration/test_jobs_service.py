@@ -22,8 +22,9 @@ from hitui.paths import RuntimePaths
 from hitui.services import jobs
 from hitui.services.jobs import JobsService
 from hitui.settings import Settings
-from hitui.supervisor import client, snapshots, wire
-from hitui.supervisor.client import other_code, socket_address
+from hitui.supervisor import client, other_versions, snapshots, wire
+from hitui.supervisor.client import socket_address
+from hitui.supervisor.other_versions import other_code
 from tests.tools.eventually import eventually
 
 SNAPSHOT = JobsSnapshot(
@@ -91,7 +92,7 @@ def test_a_supervisor_of_other_code_is_told_from_one_of_the_same(monkeypatch: py
             code
         )
     # The files were replaced since this process began, and a supervisor was started from them.
-    monkeypatch.setattr(client, "code_now", lambda: "0123456789ab")
+    monkeypatch.setattr(other_versions, "code_now", lambda: "0123456789ab")
     assert said_of("0123456789ab").endswith("start this one again")
 
 

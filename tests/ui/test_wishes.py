@@ -7,7 +7,7 @@ from textual.widgets._toast import Toast
 
 from hitui.domain.jobs import Ended, Ending, Job, JobRequest, JobsSnapshot, Queued
 from hitui.errors import SupervisorError
-from hitui.supervisor.client import other_code
+from hitui.supervisor.other_versions import other_code
 from hitui.ui.app import Dashboard
 from tests.ui import sample
 from tests.ui.conftest import dashboard, gone, shown, typed, until

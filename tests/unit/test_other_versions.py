@@ -12,6 +12,7 @@ from hitui.domain.schedule import Schedule
 from hitui.domain.tasks import ErrorClass
 from hitui.errors import SupervisorError
 from hitui.supervisor import wire
+from hitui.supervisor.other_versions import check_known
 
 SUBMIT = {"do": "submit", "environment": {"A": "b"}, "schedule": {}, "requests": [{"config": "a"}]}
 
@@ -28,14 +29,14 @@ SUBMIT = {"do": "submit", "environment": {"A": "b"}, "schedule": {}, "requests":
 )
 def test_it_is_refused_and_not_done_without_that(wish: dict[str, Any]) -> None:
     with pytest.raises(SupervisorError, match="of another version of hitui, does not know '"):
-        wire.check_known(wish)
+        check_known(wish)
 
 
 def test_what_is_known_and_what_says_nothing_is_taken() -> None:
     request = JobRequest("a", (1, "x"), ErrorClass.OTHER, ("0",), gpu_count=2, shards=2, force=True)
     request = replace(request, shard=Shard(1, 0, 2, (1,)), also=(JobRequest("b"),))
     schedule = Schedule(priority=1, group="g", after=(1,), after_success=(2,), not_before=3.0)
-    wire.check_known(
+    check_known(
         {
             **SUBMIT,
             "requests": [wire.request_to_wire(request)],
@@ -43,5 +44,5 @@ def test_what_is_known_and_what_says_nothing_is_taken() -> None:
         }
     )
     # A newer client may always say how a switch stands that nobody has touched.
-    wire.check_known({"do": "retry", "jobs": [1], "force": False, "gently": False})
-    wire.check_known({"do": "move", "jobs": [1], "before": None})
+    check_known({"do": "retry", "jobs": [1], "force": False, "gently": False})
+    check_known({"do": "move", "jobs": [1], "before": None})
