@@ -89,7 +89,7 @@ def test_a_config_without_a_job_says_where_it_would_start(
 
 
 def test_the_queue_comes_before_the_gpus(here: Control, capsys: pytest.CaptureFixture[str]) -> None:
-    here.service.change_queue("pause", queue=True, reason="maintenance")
+    here.service.change_queue("pause", reason="maintenance")
     waiting = here.submit("answer")
     paused = here.waits_for(waiting)
     assert "maintenance" in paused
@@ -159,7 +159,7 @@ def test_a_pause_is_told_also_of_a_job_that_waits_for_a_time(
     schedule = Schedule(not_before=time.time() + 3600)
     waiting = here.service.submit([JobRequest("g/answer")], schedule)[0].id
     here.waits_for(waiting)
-    here.service.change_queue("pause", queue=True)
+    here.service.change_queue("pause")
     head = why(here, capsys, str(waiting))[0]
     assert ": it starts then, and for the queue to be resumed" in head
 
@@ -251,7 +251,7 @@ def test_only_a_last_job_that_a_person_has_to_mend_is_told_of_a_config_without_o
 def test_without_a_supervisor_a_queued_job_says_how_to_go_on(
     here: Control, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    here.service.change_queue("pause", queue=True)
+    here.service.change_queue("pause")
     waiting = here.submit("answer")
     here.client.shut_down()
     head = why(here, capsys, str(waiting))[0]

@@ -295,15 +295,18 @@ async def test_pauses_are_told_in_the_header_and_in_the_rows() -> None:
         await gone(pilot, "paused ·")
 
 
-def test_the_queue_is_loaded_only_when_it_is_opened() -> None:
+def test_the_queue_is_loaded_by_nothing_that_the_start_waits_for() -> None:
+    """What loads all that an upgrade may replace does so once the rest has been started."""
     code = (
         "import asyncio, sys\n"
+        "from hitui.ui import app\n"
         "from hitui.ui.app import Dashboard\n"
+        "app.import_all = lambda names: None\n"
         "from tests.ui import sample\n"
         "async def main():\n"
-        "    app = Dashboard(sample.services())\n"
-        "    async with app.run_test() as pilot:\n"
-        "        while not app.jobs_snapshot.jobs:\n"
+        "    dashboard = Dashboard(sample.services())\n"
+        "    async with dashboard.run_test() as pilot:\n"
+        "        while not dashboard.jobs_snapshot.jobs:\n"
         "            await pilot.pause(0.01)\n"
         "        print(*(name for name in sys.modules if 'queue' in name and name.startswith('hitui.ui')))\n"
         "asyncio.run(main())\n"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ from hitui.domain.jobs import JobRequest, Shard
 from hitui.domain.schedule import Schedule
 from hitui.domain.tasks import ErrorClass
 from hitui.errors import SupervisorError
-from hitui.supervisor import wire
+from hitui.supervisor import queue_control, server, wire
 from hitui.supervisor.other_versions import check_known
 
 SUBMIT = {"do": "submit", "environment": {"A": "b"}, "schedule": {}, "requests": [{"config": "a"}]}
@@ -46,3 +48,16 @@ def test_what_is_known_and_what_says_nothing_is_taken() -> None:
     # A newer client may always say how a switch stands that nobody has touched.
     check_known({"do": "retry", "jobs": [1], "force": False, "gently": False})
     check_known({"do": "move", "jobs": [1], "before": None})
+
+
+def test_every_key_that_a_supervisor_looks_at_is_known() -> None:
+    """What is missing among those that are known would be refused as another version's."""
+    asked: set[str] = set()
+    for module in (server, queue_control):
+        source = Path(str(module.__file__)).read_text()
+        asked |= set(re.findall(r'message(?:\.get\(|\[)"(\w+)"', source))
+    # Of requests that change nothing.
+    asked -= {"all", "foremost", "changes"}
+    assert {"do", "requests", "jobs", "group", "force"} <= asked
+    for key in asked - {"requests", "schedule"}:
+        check_known({"do": "retry", key: 1})
