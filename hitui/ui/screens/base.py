@@ -127,3 +127,37 @@ class FullScreen(Screen[None]):
 
     def resized(self, width: int, height: int) -> None:
         """Called after each change of size."""
+
+
+class FilteredScreen(FullScreen):
+    """One with a list of which a filter, words in a line of their own, leaves what matches."""
+
+    _wanted = ""
+    """The filter; empty: all is shown."""
+
+    def filtered(self) -> Widget:
+        """The list."""
+        raise NotImplementedError
+
+    def show_filtered(self) -> None:
+        """Called whenever the filter has changed."""
+        raise NotImplementedError
+
+    def action_filter(self) -> None:
+        self.open_entry(self._wanted)
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        self._wanted = event.value.strip()
+        self.show_filtered()
+
+    def on_input_submitted(self) -> None:
+        self.close_entry(self.filtered())
+
+    def action_back(self) -> None:
+        """Out of the filter first."""
+        if self._wanted or self.entry_is_open:
+            self.close_entry(self.filtered())
+            self._wanted = ""
+            self.show_filtered()
+        else:
+            self.dismiss()

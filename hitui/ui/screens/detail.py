@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -21,14 +21,11 @@ from hitui.ui.job_records import JobRecords
 from hitui.ui.line import Line, joined
 from hitui.ui.messages import LaunchWanted, RecordsRead, ScoresRead, StopWanted, TasksRead
 from hitui.ui.queue_lines import QueueView
-from hitui.ui.screens.base import FullScreen, MoreRoom
+from hitui.ui.screens.base import FilteredScreen, MoreRoom
 from hitui.ui.widgets.key_line import KeyLine
 from hitui.ui.widgets.line_view import LineView
 from hitui.ui.widgets.rule import Rule
 from hitui.ui.widgets.task_list import TaskList
-
-if TYPE_CHECKING:
-    from textual.widgets import Input
 
 SECONDS_PER_LOOK = 2.0
 """Scores change no snapshot, so they are looked at as often as this, and no sooner than the last look has ended."""
@@ -64,7 +61,7 @@ class Facts(LineView, can_focus=True):
         return [] if row is None or jobs is None else fact_lines(row, self._root, self._scores, jobs, width)
 
 
-class DetailScreen(FullScreen):
+class DetailScreen(FilteredScreen):
     AUTO_FOCUS = "#tasks"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
@@ -111,8 +108,6 @@ class DetailScreen(FullScreen):
         self._read_for: ConfigState | None = None
         self._problem = ""
         self._shown = 0
-        self._wanted = ""
-        """The filter of the tasks."""
         self.records = JobRecords(self)
         self.rule = Rule(id="fact-rule")
         self.facts = Facts()
@@ -275,21 +270,8 @@ class DetailScreen(FullScreen):
 
         self.app.push_screen(HelpScreen(self))
 
-    def action_filter(self) -> None:
-        self.open_entry(self._wanted)
+    def filtered(self) -> TaskList:
+        return self.task_list
 
-    def on_input_changed(self, event: Input.Changed) -> None:
-        self._wanted = event.value.strip()
+    def show_filtered(self) -> None:
         self._show_tasks()
-
-    def on_input_submitted(self) -> None:
-        self.close_entry(self.task_list)
-
-    def action_back(self) -> None:
-        """Out of the filter first."""
-        if self._wanted or self.entry_is_open:
-            self.close_entry(self.task_list)
-            self._wanted = ""
-            self._show_tasks()
-        else:
-            self.dismiss()

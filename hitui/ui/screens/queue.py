@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from textual import events
 from textual.app import ComposeResult
@@ -17,15 +17,11 @@ from hitui.ui.line import Line, joined
 from hitui.ui.messages import PauseWanted, QueueWanted, RecordsRead, RetryWanted, StopWanted
 from hitui.ui.queue_lines import QueueView, facts
 from hitui.ui.queue_wishes import TO_THE_END, Wish
-from hitui.ui.screens.base import FullScreen, MoreRoom, other_log_words
+from hitui.ui.screens.base import FilteredScreen, MoreRoom, other_log_words
 from hitui.ui.widgets.key_line import KeyLine
 from hitui.ui.widgets.line_view import LineView
 from hitui.ui.widgets.queue_table import QueueTable
 from hitui.ui.widgets.rule import Rule
-
-if TYPE_CHECKING:
-    from textual.widgets import Input
-
 
 LEAST_FACTS, MOST_FACTS = 3, 6
 MOST_RECORDS = 200
@@ -50,7 +46,7 @@ class JobFacts(LineView, can_focus=False):
         return (told + [()] * MOST_FACTS)[: max(1, self.size.height)]
 
 
-class QueueScreen(FullScreen):
+class QueueScreen(FilteredScreen):
     AUTO_FOCUS = "#queue"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("K,shift+up", "move(-1)", "move", id="queue.up", tooltip="one place towards the front"),
@@ -114,7 +110,6 @@ class QueueScreen(FullScreen):
         self.table = QueueTable()
         self.facts_rule = Rule(id="job-rule")
         self.facts = JobFacts()
-        self._wanted = ""
         self._stale = False
         """Something changed while another screen was above."""
         self.records = JobRecords(self)
@@ -289,21 +284,8 @@ class QueueScreen(FullScreen):
 
         self.app.push_screen(HelpScreen(self))
 
-    def action_filter(self) -> None:
-        self.open_entry(self._wanted)
+    def filtered(self) -> QueueTable:
+        return self.table
 
-    def on_input_changed(self, event: Input.Changed) -> None:
-        self._wanted = event.value.strip()
+    def show_filtered(self) -> None:
         self._show()
-
-    def on_input_submitted(self) -> None:
-        self.close_entry(self.table)
-
-    def action_back(self) -> None:
-        """Out of the filter first."""
-        if self._wanted or self.entry_is_open:
-            self.close_entry(self.table)
-            self._wanted = ""
-            self._show()
-        else:
-            self.dismiss()
