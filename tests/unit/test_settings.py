@@ -1,6 +1,5 @@
 """hitui.toml is read strictly: the message names file, key and the mend."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,6 @@ from hitui_runners import engines
 from hitui.adapters import checkpoints
 from hitui.domain.units import parse_duration, parse_size
 from hitui.errors import SettingsError
-from hitui.paths import find_workspace
 from hitui.settings import CONFIG_KINDS, ENGINES, load_settings
 
 JUDGE = "[judge]\nbase_url = 'http://localhost:8000/v1'\nmodel = 'gpt-4o'\n"
@@ -403,33 +401,6 @@ def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
 def test_braces_that_mean_something_to_the_program_are_left_alone(tmp_path: Path) -> None:
     file = write(tmp_path, "[runner.a]\ncommand = ['python', '-c', 'print(f\"{zebra}\")']\n")
     assert load_settings(tmp_path, file).runners["a"].command == ["python", "-c", 'print(f"{zebra}")']
-
-
-def test_settings_that_lead_nowhere_are_refused_and_not_passed_over(tmp_path: Path) -> None:
-    (tmp_path / "hitui.toml").symlink_to("/nonexistent")
-    root, file = find_workspace(tmp_path)
-    assert root == tmp_path
-    with pytest.raises(SettingsError, match="leads nowhere"):
-        load_settings(root, file)
-
-
-def test_what_a_stranger_laid_above_where_all_may_write_is_passed_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In /tmp anybody may lay one, and whoever works below would run its commands."""
-    laid, work = tmp_path / "hitui.toml", tmp_path / "mine" / "work"
-    laid.touch()
-    work.mkdir(parents=True)
-    stranger = tmp_path.stat().st_uid + 1
-    status = os.lstat(laid)
-    monkeypatch.setattr(Path, "lstat", lambda _: os.stat_result((*status[:4], stranger, *status[5:])))
-    assert find_workspace(work) == (tmp_path, laid)
-    tmp_path.chmod(0o1777)
-    assert find_workspace(work) == (work, None)
-    # Whoever names the very folder means it, and to its owner it is no stranger's.
-    assert find_workspace(tmp_path) == (tmp_path, laid)
-    monkeypatch.setattr(os, "getuid", lambda: stranger)
-    assert find_workspace(work) == (tmp_path, laid)
 
 
 def test_the_kinds_that_settings_may_name_are_those_that_are_registered() -> None:
