@@ -7,6 +7,7 @@ gone, since nothing of it runs any more.
 from __future__ import annotations
 
 import os
+import pwd
 import signal
 import time
 from collections.abc import Callable, Iterable
@@ -42,6 +43,14 @@ def boot_id() -> str:
     """Changes with every start of the machine."""
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:  # noqa: PTH123 - pathlib is slow to import
         return file.read().strip()
+
+
+def user_name(number: int) -> str:
+    """The name of a user; the number, where nobody has it."""
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
 
 
 def find_process(pid: int) -> Process | None:

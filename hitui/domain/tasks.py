@@ -12,6 +12,8 @@ from enum import Enum
 
 import msgspec
 
+from hitui.domain.filtering import has_words
+
 TaskId = int | str
 
 ERROR_PREFIX = "[ERROR"
@@ -170,8 +172,7 @@ def task_matches(task: Task, wanted: str) -> bool:
     if not wanted:
         return True
     error = f"{task.error.words} {task.error.value}" if task.error is not None else ""
-    hay = f"#{task.id} {task.status.value} {error} {task.reason}".lower()
-    return all(word in hay for word in wanted.lower().split())
+    return has_words(f"#{task.id} {task.status.value} {error} {task.reason}", wanted)
 
 
 def select_pending(tasks: Iterable[Task], error_class: ErrorClass | None = None) -> tuple[TaskId, ...]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pwd
 import shutil
 import stat
 import subprocess
@@ -17,6 +16,7 @@ from hitui.adapters.checkpoints.catalogue import Catalogue
 from hitui.adapters.checkpoints.weights import defect_of_model
 from hitui.adapters.files.look import identity_of, is_dir, is_file
 from hitui.adapters.files.watch import inotify_sees
+from hitui.adapters.processes import user_name
 from hitui.domain.units import counted
 from hitui.errors import LaunchError
 from hitui.services.health import LOW_SPACE, Finding, Level, fail, ok, space_left, warn
@@ -93,14 +93,14 @@ def examine_runners(settings: Settings) -> Iterator[Finding]:
     others may have written: their program would run, and their server be told a key."""
     if not settings.runners:
         yield warn("runners", "none: nothing can be run", "add a [runner.NAME] to hitui.toml")
-    may_start = settings.file is None or not _others_hands(settings.file)
+    may_start = not _others_hands(settings.file)
     for name, runner in settings.runners.items():
         yield from _examine_runner(settings, f"runner {name}", runner, may_start)
 
 
 def examine_scores(settings: Settings) -> Iterator[Finding]:
     """Whether what `[charts]` and `[judge]` name is there; neither is asked for where it is not."""
-    if settings.charts.python is not None and (settings.file is None or not _others_hands(settings.file)):
+    if settings.charts.python is not None and not _others_hands(settings.file):
         yield _libraries("charts", settings.program(settings.charts.python), CHART_LIBRARIES)
     judge = settings.judge
     if judge.base_url is None:
@@ -127,18 +127,17 @@ def examine_notifications(settings: Settings) -> Iterator[Finding]:
         yield warn("notifications", what, f"chmod 600 {settings.file}")
 
 
-def _others_hands(file: Path) -> str:
-    """Who else may have written the settings, as the end of `FILE …`; empty: only this user, or root."""
+def _others_hands(file: Path | None) -> str:
+    """Who else may have written the settings, as the end of `FILE …`; empty: only this user, or root, or there are
+    none."""
+    if file is None:
+        return ""
     try:
         status, folder = file.stat(), file.parent.stat()
     except OSError:
         return ""
     if status.st_uid not in (os.getuid(), 0):
-        try:
-            owner = pwd.getpwuid(status.st_uid).pw_name
-        except KeyError:
-            owner = f"user {status.st_uid}"
-        return f"belongs to {owner}"
+        return f"belongs to user {user_name(status.st_uid)}"
     if status.st_mode & stat.S_IWOTH or folder.st_mode & (stat.S_IWOTH | stat.S_ISVTX) == stat.S_IWOTH:
         return "can be changed by everybody"
     return ""

@@ -11,6 +11,7 @@ from types import MappingProxyType
 import msgspec
 
 from hitui.domain.configs import ConfigCondition, ConfigState
+from hitui.domain.filtering import has_words
 from hitui.domain.gpus import GpuSnapshot
 from hitui.domain.growth import NONE, Growth
 from hitui.domain.jobs import FAILURES, Ended, Ending, Job, Queued, Running, Starting, Stopping
@@ -359,8 +360,7 @@ def _seconds_left(parts: list[ConfigRow]) -> float | None:
 
 def matches(row: ConfigRow, wanted: str) -> bool:
     """Every word of the filter stands in the name or in the state, case aside."""
-    hay = f"{row.name} {row.words.long}".lower()
-    return all(word in hay for word in wanted.lower().split())
+    return has_words(f"{row.name} {row.words.long}", wanted)
 
 
 def match_rank(row: ConfigRow, wanted: str) -> int:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 from msgspec.structs import replace
 
+from hitui.domain.filtering import has_words
 from hitui.domain.jobs import Job, JobsSnapshot, Queued
 from hitui.domain.queue import in_order
 from hitui.errors import HituiError
@@ -51,8 +52,7 @@ def matches(job: Job, wanted: str) -> bool:
     reason = state.waits_for if isinstance(state, Queued) else getattr(state, "reason", "")
     schedule = job.schedule
     configs = " ".join(job.request.configs)
-    hay = f"#{job.id} {configs} {schedule.group} {job.word} {schedule.held} {reason}".lower()
-    return all(word in hay for word in wanted.lower().split())
+    return has_words(f"#{job.id} {configs} {schedule.group} {job.word} {schedule.held} {reason}", wanted)
 
 
 def requests_for(wish: Wish, snapshot: JobsSnapshot) -> list[Request]:

@@ -8,12 +8,11 @@ command.
 from __future__ import annotations
 
 import os
-import pwd
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from hitui.adapters.processes import Process, find_process
+from hitui.adapters.processes import Process, find_process, user_name
 from hitui.domain.gpus import GpuProcess
 
 COMMAND_LENGTH = 400
@@ -67,11 +66,7 @@ class ProcessNames:
         number = int(line.split()[1])
         name = self._users.get(number)
         if name is None:
-            try:
-                name = pwd.getpwuid(number).pw_name
-            except KeyError:
-                name = str(number)
-            self._users[number] = name
+            name = self._users[number] = user_name(number)
         return name
 
     def _words(self, pid: int) -> str | None:
