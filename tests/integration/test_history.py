@@ -6,7 +6,6 @@ import json
 import re
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -28,6 +27,7 @@ from tests.tools.control import Control, control, kill
 from tests.tools.eventually import eventually
 from tests.tools.git import git
 from tests.tools.kept_jobs import DAY, Kept, kept, record
+from tests.tools.plain_python import PLAIN_PYTHON
 
 __all__ = ["kept"]
 
@@ -62,7 +62,7 @@ def test_a_job_is_remembered_with_what_it_ran_and_what_came_of_it(
     here.write_settings(runner_keys='env = { MODE = "fast", API_KEY = "hidden" }')
     job_id = here.submit("answer", gpus=("1",))
     found = record(here, job_id)
-    assert found.command[0] == sys.executable
+    assert found.command[0] == PLAIN_PYTHON[0]
     assert str(here.ledger) in found.command
     assert found.cwd == str(here.root)
     assert found.environment["HF_HOME"] == "/models"
@@ -160,7 +160,7 @@ def test_what_a_killed_supervisor_did_not_take_down_the_next_one_does(here: Cont
     path.write_text(json.dumps({**written, "started": written["started"] - 3600}))
     here.service.ensure_supervisor()
     found = record(here, job_id)
-    assert found.command[0] == sys.executable
+    assert found.command[0] == PLAIN_PYTHON[0]
     assert found.commit is None
 
 

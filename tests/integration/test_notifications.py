@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +23,7 @@ from tests.tools.benchmark import harbours
 from tests.tools.commands import hitui, typed
 from tests.tools.control import HEAD, Control, control
 from tests.tools.eventually import eventually
-from tests.tools.programs import write_programs
+from tests.tools.programs import execute_themselves, write_programs
 
 
 class Receiver(ThreadingHTTPServer):
@@ -163,8 +162,7 @@ def test_a_group_that_is_stopped_because_its_programs_cannot_be_executed(
     for path in (here.root.parent / "programs").iterdir():
         path.write_text("#!/no/such/interpreter\n")
         path.chmod(0o755)
-    settings = here.root / "hitui.toml"
-    settings.write_text(settings.read_text().replace(f'["{sys.executable}", ', "["))
+    execute_themselves(here)
     add_notify(here, receiver)
     here.client.start(here.root)
     here.client.change_queue("limit", group="default", limit=1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from hitui.domain.jobs import Ending, JobRequest, Queued
 from hitui.domain.schedule import Schedule
 from tests.tools.control import Control, control, kill
 from tests.tools.eventually import eventually
-from tests.tools.programs import write_programs
+from tests.tools.programs import execute_themselves, write_programs
 from tests.tools.survival import CRASH, HANG, follower, revive, waits
 
 QUICK = 'retries = 0\nquick = "1m"'
@@ -87,8 +86,7 @@ def test_programs_that_cannot_be_executed_do_not_burn_through_their_group(here: 
     for path in (here.root.parent / "programs").iterdir():
         path.write_text("#!/no/such/interpreter\n")
         path.chmod(0o755)
-    settings = here.root / "hitui.toml"
-    settings.write_text(settings.read_text().replace(f'["{sys.executable}", ', "["))
+    execute_themselves(here)
     here.client.start(here.root)
     here.client.change_queue("limit", group="default", limit=1)
     jobs = [here.submit(name) for name in names]

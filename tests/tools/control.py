@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from hitui.services.jobs import JobsService
 from hitui.settings import load_settings
 from tests.tools.benchmark import harbours
 from tests.tools.eventually import eventually
+from tests.tools.plain_python import PLAIN_PYTHON
 from tests.tools.sandbox import write_gpus
 
 RUNNER = Path(__file__).with_name("scripted_runner.py")
@@ -58,7 +58,7 @@ class Control:
         text = [head]
         for config in CONFIGS:
             command = [
-                sys.executable, str(RUNNER), config.rstrip("0123456789"), "--output", "{output}", "--ids-file", "{ids_file}",
+                *PLAIN_PYTHON, str(RUNNER), config.rstrip("0123456789"), "--output", "{output}", "--ids-file", "{ids_file}",
                 "--ledger", str(self.ledger), "--seconds", str(self.seconds),
             ]  # fmt: skip
             text.append(

@@ -7,10 +7,10 @@ into `NAME.pid` of the folder as `Control.told` reads it.
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
 
 from tests.tools.control import HEAD, Control
+from tests.tools.plain_python import PLAIN_PYTHON
 
 _BEFORE = """
 import json, os, pathlib, signal, sys, time
@@ -39,7 +39,7 @@ def write_programs(
     for name, source in programs.items():
         path = folder / f"{name}.py"
         path.write_text(_BEFORE + source)
-        command = [sys.executable, str(path), "{output}"]
+        command = [*PLAIN_PYTHON, str(path), "{output}"]
         text.append(
             f"[runner.{name}]\ncommand = {json.dumps(command)}\n"
             f'[[config]]\nname = "g/{name}"\nrunner = "{name}"\nmodality = "text"\nformat = "html"\n'
@@ -47,3 +47,10 @@ def write_programs(
         )
     (here.root / "hitui.toml").write_text("\n".join(text))
     here.connect()
+
+
+def execute_themselves(here: Control) -> None:
+    """From now on no Python stands before the programs in their commands."""
+    settings = here.root / "hitui.toml"
+    python = json.dumps(PLAIN_PYTHON).removesuffix("]")
+    settings.write_text(settings.read_text().replace(f"{python}, ", "["))
