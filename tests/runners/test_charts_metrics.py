@@ -42,7 +42,8 @@ def answer(
     [
         (LINE, "plt.plot(table['Ships'])", "[[41, 63, 7]]\n"),
         (LINE, "plt.plot([1, 2], [3.004, 4])\nplt.plot([5, 6])", "[[3, 4.0], [5, 6]]"),
-        (LINE, "plt.plot([2, 1])", "[1, 2]"),
+        # Around what they read from its output those runs ignore white space.
+        (LINE, "plt.plot([2, 1])\nprint(' \\n')", "[1, 2]"),
         (BAR, "plt.bar(table['Harbour'], table['Ships'])", "[7, 41, 63]"),
         (BAR, "table.plot(kind='bar')", "[41, 63, 7]"),
         (SCATTER, "plt.scatter(table['Harbour'], table['Ships'])", "[[41, 63, 7]]"),
@@ -139,11 +140,12 @@ def test_an_answer_that_does_not_come_to_an_end_is_searched_once() -> None:
 
 @pytest.mark.parametrize("path", ['"table.xlsx"', "'/data/tables/harbours.xlsx'", 'r"C:\\a table.xlsx"'])
 def test_every_path_of_a_workbook_is_the_real_one(path: str) -> None:
-    found = code(f"{HEAD}table = pd.read_excel({path})\nplt.show()")
+    found = code(f"{HEAD}table = pd.read_excel({path})\nplt.title('of table.xlsx, as it is')\nplt.show()")
     assert found is not None
     quote = path[-1]
     assert f"{quote}/chart/table.xlsx{quote})" in found
-    assert found.count("xlsx") == 1
+    assert "'of /chart/table.xlsx, as it is'" in found
+    assert found.count("xlsx") == 2
 
 
 def test_a_workbook_that_is_none_is_no_fault_of_the_answer(
