@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import uuid
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hitui_runners.realhitbench.charts import remembered
+from hitui_runners.realhitbench.charts.metrics import ChartAnswer
+from hitui_runners.realhitbench.charts.remembered import Keys
+from hitui_runners.realhitbench.charts.sandbox import Limits
 
 from tests.runners.charts import PLOT, chart_result, running, stub_python
 from tests.runners.conftest import RUNNERS, environment, json_lines
@@ -107,10 +113,15 @@ def test_charts_are_run_and_what_cannot_be_keeps_what_is_stored(scores: Scores) 
 
 
 def test_what_was_run_once_is_not_run_again(scores: Scores) -> None:
-    scores.store(chart_result(1, DRAW, True, True), chart_result(2, FAIL, False, "None"))
+    # Its workbook lies in their folder, whatever a result says.
+    elsewhere = chart_result(2, FAIL, False, "None", FileName="../../elsewhere/harbours")
+    scores.store(chart_result(1, DRAW, True, True), elsewhere)
     assert scores.run().returncode == 0
     before = scores.scores
+    assert scores.remember.stat().st_mode & 0o777 == 0o600
+    kept = scores.runs[0]
     with scores.remember.open("a") as file:
+        file.writelines(json.dumps({**kept, **other}) + "\n" for other in ({"ECR": 1}, {"Pass": 0}))
         file.write('rubbish\n[1]\n{"key": 1}\n{"key": "')
     # Where there are no walls nothing could be run.
     done = scores.run("--charts", walls=False)
@@ -130,8 +141,47 @@ def test_what_was_run_once_is_not_run_again(scores: Scores) -> None:
     assert scores.run().returncode == 0
     assert scores.scores["metrics"]["1"] == {"ECR": True, "Pass": False}
     lines = scores.remember.read_text().splitlines()
-    assert len(lines) == 2 + 4 + 4
-    assert all(json.loads(line)["walls"] is True for line in lines[6:])
+    assert len(lines) == 2 + 6 + 4
+    assert all(json.loads(line)["walls"] is True for line in lines[8:])
+
+
+def test_a_score_is_remembered_by_all_that_it_depends_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.xlsx").write_bytes(b"PK")
+    (tmp_path / "b.xlsx").write_bytes(b"PKb")
+    drawn = ChartAnswer("LineChart Generation", DRAW, "[41]", tmp_path / "a.xlsx")
+    versions, usual = {"numpy": "1.26.4"}, Limits()
+
+    def key(answer: ChartAnswer = drawn, **more: Any) -> str:
+        return Keys(more.pop("versions", versions)).of(answer, more.pop("limits", usual), **more)
+
+    keys = [
+        key(),
+        key(versions={"numpy": "1.26.5"}),
+        key(limits=replace(usual, cpu_seconds=16)),
+        key(before=[drawn]),
+        key(before=[replace(drawn, prediction=FAIL)]),
+        key(before=[replace(drawn, workbook=tmp_path / "b.xlsx")]),
+        key(first="import random"),
+        key(replace(drawn, sub_type="BarChart Generation")),
+        key(replace(drawn, prediction=OTHER)),
+        key(replace(drawn, reference="[42]")),
+        key(replace(drawn, workbook=tmp_path / "b.xlsx")),
+    ]
+    # The name alone of a workbook is nothing that a program sees, nor is what is written around it.
+    (tmp_path / "b.xlsx").write_bytes(b"PK")
+    assert key(replace(drawn, workbook=tmp_path / "b.xlsx", prediction=f"It is:\n{DRAW}\nDone.")) == key()
+
+    # That the programs are run in another way is as good as another program.
+    shutil.copytree(Path(remembered.__file__).parent, tmp_path / "charts")
+    monkeypatch.setattr(remembered, "__file__", str(tmp_path / "charts" / "remembered.py"))
+    assert key() == keys[0]
+    for name in ("enclosure", "guest", "metrics", "sandbox", "scratch", "walls", "watching"):
+        with (tmp_path / "charts" / f"{name}.py").open("a") as file:
+            file.write("#")
+        keys.append(key())
+    assert len(set(keys)) == len(keys)
 
 
 def test_without_a_sandbox_charts_stay_as_they_are_and_the_report_says_so(scores: Scores) -> None:
