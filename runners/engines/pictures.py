@@ -120,8 +120,11 @@ def smaller(image: Any, most: int) -> Any:
     from PIL import Image
 
     factor = math.sqrt(most / (image.width * image.height))
-    size = (max(1, int(image.width * factor)), max(1, int(image.height * factor)))
-    return image.resize(size, Image.Resampling.BICUBIC)
+    width, height = (max(1, int(edge * factor)) for edge in image.size)
+    # Of one that is but a line the other edge would be too long.
+    width = max(1, min(width, most // height))
+    height = min(height, most // width)
+    return image.resize((width, height), Image.Resampling.BICUBIC)
 
 
 def _in_rgb(image: Any, name: str) -> Any:

@@ -11,7 +11,13 @@ from typing import Any
 import pytest
 from hitui_runners.engines.base import TaskFailed
 from hitui_runners.engines.inputs import PromptInputs
-from hitui_runners.engines.pictures import MAX_IMAGE_PIXELS, Pictures, RememberingImageProcessor, decoded
+from hitui_runners.engines.pictures import (
+    MAX_IMAGE_PIXELS,
+    Pictures,
+    RememberingImageProcessor,
+    decoded,
+    smaller,
+)
 from hitui_runners.realhitbench.recovery import asked_rung
 
 from tests.tools.benchmark import png, png_head
@@ -106,6 +112,15 @@ def test_a_budget_of_pixels_is_made_less() -> None:
     assert recovery == {"max_pixels": 12_000}
 
 
+@pytest.mark.parametrize(("size", "most", "made"), [((20_000, 3), 1_000, (1_000, 1)), ((1, 9), 4, (1, 4))])
+def test_of_a_picture_that_is_but_a_line_something_is_left(
+    size: tuple[int, int], most: int, made: tuple[int, int]
+) -> None:
+    from PIL import Image
+
+    assert smaller(Image.new("L", size), most).size == made
+
+
 def test_a_picture_above_the_limit_is_not_opened(tmp_path: Path) -> None:
     path = tmp_path / "shown.png"
     path.write_bytes(png_head(40_000, 20_000) + png(1, 1)[33:])
@@ -168,8 +183,9 @@ def test_sixteen_bits_a_pixel_keep_their_shades() -> None:
     shown = decoded(content(image), "shown.png")
 
     assert [shown.getpixel((place, 0))[0] for place in range(3)] == [0, 128, 255]
-    with pytest.raises(TaskFailed, match=r"Image cannot be read: shown\.png: .* no known white"):
-        decoded(content(Image.new("F", (3, 1)), "TIFF"), "shown.png")
+    for mode in ("F", "I"):
+        with pytest.raises(TaskFailed, match=r"Image cannot be read: shown\.png: .* no known white"):
+            decoded(content(Image.new(mode, (3, 1)), "TIFF"), "shown.png")
 
 
 def test_a_picture_that_was_taken_on_its_side_is_upright(capsys: pytest.CaptureFixture[str]) -> None:
@@ -256,3 +272,9 @@ def test_a_failure_is_not_remembered_nor_are_several_pictures() -> None:
     for _ in range(2):
         remembering([image, image])
     assert len(processor.calls) == 4
+    # Nor is what was made of another picture before it taken for what was asked for this one.
+    other = Shown()
+    remembering(other, size={"longest_edge": 9})
+    for asked in (image, other):
+        with pytest.raises(TaskFailed):
+            remembering(asked, size={"longest_edge": 0})
