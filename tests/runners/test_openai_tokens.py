@@ -162,9 +162,9 @@ def test_a_prompt_that_was_counted_and_is_too_large_all_the_same_says_its_count(
     assert failed.value.recovery["max_input_tokens"] == 2_000
 
 
-def with_picture(folder: Path) -> Prompt:
-    picture = folder / "harbours.png"
-    picture.write_bytes(png(400, 300))
+def with_picture(folder: Path, width: int = 400, height: int = 300) -> Prompt:
+    picture = folder / f"{width}.png"
+    picture.write_bytes(png(width, height))
     return replace(LONG, image=picture)
 
 
@@ -173,11 +173,12 @@ def test_a_picture_is_counted_once_where_the_server_counts_it(
 ) -> None:
     count_with(server, vllm)
     engine, prompt = loaded(), with_picture(tmp_path)
-    for budget in (2_000, 1_000):
-        assert is_exact(engine.answer(with_budget(budget, prompt)), budget)
-
-    sent = [str(other.body.get("messages")) for other in server.others]
-    assert sum("image_url" in messages for messages in sent) == 1
+    # One with as many pixels, and the same one with fewer, may have more tokens, or less.
+    other, fewer = with_picture(tmp_path, 300, 400), replace(prompt, pixel_share=0.5)
+    for asked, counted in ((prompt, 1), (prompt, 1), (other, 2), (fewer, 3), (prompt, 3)):
+        assert is_exact(engine.answer(with_budget(2_000, asked)), 2_000)
+        sent = [str(other.body.get("messages")) for other in server.others]
+        assert sum("image_url" in messages for messages in sent) == counted
 
 
 def test_a_picture_of_which_the_server_counts_the_marks_alone_is_estimated(
