@@ -6,6 +6,7 @@ import base64
 import io
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from tests.tools.chat_server import Chat, ChatServer
 
 __all__ = ["asking", "server"]
 
-
+QUESTION = "How many boats lie in Saltby? (No. 0)"
 TOO_LONG = {
     9001: "This model's maximum context length is 8192 tokens. However, you requested 9999 tokens (9001 in the "
     "messages, 998 in the completion). Please reduce the length of the messages or completion.",
@@ -224,6 +225,34 @@ def test_of_picture_and_table_the_one_that_the_server_names_is_too_large_else_th
     with pytest.raises(TaskFailed) as caught:
         engine.answer(Prompt(1, "", "<td>41</td>" * cells, "", "", image=picture))
     assert caught.value.message == said
+
+
+def test_of_one_that_has_so_many_tokens_at_the_least_as_much_is_left_out(
+    server: ChatServer, tmp_path: Path
+) -> None:
+    picture = tmp_path / "harbours.png"
+    picture.write_bytes(png(400, 300))
+    engine = OpenAIEngine(JsonServer(server.url, None, 60, 5), "harbour-7b", 1, 100_000, 8, None)
+    refusal = "This model's maximum context length is 8192 tokens. However, your prompt contains at least 9001 input tokens"
+    server.act = lambda chat: chat.error(400, refusal) if len(chat.text) > 6000 else None
+    prompt = Prompt(1, "", "<td>41</td>" * 800, QUESTION, QUESTION, image=picture)
+    with pytest.raises(TaskFailed, match=r"Text too large \(9001 tokens\)"):
+        engine.answer(prompt)
+
+    # A token is about a character then, and the picture has its own.
+    engine.answer(replace(prompt, max_input_tokens=2_000))
+    assert 1_500 < len(server.chats[-1].text) < 2_000
+
+
+@pytest.mark.parametrize(("most", "sent"), [(None, 60_000), (30_000, 15_000), (500_000, 60_000)])
+def test_a_share_of_a_picture_is_one_of_what_would_be_sent(
+    server: ChatServer, tmp_path: Path, most: int | None, sent: int
+) -> None:
+    picture = tmp_path / "harbours.png"
+    picture.write_bytes(png(400, 300))
+    engine = OpenAIEngine(JsonServer(server.url, None, 60, 5), "harbour-7b", 1, 100_000, 8, most)
+    reply = engine.answer(Prompt(1, "", "", QUESTION, QUESTION, image=picture, pixel_share=0.5))
+    assert reply.recovery == {"max_pixels": sent}
 
 
 def test_without_pillow_no_picture_is_scaled_and_none_is_sent_for_a_smaller_one(

@@ -112,6 +112,10 @@ def test_a_table_is_asked_about_once_for_all_questions_and_cut_alike(
     # That, what its note has, and for each question what is around the table and the result.
     assert len(bodies) == 2 + 2 * len(prompts)
     assert len({chat.text.partition("Question: ")[0] for chat in server.chats}) == 1
+    # A reply that does not tell how many it had says nothing against a count.
+    server.prompt_tokens = lambda chat: 0
+    reply = engine.answer(prompts[0])
+    assert (reply.input_tokens, "estimated" in reply.recovery) == (None, False)
 
 
 def test_a_prompt_that_surely_fits_is_not_counted(

@@ -235,6 +235,7 @@ def test_an_address_above_the_api_is_said_to_be_wrong_before_a_model_is_asked_fo
     server.act_on_models = lambda chat: chat.json(404, {"detail": "Not Found"})
     ended = asking.run()
 
+    assert ended.returncode == 78
     assert error_lines(ended.stderr) == [
         f"error: {server.url}: it lists no models (404: Not Found); see --base-url, such as http://localhost:8000/v1, "
         "or name the model by --model"
