@@ -282,6 +282,13 @@ def test_a_picture_stays_whole_and_its_prompt_is_spliced_too(processor: Any, tmp
             key: value.tolist() for key, value in plain.items()
         }
 
+    # Where the words alone would just fit, the table makes room for it.
+    table = table[:2000]
+    budget = length(made(PromptInputs(processor, 10**6, None), asked(table, table_format))[0])
+    of_model, recovery = made(PromptInputs(processor, budget, None), asked(table, table_format), image)
+    assert 0.95 * budget <= length(of_model) <= budget
+    assert recovery.keys() == {"max_input_tokens", "uncut_tokens"}
+
 
 def shown_table(prompt: str) -> str:
     """The words of a prompt, from its text with a picture."""
