@@ -48,6 +48,8 @@ def test_only_the_last_minutes_count() -> None:
     slow = [at(100 * step, step) for step in range(5)]
     fast = [at(400 + 10 * step, 4 + 10 * step) for step in range(1, 40)]
     assert rate(after(*slow, *fast), 790) == pytest.approx(1.0)
+    bursts = [at(0, 0), at(10, 1), at(20, 2), at(30, 3), at(40, 40)]
+    assert rate(after(*bursts), 40) == 1.0
 
 
 def test_the_first_change_after_a_pause_is_no_rate_yet() -> None:
@@ -62,6 +64,8 @@ def test_what_is_written_seldom_has_one_too() -> None:
     assert rate(after(*seldom), 3700) == 0.5
     assert rate(after(*seldom[:2]), 1300) is None
     assert rate(after(*seldom, at(3600 + 3601, 3000)), 7202) is None
+    assert rate(after(*seldom), 3600 + 2399) is not None
+    assert rate(after(*seldom), 3600 + 2401) is None
 
 
 def test_what_is_less_than_before_or_cannot_be_read_makes_no_rate() -> None:
@@ -75,6 +79,7 @@ def test_what_is_less_than_before_or_cannot_be_read_makes_no_rate() -> None:
 def test_files_that_changed_in_one_tick_of_a_clock_are_one_change() -> None:
     assert rate(after(at(0, 100), at(10, 103), at(10, 105)), 10) == 0.5
     assert rate(after(at(0, 100), at(10, 105), at(5, 200)), 11) is None
+    assert rate(after(at(0, 100), at(2400, 103), at(2400, 105)), 2400) is None
 
 
 def test_what_stops_slows_down_and_then_has_none() -> None:
@@ -82,6 +87,9 @@ def test_what_stops_slows_down_and_then_has_none() -> None:
     assert rate(growth, 29) == 0.5
     assert rate(growth, 50) == 0.25
     assert rate(growth, 321) is None
+    uneven = after(at(0, 100), at(5, 105), at(20, 110))
+    assert rate(uneven, 35) == 0.5
+    assert rate(uneven, 40) == 0.4
 
 
 def test_what_it_grew_before_says_nothing() -> None:
@@ -140,6 +148,7 @@ def test_what_a_runner_says_counts() -> None:
         JobProgress(phase="loading", source="events"),
         JobProgress(phase="running", done=1, total=9, source="events"),
         JobProgress(done=3, total=14, rate=9.0, source="log"),
+        JobProgress(done=14, total=14, source="events"),
     ):
         assert row(RUNS, said).progress == said
 
