@@ -26,7 +26,7 @@ from hitui.domain.jobs import (
     Stopping,
 )
 from hitui.domain.progress import JobProgress
-from hitui.domain.schedule import Schedule
+from hitui.domain.schedule import Queue, Schedule
 from hitui.domain.tasks import ErrorClass
 from hitui.domain.waits import WaitKind
 from hitui.ui.columns import COLUMNS, place_columns
@@ -115,6 +115,7 @@ def test_what_waits_for_its_time_says_when() -> None:
 def test_a_failed_job_is_forgotten_once_nothing_is_missing() -> None:
     ended = job(Ended(Ending.FAILED, NOON, "exit status 1"))
     assert state_words(config("a/b", 3071), ended, None, {}).long == "whole"
+    assert state_words(config("a/b", scanned=False), ended, None, {}).long == "! #7 failed: exit status 1"
 
 
 def test_the_phase_is_said_while_it_is_not_the_usual_one() -> None:
@@ -170,6 +171,10 @@ def test_the_end_of_all_jobs_is_estimated_from_what_is_known() -> None:
     assert estimated_end([running_row(100.0), running_row(30.0), queued_row(5.0)], NOON) == 100.0
     assert estimated_end([running_row(100.0), queued_row(5.0)], NOON) == 150.0
     assert estimated_end([queued_row(5.0), queued_row(5.0)], NOON) == 100.0
+    ran = running_row(100.0)
+    assert ran.job is not None
+    ended = replace(ran, job=replace(ran.job, state=Ended(Ending.STOPPED, NOON)))
+    assert estimated_end([ended, running_row(30.0)], NOON) == 30.0
 
 
 def test_what_waits_for_its_time_ends_after_that() -> None:
@@ -330,6 +335,20 @@ def test_a_config_that_a_job_has_not_named_yet_waits_for_its_turn_too() -> None:
     assert [row.words.short for row in rows_of_joined(begun)] == ["▶ GPU 0 #7", "waits in #7", "waits in #7"]
 
 
+def test_no_turn_is_told_of_a_job_of_one_config_nor_of_one_that_says_nothing_or_stops_or_is_stalled() -> None:
+    def long(of: Job, progress: JobProgress | None) -> str:
+        return state_words(config("a/two", missing=2), of, progress, {"u0": "0"}, NOON + 60).long
+
+    alone = replace(JOINED, request=JobRequest("a/two"))
+    assert long(alone, JobProgress()) == "▶ GPU 0 #7"
+    assert long(JOINED, None) == "▶ GPU 0 #7"
+    assert long(JOINED, JobProgress(done=3)) == "▶ GPU 0 #7"
+    stops = replace(JOINED, state=Stopping(("u0",), 1, NOON, NOON))
+    assert long(stops, JobProgress()) == "■ GPU 0 #7 stops"
+    stalled = replace(JOINED, state=Running(("u0",), 1, NOON, NOON))
+    assert long(stalled, JobProgress()) == "! stalled for 60 s: #7 on GPU 0"
+
+
 def test_a_model_is_loaded_for_all_configs_of_a_job() -> None:
     counted = {name: JobProgress(done=0, total=9) for name in ("a/one", "a/two", "a/three")}
     rows = rows_of_joined(JobProgress("loading", configs=counted))
@@ -358,6 +377,18 @@ def test_the_time_left_is_told_of_the_jobs_and_not_of_all_that_is_pending() -> N
     assert "".join(words for words, _ in line) == "1 job, done in about 2m · 71 pending"
 
 
+def test_no_end_is_told_of_what_waits_behind_a_pause() -> None:
+    def line(queue: Queue, *rows: ConfigRow) -> str:
+        known = JobIndex(JobsSnapshot(tuple(row.job for row in rows if row.job), queue=queue))
+        return "".join(words for words, _ in summary_line(rows, known, NOON, wide=False))
+
+    runs, waits = running_row(100.0), queued_row(10.0)
+    paused = Queue(paused="by hand")
+    assert line(Queue(), runs, waits) == "2 jobs, done in about 3m · 81 pending"
+    assert line(paused, runs, waits) == "queue paused · 2 jobs · 81 pending"
+    assert line(paused, runs) == "queue paused · 1 job, done in about 2m · 71 pending"
+
+
 def test_nothing_is_missing_only_where_it_is_known_how_much_there_should_be() -> None:
     def says(**values: object) -> bool:
         rows = config_rows([config("a/text_html", **values)], JobIndex(JobsSnapshot()), {}, None, NOON)
@@ -380,6 +411,9 @@ def test_lines_files_and_steps_that_are_missing_are_no_tasks_and_not_nothing() -
     lines = config("a/lines", 12, missing=88, total=100, unit="lines")
     assert line(lines, config("a/whole", 3071)) == "no job runs · 1 config not whole"
     assert line(lines, config("a/tasks", 3070, missing=1)) == "no job runs · 1 pending in 1 config"
+    assert line(lines, config("a/broken", 3071, problems=("half written",))).startswith("! 1 needs a look · ")
+    assert line(config("a/whole", 3071), config("a/endless", total=None)) == "no job runs"
+    assert line() == "no job runs"
 
 
 @pytest.mark.parametrize("width", [60, 80, 99, 100, 120, 160, 250])
