@@ -63,7 +63,7 @@ def lines_of(text: str, key: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "name", ["plain", "two words", "100%", 'say "x"', "back\\slash", "tab\there", "Grüße"]
+    "name", ["plain", "two words", "100%", 'say "x"', "back\\slash", "ends in \\", "tab\there", "Grüße"]
 )
 def test_the_unit_starts_the_supervisor_of_its_workspace(tmp_path: Path, name: str) -> None:
     workspace = tmp_path / name
@@ -73,7 +73,19 @@ def test_the_unit_starts_the_supervisor_of_its_workspace(tmp_path: Path, name: s
     assert words_of(start) == [sys.executable, "-m", "hitui.supervisor", "--foreground", str(workspace)]
     assert [words_of(line) for line in lines_of(text, "Environment")] == [["XDG_STATE_HOME=/state of % mine"]]
     assert (lines_of(text, "Restart"), lines_of(text, "KillMode")) == (["on-failure"], ["process"])
+    assert lines_of(text, "UnsetEnvironment") == ["XDG_RUNTIME_DIR"]
     assert not any(line.endswith("\\") for line in text.splitlines())
+
+
+def test_the_runtime_folder_is_that_of_who_installs_it_or_none_as_there(tmp_path: Path) -> None:
+    text = install.unit_text(tmp_path, {"XDG_RUNTIME_DIR": "/run/mine"})
+    assert lines_of(text, "Environment") == ['"XDG_RUNTIME_DIR=/run/mine"']
+    assert lines_of(text, "UnsetEnvironment") == []
+
+
+def test_a_folder_whose_name_is_no_text_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SupervisorError, match=r"no UTF-8 text; rename it"):
+        install.unit_text(tmp_path / os.fsdecode(b"w\xff"), {})
 
 
 def test_a_dollar_begins_no_variable(tmp_path: Path) -> None:
@@ -85,10 +97,11 @@ def test_a_dollar_begins_no_variable(tmp_path: Path) -> None:
     assert plain.startswith('"')
 
 
+@pytest.mark.parametrize("folder", ['"my" python', "two\nlines"])
 def test_a_program_that_systemd_would_refuse_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
 ) -> None:
-    monkeypatch.setattr(sys, "executable", '/opt/"my" python/bin/python')
+    monkeypatch.setattr(sys, "executable", f"/opt/{folder}/bin/python")
     with pytest.raises(install.SupervisorError, match=r"^/opt/.*: systemd starts no program with quotes"):
         install.unit_text(tmp_path, {})
 
@@ -182,6 +195,10 @@ def test_uninstall_removes_it_enabled_or_not(here: Path, capsys: pytest.CaptureF
     assert f"systemctl --user stop {path.name}" in capsys.readouterr().out
     assert not os.path.lexists(path)
     assert list(wants.iterdir()) == []
+    do(here, "install")
+    assert do(here, "uninstall") == 0
+    assert not os.path.lexists(path)
+    capsys.readouterr()
     assert do(here, "uninstall") == 0
     assert "there is no such unit" in capsys.readouterr().out
 
