@@ -19,11 +19,11 @@ from hitui.commands.why import lines as lines_of
 from hitui.domain.configs import Config
 from hitui.domain.gpus import Gpu, GpuSnapshot
 from hitui.domain.jobs import Ended, Ending, Job, JobRequest, JobsSnapshot, Queued, Running, Shard
-from hitui.domain.schedule import Schedule
+from hitui.domain.schedule import Queue, Schedule
 from hitui.domain.waits import WaitKind
 from hitui.services.placing import standing_of
-from hitui.services.why import LastFailure, Situation, last_failure, why_config, why_job
-from hitui.settings import Settings
+from hitui.services.why import LastFailure, Situation, last_failure, why_config, why_job, why_request
+from hitui.settings import GpuSettings, RunnerSettings, Settings
 from tests.tools.control import Control, control, kill
 from tests.tools.eventually import eventually
 
@@ -177,6 +177,39 @@ def test_a_job_on_a_shard_says_which() -> None:
     assert lines_of(why) == ["job 5 (g/one 2/2): running on GPU u0"]
 
 
+def test_what_is_through_says_how_and_only_what_runs_is_said_to_start() -> None:
+    request = JobRequest("g/one", also=(JobRequest("g/two"),))
+    runs = Job(4, request, 0.0, Running((), 1, 0.0))
+    waits = Job(5, JobRequest("g/one"), 0.0, Queued("its turn"))
+    failed = Job(6, JobRequest("g/one"), 0.0, Ended(Ending.FAILED, 0.0, "exit status 1"))
+    gpus = GpuSnapshot(0.0, "none", ())
+    now = Situation(Settings(Path("made-up")), JobsSnapshot((runs, waits, failed), 1), {}, gpus)
+    told = [why_job(now, job) for job in now.jobs.jobs]
+    assert [lines_of(why) for why in told] == [
+        ["job 4 (g/one, g/two): running"],
+        ["job 5 (g/one): queued, waits for its turn"],
+        ["job 6 (g/one): failed: exit status 1"],
+    ]
+    assert [as_object(why)["starts"] for why in told] == [True, False, False]
+
+
+def test_a_config_that_needs_no_gpu_has_no_line_on_one_unless_it_is_asked_for() -> None:
+    gpus = GpuSnapshot(0.0, "test", (Gpu(0, "GPU-0", "test", 80 * GIB, 0, 80 * GIB, 0),))
+    asks = RunnerSettings(engine="openai")
+    settings = Settings(Path("made-up"), gpus=GpuSettings(hold="0s"), runners={"client": asks})
+    config = Config("g/a", "x", (), "", runner="client")
+    now = Situation(settings, JobsSnapshot((), 1), {"g/a": config}, gpus)
+    alone = why_request(now, JobRequest("g/a"), None)
+    assert lines_of(alone) == ["g/a: would start now, on no GPU"]
+    asked = why_request(now, JobRequest("g/a", gpus=("0",)), None)
+    assert lines_of(asked) == ["g/a: would start now on GPU 0", "  GPU 0 is free"]
+    refused = why_request(now, JobRequest("g/a"), "nothing is pending")
+    paused = why_request(
+        replace(now, jobs=JobsSnapshot((), 1, Queue(paused="by hand"))), JobRequest("g/a"), None
+    )
+    assert [why.starts for why in (alone, asked, refused, paused)] == [True, True, False, False]
+
+
 def test_of_a_config_in_shards_each_is_told_and_of_many_the_rest_is_counted() -> None:
     def snapshot(count: int, running: int) -> Situation:
         jobs = tuple(
@@ -190,9 +223,14 @@ def test_of_a_config_in_shards_each_is_told_and_of_many_the_rest_is_counted() ->
             )
             for number in range(count)
         )
+        through = Job(8, JobRequest("g/a", shard=Shard(10, 0, count, (99,))), 0.0, Ended(Ending.LOST, 0.0))
+        other = Job(9, JobRequest("g/b", shard=Shard(9, 0, 2, (1,))), 0.0, Running((), 2, 0.0))
         gpus = GpuSnapshot(0.0, "test", (Gpu(0, "GPU-0", "test", 80 * GIB, 0, 80 * GIB, 0),))
         return Situation(
-            Settings(Path("made-up")), JobsSnapshot(jobs, 1), {"g/a": Config("g/a", "x", (), "")}, gpus
+            Settings(Path("made-up")),
+            JobsSnapshot((through, other, *jobs), 1),
+            {"g/a": Config("g/a", "x", (), "")},
+            gpus,
         )
 
     few = why_config(snapshot(3, 1), "g/a")
@@ -221,7 +259,7 @@ def test_of_a_config_in_shards_each_is_told_and_of_many_the_rest_is_counted() ->
     )
     named = [
         replace(job, request=replace(job.request, gpus=(own,)))
-        for job, own in zip(some.jobs.jobs, ("0", "1", "1"), strict=True)
+        for job, own in zip(some.jobs.jobs[2:], ("0", "1", "1"), strict=True)
     ]
     told_of = why_config(replace(some, gpus=gpus, jobs=JobsSnapshot(tuple(named), 1)), "g/a")
     assert told_of is not None
