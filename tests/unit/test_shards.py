@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from hitui.adapters.checkpoints.catalogue import Catalogue
 from hitui.adapters.checkpoints.naming import bare_location
-from hitui.domain.configs import Config
-from hitui.domain.jobs import JobRequest
+from hitui.domain.configs import Config, ConfigState
+from hitui.domain.jobs import Job, JobRequest, Queued, Shard
 from hitui.domain.shards import (
     IMAGE_TOKENS,
     QUESTION_TOKENS,
@@ -26,8 +27,9 @@ from hitui.domain.shards import (
     worth_splitting,
 )
 from hitui.domain.tasks import Question, TaskStatus
-from hitui.settings import RunnerSettings, Settings, load_settings
-from hitui.supervisor.sharding import rival_of
+from hitui.errors import LaunchError
+from hitui.settings import ConfigSettings, RunnerSettings, Settings, load_settings
+from hitui.supervisor.sharding import check_shards, most_shards, rival_of, shard_requests
 from tests.tools.results import answer, append_lines, failure, read, write_workspace
 
 TABLES = st.lists(st.tuples(st.integers(0, 1000), st.integers(1, 4)), max_size=30)
@@ -199,6 +201,64 @@ def test_a_rival_has_one_place_though_none_is_free_any_more(tmp_path: Path) -> N
     )
     assert rival_of(settings, config, JobRequest("g/a"), 3600.0, 2, 0, 1) == Rival(7200.0, 2.0)
     assert rival_of(settings, config, JobRequest("g/a"), 3600.0, 1, 8, 2) == Rival(1800.0, 1.5)
+
+
+def own_runner(root: Path, command: Sequence[str] = ("true", "{ids}", "{output}"), **said: int) -> Settings:
+    """A runner that may be split in three, and what is said of `g/a`."""
+    runner = RunnerSettings(command=list(command), shards=3)
+    return Settings(root, runners={"own": runner}, configs=(ConfigSettings("g/a", **said),))
+
+
+def test_a_job_may_be_split_as_was_asked_for_else_as_its_config_or_its_runner_says(tmp_path: Path) -> None:
+    config = Config("g/a", "realhitbench", (), "", runner="own")
+    plain, five = JobRequest("g/a"), JobRequest("g/a", shards=5)
+    assert most_shards(own_runner(tmp_path), config, plain, HOUR) == 3
+    assert most_shards(own_runner(tmp_path, shards=2), config, plain, HOUR) == 2
+    assert most_shards(own_runner(tmp_path, shards=2), config, five, HOUR) == 5
+    assert most_shards(own_runner(tmp_path), config, plain, 10.0) == 1
+    assert most_shards(own_runner(tmp_path), config, five, 10.0) == 5
+
+
+def test_neither_a_shard_nor_a_job_of_several_nor_what_is_not_told_its_tasks_is_split(tmp_path: Path) -> None:
+    config = Config("g/a", "realhitbench", (), "", runner="own")
+    five, settings = JobRequest("g/a", shards=5), own_runner(tmp_path)
+    assert most_shards(settings, config, replace(five, shard=Shard(1, 0, 2, (7,))), HOUR) == 1
+    assert most_shards(settings, config, replace(five, also=(JobRequest("g/b"),)), HOUR) == 1
+    assert most_shards(own_runner(tmp_path, ("true", "{output}")), config, five, HOUR) == 1
+    assert most_shards(settings, replace(config, runner=None), five, HOUR) == 1
+
+
+def test_shards_that_cannot_be_made_are_refused_where_they_are_to_be(tmp_path: Path) -> None:
+    state = ConfigState(Config("g/a", "realhitbench", (), "", runner="own"), total=9)
+    plain, five, blind = JobRequest("g/a"), JobRequest("g/a", shards=5), ("true", "{output}")
+    check_shards(own_runner(tmp_path), state, five)
+    check_shards(own_runner(tmp_path), replace(state, total=None), plain)
+    check_shards(own_runner(tmp_path, blind, shards=1), state, plain)
+    with pytest.raises(LaunchError, match="not known one by one"):
+        check_shards(own_runner(tmp_path), replace(state, total=None), five)
+    with pytest.raises(LaunchError, match=r"shards need \{ids\}"):
+        check_shards(own_runner(tmp_path, blind), state, plain)
+
+
+@pytest.mark.parametrize(
+    ("modality", "limit", "expected"),
+    [("text", None, {(1,), (2, 3, 4)}), ("image", None, {(1, 3), (2, 4)}), ("text", 300, {(1, 3), (2, 4)})],
+)
+def test_shards_are_balanced_by_what_a_config_reads_of_its_tables(
+    tmp_path: Path, modality: str, limit: int | None, expected: set[tuple[int, ...]]
+) -> None:
+    (tmp_path / "csv").mkdir()
+    for name, size in (("long", 10_000), ("b", 1), ("c", 1), ("d", 1)):
+        (tmp_path / "csv" / f"{name}.csv").write_bytes(b"x" * size)
+    config = Config("g/a", "realhitbench", (), "", modality, "csv")
+    questions = [Question(number, name) for number, name in enumerate(("long", "b", "c", "d"), 1)]
+    job = Job(7, JobRequest("g/a", gpus=("0", "1")), 0.0, Queued())
+    made = shard_requests(job, config, questions, tmp_path, limit, 2)
+    assert {each.shard.ids for each in made if each.shard} == expected
+    assert [each.gpus for each in made] == [("0",), ("1",)]
+    assert [(each.shard.split, each.shard.label) for each in made if each.shard] == [(7, "1/2"), (7, "2/2")]
+    (first, _) = shard_requests(replace(job, request=JobRequest("g/a")), config, questions, None, limit, 2)
+    assert first.gpus is None
 
 
 @given(
