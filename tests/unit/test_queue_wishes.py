@@ -76,6 +76,9 @@ def test_a_move_passes_only_what_the_filter_shows() -> None:
     ]
     back = requests_for(Wish("move", 1, TO_THE_END, wanted="night"), JobsSnapshot(jobs))
     assert [number for number, _ in after(back, jobs)] == [2, 3, 4, 1, 5]
+    # It may match no more by the time that the wish is worked out.
+    left = requests_for(Wish("move", 2, TO_THE_END, wanted="night"), JobsSnapshot(jobs))
+    assert [number for number, _ in after(left, jobs)] == [1, 3, 4, 2, 5]
 
 
 def test_what_is_no_longer_queued_is_not_asked_for() -> None:
@@ -85,6 +88,11 @@ def test_what_is_no_longer_queued_is_not_asked_for() -> None:
     assert requests_for(Wish("prioritize", 2, 3), JobsSnapshot(QUEUE)) == [
         ("prioritize", {"jobs": [2], "priority": 4})
     ]
+    assert requests_for(Wish("prioritize", 2), JobsSnapshot(QUEUE)) == []
+    # One that has ended is tried again.
+    assert requests_for(Wish("retry", 9), JobsSnapshot(QUEUE)) == [("retry", {"jobs": [9]})]
+    forced = requests_for(Wish("retry", 9, force=True), JobsSnapshot(QUEUE))
+    assert forced == [("retry", {"jobs": [9], "force": True})]
     assert requests_for(Wish("pause", group="night"), JobsSnapshot()) == [("pause", {"group": "night"})]
     assert requests_for(Wish("resume"), JobsSnapshot()) == [("resume", {})]
 
