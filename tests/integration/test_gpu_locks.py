@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
 import os
 import subprocess
 import sys
@@ -35,6 +36,34 @@ def test_only_the_same_sharers_share(tmp_path: Path) -> None:
     assert taken is None
     assert lock_gpus(tmp_path, ("GPU-1",), "1000-ours") == ([], "GPU-1")
     release(alone)
+    assert locked_gpus(tmp_path, ["GPU-1"]) == set()
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize("freed_at", range(5))
+def test_who_ends_keeps_the_gpu_from_others_until_nobody_joins_him_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backwards: bool, freed_at: int
+) -> None:
+    """A kernel closes what a process that ends had open in the order of its numbers, or the other way round."""
+    lower = [os.open(os.devnull, os.O_RDONLY) for _ in range(5)]
+    lock, calls = fcntl.flock, itertools.count()
+
+    def meanwhile(descriptor: int, how: int) -> None:
+        # Other threads close what they have open.
+        if next(calls) == freed_at:
+            release(lower)
+        lock(descriptor, how)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fcntl, "flock", meanwhile)
+        held, _ = lock_gpus(tmp_path, ("GPU-1",), "1000-ours")
+    assert next(calls) > 4
+    for descriptor in sorted(held, reverse=backwards):
+        os.close(descriptor)
+        others, theirs_taken = lock_gpus(tmp_path, ("GPU-1",), "1000-another")
+        ours, taken = lock_gpus(tmp_path, ("GPU-1",), "1000-ours")
+        assert theirs_taken or taken
+        release([*others, *ours])
     assert locked_gpus(tmp_path, ["GPU-1"]) == set()
 
 

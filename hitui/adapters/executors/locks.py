@@ -8,7 +8,9 @@ holds one, whatever killed it. The GPU locks lie in one folder that all users sh
     sharing.lock         held while a job finds out whether it may share
 
 Sharing goes no further than one user's one workspace, whose supervisor alone knows what its jobs are still to
-take: whoever does not find the second lock held by its own needs the first one for itself.
+take: whoever does not find the second lock held by its own needs the first one for itself. So the second must never
+outlive the first, and a kernel closes what a process that ends had open either in the order of its numbers or the
+other way round: a job that shares holds the first lock twice, by descriptors before and behind that of the second.
 """
 
 from __future__ import annotations
@@ -138,14 +140,14 @@ def _share(file: Path, sharers: str) -> list[int]:
     taken: list[int] = []
     try:
         own = file.with_name(f"{file.stem}.{sharers}.lock")
-        joins = is_locked(own)
-        for path, mode, shared in ((file, 0o666, joins), (own, 0o600, True)):
+        for path, mode, shared in ((file, 0o666, is_locked(own)), (own, 0o600, True), (file, 0o666, True)):
             descriptor = try_lock(path, mode, shared=shared)
             if descriptor is None:
                 release(taken)
                 return []
-            taken.append(descriptor)
-        fcntl.flock(taken[0], fcntl.LOCK_SH | fcntl.LOCK_NB)
+            taken.append(_above((taken or [turn])[-1], descriptor))
+            # At once: held exclusively it would keep out the lock on it that is still to come.
+            fcntl.flock(taken[0], fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         release(taken)
         return []
@@ -155,6 +157,16 @@ def _share(file: Path, sharers: str) -> list[int]:
     finally:
         os.close(turn)
     return taken
+
+
+def _above(other: int, descriptor: int) -> int:
+    """The descriptor, under a number above that of the other."""
+    if other < descriptor:
+        return descriptor
+    try:
+        return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, other + 1)
+    finally:
+        os.close(descriptor)
 
 
 def _gpu_lock(home: Path, uuid: str) -> Path:
