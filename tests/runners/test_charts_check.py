@@ -56,7 +56,9 @@ def test_every_difference_has_its_class(scorer: ChartScorer, workbook: Path) -> 
     ]
 
 
-def test_what_ran_earlier_is_found_by_the_ids_where_a_file_has_another_order(scorer: ChartScorer) -> None:
+def test_what_ran_earlier_is_found_by_the_file_or_by_the_ids_where_it_has_another_order(
+    scorer: ChartScorer,
+) -> None:
     results = [
         chart_result(3, DRAW, True, False),
         chart_result(1, DRAW, True, True),
@@ -66,6 +68,11 @@ def test_what_ran_earlier_is_found_by_the_ids_where_a_file_has_another_order(sco
     assert [(one.task, one.kind) for one in check.differences] == [(3, "left figure")]
     # The one that failed came later by both.
     results[0]["id"], results[1]["id"] = 1, 3
+    assert [one.kind for one in check_charts(results, scorer, "charts").differences] == ["unexplained"]
+    results[0], results[2] = results[2], results[0]
+    assert [one.kind for one in check_charts(results, scorer, "charts").differences] == ["left figure"]
+    # What did not fail closed its figures.
+    del results[0]
     assert [one.kind for one in check_charts(results, scorer, "charts").differences] == ["unexplained"]
 
 
