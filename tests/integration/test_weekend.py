@@ -25,6 +25,7 @@ from hitui.errors import HituiError
 from tests.tools.benchmark import harbours
 from tests.tools.control import HEAD, RUNNER, Control, control, kill
 from tests.tools.eventually import eventually
+from tests.tools.plain_python import PLAIN_PYTHON
 from tests.tools.tmux import Tmux
 
 KILLS = int(os.environ.get("HITUI_WEEKEND_KILLS", "60"))
@@ -43,7 +44,7 @@ def settle(here: Control) -> None:
         benchmark.ask(number + 1, f"table{number % TABLES}", f"Which boat is number {number}?", "1")
     head = HEAD.replace("retries = 0", 'retries = 1000\nretry_pause = "50ms"\nquick = "0s"')
     text = [head]
-    command = [sys.executable, str(RUNNER), "answer", "--output", "{output}", "--ids-file", "{ids_file}"]
+    command = [*PLAIN_PYTHON, str(RUNNER), "answer", "--output", "{output}", "--ids-file", "{ids_file}"]
     command += ["--ledger", str(here.ledger), "--seconds", str(here.seconds)]
     text.append(f"[runner.answer]\ncommand = {json.dumps(command)}\n")
     text += [

@@ -59,7 +59,8 @@ def row_of(sandbox: Sandbox) -> dict[str, Any]:
     return next(row for row in sandbox.json("ls") if row["name"] == NAME)
 
 
-def check_rerun(sandbox: Sandbox, engine: str) -> None:
+def check_rerun(sandbox: Sandbox, engine: str, *some: int) -> None:
+    """Reruns `some` of what failed, by default all."""
     folder = sandbox.workspace / "result" / "complied" / "qwen3vl_text" / "text_html"
     failed = set(json.loads((folder / "skip_ids.json").read_text())["error_ids"])
     before = {path: path.read_bytes() for path in (sandbox.workspace / "result").rglob("*") if path.is_file()}
@@ -72,25 +73,29 @@ def check_rerun(sandbox: Sandbox, engine: str) -> None:
         8,
     )
 
-    run = sandbox.hitui("rerun", NAME, "--wait")
+    words = ("run", NAME, "--ids", ",".join(map(str, some))) if some else ("rerun", NAME)
+    run = sandbox.hitui(*words, "--wait")
+    rerun = set(some) or failed
+    assert rerun <= failed
 
     assert {path: path.read_bytes() for path in before} == before
     journal = [
         json.loads(line) for line in (folder / "results.jsonl").read_text(encoding="utf-8").splitlines()
     ]
-    assert sorted(result["id"] for result in journal) == sorted(failed)
+    assert sorted(result["id"] for result in journal) == sorted(rerun)
     assert {result["Engine"] for result in journal} == {engine}
     snapshot, original = results_of(folder / "checkpoint.json"), results_of(folder / "results.json")
     assert set(snapshot) == set(original)
-    assert {number: row for number, row in snapshot.items() if number not in failed} == {
-        number: row for number, row in original.items() if number not in failed
+    assert {number: row for number, row in snapshot.items() if number not in rerun} == {
+        number: row for number, row in original.items() if number not in rerun
     }
     # A model of random weights hardly ever finds the wanted form; what it did is what must be counted.
     still = sum(result["Prediction"].startswith("[ERROR") for result in journal)
     assert run.returncode == (1 if still else 0), run.stdout + run.stderr
     row = row_of(sandbox)
-    assert (row["done"], row["errors"], row["missing"], row["blocked"]) == (3063 - still, still, 0, 8)
-    assert row["pending"] == still
+    errors = len(failed) - len(rerun) + still
+    assert (row["done"], row["errors"], row["missing"], row["blocked"]) == (3063 - errors, errors, 0, 8)
+    assert row["pending"] == errors
 
 
 def test_the_demo_engine_reruns_the_seventeen(workspace: Path, tmp_path: Path) -> None:
@@ -105,10 +110,11 @@ def test_the_demo_engine_reruns_the_seventeen(workspace: Path, tmp_path: Path) -
 
 
 @pytest.mark.model
-def test_a_tiny_model_reruns_the_seventeen(workspace: Path, tmp_path: Path, tiny_model: Path) -> None:
+def test_a_tiny_model_runs_some_of_the_seventeen(workspace: Path, tmp_path: Path, tiny_model: Path) -> None:
+    """Not all: to tell how much is cut off its tables of megabytes takes its tokenizer longer than all else."""
     with Sandbox(tmp_path / "box", workspace) as sandbox:
         sandbox.settings(SETTINGS.format(runner="tiny", model=tiny_model))
-        check_rerun(sandbox, "transformers")
+        check_rerun(sandbox, "transformers", 2747, 2748, 2750)
 
 
 def test_rolled_back_it_is_as_it_was(workspace: Path, tmp_path: Path) -> None:
