@@ -22,6 +22,7 @@ from textual.theme import Theme
 from textual.worker import Worker, WorkerState
 
 from hitui.domain.gpus import GpuSnapshot
+from hitui.domain.growth import Growth, grown
 from hitui.domain.jobs import Job, JobsSnapshot, Queued
 from hitui.errors import HituiError
 from hitui.loading import import_all
@@ -37,7 +38,6 @@ from hitui.ui.theme import THEMES
 if TYPE_CHECKING:
     from textual.driver import Driver
 
-    from hitui.domain.growth import Growth
     from hitui.domain.placement import GpuRules
     from hitui.domain.progress import JobProgress
     from hitui.ui.job_index import JobIndex
@@ -197,8 +197,6 @@ class Dashboard(App[int]):
             self.tell("hitui.toml has changed: what it says now counts")
             # What is excluded, and what a job asks for, show there.
             self.mutate_reactive(Dashboard.gpu_snapshot)
-        from hitui.domain.growth import grown
-
         self.growth = grown(self.growth, message.workspace.configs)
         self.workspace_snapshot = message.workspace
 

@@ -142,6 +142,10 @@ class Chat(BaseHTTPRequestHandler):
             super().handle()
         except OSError:
             self.server.left.set()
+        except ValueError:
+            # What was reset cannot be flushed.
+            if not self.wfile.closed:
+                raise
 
     def finish(self) -> None:
         try:

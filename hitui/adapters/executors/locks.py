@@ -145,7 +145,7 @@ def _share(file: Path, sharers: str) -> list[int]:
             if descriptor is None:
                 release(taken)
                 return []
-            taken.append(_above((taken or [turn])[-1], descriptor))
+            taken.append(_above(max(taken, default=-1), descriptor))
             # At once: held exclusively it would keep out the lock on it that is still to come.
             fcntl.flock(taken[0], fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
