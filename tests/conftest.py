@@ -17,7 +17,7 @@ from tests.tools.nvml_sim.build import build
 from tests.tools.nvml_sim.driver import FILE_VARIABLE, NvmlDriver
 
 ROOT = Path(__file__).resolve().parents[1]
-pytest_plugins = ["tests.tools.order", "tests.tools.skips"]
+pytest_plugins = ["tests.tools.order", "tests.tools.settled", "tests.tools.skips"]
 
 # How long an example takes says something of the machine that runs it, and nothing of what is tested.
 settings.register_profile("hitui", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import gc
 import weakref
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -66,7 +65,7 @@ def kept_tokens(model: Any) -> int:
 
 
 @pytest.fixture
-def kept_at_each_call(sharing: Watched, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+def kept_at_each_call(sharing: Watched, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Filled with the tokens for which there are keys and values whenever the model is called."""
     generate = sharing.engine._model.generate
     held: list[int] = []
@@ -79,8 +78,7 @@ def kept_at_each_call(sharing: Watched, monkeypatch: pytest.MonkeyPatch) -> Iter
     # What is there now holds none, and looking through it takes longer than the model does.
     gc.collect()
     gc.freeze()
-    yield held
-    gc.unfreeze()
+    return held
 
 
 @pytest.mark.parametrize(
