@@ -235,8 +235,8 @@ def test_an_answer_is_stored_before_the_others_go_on(
         "decode",
         lambda *ids, **options: "[Final Answer]: it said " + decode(*ids, **options),
     )
-    # Every other word ends an answer: each has an end of its own.
-    words = range(0, len(engine._tokenizer), 2)
+    # Every third word ends an answer: each has an end of its own.
+    words = range(0, len(engine._tokenizer), 3)
     monkeypatch.setattr(engine._model.generation_config, "eos_token_id", list(words))
     # One engine serves all tests here; the program's own ends with its run.
     monkeypatch.setattr(engine, "load", lambda: None)

@@ -51,7 +51,7 @@ TINY = {
 MIDDLE = {
     "hidden_size": 128,
     "intermediate_size": 384,
-    "num_hidden_layers": 6,
+    "num_hidden_layers": 4,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
     "head_dim": 32,
@@ -76,7 +76,7 @@ def build(
 ) -> Path:
     """Saves the model into `folder`, in a second or two. Needs transformers from 4.57 on.
 
-    TINY has 250 thousand parameters; MIDDLE 1.4 million and LARGE 25, and their answers depend on the question. The
+    TINY has 250 thousand parameters; MIDDLE 1 million and LARGE 25, and their answers depend on the question. The
     tokenizer learns at most so many tokens, its `vocabulary`, from the texts.
     """
     import torch
