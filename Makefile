@@ -13,7 +13,7 @@ LOWEST_VENV := .venv-lowest
 TRANSFORMERS_TESTS := tests/runners/test_transformers_*.py
 # What starts torch anew for what no version changes, or takes long and says of our part what it says with the newest;
 # `make test-versions` has these too.
-SAME_IN_ALL := broken_library or broken_off_by_a_signal or disk_refuses or batch_failures or other_device or no_memory or halves or ready_once
+SAME_IN_ALL := broken_library or broken_off_by_a_signal or batch_failures or other_device or no_memory or halves or ready_once
 
 # What of the packages is not worth compiling before it is asked for.
 SELDOM := /(tests|_inductor|_internal|networkx|mypyc?|pip|setuptools|fontTools|pygments)/|/transformers/models/(?!auto|qwen[23])

@@ -91,11 +91,7 @@ class Runner:
 
     @property
     def runs(self) -> list[dict[str, Any]]:
-        """With which settings the results were made, as is written beside them."""
-        data = json.loads((self.output / "run_settings.json").read_bytes())
-        assert data["written_by"] == "hitui"
-        found: list[dict[str, Any]] = data["runs"]
-        return found
+        return runs_beside(self.output)
 
     @property
     def snapshot(self) -> dict[str, Any]:
@@ -111,10 +107,49 @@ class Runner:
         eventually(lambda: len(self.journal) >= count)
 
 
+class Plan(Runner):
+    """Starts the program on a plan; `output` is the folder of its configs."""
+
+    configs: list[dict[str, Any]]
+
+    def words(
+        self, *options: object, engine: str = "demo", modality: str = "text", table: str = "html"
+    ) -> list[str]:
+        self.output.mkdir(exist_ok=True)
+        self.file.write_text(json.dumps({"configs": self.configs}))
+        words: list[object] = ["realhitbench", "--engine", engine, "--plan", self.file]
+        words += ["--questions", self.benchmark.questions_file, "--data", self.benchmark.data]
+        if engine == "demo":
+            words += ["--demo-seconds", "0", "--demo-failure-rate", "0"]
+        return [str(word) for word in (*words, *options)]
+
+    @property
+    def file(self) -> Path:
+        return self.output.with_name("plan.json")
+
+    def add(self, name: str, modality: str = "text", table: str | None = "html", **more: Any) -> None:
+        config = {"name": name, "modality": modality, "output": str(self.output / name), **more}
+        self.configs.append(config if table is None else {**config, "format": table})
+
+    def ids(self, name: str) -> list[int]:
+        return [result["id"] for result in json_lines(self.output / name / "results.jsonl")]
+
+    def told(self, event: str, config: str | None) -> list[dict[str, Any]]:
+        return [line for line in self.events if line["event"] == event and line.get("config") == config]
+
+
 def without_rights(runner: Runner) -> None:
     """What may not be read binds root only without its capabilities."""
     if os.getuid() == 0:
         runner.python = ("setpriv", "--bounding-set=-all", "--inh-caps=-all", sys.executable)
+
+
+def runs_beside(results: Path) -> list[dict[str, Any]]:
+    """With which settings the results of a folder were made, as is written beside them."""
+    data = json.loads((results / "run_settings.json").read_bytes())
+    assert data["written_by"] == "hitui"
+    found: list[dict[str, Any]] = data["runs"]
+    return found
 
 
 def json_lines(path: Path) -> list[dict[str, Any]]:
@@ -132,6 +167,13 @@ def runner(benchmark_data: Benchmark, tmp_path: Path) -> Iterator[Runner]:
         if process.poll() is None:
             process.kill()
         process.communicate()
+
+
+@pytest.fixture
+def plan(runner: Runner) -> Plan:
+    plan = Plan(runner.benchmark, runner.output, processes=runner.processes)
+    plan.configs = []
+    return plan
 
 
 @pytest.fixture

@@ -20,48 +20,10 @@ from hitui_runners.realhitbench.questions import InputFiles, load_questions
 from hitui_runners.realhitbench.store import ResultStore
 from hitui_runners.stopping import StopSignals
 
-from tests.runners.conftest import Runner, json_lines
+from tests.runners.conftest import Plan, Runner
 from tests.tools.benchmark import Benchmark, harbours
 
 LOADING = {"event": "phase", "phase": "loading"}
-
-
-class Plan(Runner):
-    """Starts the program on a plan; `output` is the folder of its configs."""
-
-    configs: list[dict[str, Any]]
-
-    def words(
-        self, *options: object, engine: str = "demo", modality: str = "text", table: str = "html"
-    ) -> list[str]:
-        self.output.mkdir(exist_ok=True)
-        self.file.write_text(json.dumps({"configs": self.configs}))
-        words: list[object] = ["realhitbench", "--engine", engine, "--plan", self.file]
-        words += ["--questions", self.benchmark.questions_file, "--data", self.benchmark.data]
-        if engine == "demo":
-            words += ["--demo-seconds", "0", "--demo-failure-rate", "0"]
-        return [str(word) for word in (*words, *options)]
-
-    @property
-    def file(self) -> Path:
-        return self.output.with_name("plan.json")
-
-    def add(self, name: str, modality: str = "text", table: str | None = "html", **more: Any) -> None:
-        config = {"name": name, "modality": modality, "output": str(self.output / name), **more}
-        self.configs.append(config if table is None else {**config, "format": table})
-
-    def ids(self, name: str) -> list[int]:
-        return [result["id"] for result in json_lines(self.output / name / "results.jsonl")]
-
-    def told(self, event: str, config: str | None) -> list[dict[str, Any]]:
-        return [line for line in self.events if line["event"] == event and line.get("config") == config]
-
-
-@pytest.fixture
-def plan(runner: Runner) -> Plan:
-    plan = Plan(runner.benchmark, runner.output, processes=runner.processes)
-    plan.configs = []
-    return plan
 
 
 def of_three(plan: Plan) -> None:
@@ -262,18 +224,6 @@ def test_a_config_that_is_whole_already_loads_nothing(plan: Plan, tmp_path: Path
     assert plan.ids("one") == []
     assert [line["event"] for line in plan.events] == ["end"]
     assert not (plan.output / "one" / "checkpoint.json").exists()
-
-
-@pytest.mark.model
-def test_a_real_model_is_loaded_once_too(plan: Plan, tiny_model: Path) -> None:
-    plan.add("mix", "mix", "csv", ids=[1])
-    plan.add("text", ids=[2])
-    ended = plan.run("--model", tiny_model, "--max-new-tokens", "8", engine="transformers")
-
-    assert ended.returncode == 0, ended.stderr
-    assert (plan.ids("mix"), plan.ids("text")) == ([1], [2])
-    assert ended.stdout.count(f"Loading {tiny_model} on ") == 1
-    assert sum(line.items() >= LOADING.items() for line in plan.events) == 1
 
 
 class Broken(Engine):

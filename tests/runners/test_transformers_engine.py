@@ -368,6 +368,21 @@ def test_a_picture_that_cannot_be_decoded(
     assert model.prompts == []
 
 
+def test_a_picture_that_the_disk_refuses_is_no_fault_of_its_task(
+    evaluate: Evaluate, benchmark_data: Benchmark, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = benchmark_data.data / "image" / "harbours.png"
+    picture.unlink()
+    # A file that gives nobody what stands at its beginning, as a broken disk does.
+    picture.symlink_to("/proc/self/mem")
+    results = evaluate(1, 2, 3, 4, 5, modality="image", table=None)
+
+    assert [result["Prediction"] for result in results] == [
+        f"[ERROR] Input file cannot be read: {picture}: Input/output error"
+    ] * 5
+    assert "the last 5 tasks failed with errors that are not theirs" in capsys.readouterr().err
+
+
 def test_a_picture_that_the_processor_refuses_costs_its_task(
     model: Model, evaluate: Evaluate, benchmark_data: Benchmark
 ) -> None:

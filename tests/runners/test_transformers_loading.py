@@ -12,30 +12,32 @@ from hitui_runners.engines.model_folder import cannot_be_loaded, model_digest
 from hitui_runners.engines.transformers import TransformersEngine
 from hitui_runners.errors import RunnerError, SetupError
 
-from tests.runners.conftest import Runner, without_rights
-from tests.tools.benchmark import Benchmark
+from tests.runners.conftest import Plan, Runner, runs_beside
 from tests.tools.eventually import eventually
 
 pytestmark = pytest.mark.model
 
 
-def test_a_process_of_its_own_answers_in_its_own_words(runner: Runner, tiny_model: Path) -> None:
-    options = ("--model", tiny_model, "--max-new-tokens", "8")
-    ended = runner.run(*options, "--ids", "1,2", engine="transformers", modality="mix")
+def test_a_process_of_its_own_loads_once_and_answers_in_its_own_words(plan: Plan, tiny_model: Path) -> None:
+    plan.add("mix", "mix", ids=[1, 2])
+    plan.add("text", table="csv", ids=[3])
+    ended = plan.run("--model", tiny_model, "--max-new-tokens", "8", engine="transformers")
 
     assert ended.returncode == 0, ended.stderr
-    assert sorted(result["id"] for result in runner.journal) == [1, 2]
-    tasks = [event for event in runner.events if event["event"] == "task"]
+    assert (sorted(plan.ids("mix")), plan.ids("text")) == ([1, 2], [3])
+    assert ended.stdout.count(f"Loading {tiny_model} on ") == 1
+    assert [event.get("phase") for event in plan.events].count("loading") == 1
+    tasks = plan.told("task", "mix")
+    assert len(tasks) == 2
     assert all(0 < task["output_tokens"] <= 8 < task["input_tokens"] for task in tasks)
-    assert {"python", "torch", "transformers"} <= runner.events[0]["versions"].keys()
-    [run] = runner.runs
+    assert {"python", "torch", "transformers"} <= plan.events[0]["versions"].keys()
+    [run] = runs_beside(plan.output / "mix")
     assert run["settings"].items() >= {
         "model": model_digest(tiny_model), "sampling": "greedy", "seed": 0, "numbers": "float32",
         "repetition_penalty": 1.0, "max_new_tokens": 8, "max_pixels": None,
     }.items()  # fmt: skip
-    assert run["versions"].items() >= runner.events[0]["versions"].items()
+    assert run["versions"].items() >= plan.events[0]["versions"].items()
     assert run["beside"]["devices"].startswith("the CPU")
-    assert [event.get("phase") for event in runner.events[1:3]] == ["loading", "running"]
 
 
 @pytest.mark.parametrize("phase", ["loading", "running"])
@@ -50,21 +52,6 @@ def test_loading_and_a_long_answer_are_broken_off_by_a_signal(
 
     assert process.returncode == 143
     assert runner.events[-1]["exit"] == 143
-
-
-def test_a_picture_that_the_disk_refuses_is_no_fault_of_its_task(
-    runner: Runner, tiny_model: Path, benchmark_data: Benchmark
-) -> None:
-    picture = benchmark_data.data / "image" / "harbours.png"
-    picture.chmod(0)
-    without_rights(runner)
-    ended = runner.run("--model", tiny_model, engine="transformers", modality="image")
-
-    assert ended.returncode == 1
-    assert [result["Prediction"] for result in runner.journal] == [
-        f"[ERROR] Input file cannot be read: {picture}: Permission denied"
-    ] * 5
-    assert "the last 5 tasks failed with errors that are not theirs" in ended.stderr
 
 
 @pytest.mark.parametrize("broken", ["config.json", "model.safetensors", "tokenizer.json"])
