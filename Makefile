@@ -46,9 +46,11 @@ test-newest: $(TEST_VENV)/compiled collected
 collected: $(TEST_VENV)/installed
 	$(TEST_VENV)/bin/pytest --collect-only -qq > /dev/null || true
 
-# What is tested says itself which it is: much of this environment is borrowed from one with the newest.
+# Much of this environment is borrowed from one with the newest: which is found there is looked at before.
 test-oldest: $(TEST_VENV)/compiled $(OLDEST_VENV)/installed
-	$(OLDEST_VENV)/bin/python -c 'import transformers as it; assert it.__version__ == "$(OLDEST)", it'
+	$(OLDEST_VENV)/bin/python -c 'import sys; from importlib import metadata, util; \
+	  it = metadata.version("transformers"), util.find_spec("transformers").origin; \
+	  assert it[0] == "$(OLDEST)" and it[1].startswith(sys.prefix), it'
 	$(OLDEST_VENV)/bin/python -m pytest -q -W default --forbid-skips -k 'not ($(SAME_IN_ALL))' $(TRANSFORMERS_TESTS)
 
 # The runner with a real model library, in an environment of its own for each version, without hitui's dependencies.

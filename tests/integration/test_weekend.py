@@ -1,6 +1,6 @@
 """A weekend in a minute: 40 jobs on 8 GPUs while screen, supervisor, launchers and runners are killed.
 
-HITUI_WEEKEND_KILLS says how often (default 60); HITUI_CHAOS_SEED repeats one. A checker reads what is on disk
+HITUI_WEEKEND_KILLS says how often (default 30); HITUI_CHAOS_SEED repeats one. A checker reads what is on disk
 afterwards: journals, the runners' ledger, the store and /proc.
 """
 
@@ -28,7 +28,7 @@ from tests.tools.eventually import eventually
 from tests.tools.plain_python import PLAIN_PYTHON
 from tests.tools.tmux import Tmux
 
-KILLS = int(os.environ.get("HITUI_WEEKEND_KILLS", "60"))
+KILLS = int(os.environ.get("HITUI_WEEKEND_KILLS", "30"))
 JOBS, GPUS, QUESTIONS, TABLES = 40, 8, 8, 4
 NAMES = tuple(f"answer{number}" for number in range(JOBS))
 SPLIT = NAMES[::4]

@@ -41,7 +41,7 @@ quick = "0s"
 engine = "demo"
 """
 CONFIGS = ("qwen3vl_text/text_html", "qwen3vl_text/text_csv", "qwen3vl_text/text_markdown")
-ROUNDS = 10
+ROUNDS = 6
 
 
 @pytest.fixture
