@@ -91,13 +91,12 @@ def send(process: Process, number: int) -> bool:
     return True
 
 
-def members(marker: str, roots: Iterable[Process] = (), sessions: Iterable[int] = ()) -> set[Process]:
+def members(marker: str | None, roots: Iterable[Process] = (), sessions: Iterable[int] = ()) -> set[Process]:
     """Every living process of a job except this one.
 
-    That is: what carries `HITUI_JOB=marker` in the environment it was started with, what descends from one
-    of `roots`, and what is in one of `sessions`. The roots themselves count only by marker or session.
+    That is: what carries `HITUI_JOB=marker` in the environment it was started with (where a marker is known), what
+    descends from one of `roots`, and what is in one of `sessions`. The roots themselves count only by marker or session.
     """
-    entry = f"{JOB_VARIABLE}={marker}".encode()
     root_pids = {root.pid for root in roots if alive(root)}
     session_ids = set(sessions)
     stats = {pid: stat for pid in _pids() if (stat := _read_stat(pid)) is not None}
@@ -106,7 +105,7 @@ def members(marker: str, roots: Iterable[Process] = (), sessions: Iterable[int] 
     for pid, stat in stats.items():
         if pid == own or stat.gone:
             continue
-        if stat.session in session_ids or _descends(pid, root_pids, stats) or entry in _environment(pid):
+        if stat.session in session_ids or _descends(pid, root_pids, stats) or belongs_to(pid, marker):
             found.add(Process(pid, stat.start_time))
     return found
 
@@ -182,9 +181,9 @@ def _descends(pid: int, roots: set[int], stats: dict[int, _Stat]) -> bool:
     return False
 
 
-def belongs_to(pid: int, marker: str) -> bool:
-    """Whether a process carries `HITUI_JOB=marker` in the environment it was started with."""
-    return f"{JOB_VARIABLE}={marker}".encode() in _environment(pid)
+def belongs_to(pid: int, marker: str | None) -> bool:
+    """Whether a process carries `HITUI_JOB=marker` in the environment it was started with; None carries nothing."""
+    return marker is not None and f"{JOB_VARIABLE}={marker}".encode() in _environment(pid)
 
 
 def _environment(pid: int) -> list[bytes]:

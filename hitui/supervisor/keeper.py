@@ -12,6 +12,7 @@ What a restart makes of each state:
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Coroutine, Sequence
@@ -66,9 +67,15 @@ class Keeper:
         self._unsaved_stops: dict[int, tuple[float, StopWish]] = {}
         """When and to what end a job was asked to stop, by id, for as long as the store could not take it down."""
 
-    def marker(self, job_id: int) -> str:
-        """Value of HITUI_JOB: the workspace's digest and the job."""
-        return f"{self._paths.runtime.name}:{job_id}"
+    def new_marker(self, job_id: int) -> str:
+        """Value of HITUI_JOB: the workspace's digest, the job, and what no other start has. Another job may have both of the
+        former, of another user or of a state folder that was removed while it ran, and each ends what carries its own."""
+        return f"{self._paths.runtime.name}:{job_id}:{os.urandom(4).hex()}"
+
+    def marker(self, job_id: int) -> str | None:
+        """What the processes of a job that was launched carry; None: that is not known."""
+        launched = self._launched.get(job_id)
+        return launched.marker if launched is not None else None
 
     async def recover(self) -> None:
         """Takes over what earlier supervisors left, as the table above says.
@@ -101,7 +108,7 @@ class Keeper:
         if self._store.boot(job.id) != boot:
             self._end(job, executor.recorded(folder), RESTARTED)
         elif (standing := executor.standing(folder)) is not Standing.NEVER_RAN:
-            followed = self._follow(job, executor.attach(folder, self.marker(job.id), STOP_GRACE))
+            followed = self._follow(job, executor.attach(folder, STOP_GRACE))
             if isinstance(job.state, Stopping):
                 self._ask_to_stop(job.id, now=False)
             return followed if standing is Standing.GONE else None

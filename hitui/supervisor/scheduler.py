@@ -366,7 +366,7 @@ class Scheduler:
             gpus,
             self._store.environment(job.id),
             self._paths.job(job.id),
-            self._keeper.marker(job.id),
+            self._keeper.new_marker(job.id),
         )
         paused = group_wait(job.schedule.group, Standing(time.time(), self._store.queue()))
         unchanged = all(self._store.job(one.id) == one for one in (job, *joining))

@@ -209,7 +209,7 @@ def _spoke_since(job: Job, moment: float) -> bool:
     return False
 
 
-def _used(job: Job, gpus: Mapping[str, Gpu], marker: str) -> bool | None:
+def _used(job: Job, gpus: Mapping[str, Gpu], marker: str | None) -> bool | None:
     """Whether the job's own processes use one of its GPUs at this moment; None: the driver does not say.
 
     Where it lists no process, as to a container, or one that is not known here, the load counts as the job's.

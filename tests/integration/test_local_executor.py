@@ -195,7 +195,7 @@ def test_one_that_is_asked_to_give_way_is_asked_by_a_signal_of_its_own(tmp_path:
 
     record = seen_through(tmp_path, gives_way, ask)
     assert (record.status, record.signal) == (75, None)
-    assert not asyncio.run(LocalExecutor().attach(tmp_path, marker_of(tmp_path), 0.2).give_way())
+    assert not asyncio.run(LocalExecutor().attach(tmp_path, 0.2).give_way())
 
 
 def test_a_job_is_launched_once_at_a_time_and_again_without_what_it_left(tmp_path: Path) -> None:

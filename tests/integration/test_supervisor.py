@@ -42,7 +42,7 @@ def test_a_runner_sees_its_gpu_by_uuid_and_its_marker(here: Control) -> None:
     environment = environment_of(process)
     assert environment["CUDA_VISIBLE_DEVICES"] == "GPU-7e570000-0000-4000-8000-000000000001"
     assert environment["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
-    assert environment["HITUI_JOB"] == f"{here.paths.runtime.name}:{job_id}"
+    assert environment["HITUI_JOB"].startswith(f"{here.paths.runtime.name}:{job_id}:")
     assert environment["HITUI_EVENTS"] == here.job(job_id).events
     assert here.running(job_id).pid == process.pid
     assert here.job(job_id).gpus == (environment["CUDA_VISIBLE_DEVICES"],)

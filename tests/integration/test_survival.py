@@ -199,7 +199,7 @@ def test_a_runner_that_does_not_give_way_is_stopped(tmp_path: Path, monkeypatch:
     async def scene() -> Job:
         news = asyncio.Event()
         keeper = Keeper(store, paths, news.set)
-        marker = keeper.marker(job.id)
+        marker = keeper.new_marker(job.id)
         argv = (sys.executable, "-c", source)
         launch = Launch(folder, marker, argv, {"HITUI_JOB": marker}, folder, log, 1.0)
         keeper.launch(job, launch, [])

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from hitui.adapters import processes
-from hitui.adapters.processes import Process
+from hitui.adapters.processes import JOB_VARIABLE, Process
 from hitui.domain.jobs import Ended, Job, JobRequest, Running
 from hitui.errors import SupervisorError
 from hitui.paths import RuntimePaths
@@ -147,14 +147,14 @@ class Control:
 
     def leftovers(self) -> set[Process]:
         """Living processes of any of this workspace's jobs, launchers included."""
-        found = set()
-        for folder in (self.paths.state / "jobs").glob("*"):
-            found |= processes.members(f"{self.paths.runtime.name}:{folder.name}")
-            path = folder / "launcher.json"
-            if path.exists():
-                written = json.loads(path.read_text())
-                process = Process(written["pid"], written["start_time"])
-                found |= {process} if processes.alive(process) else set()
+        marked = f"{self.paths.runtime.name}:"
+        found = {
+            process for process in _all() if environment_of(process).get(JOB_VARIABLE, "").startswith(marked)
+        }
+        for path in (self.paths.state / "jobs").glob("*/launcher.json"):
+            written = json.loads(path.read_text())
+            process = Process(written["pid"], written["start_time"])
+            found |= {process} if processes.alive(process) else set()
         return found
 
 
@@ -174,7 +174,7 @@ def control(
     monkeypatch.setenv("XDG_RUNTIME_DIR", runtime)
     monkeypatch.setenv("HITUI_GPU_LOCKS", str(folder / "locks"))
     monkeypatch.setenv("HITUI_SIMULATED_GPUS", str(folder / "gpus"))
-    for name in (processes.JOB_VARIABLE, "HITUI_EVENTS"):
+    for name in (JOB_VARIABLE, "HITUI_EVENTS"):
         monkeypatch.delenv(name, raising=False)
     write_gpus(folder / "gpus", gpus)
     made = Control(folder, questions, seconds)
@@ -202,6 +202,15 @@ def _each(values: list[int], act: Callable[[int], object]) -> None:
         act(value)
 
 
+def _all() -> list[Process]:
+    pids = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+    return [process for process in map(processes.find_process, pids) if process is not None]
+
+
 def environment_of(process: Process) -> dict[str, str]:
-    entries = Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0")
+    """What it was started with; nothing where it is gone, or another user's."""
+    try:
+        entries = Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return {}
     return dict(os.fsdecode(entry).partition("=")[::2] for entry in entries if entry)

@@ -32,6 +32,8 @@ def ended_with(
 class Told:
     """Executor and launched job in one."""
 
+    marker = None
+
     def __init__(self) -> None:
         self.runner: RunnerRecord | None = RUNNER
         self.record: ExitRecord | None = None
@@ -42,7 +44,7 @@ class Told:
     def start(self, launch: Launch, locks: Sequence[int]) -> Told:
         return self
 
-    def attach(self, folder: Path, marker: str, grace: float) -> Told:
+    def attach(self, folder: Path, grace: float) -> Told:
         return self
 
     def standing(self, folder: Path) -> Standing:

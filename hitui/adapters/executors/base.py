@@ -66,6 +66,9 @@ class RunnerRecord(msgspec.Struct, frozen=True):
 class LaunchedJob(Protocol):
     """A job that was launched, by this supervisor or by one before it."""
 
+    marker: str | None
+    """Value of HITUI_JOB in its processes; None: what said so is gone."""
+
     async def begun(self) -> RunnerRecord | None:
         """Returns as soon as the runner's program is executed; None: it never will be."""
 
@@ -92,7 +95,7 @@ class Executor(Protocol):
     def standing(self, folder: Path) -> Standing:
         """What became of the job in this folder."""
 
-    def attach(self, folder: Path, marker: str, grace: float) -> LaunchedJob:
+    def attach(self, folder: Path, grace: float) -> LaunchedJob:
         """A job that another supervisor launched."""
 
     def recorded(self, folder: Path) -> ExitRecord | None:

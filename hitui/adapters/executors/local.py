@@ -51,6 +51,10 @@ class _ExitFile(msgspec.Struct):
     out_of_memory: bool = False
 
 
+class _Specification(msgspec.Struct):
+    marker: str
+
+
 class LocalExecutor:
     """Starts launchers. Everything that must outlive the supervisor lies in the job's folder."""
 
@@ -97,18 +101,19 @@ class LocalExecutor:
         exit_file = _read(folder / "exit.json", _ExitFile)
         return _record(exit_file) if exit_file is not None else None
 
-    def attach(self, folder: Path, marker: str, grace: float) -> LocalJob:
-        return LocalJob(folder, marker, grace, None)
+    def attach(self, folder: Path, grace: float) -> LocalJob:
+        specification = _read(folder / "spec.json", _Specification)
+        return LocalJob(folder, None if specification is None else specification.marker, grace, None)
 
 
 class LocalJob:
     """One launched job, through its launcher while that lives, else by the runner's own processes."""
 
     def __init__(
-        self, folder: Path, marker: str, grace: float, launcher: subprocess.Popen[bytes] | None
+        self, folder: Path, marker: str | None, grace: float, launcher: subprocess.Popen[bytes] | None
     ) -> None:
         self._folder = folder
-        self._marker = marker
+        self.marker = marker
         self._grace = grace
         self._child = launcher
         self._told_to_stop: float | None = None
@@ -158,8 +163,8 @@ class LocalJob:
         def find() -> set[Process]:
             # A session id is the runner's pid, which may be someone else's once the runner is gone.
             if runner is not None and processes.alive(runner.process):
-                return processes.members(self._marker, [runner.process], [runner.process.pid])
-            return processes.members(self._marker)
+                return processes.members(self.marker, [runner.process], [runner.process.pid])
+            return processes.members(self.marker)
 
         return await asyncio.to_thread(processes.end_all, find, grace)
 
