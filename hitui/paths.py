@@ -111,6 +111,16 @@ class RuntimePaths(msgspec.Struct, frozen=True):
         return self.runtime / "supervisor.sock"
 
     @property
+    def socket_elsewhere(self) -> Path:
+        """For where there is no folder for sockets, as `$XDG_RUNTIME_DIR` after the last logout."""
+        return _own_temporary_folder() / self.runtime.name / self.socket.name
+
+    @property
+    def socket_link(self) -> Path:
+        """Leads to the socket of the supervisor that runs, also for whoever has another `$XDG_RUNTIME_DIR`."""
+        return self.state / self.socket.name
+
+    @property
     def sharers(self) -> str:
         """Whose jobs may share a GPU: this user's of this workspace."""
         return f"{os.getuid()}-{self.runtime.name}"

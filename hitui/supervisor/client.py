@@ -255,18 +255,14 @@ class SupervisorClient:
             store.close()
 
     def _connect(self, timeout: float) -> socket.socket:
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            connection.settimeout(timeout)
-            with socket_address(self._paths.socket) as address:
-                connection.connect(address)
-            if peer_user(connection) != os.getuid():
-                # It would be told the whole environment, and be believed what it says of jobs.
-                raise PermissionError(errno.EPERM, "another user listens there", str(self._paths.socket))
-        except BaseException:
-            connection.close()
+            return _connected(self._paths.socket, timeout)
+        except OSError:
+            with contextlib.suppress(OSError):
+                other = self._paths.socket_link.readlink()
+                if other != self._paths.socket:
+                    return _connected(other, timeout)
             raise
-        return connection
 
     def _ask(self, message: Mapping[str, object]) -> dict[str, Any]:
         with as_spoken_here():
@@ -324,6 +320,21 @@ class Watch:
     def close(self) -> None:
         with contextlib.suppress(OSError):
             self._connection.shutdown(socket.SHUT_RDWR)
+
+
+def _connected(place: Path, timeout: float) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.settimeout(timeout)
+        with socket_address(place) as address:
+            connection.connect(address)
+        if peer_user(connection) != os.getuid():
+            # It would be told the whole environment, and be believed what it says of jobs.
+            raise PermissionError(errno.EPERM, "another user listens there", str(place))
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def peer_user(connection: socket.socket) -> int:

@@ -18,9 +18,10 @@ from hitui.adapters.own_code import code_at_first
 from hitui.errors import HituiError, SupervisorError
 from hitui.loading import import_all
 from hitui.paths import RuntimePaths
-from hitui.supervisor.client import SupervisorClient, socket_address
+from hitui.supervisor.client import SupervisorClient
 from hitui.supervisor.folders import private_folder
 from hitui.supervisor.launches import Launches
+from hitui.supervisor.listening import SupervisorSocket
 from hitui.supervisor.server import Server
 from hitui.supervisor.store import Store
 from hitui.supervisor.trouble import disk_trouble
@@ -41,8 +42,6 @@ def run(workspace: str) -> int:
         return _refuse(f"{workspace}: the folder's name is no UTF-8 text; rename it to run anything in it")
     try:
         private_folder(paths.state, "XDG_STATE_HOME")
-        private_folder(paths.runtime.parent, "XDG_RUNTIME_DIR")
-        private_folder(paths.runtime, "XDG_RUNTIME_DIR")
         lock = _lock_or_reach(paths)
         if lock is None:
             return 0
@@ -51,47 +50,32 @@ def run(workspace: str) -> int:
         # A library that crashes would take it along without a word.
         faulthandler.enable()
         store = Store(paths.database)
-        listener = open_socket(paths.socket)
+        own_socket = SupervisorSocket(paths)
+        listener = own_socket.open()
     except HituiError as error:
         return _refuse(str(error))
     except OSError as error:
         return _refuse(disk_trouble(paths.state, error))
     try:
-        asyncio.run(_serve(Launches(Path(workspace)), paths, store, listener))
+        asyncio.run(_serve(Server(Launches(Path(workspace)), paths, store), own_socket, listener))
     finally:
-        with contextlib.suppress(OSError):
-            paths.socket.unlink()
+        own_socket.remove()
         store.close()
         os.close(lock)
     return 0
 
 
-def open_socket(path: Path) -> socket.socket:
-    """Listens at `path`. Only the holder of the supervisor's lock may call this: it replaces what is there."""
-    path.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    with socket_address(path) as address:
-        listener.bind(address)
-    path.chmod(0o600)
-    listener.listen(64)
-    listener.setblocking(False)
-    return listener
-
-
-async def _serve(launches: Launches, paths: RuntimePaths, store: Store, listener: socket.socket) -> None:
+async def _serve(server: Server, own_socket: SupervisorSocket, listener: socket.socket) -> None:
     # Before an upgrade may replace the files.
     code_at_first()
-    server = Server(launches, paths, store)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, server.shut_down)
     reopening: set[asyncio.Task[None]] = set()
 
     def reopen() -> None:
-        if not paths.socket.exists():
-            private_folder(paths.runtime.parent, "XDG_RUNTIME_DIR")
-            private_folder(paths.runtime, "XDG_RUNTIME_DIR")
-            task = asyncio.create_task(server.listen(open_socket(paths.socket)))
+        if not own_socket.is_there():
+            task = asyncio.create_task(server.listen(own_socket.open()))
             reopening.add(task)
             task.add_done_callback(reopening.discard)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import sqlite3
@@ -164,6 +165,47 @@ def test_a_runtime_folder_that_someone_laid_there_is_refused(
     here.paths.state.symlink_to(tmp_path / "elsewhere", target_is_directory=True)
     with pytest.raises(SupervisorError, match="is not a folder of yours; set XDG_STATE_HOME"):
         here.service.ensure_supervisor()
+
+
+def test_it_is_found_from_where_another_runtime_folder_is_named_or_none(
+    here: Control, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cron, `su` and containers know nothing of a login's."""
+    first = here.service.ensure_supervisor()
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    for named in (str(tmp_path / "another"), None):
+        if named is None:
+            monkeypatch.delenv("XDG_RUNTIME_DIR")
+        else:
+            monkeypatch.setenv("XDG_RUNTIME_DIR", named)
+        here.connect()
+        assert here.service.ensure_supervisor() == first
+        assert here.ended(here.submit("answer")).ending is Ending.SUCCEEDED
+    here.client.shut_down()
+    assert not here.client.answers()
+    assert not os.path.lexists(here.paths.socket_link)
+
+
+def test_it_is_reached_and_starts_where_the_runtime_folder_is_not_there(
+    here: Control, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That of a login is made at the first one and removed with the last one."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    logins = tmp_path / "logins"
+    logins.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(logins / "ours"))
+    here.connect()
+    first = here.service.ensure_supervisor()
+    assert here.paths.socket.exists()
+    shutil.rmtree(logins)
+    # Nobody can make anything below a file.
+    logins.touch()
+    assert not here.client.answers()
+    assert here.service.ensure_supervisor() == first
+    assert here.paths.socket_link.readlink().is_relative_to(tmp_path / f"hitui-{os.getuid()}")
+    here.client.shut_down()
+    assert here.ended(here.submit("answer")).ending is Ending.SUCCEEDED
+    assert here.service.ensure_supervisor() != first
 
 
 def test_who_listens_and_is_another_user_is_told_nothing(

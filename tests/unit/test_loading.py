@@ -13,7 +13,7 @@ import pytest
 import hitui
 from hitui.paths import RuntimePaths
 from hitui.supervisor import running
-from hitui.supervisor.launches import Launches
+from hitui.supervisor.listening import SupervisorSocket
 from hitui.ui import app
 from tests.ui import sample
 from tests.ui.conftest import until
@@ -107,11 +107,10 @@ async def test_supervisor_and_screen_import_it_as_soon_as_they_run(
             pass
 
     paths = RuntimePaths(tmp_path / "state", tmp_path / "runtime")
-    monkeypatch.setattr(running, "Server", Serving)
     monkeypatch.setattr(running, "_say", lambda line: None)
     monkeypatch.setattr(running, "import_all", lambda names: imported.append(set(names)))
     with socket.socket() as listener:
-        await running._serve(Launches(tmp_path), paths, None, listener)  # type: ignore[arg-type]
+        await running._serve(Serving(), SupervisorSocket(paths), listener)  # type: ignore[arg-type]
     monkeypatch.setattr(app, "import_all", lambda names: imported.append(set(names)))
     async with app.Dashboard(sample.services()).run_test() as pilot:
         await until(pilot, lambda: len(imported) == 2)
