@@ -47,10 +47,10 @@ def runtime_home() -> Path:
 
 
 def gpu_lock_home() -> Path:
-    """Folder of the locks on GPUs that every hitui on this machine respects; those on simulated ones, which have the same
-    names for everybody, lie beside them."""
+    """Folder of the locks on GPUs that every hitui on this machine respects, whatever `TMPDIR` says, which each user sets as
+    he likes; those on simulated GPUs, which have the same names for everybody, lie beside them."""
     simulated = _named("HITUI_SIMULATED_GPUS")
-    beside = _temporary_folder() / "hitui-gpu-locks" if simulated is None else simulated / "locks"
+    beside = Path("/tmp/hitui-gpu-locks") if simulated is None else simulated / "locks"
     return _named("HITUI_GPU_LOCKS") or beside
 
 

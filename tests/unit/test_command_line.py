@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -132,12 +133,16 @@ def test_a_relative_xdg_folder_is_passed_over(tmp_path: Path, monkeypatch: pytes
     assert gpu_lock_home().is_absolute()
 
 
-def test_gpus_that_are_simulated_twice_on_one_machine_do_not_lock_each_other(
+def test_all_lock_gpus_in_one_folder_and_those_that_are_simulated_twice_in_two(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.delenv("HITUI_GPU_LOCKS", raising=False)
     monkeypatch.delenv("HITUI_SIMULATED_GPUS", raising=False)
     everyones = gpu_lock_home()
+    # Of one user who has a folder of his own for temporary files.
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    assert gpu_lock_home() == everyones
     monkeypatch.setenv("HITUI_SIMULATED_GPUS", str(tmp_path / "one"))
     assert gpu_lock_home() == tmp_path / "one" / "locks"
     monkeypatch.setenv("HITUI_GPU_LOCKS", str(tmp_path / "named"))
