@@ -144,7 +144,12 @@ def examine_terminal(environment: Mapping[str, str], is_terminal: bool) -> Itera
 def examine_state(paths: RuntimePaths) -> Iterator[Finding]:
     """Where the supervisor keeps its queue, its socket and the locks on GPUs."""
     yield _folder("state folder", paths.state, "set XDG_STATE_HOME to a local folder that you can write")
-    yield _folder("runtime folder", paths.runtime, "set XDG_RUNTIME_DIR to a local folder that you can write")
+    mend = "set XDG_RUNTIME_DIR to a local folder that you can write"
+    runtime = _folder("runtime folder", paths.runtime, mend)
+    if runtime.level is Level.FAIL and not os.path.lexists(paths.runtime.parent.parent):
+        # It is not there at all; then the supervisor listens elsewhere.
+        runtime = _folder("runtime folder", paths.socket_elsewhere.parent, mend)
+    yield runtime
     yield _folder("GPU locks", gpu_lock_home(), "set HITUI_GPU_LOCKS to a folder that all users can write")
 
 

@@ -99,6 +99,22 @@ def test_the_state_folder_may_still_have_to_be_made(tmp_path: Path, monkeypatch:
     assert not paths.state.exists()
 
 
+def test_a_runtime_folder_that_is_not_there_is_one_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HITUI_GPU_LOCKS", str(tmp_path / "locks"))
+    logins = tmp_path / "logins"
+    logins.touch()
+    paths = RuntimePaths(tmp_path / "state", logins / "ours" / "hitui" / "digest")
+    _, runtime, _ = health.examine_state(paths)
+    assert (runtime.level, runtime.what) == (Level.OK, str(paths.socket_elsewhere.parent))
+    logins.unlink()
+    (logins / "ours").mkdir(parents=True)
+    (logins / "ours" / "hitui").touch()
+    _, runtime, _ = health.examine_state(paths)
+    assert runtime.level is Level.FAIL
+
+
 def test_a_state_folder_that_cannot_be_made_fails(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     paths = RuntimePaths(tmp_path / "file" / "state", tmp_path)
