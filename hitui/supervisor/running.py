@@ -107,14 +107,10 @@ def _lock_or_reach(paths: RuntimePaths) -> int | None:
         with contextlib.suppress(SupervisorError):
             _say(f"ready {client.status()['pid']}")
             return None
+        pid = _holder(paths.supervisor_lock)
         if time.monotonic() > deadline:
-            raise SupervisorError(
-                f"{paths.supervisor_lock}: another supervisor holds it and does not answer; end process"
-                f" {_read_pid(paths.supervisor_lock) or 'that holds it'}, the jobs go on"
-            )
-        pid = _read_pid(paths.supervisor_lock)
+            raise SupervisorError(f"{paths.supervisor_lock}: {_unreached(pid)}")
         if not asked and pid is not None and not paths.socket.exists():
-            # The lock is held, so what is written in it is the pid of its living holder.
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGHUP)
             asked = True
@@ -133,10 +129,26 @@ def _write_pid(path: Path) -> None:
     path.write_text(f"{os.getpid()}\n", encoding="ascii")
 
 
-def _read_pid(path: Path) -> int | None:
+def _holder(lock: Path) -> int | None:
+    """The supervisor that has written its pid there; None where that process is not it. On a disk that machines share, or
+    that containers do, the pid may be that of any other process here."""
     with contextlib.suppress(OSError, ValueError):
-        return int(path.read_text(encoding="ascii"))
+        pid = int(lock.read_text(encoding="ascii"))
+        file = lock.stat()
+        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(OSError):
+                if os.path.samestat(descriptor.stat(), file):
+                    return pid
     return None
+
+
+def _unreached(holder: int | None) -> str:
+    if holder is None:
+        return (
+            "a supervisor on another machine, or in another container, holds it; "
+            "set XDG_STATE_HOME to a folder that this one has alone"
+        )
+    return f"another supervisor holds it and does not answer; end process {holder}, the jobs go on"
 
 
 def _refuse(reason: str) -> int:

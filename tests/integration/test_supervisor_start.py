@@ -22,7 +22,7 @@ from hitui.adapters.executors.locks import try_lock
 from hitui.adapters.processes import JOB_VARIABLE
 from hitui.domain.jobs import Ending
 from hitui.errors import SupervisorError
-from hitui.supervisor import client
+from hitui.supervisor import client, running
 from tests.tools import many_supervisors
 from tests.tools.control import Control, control, kill
 from tests.tools.eventually import eventually
@@ -82,6 +82,38 @@ def test_one_that_waits_for_another_takes_over_when_that_ends(here: Control) -> 
             assert started.result() == here.supervisor().pid
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_who_does_not_answer_is_named_and_no_other_process_is_signalled_in_its_place(
+    here: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a supervisor on another machine, which has the state folder too, the pid may be anybody's here."""
+    monkeypatch.setattr(running, "PATIENCE_SECONDS", 0.1)
+    here.paths.state.mkdir(parents=True)
+    lock = try_lock(here.paths.supervisor_lock)
+    assert lock is not None
+    with subprocess.Popen(["sleep", "1000"]) as other:
+        try:
+            here.paths.supervisor_lock.write_text(f"{other.pid}\n")
+            with pytest.raises(
+                SupervisorError, match=r"\.lock: a supervisor on another machine, .* holds it; set"
+            ):
+                running._lock_or_reach(here.paths)
+            assert other.poll() is None
+        finally:
+            other.kill()
+    asked = threading.Event()
+    before = signal.signal(signal.SIGHUP, lambda *_: asked.set())
+    try:
+        here.paths.supervisor_lock.write_text(f"{os.getpid()}\n")
+        with pytest.raises(
+            SupervisorError, match=f"does not answer; end process {os.getpid()}, the jobs go on"
+        ):
+            running._lock_or_reach(here.paths)
+        assert asked.is_set()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+        os.close(lock)
 
 
 def test_one_that_is_asked_to_open_its_socket_before_it_has_one_goes_on(here: Control) -> None:
