@@ -6,7 +6,8 @@ What a restart makes of each state:
     starting    nothing lives and no runner was executed: queued again; else as running
     running     something lives: followed to its end; nothing does: ended by what is on record
     stopping    as running, and asked to stop once more
-    any, after the machine was restarted: ended by what is on record; interrupted by the machine, lost
+    any, after the machine was restarted: ended by what is on record; interrupted by the machine, lost. What lives was
+                 started by another machine that has the same state folder: as running
 """
 
 from __future__ import annotations
@@ -105,9 +106,10 @@ class Keeper:
             self._store.end(job.id, End(Ending.LOST, str(error)))
             return None
         folder = self._paths.job(job.id)
-        if self._store.boot(job.id) != boot:
+        standing = executor.standing(folder)
+        if self._store.boot(job.id) != boot and standing is not Standing.LIVES:
             self._end(job, executor.recorded(folder), RESTARTED)
-        elif (standing := executor.standing(folder)) is not Standing.NEVER_RAN:
+        elif standing is not Standing.NEVER_RAN:
             followed = self._follow(job, executor.attach(folder, STOP_GRACE))
             if isinstance(job.state, Stopping):
                 self._ask_to_stop(job.id, now=False)

@@ -5,7 +5,7 @@ that neither screen nor supervisor is needed by a running job. Files in the job'
 atomically:
 
     spec.json      read: argv, environment, cwd, log, marker, grace (seconds)
-    launcher.json  written first: pid, start_time
+    launcher.json  written first: pid, start_time, place (where pids mean this)
     runner.json    written by the runner's process before it becomes the runner: pid, start_time, started
     exit.json      status, signal, error, started, ended, ran (seconds by a clock that nobody sets),
                    peak_memory (bytes), out_of_memory, swept, outlived, left
@@ -116,7 +116,13 @@ class Launcher:
     def _write_own_pid(self) -> None:
         own = processes.find_process(os.getpid())
         write_json(
-            self.folder, "launcher.json", {"pid": os.getpid(), "start_time": own.start_time if own else 0}
+            self.folder,
+            "launcher.json",
+            {
+                "pid": os.getpid(),
+                "start_time": own.start_time if own else 0,
+                "place": processes.place(),
+            },
         )
 
     def _start(self) -> None:

@@ -14,6 +14,7 @@ from typing import TypeVar
 import pytest
 
 from hitui.adapters import processes
+from hitui.adapters.executors import local
 from hitui.adapters.executors.base import ExitRecord, Launch, LaunchedJob, Standing
 from hitui.adapters.executors.local import LocalExecutor
 from hitui.adapters.executors.locks import is_locked, lock_gpus, release
@@ -225,6 +226,41 @@ def test_a_job_is_launched_once_at_a_time_and_again_without_what_it_left(tmp_pat
     assert (record.status, record.error) == (127, f"{tmp_path}/gone: No such file or directory")
     assert not (tmp_path / "runner.json").exists()
     assert executor.standing(tmp_path) is Standing.GONE
+
+
+def test_what_was_launched_in_another_container_lives_as_long_as_its_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its pids are nobody's here; a supervisor that took it for gone ended it, or let its config be run twice."""
+    monkeypatch.setattr(local, "_LOOK_SECONDS", 0.02)
+
+    async def take_over(job: LaunchedJob) -> None:
+        runner = processes.find_process(json.loads((tmp_path / "runner.json").read_text())["pid"])
+        assert runner is not None
+        for name, others in (
+            ("launcher.json", {"place": "a start of the machine pid:[1]"}),
+            ("runner.json", {}),
+        ):
+            written = json.loads((tmp_path / name).read_text())
+            (tmp_path / name).write_text(json.dumps({**written, "start_time": 1, **others}))
+        looks = iter(range(3))
+        looked = asyncio.Event()
+
+        def look(path: Path) -> bool:
+            if next(looks, None) is None:
+                looked.set()
+            return is_locked(path)
+
+        monkeypatch.setattr(local, "is_locked", look)
+        ended = asyncio.create_task(LocalExecutor().attach(tmp_path, 0.2).ended())
+        await asyncio.wait_for(looked.wait(), 30)
+        assert not ended.done()
+        assert processes.send(runner, signal.SIGKILL)
+        record = await ended
+        assert record is not None
+        assert record.signal == signal.SIGKILL
+
+    seen_through(tmp_path, "import time; time.sleep(1000)", take_over)
 
 
 def test_what_outlives_its_runner_is_counted_and_ended(tmp_path: Path) -> None:

@@ -271,6 +271,19 @@ def test_what_the_machine_ended_as_it_went_down_was_interrupted_unless_someone_h
     scene.play(act)
 
 
+def test_what_lives_was_started_by_another_machine_and_not_before_a_restart_of_this_one(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def act() -> None:
+        monkeypatch.setattr(scene.told, "standing", lambda folder: Standing.LIVES)
+        scene.begin("another boot")
+        await scene.keeper.recover()
+        await scene.until(lambda: isinstance(scene.job.state, Running))
+        assert (await scene.end(ended_with(0))).ending is Ending.SUCCEEDED
+
+    scene.play(act)
+
+
 @pytest.mark.parametrize(("errors", "died"), [(5, True), (4, False)])
 def test_a_job_that_ended_at_once_and_answered_nothing_counts_as_dead(
     scene: Scene, errors: int, died: bool

@@ -24,12 +24,15 @@ from hitui.errors import LaunchError
 
 _PASSING = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
 """What a machine says, or a limit of the user, that has no room for one more process or file at this moment."""
+_LOOK_SECONDS = 1.0
+"""How often it is looked whether a job still lives that was launched in another container."""
 LAUNCHER = Path(__file__).parents[2] / "supervisor" / "launcher.py"
 
 
 class _LauncherFile(msgspec.Struct):
     pid: int
     start_time: int
+    place: str = ""
 
 
 class _RunnerFile(msgspec.Struct):
@@ -127,6 +130,9 @@ class LocalJob:
         return await self._known_runner()
 
     async def ended(self) -> ExitRecord | None:
+        while self._is_elsewhere() and self._holds_lock():  # noqa: ASYNC110
+            # Not by its pids, which are nobody's here or somebody else's: it would be taken for gone while it runs.
+            await asyncio.sleep(_LOOK_SECONDS)
         launcher = await self._launcher()
         if launcher is not None:
             await _gone(launcher)
@@ -188,6 +194,12 @@ class LocalJob:
         if written is None:
             return None
         return RunnerRecord(Process(written.pid, written.start_time), written.started)
+
+    def _is_elsewhere(self) -> bool:
+        """Whether it was launched in another container, or on another machine that has the same state folder."""
+        written = _read(self._folder / "launcher.json", _LauncherFile)
+        here = processes.place()
+        return written is not None and "" not in (written.place, here) and written.place != here
 
     def _holds_lock(self) -> bool:
         return is_locked(self._folder / JOB_LOCK)
