@@ -11,14 +11,17 @@ import os
 import socket
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from hitui.errors import SupervisorError
 from hitui.paths import RuntimePaths
-from hitui.supervisor.client import socket_address
+from hitui.supervisor.client import SupervisorClient, socket_address
 from hitui.supervisor.folders import private_folder
 
 
 class SupervisorSocket:
-    """The socket of one supervisor. Only the holder of the supervisor's lock may make one: it replaces what is there."""
+    """The socket of one supervisor. Only the holder of the supervisor's lock may make one: it replaces what is there, unless
+    someone listens."""
 
     def __init__(self, paths: RuntimePaths) -> None:
         self._paths = paths
@@ -35,9 +38,23 @@ class SupervisorSocket:
                 raise
             self._place = self._paths.socket_elsewhere
             _make_folders(self._place)
+        self._check_free()
         listener = _listen(self._place)
         _link(self._paths.socket_link, self._place)
         return listener
+
+    def _check_free(self) -> None:
+        """Raises SupervisorError where another supervisor listens: the lock that keeps them apart lies in the state folder,
+        and two of one workspace, which see nothing of each other's jobs, run a config twice."""
+        try:
+            # One that is being killed may still take a connection, and does not answer.
+            pid = SupervisorClient(replace(self._paths, runtime=self._place.parent)).status()["pid"]
+        except SupervisorError:
+            return
+        raise SupervisorError(
+            f"{self._place}: process {pid} listens there, a supervisor of this workspace with another state folder than "
+            f"{self._paths.state}; set HOME and XDG_STATE_HOME as it has them, or end it, its jobs go on"
+        )
 
     def is_there(self) -> bool:
         """Whether it can be found: all folders for sockets may be cleared away at any time."""

@@ -240,6 +240,21 @@ def test_it_is_reached_and_starts_where_the_runtime_folder_is_not_there(
     assert here.service.ensure_supervisor() != first
 
 
+def test_one_with_another_state_folder_leaves_the_socket_to_the_one_that_listens(
+    here: Control, tmp_path: Path
+) -> None:
+    """Two of one workspace, neither of which knew of the other's jobs, ran a config twice."""
+    first = here.service.ensure_supervisor()
+    # As a unit or cron does, which ask nobody whether one runs.
+    command = [sys.executable, "-m", "hitui.supervisor", str(here.root)]
+    other = {**os.environ, "XDG_STATE_HOME": str(tmp_path / "another")}
+    started = subprocess.run(command, env=other, capture_output=True, text=True, check=False, timeout=30)
+    assert (
+        f"process {first} listens there, a supervisor of this workspace with another state" in started.stdout
+    )
+    assert here.client.status()["pid"] == first
+
+
 def test_who_listens_and_is_another_user_is_told_nothing(
     here: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
