@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -397,3 +399,11 @@ def test_a_full_disk_is_told_from_a_broken_file(store: Store) -> None:
     assert store.jobs() == ()
     broken = disk_trouble(store.path, sqlite3.DatabaseError("file is not a database"))
     assert broken.endswith("file is not a database; move it away to begin anew")
+
+
+def test_a_state_folder_where_no_file_can_be_locked_is_to_lie_elsewhere(tmp_path: Path) -> None:
+    """NFS locks no file that is open for reading alone: it says that the descriptor is bad."""
+    assert disk_trouble(tmp_path, OSError(errno.EBADF, os.strerror(errno.EBADF))) == (
+        f"{tmp_path}: the jobs cannot be kept there: no locks (Bad file descriptor);"
+        " as on a network file system: set XDG_STATE_HOME to a local folder"
+    )
