@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
 from collections.abc import Iterator
 
 from hitui.adapters.checkpoints.catalogue import Catalogue
+from hitui.adapters.executors.locks import is_locked
 from hitui.adapters.gpus import open_source
 from hitui.adapters.gpus.monitor import GpuMonitor
 from hitui.commands.saying import harmless
@@ -69,13 +71,26 @@ def _examine(workspace: str | None) -> Iterator[Finding]:
     yield from health.examine_state(paths)
     client = SupervisorClient(paths)
     yield from _examine_store(client, paths)
-    if client.answers():
-        what, _, mend = (client.other_code() or "").partition("; ")
-        yield health.warn("supervisor", what, mend) if what else health.ok("supervisor", "runs")
-    else:
-        yield health.ok("supervisor", "none runs; the first job starts one")
+    yield _examine_supervisor(client, paths)
     yield from health.examine_watching()
     yield from health.examine_terminal(os.environ, sys.stdout.isatty())
+
+
+def _examine_supervisor(client: SupervisorClient, paths: RuntimePaths) -> Finding:
+    """Whether one runs, and is the one whose state folder this is."""
+    answers, holds_lock = client.answers(), False
+    with contextlib.suppress(OSError):
+        holds_lock = is_locked(paths.supervisor_lock)
+    if answers and not holds_lock:
+        what = f"the one that runs has another state folder than {paths.state}"
+        return health.warn("supervisor", what, "set HOME and XDG_STATE_HOME as where it was started")
+    if answers:
+        what, _, mend = (client.other_code() or "").partition("; ")
+        return health.warn("supervisor", what, mend) if what else health.ok("supervisor", "runs")
+    if holds_lock:
+        what = "one runs that does not answer: it begins or ends, or is in another container or on another machine"
+        return health.warn("supervisor", what, "work there, or end it there; its jobs go on")
+    return health.ok("supervisor", "none runs; the first job starts one")
 
 
 def _examine_store(client: SupervisorClient, paths: RuntimePaths) -> Iterator[Finding]:

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import hitui as hitui_package
+from hitui.adapters.executors.locks import try_lock
 from hitui.domain.jobs import Ended, Ending
 from tests.tools.commands import hitui, listed, typed
 from tests.tools.control import HEAD, Control, control, kill
@@ -248,6 +249,22 @@ def test_doctor_looks_at_the_store_of_jobs(here: Control) -> None:
     )
     here.paths.database.unlink()
     here.paths.database.write_bytes(good)
+
+
+def test_doctor_tells_a_supervisor_of_another_state_folder_and_one_that_is_out_of_reach(
+    here: Control, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here.service.ensure_supervisor()
+    with monkeypatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path / "another"))
+        assert "warn  supervisor: the one that runs has another state folder" in hitui(here, "doctor").stdout
+    assert "ok    supervisor: runs\n" in hitui(here, "doctor").stdout
+    here.client.shut_down()
+    # As one in another container, whose socket is not to be seen here.
+    lock = try_lock(here.paths.supervisor_lock)
+    assert lock is not None
+    assert "warn  supervisor: one runs that does not answer: " in hitui(here, "doctor").stdout
+    os.close(lock)
 
 
 def test_a_supervisor_of_other_code_is_told_of(here: Control, tmp_path: Path) -> None:
