@@ -111,8 +111,13 @@ class RuntimePaths(msgspec.Struct, frozen=True):
         return self.runtime / "supervisor.sock"
 
     @property
+    def has_runtime_home(self) -> bool:
+        """Not where what `$XDG_RUNTIME_DIR` names is not there, as before the first login and after the last one."""
+        return os.path.lexists(self.runtime.parent.parent)
+
+    @property
     def socket_elsewhere(self) -> Path:
-        """For where there is no folder for sockets, as `$XDG_RUNTIME_DIR` after the last logout."""
+        """Where the supervisor listens when there is no runtime home, and none can be made."""
         return _own_temporary_folder() / self.runtime.name / self.socket.name
 
     @property

@@ -146,8 +146,7 @@ def examine_state(paths: RuntimePaths) -> Iterator[Finding]:
     yield _folder("state folder", paths.state, "set XDG_STATE_HOME to a local folder that you can write")
     mend = "set XDG_RUNTIME_DIR to a local folder that you can write"
     runtime = _folder("runtime folder", paths.runtime, mend)
-    if runtime.level is Level.FAIL and not os.path.lexists(paths.runtime.parent.parent):
-        # It is not there at all; then the supervisor listens elsewhere.
+    if runtime.level is Level.FAIL and not paths.has_runtime_home:
         runtime = _folder("runtime folder", paths.socket_elsewhere.parent, mend)
     yield runtime
     yield _folder("GPU locks", gpu_lock_home(), "set HITUI_GPU_LOCKS to a folder that all users can write")

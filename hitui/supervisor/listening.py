@@ -34,7 +34,7 @@ class SupervisorSocket:
         try:
             _make_folders(self._place)
         except SupervisorError:
-            if os.path.lexists(self._paths.runtime.parent.parent):
+            if self._paths.has_runtime_home:
                 raise
             self._place = self._paths.socket_elsewhere
             _make_folders(self._place)

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
@@ -237,23 +238,24 @@ def test_what_was_launched_in_another_container_lives_as_long_as_its_lock(
     async def take_over(job: LaunchedJob) -> None:
         runner = processes.find_process(json.loads((tmp_path / "runner.json").read_text())["pid"])
         assert runner is not None
-        for name, others in (
-            ("launcher.json", {"place": "a start of the machine pid:[1]"}),
-            ("runner.json", {}),
-        ):
-            written = json.loads((tmp_path / name).read_text())
-            (tmp_path / name).write_text(json.dumps({**written, "start_time": 1, **others}))
-        looks = iter(range(3))
-        looked = asyncio.Event()
+        runner_file, launcher_file = tmp_path / "runner.json", tmp_path / "launcher.json"
+        runner_file.write_text(json.dumps({**json.loads(runner_file.read_text()), "start_time": 1}))
+        elsewhere = {"start_time": 1, "place": "a start of the machine pid:[1]"}
+        launcher = {**json.loads(launcher_file.read_text()), **elsewhere}
+        # It may be attached to before its launcher has said anything.
+        launcher_file.unlink()
+        looks: Counter[bool] = Counter()
 
         def look(path: Path) -> bool:
-            if next(looks, None) is None:
-                looked.set()
+            looks[launcher_file.exists()] += 1
             return is_locked(path)
 
         monkeypatch.setattr(local, "is_locked", look)
         ended = asyncio.create_task(LocalExecutor().attach(tmp_path, 0.2).ended())
-        await asyncio.wait_for(looked.wait(), 30)
+        await asyncio.to_thread(eventually, lambda: looks[False] > 2)
+        (tmp_path / "beside").write_text(json.dumps(launcher))
+        (tmp_path / "beside").replace(launcher_file)
+        await asyncio.to_thread(eventually, lambda: looks[True] > 3 or ended.done())
         assert not ended.done()
         assert processes.send(runner, signal.SIGKILL)
         record = await ended

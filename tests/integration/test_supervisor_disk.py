@@ -6,8 +6,6 @@ import asyncio
 import errno
 import os
 import resource
-import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -107,25 +105,6 @@ def test_a_pause_on_a_full_disk_is_one_though_the_job_ends_before_there_is_room(
         here.client.change_queue("pause", jobs=[job_id], reason="lunch")
         eventually(lambda: not processes.alive(main), "the runner has ended")
     assert follower(here, job_id).schedule.held == "lunch"
-
-
-def test_a_job_outlives_the_first_one_of_a_state_that_begins_anew(here: Control) -> None:
-    """Both are number 1 of one workspace, and what ends takes along what is left of it."""
-    job_id = here.submit("hang")
-    hangs = here.told("hang", "main")
-    here.running(job_id)
-    launcher = here.launcher(job_id)
-    kill(here.supervisor())
-    shutil.rmtree(here.paths.state)
-    try:
-        other = here.submit("answer2")
-        assert other == job_id
-        assert here.ended(other).ending is Ending.SUCCEEDED
-        assert processes.alive(hangs)
-    finally:
-        processes.send(launcher, signal.SIGTERM)
-        eventually(lambda: not processes.alive(launcher), "it has ended")
-    assert not processes.alive(hangs)
 
 
 @pytest.mark.parametrize("kind", ["pipe", "folder"])

@@ -217,6 +217,25 @@ def test_after_a_restart_of_the_machine_what_ran_is_lost_and_what_waited_still_w
     assert here.ended(waiting).ending is Ending.SUCCEEDED
 
 
+def test_a_job_outlives_the_first_one_of_a_state_that_begins_anew(here: Control) -> None:
+    """Both are number 1 of one workspace, and what ends takes along what is left of it."""
+    job_id = here.submit("hang")
+    hangs = here.told("hang", "main")
+    here.running(job_id)
+    launcher = here.launcher(job_id)
+    kill(here.supervisor())
+    shutil.rmtree(here.paths.state)
+    try:
+        other = here.submit("answer2")
+        assert other == job_id
+        assert here.ended(other).ending is Ending.SUCCEEDED
+        assert processes.alive(hangs)
+    finally:
+        processes.send(launcher, signal.SIGTERM)
+        eventually(lambda: not processes.alive(launcher), "it has ended")
+    assert not processes.alive(hangs)
+
+
 def test_a_job_whose_folder_was_removed_is_lost_and_the_rest_goes_on(here: Control) -> None:
     job_id = here.submit("hang", gpus=("0",))
     runner = here.told("hang", "main")

@@ -130,10 +130,10 @@ class LocalJob:
         return await self._known_runner()
 
     async def ended(self) -> ExitRecord | None:
+        launcher = await self._launcher()
         while self._is_elsewhere() and self._holds_lock():  # noqa: ASYNC110
             # Not by its pids, which are nobody's here or somebody else's: it would be taken for gone while it runs.
             await asyncio.sleep(_LOOK_SECONDS)
-        launcher = await self._launcher()
         if launcher is not None:
             await _gone(launcher)
         if self._child is not None:
