@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from hitui.commands.job_naming import read_jobs
 from hitui.commands.launching import add_launch_arguments, launch
 from hitui.commands.saying import warn
 from hitui.commands.scheduling import schedule_of
@@ -35,7 +36,10 @@ def run(arguments: argparse.Namespace) -> int:
     catalogue = services.workspace.catalogue
     schedule = schedule_of(arguments)
     if arguments.all:
-        jobs = services.jobs.read_once()
+        # What was killed with its supervisor would keep its config from ever being run again.
+        jobs, status = read_jobs(services)
+        if status != 0:
+            return status
         runnable = [config for config in catalogue.configs if config.runner is not None]
         if not runnable:
             raise WorkspaceError(

@@ -13,8 +13,11 @@ from hitui.adapters import processes
 from hitui.adapters.processes import Process
 from hitui.domain.jobs import Ended, Ending, Queued, Running, Starting
 from hitui.supervisor.store import Store
+from tests.tools.commands import typed
 from tests.tools.control import Control, control, kill
 from tests.tools.eventually import eventually
+from tests.tools.programs import write_programs
+from tests.tools.survival import HANG
 
 
 @pytest.fixture
@@ -99,6 +102,20 @@ def test_launcher_and_runner_killed_together_are_lost_and_run_again(here: Contro
     (here.output("hang") / "main.pid").unlink()
     again = here.submit("hang")
     assert here.told("hang", "main").pid == here.running(again).pid
+
+
+def test_what_was_killed_with_the_supervisor_is_run_again_by_a_rerun_of_all(here: Control) -> None:
+    """As cron does every night, while nobody opens the screen."""
+    write_programs(here, {"long": HANG}, queue="retries = 0")
+    job_id = here.submit("long")
+    main = here.told("long", "main")
+    here.running(job_id)
+    for process in (here.supervisor(), here.launcher(job_id), main):
+        kill(process)
+    done = typed(here, "rerun", "--all")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"job {job_id + 1}: g/long, 6 tasks\n"
+    assert here.ended(job_id).ending is Ending.LOST
 
 
 def test_nobody_is_told_that_a_job_runs_which_was_killed_with_the_supervisor(
