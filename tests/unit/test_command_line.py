@@ -201,12 +201,13 @@ def test_what_is_no_number_is_wrong_usage(
 
 
 def named_commands() -> list[str]:
-    """What messages, help and README tell people to type, with 1 for what is filled in."""
+    """What messages, help and documentation tell people to type, with 1 for what is filled in."""
     root = Path(__file__).resolve().parents[2]
     texts = [path.read_text(encoding="utf-8") for path in (root / "hitui").rglob("*.py")]
-    texts.append((root / "README.md").read_text(encoding="utf-8"))
+    pages = [page.read_text(encoding="utf-8") for page in (root / "README.md", *(root / "docs").glob("*.md"))]
     found = {named for text in texts for named in re.findall(r"`hitui ([^`\n]+)`", text)}
-    shell = "\n".join(re.findall(r"```sh\n(.*?)```", texts[-1], re.DOTALL))
+    found |= {" ".join(named.split()) for page in pages for named in re.findall(r"`hitui ([^`]+)`", page)}
+    shell = "\n".join(block for page in pages for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL))
     found |= set(re.findall(r"^hitui (.+?)\s*(?:#|$)", shell, re.MULTILINE))
     # Pipes, and words that stand for any command, are no command lines.
     return sorted(named for named in found if "|" not in named and "COMMAND" not in named)
