@@ -19,8 +19,12 @@ from tests.tools.nvml_sim.driver import FILE_VARIABLE, NvmlDriver
 ROOT = Path(__file__).resolve().parents[1]
 pytest_plugins = ["tests.tools.order", "tests.tools.settled", "tests.tools.skips"]
 
-# How long an example takes says something of the machine that runs it, and nothing of what is tested.
-settings.register_profile("hitui", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# How long an example takes says something of the machine that runs it, and nothing of what is tested. Each run draws
+# others; `--hypothesis-profile=thorough` draws many.
+settings.register_profile(
+    "hitui", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("thorough", settings.get_profile("hitui"), max_examples=1000)
 settings.load_profile("hitui")
 
 

@@ -18,7 +18,13 @@ from tests.tools.eventually import eventually
 pytestmark = pytest.mark.model
 
 
-def test_a_process_of_its_own_loads_once_and_answers_in_its_own_words(plan: Plan, tiny_model: Path) -> None:
+def test_a_process_of_its_own_loads_once_and_does_without_a_broken_torchvision(
+    plan: Plan, tiny_model: Path, tmp_path: Path
+) -> None:
+    broken_package(
+        tmp_path / "broken", "torchvision", "RuntimeError('operator torchvision::nms does not exist')"
+    )
+    plan.env = {"PYTHONPATH": str(tmp_path / "broken")}
     plan.add("mix", "mix", ids=[1, 2])
     plan.add("text", table="csv", ids=[3])
     ended = plan.run("--model", tiny_model, "--max-new-tokens", "8", engine="transformers")
@@ -38,6 +44,10 @@ def test_a_process_of_its_own_loads_once_and_answers_in_its_own_words(plan: Plan
     }.items()  # fmt: skip
     assert run["versions"].items() >= plan.events[0]["versions"].items()
     assert run["beside"]["devices"].startswith("the CPU")
+    assert (
+        "warning: torchvision cannot be imported: operator torchvision::nms does not exist; going on without it"
+        in ended.stderr
+    )
 
 
 @pytest.mark.parametrize("phase", ["loading", "running"])
@@ -244,24 +254,6 @@ def broken_package(folder: Path, name: str, error: str) -> None:
     metadata = folder / f"{name}-9.9.dist-info" / "METADATA"
     metadata.parent.mkdir()
     metadata.write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 9.9\n")
-
-
-def test_a_torchvision_that_cannot_be_imported_is_named_and_done_without(
-    runner: Runner, tiny_model: Path, tmp_path: Path
-) -> None:
-    broken_package(
-        tmp_path / "broken", "torchvision", "RuntimeError('operator torchvision::nms does not exist')"
-    )
-    runner.env = {"PYTHONPATH": str(tmp_path / "broken")}
-    options = ("--model", tiny_model, "--max-new-tokens", "8", "--ids", "1")
-    ended = runner.run(*options, engine="transformers", modality="mix")
-
-    assert ended.returncode == 0, ended.stderr
-    assert [result["id"] for result in runner.journal] == [1]
-    assert (
-        "warning: torchvision cannot be imported: operator torchvision::nms does not exist; going on without it"
-        in ended.stderr
-    )
 
 
 @pytest.mark.parametrize(
