@@ -16,7 +16,10 @@ TRANSFORMERS_TESTS := tests/runners/test_transformers_*.py
 SAME_IN_ALL := broken_library or broken_off_by_a_signal or batch_failures or other_device or no_memory or halves or ready_once
 
 # What of the packages is not worth compiling before it is asked for.
-SELDOM := /(tests|_inductor|_internal|networkx|mypyc?|pip|setuptools|fontTools|pygments)/|/transformers/models/(?!auto|qwen[23])
+SELDOM := /(tests|_inductor|_internal|networkx|mypyc?|pip|setuptools|fontTools|pygments|hypothesis|pydantic)/
+SELDOM := $(SELDOM)|/transformers/(exporters|pipelines|models/(?!auto|qwen[23]))|/torch/(_vendor|_export)/
+SELDOM := $(SELDOM)|/huggingface_hub/(cli|inference)/|/sympy/(physics|stats|combinatorics)/|/numpy/(distutils|f2py)/
+SELDOM := $(SELDOM)|/fsspec/implementations/|/nltk/app/
 
 PIP_INSTALL := $(TEST_VENV)/bin/pip install --quiet --no-compile --constraint $(CONSTRAINTS)
 UV_INSTALL := $(TEST_VENV)/bin/uv pip install --quiet --no-cache --system-certs
