@@ -16,6 +16,7 @@ from hitui.adapters.checkpoints.catalogue import Catalogue
 from hitui.adapters.checkpoints.weights import defect_of_model
 from hitui.adapters.files.look import identity_of, is_dir, is_file
 from hitui.adapters.files.watch import inotify_sees
+from hitui.adapters.gpus import chosen_kind
 from hitui.adapters.processes import user_name
 from hitui.domain.units import counted
 from hitui.errors import LaunchError
@@ -35,10 +36,17 @@ ASK_SECONDS = 30.0
 SERVER_SECONDS = 10.0
 """How long a server may take to say which models it has."""
 _ABSENT = "is not there, or out of reach"
-_ASK = (
-    "import importlib.util as u, sys; print('%d.%d' % sys.version_info[:2], *[m for m in sys.argv[1:] "
-    "if u.find_spec(m) is None])"
-)
+_ASK = """
+import importlib.util, os, runpy, sys
+found = {name: importlib.util.find_spec(name) for name in sys.argv[1:]}
+print("%d.%d" % sys.version_info[:2], *[name for name in found if found[name] is None])
+try:
+    built = runpy.run_path(os.path.join(os.path.dirname(found["torch"].origin), "version.py"))
+    print("" if built["cuda"] or built["hip"] else built["__version__"])
+except Exception:
+    pass
+"""
+"""Its version and what it lacks; behind that torch's version, where that is one for the CPU alone."""
 
 
 def examine_settings(settings: Settings) -> Iterator[Finding]:
@@ -95,7 +103,7 @@ def examine_runners(settings: Settings) -> Iterator[Finding]:
         yield warn("runners", "none: nothing can be run", "add a [runner.NAME] to hitui.toml")
     may_start = not _others_hands(settings.file)
     for name, runner in settings.runners.items():
-        yield from _examine_runner(settings, f"runner {name}", runner, may_start)
+        yield from _examine_runner(settings, name, runner, may_start)
 
 
 def examine_scores(settings: Settings) -> Iterator[Finding]:
@@ -152,8 +160,9 @@ def _mode(path: Path) -> int:
 
 
 def _examine_runner(
-    settings: Settings, name: str, runner: RunnerSettings, may_start: bool
+    settings: Settings, name_of_runner: str, runner: RunnerSettings, may_start: bool
 ) -> Iterator[Finding]:
+    name = f"runner {name_of_runner}"
     for key in ("cwd", "prompts"):
         path = getattr(runner, key)
         if path is not None and identity_of(settings.path(path)) is None:
@@ -168,7 +177,8 @@ def _examine_runner(
     if not may_start:
         yield ok(name, "neither its Python nor a server is asked")
         return
-    libraries = _libraries(name, python, MODEL_LIBRARIES.get(runner.engine or "", ()))
+    takes_gpus = settings.min_free_bytes("", name_of_runner) > 0 and chosen_kind() != "simulated"
+    libraries = _libraries(name, python, MODEL_LIBRARIES.get(runner.engine or "", ()), takes_gpus=takes_gpus)
     yield libraries
     if runner.engine == "openai" and libraries.level is Level.OK:
         yield _server(name, python, runner)
@@ -240,7 +250,7 @@ def _server(name: str, python: str, runner: RunnerSettings) -> Finding:
     return warn(name, said.partition("; asked ")[0], "start the server, or correct its runner in hitui.toml")
 
 
-def _libraries(name: str, python: str, wanted: tuple[str, ...]) -> Finding:
+def _libraries(name: str, python: str, wanted: tuple[str, ...], *, takes_gpus: bool = False) -> Finding:
     """What the runner's Python says of itself, asked without importing any of it."""
     try:
         done = subprocess.run(
@@ -258,16 +268,21 @@ def _libraries(name: str, python: str, wanted: tuple[str, ...]) -> Finding:
         return fail(name, f"{python} ended with status {error.returncode}", "name a Python as python")
     except OSError as error:
         return fail(name, f"{python}: {error.strerror}", "correct python in hitui.toml")
-    said = done.stdout.decode(errors="replace").split()
+    said, _, torch_without_gpus = done.stdout.decode(errors="replace").strip().partition("\n")
     if not said:
         return fail(name, f"{python} is no Python", "name a Python as python")
-    version, *modules = said
+    version, *modules = said.split()
     if old := too_old(version):
         return fail(name, f"{python} {old}", "name a newer one as python")
     if modules:
         absent = [PACKAGES.get(module, module) for module in modules]
         return fail(
             name, f"{python} lacks {', '.join(absent)}", f"{python} -m pip install {' '.join(absent)}"
+        )
+    if takes_gpus and torch_without_gpus:
+        what = f"{python}: its torch ({torch_without_gpus}) is one for the CPU alone"
+        return warn(
+            name, what, 'install one for CUDA there, or set min_free = "0B" for it to compute on the CPU'
         )
     there = [PACKAGES.get(module, module) for module in wanted]
     return ok(name, f"{python} ({version})" + (f" with {', '.join(there)}" if there else ""))

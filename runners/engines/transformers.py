@@ -28,6 +28,7 @@ from hitui_runners.engines.base import (
 )
 from hitui_runners.engines.batch_budget import SHORT_SHARE, TOKENS_ON_GPUS, TOKENS_ON_THE_CPU, BatchBudget
 from hitui_runners.engines.continuous_batch import ContinuousBatch
+from hitui_runners.engines.devices import computes_on_gpus, names_of_devices
 from hitui_runners.engines.input_options import add_input_arguments
 from hitui_runners.engines.inputs import TRUNCATIONS, PromptInputs, length
 from hitui_runners.engines.known_models import is_known
@@ -128,10 +129,10 @@ class TransformersEngine(Engine):
                 "install torch, transformers, accelerate and pillow there",
                 error,
             ) from error
-        on_gpu = torch.cuda.is_available()
+        on_gpu = computes_on_gpus(torch)
         torch.manual_seed(SEED)
         attend_without_plans()
-        say(f"Loading {self._folder} on {_devices(torch)}")
+        say(f"Loading {self._folder} on {names_of_devices(torch)}")
         try:
             self._processor = load_processor(self._folder)
             self._inputs = PromptInputs(
@@ -206,7 +207,7 @@ class TransformersEngine(Engine):
 
             settings["numbers"] = str(self._model.dtype).removeprefix("torch.")
             settings["repetition_penalty"] = self._model.generation_config.repetition_penalty or 1.0
-            beside["devices"] = _devices(torch)
+            beside["devices"] = names_of_devices(torch)
             beside["cuda"] = torch.version.cuda
             beside["attention"] = getattr(self._model.config, "_attn_implementation", None)
         return greedy_facts(self._folder, settings, beside)
@@ -306,9 +307,3 @@ class TransformersEngine(Engine):
         self._inputs.drop()
         self._prefixes.drop()
         free_memory()
-
-
-def _devices(torch: Any) -> str:
-    if not torch.cuda.is_available():
-        return f"the CPU ({torch.get_num_threads()} threads)"
-    return ", ".join(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count()))

@@ -26,6 +26,7 @@ from hitui_runners.engines.base import (
     text_too_large,
     visible_gpus,
 )
+from hitui_runners.engines.devices import for_the_cpu_alone, given_gpus
 from hitui_runners.engines.input_options import add_input_arguments
 from hitui_runners.engines.inputs import TRUNCATIONS, PromptInputs, length
 from hitui_runners.engines.model_folder import SEED, cannot_be_loaded, greedy_facts
@@ -140,6 +141,8 @@ class VllmEngine(Engine):
         from transformers import AutoConfig
 
         on_cpu = current_platform.is_cpu()
+        if on_cpu and given_gpus():
+            raise for_the_cpu_alone("vLLM")
         gpus = 1 if on_cpu else visible_gpus()
         options: dict[str, Any] = {}
         if self._gpu_memory_utilization is not None:

@@ -246,6 +246,33 @@ def test_libraries_that_a_runners_python_lacks_are_named(
     assert found.mend.endswith("-m pip install no-such-package")
 
 
+def test_a_torch_for_the_cpu_alone_is_told_of_where_the_runner_takes_gpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HITUI_SIMULATED_GPUS", raising=False)
+    monkeypatch.setattr(health_workspace, "MODEL_LIBRARIES", {"transformers": ("torch",)})
+    (tmp_path / "config.json").write_text("{}")
+    write_safetensors(tmp_path / "model.safetensors")
+    (tmp_path / "site" / "torch").mkdir(parents=True)
+    (tmp_path / "site" / "torch" / "__init__.py").write_text("raise RuntimeError('nobody imports it')")
+    # Without its site-packages, where a torch that is really there would come first.
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nPYTHONPATH={tmp_path}/site exec {sys.executable} -S "$@"\n')
+    python.chmod(0o755)
+    runner = RunnerSettings(engine="transformers", model=".", python=str(python))
+    version = tmp_path / "site" / "torch" / "version.py"
+
+    version.write_text("__version__ = '2.13.0+cpu'\ncuda = None\nhip = None\n")
+    found = only(runner_findings(tmp_path, runner), Level.WARN)
+    assert found.what == f"{python}: its torch (2.13.0+cpu) is one for the CPU alone"
+    on_the_cpu = msgspec.structs.replace(runner, min_free="0B")
+    assert levels(runner_findings(tmp_path, on_the_cpu)) == [("runner mine", Level.OK)] * 2
+    version.write_text("__version__ = '2.13.0'\ncuda = '13.0'\nhip = None\n")
+    assert levels(runner_findings(tmp_path, runner)) == [("runner mine", Level.OK)] * 2
+    version.unlink()
+    assert levels(runner_findings(tmp_path, runner)) == [("runner mine", Level.OK)] * 2
+
+
 def test_a_pipe_in_a_model_folder_is_not_waited_for(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     os.mkfifo(tmp_path / "tokenizer.json")

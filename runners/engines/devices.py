@@ -1,0 +1,69 @@
+"""Where torch computes: on the GPUs that the run was given, and on the CPU only where it was given none."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from hitui_runners.engines.simulated_gpus import GPUS_VARIABLE
+from hitui_runners.errors import RunnerError, SetupError, words_of
+from hitui_runners.output import warn
+
+_ON_THE_CPU = 'with CUDA_VISIBLE_DEVICES="" (min_free = "0B" in hitui.toml) it would compute on the CPU'
+_STAYS = ("driver on your system is too old", "no NVIDIA driver")
+"""How torch words what is not gone at the next try."""
+
+
+def given_gpus(environment: Mapping[str, str] = os.environ) -> int:
+    """How many GPUs CUDA_VISIBLE_DEVICES names; those of a simulation, which compute nothing, do not count."""
+    if environment.get(GPUS_VARIABLE):
+        return 0
+    named = [name.strip() for name in environment.get("CUDA_VISIBLE_DEVICES", "").split(",")]
+    # CUDA takes the list up to the first that cannot be one.
+    end = next((place for place, name in enumerate(named) if name in ("", "-1", "NoDevFiles")), len(named))
+    return end
+
+
+def computes_on_gpus(torch: Any) -> bool:
+    """Whether torch has GPUs here.
+
+    Raises RunnerError where the run was given some and torch can use none of them: on the CPU a model for them would take
+    days and hold them all the while. A SetupError, where that stays so until someone changes something.
+    """
+    given = given_gpus()
+    if torch.cuda.is_available():
+        if torch.cuda.device_count() < given:
+            warn(f"of the {given} GPUs that the run was given torch can use {torch.cuda.device_count()}")
+        return True
+    if not given:
+        return False
+    if torch.version.cuda is None and getattr(torch.version, "hip", None) is None:
+        raise for_the_cpu_alone(f"torch ({torch.__version__})")
+    why = _why_not(torch)
+    kind = SetupError if any(words in why for words in _STAYS) else RunnerError
+    raise kind(f"the run was given GPUs that torch cannot use: {why}; see nvidia-smi; {_ON_THE_CPU}")
+
+
+def for_the_cpu_alone(library: str) -> SetupError:
+    """Where the run was given GPUs, what to raise of a library that was built without them."""
+    return SetupError(
+        f"{sys.executable}: the run was given GPUs, and its {library} is one for the CPU alone; install one for CUDA "
+        f"there; {_ON_THE_CPU}"
+    )
+
+
+def _why_not(torch: Any) -> str:
+    try:
+        torch.cuda.init()
+    except Exception as error:  # noqa: BLE001  (whatever torch and the driver raise)
+        return words_of(error)
+    return "it finds none"
+
+
+def names_of_devices(torch: Any) -> str:
+    """Where it computes, for people."""
+    if not torch.cuda.is_available():
+        return f"the CPU ({torch.get_num_threads()} threads)"
+    return ", ".join(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count()))

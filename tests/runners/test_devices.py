@@ -1,0 +1,92 @@
+"""A run that was given GPUs computes on them, or says why it cannot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hitui_runners.engines.devices import computes_on_gpus, given_gpus
+from hitui_runners.engines.transformers import TransformersEngine
+from hitui_runners.errors import RunnerError, SetupError
+
+
+@pytest.mark.parametrize(
+    ("visible", "count"),
+    [
+        (None, 0),
+        ("", 0),
+        ("0", 1),
+        ("GPU-a,GPU-b", 2),
+        ("-1", 0),
+        ("1,-1,0", 1),
+        ("MIG-a, MIG-b", 2),
+        ("NoDevFiles", 0),
+    ],
+)
+def test_as_many_were_given_as_cuda_takes(visible: str | None, count: int) -> None:
+    assert given_gpus({} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}) == count
+    assert given_gpus({"CUDA_VISIBLE_DEVICES": visible or "", "HITUI_SIMULATED_GPUS": "/there"}) == 0
+
+
+@pytest.mark.model
+def test_a_torch_for_the_cpu_alone_is_refused_where_gpus_were_given(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import torch
+
+    # It looks once where its GPUs are, and may have done so.
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    engine = TransformersEngine(tiny_model, 1000, 4, None)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-7e570000-0000-4000-8000-000000000000")
+    with pytest.raises(RunnerError, match="the run was given GPUs") as refused:
+        engine.load()
+    if torch.version.cuda is None:
+        assert isinstance(refused.value, SetupError)
+        assert f"its torch ({torch.__version__}) is one for the CPU alone; install one" in str(refused.value)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    engine.load()
+    assert " on the CPU (" in capsys.readouterr().out
+    engine.close()
+
+
+def torch_that_finds(count: int, why: str = "") -> Any:
+    """A torch for CUDA with so many GPUs; where it has none, its initialization says `why`."""
+
+    def init() -> None:
+        raise RuntimeError(why)
+
+    cuda = SimpleNamespace(is_available=lambda: count > 0, device_count=lambda: count, init=init)
+    return SimpleNamespace(cuda=cuda, version=SimpleNamespace(cuda="13.0", hip=None), __version__="2.13.0")
+
+
+@pytest.mark.parametrize(
+    ("why", "kind"),
+    [
+        ("The NVIDIA driver on your system is too old (found version 11040).", SetupError),
+        ("Found no NVIDIA driver on your system.", SetupError),
+        ("No CUDA GPUs are available", RunnerError),
+        ("CUDA unknown error - this may be due to an incorrectly set up environment", RunnerError),
+    ],
+)
+def test_gpus_that_torch_cannot_use_are_tried_again_unless_that_stays_so(
+    monkeypatch: pytest.MonkeyPatch, why: str, kind: type[RunnerError]
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    with pytest.raises(RunnerError, match="the run was given GPUs that torch cannot use: ") as refused:
+        computes_on_gpus(torch_that_finds(0, why))
+    assert type(refused.value) is kind
+    assert why.rstrip(".") in str(refused.value)
+
+
+def test_fewer_gpus_than_were_given_are_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    assert computes_on_gpus(torch_that_finds(2))
+    assert capsys.readouterr().err == ""
+    assert computes_on_gpus(torch_that_finds(1))
+    assert "of the 2 GPUs that the run was given torch can use 1" in capsys.readouterr().err
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    assert not computes_on_gpus(torch_that_finds(0))
