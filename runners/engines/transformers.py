@@ -1,7 +1,7 @@
 """Vision-language models through `transformers`, greedily: prompts are computed one after the other, short ones of text
 several at a time, and answers of several at a time; what prompts share is not computed again.
 
-On GPUs the weights are bfloat16 and spread by accelerate (`device_map="auto"`), else float32. An out-of-memory
+On GPUs the weights are bfloat16, whole on one and spread over several by accelerate, else float32. An out-of-memory
 costs its task only: the memory is freed and the next one runs. Nothing is fetched: the model is a folder.
 """
 
@@ -28,7 +28,12 @@ from hitui_runners.engines.base import (
 )
 from hitui_runners.engines.batch_budget import SHORT_SHARE, TOKENS_ON_GPUS, TOKENS_ON_THE_CPU, BatchBudget
 from hitui_runners.engines.continuous_batch import ContinuousBatch
-from hitui_runners.engines.devices import computes_on_gpus, names_of_devices
+from hitui_runners.engines.devices import (
+    computes_on_gpus,
+    device_map,
+    names_of_devices,
+    parts_beside_the_gpus,
+)
 from hitui_runners.engines.input_options import add_input_arguments
 from hitui_runners.engines.inputs import TRUNCATIONS, PromptInputs, length
 from hitui_runners.engines.known_models import is_known
@@ -141,9 +146,15 @@ class TransformersEngine(Engine):
             model, told = AutoModelForImageTextToText.from_pretrained(
                 self._folder,
                 dtype=torch.bfloat16 if on_gpu else torch.float32,
-                device_map="auto" if on_gpu else None,
+                device_map=device_map(torch) if on_gpu else None,
                 output_loading_info=True,
             )
+            if on_gpu and (beside := parts_beside_the_gpus(model)):
+                raise RunnerError(
+                    f"{self._folder}: not enough memory to load the model: out of memory on the GPUs, and "
+                    f"{named(beside, at_most=2)} would be computed on the CPU; free memory there, or give each job more "
+                    "GPUs"
+                )
             if absent := sorted(told["missing_keys"]):
                 raise SetupError(
                     f"{self._folder}: weights are not there that would be made up at random: "
@@ -160,7 +171,7 @@ class TransformersEngine(Engine):
         except RunnerError:
             raise
         except Exception as error:
-            if out_of_memory(error):
+            if out_of_memory(error) or (on_gpu and "offload" in str(error)):
                 raise RunnerError(
                     f"{self._folder}: not enough memory to load the model: {words_of(error)}"
                 ) from error

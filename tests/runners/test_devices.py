@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hitui_runners.engines.devices import computes_on_gpus, given_gpus
+from hitui_runners.engines.devices import computes_on_gpus, device_map, given_gpus
 from hitui_runners.engines.transformers import TransformersEngine
 from hitui_runners.errors import RunnerError, SetupError
 
@@ -90,3 +90,8 @@ def test_fewer_gpus_than_were_given_are_told(
     assert "of the 2 GPUs that the run was given torch can use 1" in capsys.readouterr().err
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     assert not computes_on_gpus(torch_that_finds(0))
+
+
+def test_one_gpu_takes_the_model_whole_and_several_share_it() -> None:
+    assert device_map(torch_that_finds(1)) == {"": 0}
+    assert device_map(torch_that_finds(2)) == "auto"

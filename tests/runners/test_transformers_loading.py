@@ -175,6 +175,28 @@ def test_want_of_memory_and_a_gpu_that_fails_are_no_fault_of_the_setup(
     assert refused.value.exit_status == 1
 
 
+@pytest.mark.parametrize(
+    ("spread", "parts"),
+    [
+        ({"": "cpu"}, "all of it would be"),
+        (
+            {"model.visual": "cpu", "model.language_model": "disk", "lm_head": "cpu"},
+            "model.visual, model.language_model and 1 more",
+        ),
+    ],
+)
+def test_a_model_that_fits_on_the_gpus_only_in_part_is_not_computed_on_the_cpu(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch, spread: dict[str, str], parts: str
+) -> None:
+    """accelerate lays its parts here as it does where memory on the GPUs is short."""
+    monkeypatch.setattr("hitui_runners.engines.transformers.computes_on_gpus", lambda _: True)
+    monkeypatch.setattr("hitui_runners.engines.transformers.device_map", lambda _: spread)
+    said = f"not enough memory to load the model: out of memory on the GPUs, and {parts}"
+    with pytest.raises(RunnerError, match=said) as refused:
+        TransformersEngine(tiny_model, 1000, 8, None).load()
+    assert refused.value.exit_status == 1
+
+
 def test_attention_makes_no_plan_for_every_new_length(tiny_model: Path) -> None:
     import torch
 
