@@ -18,6 +18,7 @@ from pathlib import Path
 
 from hitui_runners.engines.base import EngineFacts
 from hitui_runners.engines.weights_digest import WEIGHTS, head_of_tensors, weights_digest
+from hitui_runners.errors import words_of
 
 SEED = 0
 """Greedy answers need none; it is for what the code of a model may draw at random."""
@@ -53,11 +54,16 @@ def model_digest(folder: Path) -> str:
     return f"sha256:{digest.hexdigest()[:12]}"
 
 
-def cannot_be_loaded(folder: Path, why: str) -> str:
-    """One line's end: what the folder lacks and, `why`, what the library that was to load it says."""
+def cannot_be_loaded(folder: Path, error: Exception) -> str:
+    """One line's end: what the folder lacks, and what the library says that was to load it."""
+    if "trust_remote_code" in str(error):
+        return (
+            "the model brings code of its own, which is not run here; take one of a kind that transformers knows itself "
+            "(InternVL's folders for it end in -hf), or serve it and use the engine openai"
+        )
     lacks = _lacks(folder)
     what = f"{', '.join(lacks)}; copy or download the model again: " if lacks else ""
-    return f"the model cannot be loaded: {what}{why}"
+    return f"the model cannot be loaded: {what}{words_of(error)}"
 
 
 def _lacks(folder: Path) -> list[str]:

@@ -18,6 +18,9 @@ from hitui_runners.output import warn
 
 PARTS = {"self", "args", "kwargs", "image_processor", "tokenizer", "video_processor", "chat_template"}
 """Of what a processor is made, each loaded by itself."""
+NO_OWN_CODE = {"trust_remote_code": False}
+"""For whatever transformers reads of a model: where nothing is said, it asks at the terminal whether to run the code
+that the model brings."""
 
 
 def hide_broken_torchvision() -> None:
@@ -71,7 +74,7 @@ def _processor(folder: Path) -> Any:
     from transformers import AutoProcessor
 
     try:
-        return AutoProcessor.from_pretrained(folder)
+        return AutoProcessor.from_pretrained(folder, **NO_OWN_CODE)
     except (ImportError, TypeError) as error:
         # Versions before 5.5 fail with a TypeError instead, on the video class that they set to None.
         if "orchvision" not in str(error) and "NoneType" not in str(error):
@@ -99,8 +102,8 @@ def _without_video(folder: Path) -> Any:
             )
 
     return WithoutVideo(
-        image_processor=images.from_pretrained(folder),
-        tokenizer=AutoTokenizer.from_pretrained(folder),
+        image_processor=images.from_pretrained(folder, **NO_OWN_CODE),
+        tokenizer=AutoTokenizer.from_pretrained(folder, **NO_OWN_CODE),
         chat_template=_chat_template(folder),
         **_settings(folder, base),
     )
@@ -110,7 +113,7 @@ def _processor_class(folder: Path) -> Any:
     from transformers import AutoConfig
 
     # Raises for a type that this version does not know, with words that say so.
-    model_type = AutoConfig.from_pretrained(folder).model_type
+    model_type = AutoConfig.from_pretrained(folder, **NO_OWN_CODE).model_type
     names = importlib.import_module("transformers.models.auto.processing_auto").PROCESSOR_MAPPING_NAMES
     if model_type not in names:
         raise ValueError(f"models of the type {model_type} have no processor for text and images")

@@ -42,7 +42,7 @@ from hitui_runners.engines.model_folder import SEED, cannot_be_loaded, greedy_fa
 from hitui_runners.engines.options import model_folder
 from hitui_runners.engines.pictures import MAX_IMAGE_PIXELS, Pictures
 from hitui_runners.engines.prefix_cache import PrefixCache
-from hitui_runners.engines.processors import hide_broken_torchvision, load_processor
+from hitui_runners.engines.processors import NO_OWN_CODE, hide_broken_torchvision, load_processor
 from hitui_runners.engines.room import room_of
 from hitui_runners.engines.turns import Ready, Turns
 from hitui_runners.errors import EngineLost, RunnerError, SetupError, setup_error, words_of
@@ -145,6 +145,7 @@ class TransformersEngine(Engine):
             )
             model, told = AutoModelForImageTextToText.from_pretrained(
                 self._folder,
+                **NO_OWN_CODE,
                 dtype=torch.bfloat16 if on_gpu else torch.float32,
                 device_map=device_map(torch) if on_gpu else None,
                 output_loading_info=True,
@@ -175,7 +176,7 @@ class TransformersEngine(Engine):
                 raise RunnerError(
                     f"{self._folder}: not enough memory to load the model: {words_of(error)}"
                 ) from error
-            what = cannot_be_loaded(self._folder, words_of(error))
+            what = cannot_be_loaded(self._folder, error)
             raise setup_error(f"{self._folder}: {what}", error) from error
         # A new one, and not the model's own: that asks for sampling, and greedy answers can be repeated.
         own = self._model.generation_config

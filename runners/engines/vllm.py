@@ -32,7 +32,7 @@ from hitui_runners.engines.inputs import TRUNCATIONS, PromptInputs, length
 from hitui_runners.engines.model_folder import SEED, cannot_be_loaded, greedy_facts
 from hitui_runners.engines.options import at_least_one, model_folder
 from hitui_runners.engines.pictures import MAX_IMAGE_PIXELS, Pictures
-from hitui_runners.engines.processors import hide_broken_torchvision, load_processor
+from hitui_runners.engines.processors import NO_OWN_CODE, hide_broken_torchvision, load_processor
 from hitui_runners.engines.vllm_steps import VllmSteps
 from hitui_runners.errors import RunnerError, SetupError, setup_error, words_of
 from hitui_runners.output import say
@@ -151,7 +151,7 @@ class VllmEngine(Engine):
             self._devices = "the CPU" if on_cpu else f"{gpus} × {current_platform.get_device_name()}"
             say(f"Loading {self._folder} with vLLM on {self._devices}")
             self._processor = load_processor(self._folder)
-            own = AutoConfig.from_pretrained(self._folder).get_text_config()
+            own = AutoConfig.from_pretrained(self._folder, **NO_OWN_CODE).get_text_config()
             most = getattr(own, "max_position_embeddings", None) or sys.maxsize
             llm = LLM(
                 model=str(self._folder),
@@ -173,7 +173,7 @@ class VllmEngine(Engine):
                     f"{self._folder}: not enough memory, see --max-input-tokens and --gpu-memory-utilization: "
                     f"{words_of(error)}"
                 ) from error
-            what = f"{self._folder}: {cannot_be_loaded(self._folder, words_of(error))}"
+            what = f"{self._folder}: {cannot_be_loaded(self._folder, error)}"
             # Of what went wrong in another process vLLM says by a RuntimeError that something did.
             raise (
                 RunnerError(what) if isinstance(error, RuntimeError) else setup_error(what, error)

@@ -92,7 +92,7 @@ def test_what_was_not_downloaded_whole_is_named(tiny_model: Path, tmp_path: Path
     weights.write_bytes(content[:4])
     for name in ("tokenizer.json", "vocab.json"):
         (tmp_path / name).unlink()
-    assert cannot_be_loaded(tmp_path, "so it is") == (
+    assert cannot_be_loaded(tmp_path, ValueError("so it is")) == (
         "the model cannot be loaded: model.safetensors is cut off at 4 bytes, there is no tokenizer.json; "
         "copy or download the model again: so it is"
     )
@@ -127,7 +127,7 @@ def test_no_weights_are_made_up(tiny_model: Path, tmp_path: Path) -> None:
 def test_weights_with_an_odd_head_are_left_to_the_library(tmp_path: Path, head: bytes) -> None:
     (tmp_path / "model.safetensors").write_bytes(len(head).to_bytes(8, "little") + head + b" " * 9)
     (tmp_path / "tokenizer.json").write_text("{}")
-    assert cannot_be_loaded(tmp_path, "odd") == "the model cannot be loaded: odd"
+    assert cannot_be_loaded(tmp_path, ValueError("odd")) == "the model cannot be loaded: odd"
 
 
 def changed(model: Path, folder: Path, file: str, **values: object) -> Path:
@@ -160,6 +160,18 @@ def test_a_model_of_an_unknown_type_is_one_line(tiny_model: Path, tmp_path: Path
     folder = changed(tiny_model, tmp_path, "config.json", model_type="qwen9_vl")
     with pytest.raises(SetupError, match=r"the model cannot be loaded: .*model type `qwen9_vl`"):
         TransformersEngine(folder, 1000, 8, None).load()
+
+
+def test_a_models_own_code_is_neither_run_nor_asked_about(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = {name: f"code.{name}" for name in ("AutoConfig", "AutoModelForImageTextToText", "AutoProcessor")}
+    folder = changed(tiny_model, tmp_path, "config.json", model_type="one_of_its_own", auto_map=code)
+    (folder / "code.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    with pytest.raises(SetupError, match="the model brings code of its own, which is not run here"):
+        TransformersEngine(folder, 1000, 8, None).load()
+    assert "[y/N]" not in capsys.readouterr().out
+    assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA error: unspecified launch failure")])
