@@ -117,8 +117,8 @@ $(LOWEST_VENV)/installed: pyproject.toml $(CONSTRAINTS) $(TEST_VENV)/installed
 
 .venv-transformers-%/installed: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(@D)
-	grep -E '^(torch|accelerate|pillow|pytest.*|hypothesis)==' $(CONSTRAINTS) > $(@D)/constraints.txt
-	$(@D)/bin/pip install --quiet --constraint $(@D)/constraints.txt torch transformers==$* accelerate pillow \
+	grep -E '^(torch|accelerate|peft|pillow|pytest.*|hypothesis)==' $(CONSTRAINTS) > $(@D)/constraints.txt
+	$(@D)/bin/pip install --quiet --constraint $(@D)/constraints.txt torch transformers==$* accelerate peft pillow \
 	  pytest pytest-asyncio pytest-timeout hypothesis
 	$(@D)/bin/pip install --quiet --no-deps --editable .
 	touch $@

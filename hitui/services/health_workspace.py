@@ -173,12 +173,15 @@ def _examine_runner(
         return
     if runner.model is not None and runner.model_is_a_folder:
         yield _model(name, settings.path(runner.model))
+    if runner.adapter is not None:
+        yield _adapter(name, settings.path(runner.adapter))
     python = sys.executable if runner.python is None else settings.program(runner.python)
     if not may_start:
         yield ok(name, "neither its Python nor a server is asked")
         return
     takes_gpus = settings.min_free_bytes("", name_of_runner) > 0 and chosen_kind() != "simulated"
-    libraries = _libraries(name, python, MODEL_LIBRARIES.get(runner.engine or "", ()), takes_gpus=takes_gpus)
+    wanted = MODEL_LIBRARIES.get(runner.engine or "", ()) + (() if runner.adapter is None else ("peft",))
+    libraries = _libraries(name, python, wanted, takes_gpus=takes_gpus)
     yield libraries
     if runner.engine == "openai" and libraries.level is Level.OK:
         yield _server(name, python, runner)
@@ -192,9 +195,20 @@ def _program(name: str, program: str, cwd: Path) -> Finding:
     return ok(name, found)
 
 
+def _adapter(name: str, folder: Path) -> Finding:
+    for file in ("adapter_config.json", "adapter_model.safetensors"):
+        other = file.replace(".safetensors", ".bin")
+        if not (is_file(folder / file) or is_file(folder / other)):
+            return fail(name, f"adapter: {folder} has no {file}", "name the folder of an adapter")
+    return ok(name, f"adapter {folder}")
+
+
 def _model(name: str, folder: Path) -> Finding:
     if not is_dir(folder):
         return fail(name, f"model: {folder} {_ABSENT}", "correct the path, or download the model there")
+    if is_file(folder / "adapter_config.json"):
+        mend = "name the model that it was trained on, and this folder as adapter"
+        return fail(name, f"model: {folder} is an adapter and no model", mend)
     if not is_file(folder / "config.json"):
         return fail(name, f"model: {folder} has no config.json", "name the folder of a model")
     if defect := _defect_of_setup(folder) or defect_of_model(folder):

@@ -106,7 +106,7 @@ class _Checks:
             if not any(runner.command[:1]):
                 self._refuse(where, "command is empty; name the program and its arguments")
             self._paths(f"{where} command", runner.command[0])
-        paths = ("python", "prompts", "cwd", *(("model",) if runner.model_is_a_folder else ()))
+        paths = ("python", "adapter", "prompts", "cwd", *(("model",) if runner.model_is_a_folder else ()))
         for key in paths:
             self._paths(f"{where} {key}", getattr(runner, key))
         for variable in runner.env:

@@ -19,6 +19,7 @@ OF_ENGINES = {
     "gpu_memory_utilization": ("vllm",),
     "shared_prefixes": ("transformers",),
     "batch_tokens": ("transformers",),
+    "adapter": ("transformers",),
     "truncation": ("transformers", "vllm"),
     "max_image_pixels": ("transformers", "vllm"),
     "max_pixels": ("transformers", "vllm", "openai"),
@@ -177,6 +178,8 @@ class RunnerSettings(ServerKeys, frozen=True, forbid_unknown_fields=True):
     python: str | None = None
     model: str | None = None
     """The folder of the model; for `openai` its name on the server, None: the only one there is."""
+    adapter: str | None = None
+    """The folder of an adapter, as LoRA, that is put onto the model; None: none is."""
     gpu_memory_utilization: float | None = None
     """Which part of a GPU's memory `vllm` sets aside, up to 1; None: as it does by itself."""
     prompts: str | None = None

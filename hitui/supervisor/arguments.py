@@ -90,6 +90,7 @@ def own_runner(
     options = {
         "engine": runner.engine,
         "model": values["model"],
+        "adapter": None if runner.adapter is None else str(settings.path(runner.adapter)),
         **engine_options(runner),
         "questions": values["questions"],
         "data": values["data"],

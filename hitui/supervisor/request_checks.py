@@ -66,6 +66,7 @@ class Away(NotNow):
 
 WHAT_IT_NEEDS = {
     "model": "its model folder",
+    "adapter": "its adapter",
     "prompts": "its prompt files",
     "cwd": "its working folder",
     "python": "its Python",
@@ -140,7 +141,7 @@ def check_runner(
             f"{where} api_key_env: the variable {runner.api_key_env} is not set where this was asked for;"
             " export it there"
         )
-    for key in ("model", "prompts", "cwd") if runner.model_is_a_folder else ("prompts", "cwd"):
+    for key in ("model", "adapter", "prompts", "cwd") if runner.model_is_a_folder else ("prompts", "cwd"):
         text = getattr(runner, key)
         if text is not None and not settings.path(text).exists():
             missing = f"{where} {key}: {settings.path(text)} does not exist; correct the path"

@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from hitui_runners.engines.base import EngineFacts
@@ -112,19 +112,37 @@ def _size_told_by(path: Path) -> int | None:
     )
 
 
-def greedy_facts(folder: Path, settings: Mapping[str, object], beside: Mapping[str, object]) -> EngineFacts:
-    """What an engine says of itself that answers greedily with the model in a folder, and beside it what it knows once
-    it has loaded the model."""
+def greedy_facts(
+    folder: Path,
+    settings: Mapping[str, object],
+    beside: Mapping[str, object],
+    adapter: Path | None = None,
+) -> EngineFacts:
+    """What an engine says of itself that answers greedily with the model in a folder, and the adapter on it, and beside
+    it what it knows once it has loaded the model."""
+    name = folder.resolve().name
     return EngineFacts(
         {
-            "model": model_digest(folder),
-            "weights": weights_digest(folder),
+            "model": _digest_of(model_digest, folder, adapter),
+            "weights": _digest_of(weights_digest, folder, adapter),
             "sampling": "greedy",
             "seed": SEED,
             **settings,
         },
-        {"model_folder": folder.resolve().name, "model_commit": hub_commit(folder), **beside},
+        {
+            "model_folder": name if adapter is None else f"{name} + {adapter.resolve().name}",
+            "model_commit": hub_commit(folder),
+            **beside,
+        },
     )
+
+
+def _digest_of(digest: Callable[[Path], str | None], folder: Path, adapter: Path | None) -> str | None:
+    """One for both: results know of no adapter that were made before there was a word for it."""
+    of_model = digest(folder)
+    if adapter is None or of_model is None:
+        return of_model
+    return f"sha256:{hashlib.sha256(f'{of_model} {digest(adapter)}'.encode()).hexdigest()[:12]}"
 
 
 def hub_commit(folder: Path) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from hitui_runners.engines.adapter import ADAPTER_CONFIG, base_of
 from hitui_runners.errors import SetupError
 from hitui_runners.look import is_dir, is_file
 
@@ -25,6 +26,14 @@ def model_folder(arguments: argparse.Namespace) -> Path:
         raise SetupError(
             f"{folder}: there is no such model folder; give the one that holds config.json by --model"
         )
+    if is_file(folder / ADAPTER_CONFIG):
+        base = base_of(folder) or "the model that it was trained on"
+        then = (
+            "and this folder by --adapter"
+            if hasattr(arguments, "adapter")
+            else "with the adapter merged into it"
+        )
+        raise SetupError(f"{folder}: is an adapter and no model; give {base} by --model, {then}")
     if not is_file(folder / "config.json"):
         raise SetupError(f"{folder}: is no model folder, it has no config.json; see --model")
     return folder

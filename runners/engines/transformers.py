@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from hitui_runners.engines.adapter import adapted, adapter_folder, check_base
 from hitui_runners.engines.attention import attend_without_plans, share_heads
 from hitui_runners.engines.base import (
     Answer,
@@ -56,7 +57,7 @@ class TransformersEngine(Engine):
     """A model folder, loaded once."""
 
     name = "transformers"
-    libraries = ("torch", "transformers", "tokenizers", "accelerate", "torchvision", "pillow")
+    libraries = ("torch", "transformers", "tokenizers", "accelerate", "torchvision", "pillow", "peft")
     speed_options = ("no_shared_prefixes", "max_image_pixels", "batch_tokens")
 
     def __init__(
@@ -70,9 +71,12 @@ class TransformersEngine(Engine):
         truncation: str = TRUNCATIONS[0],
         share_prefixes: bool = True,
         batch_tokens: int | None = None,
+        adapter: Path | None = None,
     ) -> None:
-        """`batch_tokens`: at most so many are in one batch; 0: there are none, None: by where the model computes."""
+        """`batch_tokens`: at most so many are in one batch; 0: there are none, None: by where the model computes.
+        `adapter`: the folder of one that is put onto the model."""
         self._folder = folder
+        self._adapter = adapter
         self._max_input_tokens = max_input_tokens
         self._max_new_tokens = max_new_tokens
         self._max_pixels = max_pixels
@@ -91,6 +95,12 @@ class TransformersEngine(Engine):
     @classmethod
     def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
         add_input_arguments(parser)
+        parser.add_argument(
+            "--adapter",
+            type=Path,
+            metavar="DIR",
+            help="an adapter, as LoRA, that is put onto the model, as peft saves it",
+        )
         parser.add_argument(
             "--no-shared-prefixes",
             action="store_true",
@@ -118,6 +128,7 @@ class TransformersEngine(Engine):
             truncation=arguments.truncation,
             share_prefixes=not arguments.no_shared_prefixes,
             batch_tokens=arguments.batch_tokens,
+            adapter=None if arguments.adapter is None else adapter_folder(arguments.adapter),
         )
 
     def load(self) -> None:
@@ -167,6 +178,9 @@ class TransformersEngine(Engine):
                     f"{named(unknown, at_most=2)}"
                 )
             self._make_room(room_of(model.config, self._folder))
+            if self._adapter is not None:
+                check_base(self._adapter, self._folder)
+                model = adapted(model, self._adapter)
             self._model = model.eval()
             share_heads(self._model)
         except RunnerError:
@@ -222,7 +236,7 @@ class TransformersEngine(Engine):
             beside["devices"] = names_of_devices(torch)
             beside["cuda"] = torch.version.cuda
             beside["attention"] = getattr(self._model.config, "_attn_implementation", None)
-        return greedy_facts(self._folder, settings, beside)
+        return greedy_facts(self._folder, settings, beside, self._adapter)
 
     def answer_all(self, waiting: deque[Prompt]) -> Iterator[Sequence[tuple[Prompt, Answer]]]:
         answers: Iterator[Sequence[tuple[Prompt, Answer]]] = self._turns.answer_all(waiting)

@@ -152,6 +152,23 @@ def runner_findings(folder: Path, runner: RunnerSettings) -> list[Finding]:
     return list(health_workspace.examine_runners(Settings(root=folder, runners={"mine": runner})))
 
 
+def test_an_adapter_is_looked_at_and_asks_for_peft(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health_workspace, "MODEL_LIBRARIES", {})
+    (tmp_path / "config.json").write_text("{}")
+    write_safetensors(tmp_path / "model.safetensors")
+    (tmp_path / "lora").mkdir()
+    (tmp_path / "lora" / "adapter_config.json").write_text("{}")
+    (tmp_path / "lora" / "adapter_model.bin").write_bytes(b"0")
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
+    python.chmod(0o755)
+    runner = RunnerSettings(engine="transformers", model=".", adapter="lora", python=str(python))
+    findings = runner_findings(tmp_path, runner)
+    assert [finding.level for finding in findings] == [Level.OK, Level.OK, Level.FAIL]
+    assert findings[1].what == f"adapter {tmp_path}/lora"
+    assert findings[2].what == f"{python} lacks peft"
+
+
 def test_a_runner_with_everything_in_place_is_well(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text("{}")
@@ -202,6 +219,15 @@ def test_what_is_wrong_with_a_server_is_said(tmp_path: Path, monkeypatch: pytest
         (RunnerSettings(engine="transformers", model="light"), "light: weights are absent"),
         (RunnerSettings(engine="transformers", model="torn"), "torn: tokenizer.json is no whole JSON"),
         (RunnerSettings(engine="vllm", model="cut"), "cut: model.safetensors is cut off"),
+        (RunnerSettings(engine="transformers", model="lora"), "lora is an adapter and no model"),
+        (
+            RunnerSettings(engine="transformers", model="whole", adapter="whole"),
+            "adapter: {}/whole has no adapter_config.json",
+        ),
+        (
+            RunnerSettings(engine="transformers", model="whole", adapter="lora"),
+            "adapter: {}/lora has no adapter_model.safetensors",
+        ),
         (RunnerSettings(engine="demo", python="/absent/python"), "No such file or directory"),
         (RunnerSettings(engine="demo", python="true"), "is no Python"),
         (RunnerSettings(engine="demo", python="false"), "ended with status 1"),
@@ -218,10 +244,13 @@ def test_what_a_runner_lacks_is_named(
     older = tmp_path / "python3.9"
     older.write_text("#!/bin/sh\necho 3.9\n")
     older.chmod(0o755)
-    for folder in ("empty", "light", "cut", "torn"):
+    for folder in ("empty", "light", "cut", "torn", "whole"):
         (tmp_path / folder).mkdir()
         if folder != "empty":
             (tmp_path / folder / "config.json").write_text("{}")
+    write_safetensors(tmp_path / "whole" / "model.safetensors")
+    (tmp_path / "lora").mkdir()
+    (tmp_path / "lora" / "adapter_config.json").write_text("{}")
     write_safetensors(weights := tmp_path / "cut" / "model.safetensors")
     (tmp_path / "torn" / "model.safetensors").write_bytes(weights.read_bytes())
     (tmp_path / "torn" / "config.json").write_text('{"limit": [0.0, Infinity]}')
@@ -229,7 +258,7 @@ def test_what_a_runner_lacks_is_named(
     weights.write_bytes(weights.read_bytes()[:-1])
     # Whether this environment has them is not what is asked here.
     monkeypatch.setattr(health_workspace, "MODEL_LIBRARIES", {})
-    assert words in only(runner_findings(tmp_path, runner), Level.FAIL).what
+    assert words.format(tmp_path) in only(runner_findings(tmp_path, runner), Level.FAIL).what
 
 
 def test_libraries_that_a_runners_python_lacks_are_named(

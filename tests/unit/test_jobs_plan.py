@@ -127,6 +127,7 @@ def test_what_the_start_would_refuse_is_refused_before(
     runners = {
         "own": RunnerSettings(engine="demo"),
         "gone": RunnerSettings(engine="transformers", model="gone"),
+        "adapted": RunnerSettings(engine="transformers", model=".", adapter="saves/gone"),
         "python": RunnerSettings(engine="demo", python="gone/python"),
         "there": RunnerSettings(engine="openai", base_url="http://[::1]/v1", api_key_env="KEY_THAT_IS_THERE"),
         "key": RunnerSettings(engine="openai", base_url="http://[::1]/v1", api_key_env="KEY_THAT_IS_NOT"),
@@ -143,6 +144,9 @@ def test_what_the_start_would_refuse_is_refused_before(
     assert (
         refused("gone")
         == f"hitui.toml: [runner.gone] model: {tmp_path}/gone does not exist; correct the path"
+    )
+    assert refused("adapted") == (
+        f"hitui.toml: [runner.adapted] adapter: {tmp_path}/saves/gone does not exist; correct the path"
     )
     assert refused("python") == (
         "hitui.toml: [runner.python] python: gone/python is not there or no program; correct the path"

@@ -34,6 +34,7 @@ def test_the_runner_is_told_how_inputs_are_made() -> None:
     arguments = told(
         RunnerSettings(
             engine="transformers",
+            adapter="saves/checkpoint-500",
             prompts="prompts",
             prompt_order="table-first",
             truncation="original",
@@ -44,6 +45,7 @@ def test_the_runner_is_told_how_inputs_are_made() -> None:
         )
     )
 
+    assert arguments.adapter == Path("/workspace/saves/checkpoint-500")
     assert arguments.prompts == Path("/workspace/prompts")
     assert arguments.prompt_order == "table-first"
     assert arguments.truncation == "original"
@@ -55,6 +57,7 @@ def test_the_runner_is_told_how_inputs_are_made() -> None:
 def test_without_them_it_does_as_it_does_by_itself() -> None:
     arguments = told(RunnerSettings(engine="transformers", shared_prefixes=True))
 
+    assert arguments.adapter is None
     assert arguments.prompt_order is None
     assert arguments.truncation == "tokens"
     assert (arguments.max_pixels, arguments.max_image_pixels) == (None, 178_956_970)

@@ -181,6 +181,11 @@ def test_the_outline_of_the_interfaces_is_accepted(tmp_path: Path) -> None:
             "[runner.a] gpu_memory_utilization: a part above 0 and at most 1 is expected, not 1.5",
         ),
         (
+            "[runner.a]\nengine = 'vllm'\nmodel = 'm'\nadapter = 'a'\n",
+            "[runner.a] adapter: only the engine 'transformers' has this key",
+        ),
+        (OF_A_MODEL + "adapter = ' '\n", "[runner.a] adapter: the path is empty; `.` is this folder"),
+        (
             OF_A_SERVER + "shared_prefixes = false\n",
             "[runner.a] shared_prefixes: only the engine 'transformers' has this key",
         ),
