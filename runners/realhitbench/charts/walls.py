@@ -154,10 +154,15 @@ def _bubblewrap(inside: Inside, opened: Opened) -> list[str]:
     links, folders = _system()
     for path, target in links.items():
         words += ["--symlink", target, path]
-    # Of /dev/zero memory can be had that no process is charged for.
+    # Over the first process, which is bubblewrap's own: an ordinary user could write its own program into its memory,
+    # for no limit and no filter to see. Of /dev/zero memory can be had that no process is charged for.
     words += [
         "--proc",
         "/proc",
+        "--tmpfs",
+        "/proc/1",
+        "--remount-ro",
+        "/proc/1",
         "--dev",
         "/dev",
         "--ro-bind",
