@@ -5,18 +5,103 @@ from __future__ import annotations
 import contextlib
 import os
 import pty
+import struct
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hitui_runners.realhitbench.charts.guest import filter_program
 from hitui_runners.realhitbench.charts.sandbox import NoSandbox, Sandbox, find_sandbox
 from hitui_runners.realhitbench.charts.walls import BUBBLEWRAP, NAMESPACES, NONE
 
 from tests.runners.charts import SMALL, open_folder, run, sandbox, stub_python, workbook
 
 __all__ = ["open_folder", "sandbox", "stub_python", "workbook"]
+
+ALLOWED, REFUSED, ABSENT, KILLED = 0x7FFF0000, 0x00050001, 0x00050026, 0x80000000
+OWN = 4711
+"""The process that the filter is made for."""
+ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+NEVER = {
+    "x86_64": (
+        # socket, socketpair, ptrace, process_vm_readv and -writev, pidfd_open, pidfd_send_signal
+        (41, 53, 101, 310, 311, 434, 424),
+        # tkill, rt_sigqueueinfo, rt_tgsigqueueinfo, setsid, setpgid
+        (200, 129, 297, 112, 109),
+        # mount, umount2, pivot_root, chroot, unshare, setns, open_tree, move_mount, fsopen, mount_setattr
+        (165, 166, 155, 161, 272, 308, 428, 429, 430, 442),
+        # add_key, request_key, keyctl, perf_event_open, bpf, userfaultfd, io_uring_setup, io_setup, syslog
+        (248, 249, 250, 298, 321, 323, 425, 206, 103),
+        # memfd_create, memfd_secret, shmget, semget, msgget, mq_open
+        (319, 447, 29, 64, 68, 240),
+    ),
+    "aarch64": (
+        (198, 199, 117, 270, 271, 434, 424),
+        (130, 138, 240, 157, 154),
+        (40, 39, 41, 51, 97, 268, 428, 429, 430, 442),
+        (217, 218, 219, 241, 280, 282, 425, 0, 116),
+        (279, 447, 194, 190, 186, 180),
+    ),
+}
+"""Numbers of system calls, by the kernel's tables."""
+
+
+def answer(machine: str, number: int, *arguments: int, architecture: int = 0) -> int:
+    """What the filter says of a system call, as the kernel would read it."""
+    padded = (*arguments, 0, 0, 0, 0, 0, 0)[:6]
+    call = struct.pack("=II7Q", number, architecture or ARCHITECTURES[machine], 0, *padded)
+    steps = list(struct.iter_unpack("=HBBI", filter_program(machine, OWN)))
+    held = place = 0
+    while True:
+        code, if_true, if_false, value = steps[place]
+        place += 1
+        if code == 0x06:
+            return value
+        if code == 0x20:
+            (held,) = struct.unpack_from("=I", call, value)
+        elif code == 0x54:
+            held &= value
+        else:
+            holds = {0x15: held == value, 0x35: held >= value, 0x45: held & value != 0}[code]
+            place += if_true if holds else if_false
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+def test_the_filter_refuses_what_walls_and_other_users_might_not(machine: str) -> None:
+    other = machine == "aarch64"
+    assert {answer(machine, number) for row in NEVER[machine] for number in row} == {REFUSED}
+    # kill, tgkill, prlimit64
+    for number in ((62, 129)[other], (234, 131)[other], (302, 261)[other]):
+        assert (answer(machine, number, OWN), answer(machine, number, OWN + 1)) == (ALLOWED, REFUSED)
+    assert [answer(machine, (62, 129)[other], pid) for pid in (0, 2**32 - 1)] == [REFUSED] * 2
+    assert answer(machine, (302, 261)[other], 0) == ALLOWED
+    # clone3 as if there were none; clone for a process, a thread, each kind of namespace, a sibling
+    assert answer(machine, 435) == ABSENT
+    clone = (56, 220)[other]
+    assert [answer(machine, clone, flags) for flags in (17, 0x3D0F00)] == [ALLOWED] * 2
+    for flag in (2**17, 2**25, 2**26, 2**27, 2**28, 2**29, 2**30, 2**15):
+        assert answer(machine, clone, flag | 17) == REFUSED
+    # mmap of memory that is shared, that is not, and of a file that is
+    mmap = (9, 222)[other]
+    assert [answer(machine, mmap, 0, 4096, 3, flags) for flags in (0x21, 0x23, 0x22, 0x01)] == [
+        REFUSED,
+        REFUSED,
+        ALLOWED,
+        ALLOWED,
+    ]
+    # prctl: a subreaper, a name; write
+    assert [answer(machine, (157, 167)[other], option) for option in (36, 15)] == [REFUSED, ALLOWED]
+    assert answer(machine, (1, 64)[other], 1) == ALLOWED
+    # Calls of another kind have other numbers: those of 32 bits (i386, arm), and x32's.
+    assert answer(machine, 20, architecture=0x40000003 if machine == "x86_64" else 0x40000028) == KILLED
+    assert answer(machine, 0x40000000 | 41) == KILLED
+
+
+def test_the_filter_of_another_machine_is_not_made_up() -> None:
+    with pytest.raises(OSError, match="no list of system calls for riscv64"):
+        filter_program("riscv64", OWN)
 
 
 @pytest.mark.parametrize("kind", [BUBBLEWRAP, NAMESPACES, NONE])
