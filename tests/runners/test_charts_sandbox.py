@@ -162,8 +162,23 @@ def test_forks_without_end_come_to_one(sandbox: Sandbox, workbook: Path) -> None
 
 
 def test_memory_has_a_limit_for_each_process(sandbox: Sandbox, workbook: Path) -> None:
-    ran = run(sandbox, f"x = bytearray({sandbox.limits.memory})", workbook)
+    code = f"""
+    import resource
+    for kind in ("AS", "CPU", "FSIZE", "NPROC", "NOFILE", "CORE"):
+        print(*resource.getrlimit(getattr(resource, "RLIMIT_" + kind)))
+    x = bytearray({sandbox.limits.memory})
+    """
+    ran = run(sandbox, code, workbook)
     assert (ran.ran, ran.why) == (False, "MemoryError")
+    # None can be raised; who ignores the signal at the end of its CPU time is killed a second later.
+    assert ran.printed.splitlines() == [
+        f"{sandbox.limits.memory} {sandbox.limits.memory}",
+        f"{sandbox.limits.cpu_seconds} {sandbox.limits.cpu_seconds + 1}",
+        f"{sandbox.limits.file_size} {sandbox.limits.file_size}",
+        f"{sandbox.limits.processes} {sandbox.limits.processes}",
+        "128 128",
+        "0 0",
+    ]
 
 
 def test_memory_has_a_limit_for_all_processes_together(sandbox: Sandbox, workbook: Path) -> None:
@@ -332,6 +347,20 @@ def test_namespaces_and_mounts_cannot_be_made_inside(sandbox: Sandbox, workbook:
     print([line.split()[1] for line in open("/proc/self/status") if line.startswith("CapEff")])
     """
     assert run(sandbox, code, workbook).printed.splitlines() == ["-1 1"] * 5 + ["['0000000000000000']"]
+
+
+def test_nothing_of_root_is_left_to_its_programs(sandbox: Sandbox, workbook: Path) -> None:
+    is_root, groups = os.getuid() == 0, os.getgroups()
+    if is_root:
+        os.setgroups([0, 4])
+    try:
+        ran = run(sandbox, "import os\nprint(*os.getresuid(), *os.getresgid(), *os.getgroups())", workbook)
+    finally:
+        if is_root:
+            os.setgroups(groups)
+    numbers = ran.printed.split()
+    # An ordinary user stays who he is.
+    assert not is_root or (len(numbers), len(set(numbers)), "0" in numbers) == (6, 1, False)
 
 
 def test_nothing_of_our_environment_comes_in(
