@@ -33,10 +33,9 @@ def test_an_ordinary_user_has_the_same_walls(kind: str, open_folder: Path) -> No
         "except BlockingIOError: print(forks <= 6)\n"
         "print(os.listdir('/tmp/home'), os.path.exists('/etc/passwd'), os.path.exists('/home'))\n"
         "print(open('/proc/net/dev').read().count(':'))\n"
-        "try:\n"
-        "    open('/proc/1/mem', 'r+b')\n"
-        "    print('the memory of what built the walls')\n"
-        "except OSError: pass\n"
+        "for path in ('/proc/1/mem', '/proc/1/x', '/dev/x', '/dev/shm/x', '/x'):\n"
+        "    try: open(path, 'r+b' if path.endswith('mem') else 'w'); print(path)\n"
+        "    except OSError: pass\n"
         "open('/usr/x', 'w')\n"
     )
     program = (
