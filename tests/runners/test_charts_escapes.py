@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from hitui_runners.realhitbench.charts.guest import filter_program
 from hitui_runners.realhitbench.charts.sandbox import NoSandbox, Sandbox, find_sandbox
-from hitui_runners.realhitbench.charts.walls import BUBBLEWRAP, NAMESPACES, NONE
+from hitui_runners.realhitbench.charts.walls import BUBBLEWRAP, NAMESPACES, NONE, folders_of
 
 from tests.runners.charts import SMALL, open_folder, run, sandbox, stub_python, workbook
 
@@ -213,7 +213,7 @@ def test_the_number_of_temporary_files_has_a_limit(sandbox: Sandbox, workbook: P
 def test_folders_that_only_our_variables_and_editable_packages_name_are_not_shown(
     open_folder: Path, workbook: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    environment, named, edited = (open_folder / name for name in ("environment", "named", "edited"))
+    environment, named, edited = (open_folder / name for name in ("environment", "named-packages", "edited"))
     named.mkdir()
     edited.mkdir()
     monkeypatch.setenv("PYTHONPATH", str(named))
@@ -231,9 +231,13 @@ def test_an_environment_around_the_home_is_refused(
     environment = open_folder / "around"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(environment)], check=True)
     (environment / "home").mkdir()
-    monkeypatch.setenv("HOME", str(environment / "home"))
-    with pytest.raises(NoSandbox, match=r"around.* holds your home"):
-        find_sandbox(str(environment / "bin" / "python"), SMALL, kinds=(BUBBLEWRAP,), needed=())
+    for home in (environment / "home", environment):
+        monkeypatch.setenv("HOME", str(home))
+        with pytest.raises(NoSandbox, match=r"around.* holds your home"):
+            find_sandbox(str(environment / "bin" / "python"), SMALL, kinds=(BUBBLEWRAP,), needed=())
+    # Beside it.
+    monkeypatch.setenv("HOME", f"{environment}-home")
+    assert str(environment) in folders_of(str(environment / "bin" / "python"))
 
 
 def test_the_folder_of_a_program_without_walls_is_its_own_and_goes_whatever_is_in_it(

@@ -33,6 +33,7 @@ def test_an_ordinary_user_has_the_same_walls(kind: str, open_folder: Path) -> No
         "except BlockingIOError: print(forks <= 6)\n"
         "print(os.listdir('/tmp/home'), os.path.exists('/etc/passwd'), os.path.exists('/home'))\n"
         "print(open('/proc/net/dev').read().count(':'))\n"
+        "print(open('/proc/self/status').read().partition('CapEff:')[2].split()[0])\n"
         "for path in ('/proc/1/mem', '/proc/1/x', '/dev/x', '/dev/shm/x', '/x'):\n"
         "    try: open(path, 'r+b' if path.endswith('mem') else 'w'); print(path)\n"
         "    except OSError: pass\n"
@@ -56,8 +57,9 @@ def test_an_ordinary_user_has_the_same_walls(kind: str, open_folder: Path) -> No
         text=True,
     )
     assert done.stderr == ""
-    forks, seen, networks, why, files = done.stdout.splitlines()
+    forks, seen, networks, rights, why, files = done.stdout.splitlines()
     assert [forks, seen, networks, files] == ["True", "[] False False", "1", "more files than allowed"]
+    assert int(rights, 16) == 0
     assert why.startswith(("OSError: [Errno 30]", "PermissionError"))
 
 

@@ -30,6 +30,11 @@ def minded(folder: Path, script: str, job: bytes, result: int, handed: list[int]
     )
 
 
+def descriptors() -> set[str]:
+    """Those that are open here."""
+    return {entry.name for entry in Path("/proc/self/fd").iterdir()}
+
+
 def test_what_is_written_just_before_the_end_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     wait, go = os.pipe()
     looks = 0
@@ -44,10 +49,14 @@ def test_what_is_written_just_before_the_end_is_read(monkeypatch: pytest.MonkeyP
         return looks >= 4
 
     monkeypatch.setattr(watching, "_has_ended", has_ended)
+    before = descriptors()
     read_end, write_end = os.pipe()
     script = f"read go < /dev/fd/{wait}; echo printed; echo result > /dev/fd/{write_end}"
-    ended = minded(tmp_path, script, b"", read_end, [write_end, wait])
+    ended = minded(tmp_path, script, b"", read_end, [write_end, os.dup(wait)])
+    # Of thousands of programs none leaves any.
+    assert descriptors() <= before
     os.close(go)
+    os.close(wait)
     assert (ended.status, ended.result, ended.printed, ended.overrun) == (0, b"result\n", b"printed\n", None)
 
 
@@ -77,3 +86,11 @@ def test_what_was_said_before_a_limit_was_broken_is_heard(
     """
     ended = minded(tmp_path, script, b"job\n", read_end, [write_end])
     assert (ended.result, ended.overrun) == (b"\nsaid\n", "processes")
+
+
+def test_what_cannot_be_started_leaves_no_descriptor(tmp_path: Path) -> None:
+    before = descriptors()
+    read_end, write_end = os.pipe()
+    with pytest.raises(FileNotFoundError):
+        minded(tmp_path / "absent", "", b"", read_end, [write_end])
+    assert descriptors() <= before
