@@ -179,3 +179,8 @@ def running(word: str) -> list[int]:
             if word.encode() in words:
                 found.append(int(entry.name))
     return found
+
+
+def descriptors() -> set[str]:
+    """Those that are open here."""
+    return {entry.name for entry in Path("/proc/self/fd").iterdir()}

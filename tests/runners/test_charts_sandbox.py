@@ -15,7 +15,17 @@ import pytest
 from hitui_runners.realhitbench.charts.sandbox import Program, Sandbox
 from hitui_runners.realhitbench.charts.walls import BUBBLEWRAP, NAMESPACES, NONE
 
-from tests.runners.charts import MIB, full_sandbox, open_folder, run, running, sandbox, stub_python, workbook
+from tests.runners.charts import (
+    MIB,
+    descriptors,
+    full_sandbox,
+    open_folder,
+    run,
+    running,
+    sandbox,
+    stub_python,
+    workbook,
+)
 from tests.runners.conftest import RUNNERS
 from tests.tools.eventually import eventually
 
@@ -318,6 +328,19 @@ def test_a_python_that_was_built_for_an_older_linux_will_do(
 ) -> None:
     monkeypatch.delattr(os, "pidfd_open")
     assert run(sandbox, "print(7)", workbook).printed == "7\n"
+
+
+def test_what_cannot_be_run_leaves_no_descriptor(
+    sandbox: Sandbox, workbook: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    before = descriptors()
+    with pytest.raises(FileNotFoundError):
+        run(sandbox, "", tmp_path / "absent.xlsx")
+    # What builds the walls was there when they were looked for.
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(FileNotFoundError):
+        run(sandbox, "", workbook)
+    assert descriptors() <= before
 
 
 @pytest.mark.parametrize("kind", [BUBBLEWRAP, NAMESPACES, NONE])

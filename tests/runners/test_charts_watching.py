@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hitui_runners.realhitbench.charts import watching
 
+from tests.runners.charts import descriptors
 from tests.tools.eventually import eventually
 
 
@@ -28,11 +29,6 @@ def minded(folder: Path, script: str, job: bytes, result: int, handed: list[int]
         keep={"result": 100, "printed": 100, "complaints": 100},
         stop=threading.Event(),
     )
-
-
-def descriptors() -> set[str]:
-    """Those that are open here."""
-    return {entry.name for entry in Path("/proc/self/fd").iterdir()}
 
 
 def test_what_is_written_just_before_the_end_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -191,13 +191,14 @@ class Sandbox:
         tell: Callable[[int], None],
     ) -> Ended:
         files: dict[str, int] = {}
+        pipe: tuple[int, ...] = ()
         try:
             for place, path in {walls.GUEST: _GUEST_FILE, **workbooks}.items():
                 files[place] = os.open(path, os.O_RDONLY)
-            read_end, write_end = os.pipe()
+            read_end, write_end = pipe = os.pipe()
             words = walls.command(self.kind, self._inside, Opened(files, write_end))
         except OSError:
-            for descriptor in files.values():
+            for descriptor in (*files.values(), *pipe):
                 os.close(descriptor)
             raise
         return mind(
