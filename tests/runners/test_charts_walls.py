@@ -179,3 +179,5 @@ def test_limits_alone_still_stop_what_they_can(open_folder: Path, workbook: Path
     assert ran.why.startswith("PermissionError")
     assert running(word) == []
     assert run(sandbox, f"x = bytearray({SMALL.memory})", table).why == "MemoryError"
+    killed = run(sandbox, "import os\nos.kill(os.getpid(), 9)", table)
+    assert (killed.why, killed.settled) == ("more CPU time than allowed", False)

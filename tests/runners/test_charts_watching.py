@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import os
 import threading
+import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hitui_runners.realhitbench.charts import watching
 
-from tests.runners.charts import descriptors
+from tests.runners.charts import descriptors, running
 from tests.tools.eventually import eventually
 
 
-def minded(folder: Path, script: str, job: bytes, result: int, handed: list[int]) -> watching.Ended:
-    """How a script of the shell ended, within limits that it does not break."""
+def minded(
+    folder: Path,
+    script: str,
+    job: bytes,
+    result: int,
+    handed: list[int],
+    *,
+    processes: int = 10,
+    tell: Callable[[int], None] = lambda group: None,
+) -> watching.Ended:
+    """How a script of the shell ended, within limits that it need not break."""
     return watching.mind(
         ["/bin/sh", "-c", script],
         job=job,
@@ -24,10 +35,11 @@ def minded(folder: Path, script: str, job: bytes, result: int, handed: list[int]
         handed=handed,
         seconds=60,
         memory=2**30,
-        processes=10,
+        processes=processes,
         files=10,
         keep={"result": 100, "printed": 100, "complaints": 100},
         stop=threading.Event(),
+        tell=tell,
     )
 
 
@@ -48,7 +60,10 @@ def test_what_is_written_just_before_the_end_is_read(monkeypatch: pytest.MonkeyP
     before = descriptors()
     read_end, write_end = os.pipe()
     script = f"read go < /dev/fd/{wait}; echo printed; echo result > /dev/fd/{write_end}"
-    ended = minded(tmp_path, script, b"", read_end, [write_end, os.dup(wait)])
+    told: list[int] = []
+    ended = minded(tmp_path, script, b"", read_end, [write_end, os.dup(wait)], tell=told.append)
+    # Which group is to be killed should this process be, and that none is any more: its number may be another's.
+    assert (len(told), told[0] > 0, told[-1]) == (2, True, 0)
     # Of thousands of programs none leaves any.
     assert descriptors() <= before
     os.close(go)
@@ -82,6 +97,15 @@ def test_what_was_said_before_a_limit_was_broken_is_heard(
     """
     ended = minded(tmp_path, script, b"job\n", read_end, [write_end])
     assert (ended.result, ended.overrun) == (b"\nsaid\n", "processes")
+
+
+def test_more_processes_than_allowed_end_it_with_all_of_them(tmp_path: Path) -> None:
+    read_end, write_end = os.pipe()
+    word = f"1000.{uuid.uuid4().int}"
+    # Those that build walls are no part of what is allowed.
+    script = f"for one in 1 2 3 4; do sleep {word} & done; wait"
+    ended = minded(tmp_path, script, b"", read_end, [write_end], processes=0)
+    assert (ended.overrun, running(word)) == ("processes", [])
 
 
 def test_what_cannot_be_started_leaves_no_descriptor(tmp_path: Path) -> None:

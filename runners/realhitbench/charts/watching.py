@@ -165,7 +165,7 @@ def _read(descriptor: int, into: bytearray, keep: int) -> bool:
         data = os.read(descriptor, _CHUNK)
     except BlockingIOError:
         return True
-    into += data[: max(keep - len(into), 0)]
+    into += data[: keep - len(into)]
     return bool(data)
 
 
