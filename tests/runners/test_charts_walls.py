@@ -122,19 +122,27 @@ def test_a_python_that_is_none_is_named(tmp_path: Path) -> None:
         find_sandbox("/bin/true")
 
 
-def test_of_several_pythons_the_first_with_the_libraries_is_used(stub_python: str, tmp_path: Path) -> None:
+def test_of_several_pythons_the_first_with_the_libraries_is_used(
+    stub_python: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What only our own variables bring is not there inside.
+    (packages,) = Path(stub_python).parents[1].glob("l*/python3*/*-packages")
+    monkeypatch.setenv("PYTHONPATH", str(packages))
     program = tmp_path / "talks"
     program.write_text("#!/bin/sh\necho hello\n")
     program.chmod(0o755)
-    others = [str(tmp_path / "absent"), str(program), "/bin/false", python_for_everyone()]
+    counts = tmp_path / "counts"
+    counts.write_text("#!/bin/sh\necho 7\n")
+    counts.chmod(0o755)
+    others = [str(tmp_path / "absent"), str(program), "/bin/false", str(counts), python_for_everyone()]
     found = find_chart_python([*others, stub_python, sys.executable])
     assert found.path == stub_python
     assert found.versions["pandas"] == "2.2.3"
     with pytest.raises(NoSandbox) as caught:
-        find_chart_python(others[:3])
+        find_chart_python(others[:4])
     assert str(caught.value) == (
         f"no Python for charts: {others[0]}: No such file or directory; {program}: is no Python; "
-        "/bin/false: ends with 1; install numpy, pandas, matplotlib, openpyxl there, or name another ([charts] python)"
+        f"/bin/false: ends with 1; {counts}: is no Python; install numpy, pandas, matplotlib, openpyxl there, or name another ([charts] python)"
     )
 
 
