@@ -60,14 +60,14 @@ def test_what_ran_earlier_is_found_by_the_file_or_by_the_ids_where_it_has_anothe
     scorer: ChartScorer,
 ) -> None:
     results = [
-        chart_result(3, DRAW, True, False),
+        chart_result(10, DRAW, True, False),
         chart_result(1, DRAW, True, True),
-        chart_result(2, f"{PLOT}plt.plot([5])\nnothing\nplt.show()", False, "None"),
+        chart_result(9, f"{PLOT}plt.plot([5])\nnothing\nplt.show()", False, "None"),
     ]
     check = check_charts(results, scorer, "charts")
-    assert [(one.task, one.kind) for one in check.differences] == [(3, "left figure")]
+    assert [(one.task, one.kind) for one in check.differences] == [(10, "left figure")]
     # The one that failed came later by both.
-    results[0]["id"], results[1]["id"] = 1, 3
+    results[0]["id"], results[1]["id"] = 1, 10
     assert [one.kind for one in check_charts(results, scorer, "charts").differences] == ["unexplained"]
     results[0], results[2] = results[2], results[0]
     assert [one.kind for one in check_charts(results, scorer, "charts").differences] == ["left figure"]
