@@ -26,7 +26,7 @@ def test_every_difference_has_its_class(scorer: ChartScorer, workbook: Path) -> 
     results = [
         chart_result(1, DRAW, True, True),
         # Its line is still there when the next one draws, so that more is drawn than wanted.
-        chart_result(2, f"{PLOT}plt.plot([5])\nnothing\nplt.show()", False, "None"),
+        chart_result(2, f"{PLOT}plt.plot([5])\nnothing\nplt.show()", "False", "None"),
         chart_result(3, DRAW, True, False),
         chart_result(4, DRAW, False, "None", SubQType="PieChart Generation"),
         chart_result(5, DRAW, True, True, FileName="absent"),
