@@ -36,7 +36,7 @@ class Scores:
 
     def __init__(self, folder: Path, python: str) -> None:
         self.folder = folder
-        self.remember = folder / "kept" / "charts.jsonl"
+        self.remember = folder / "kept" / "hitui" / "charts.jsonl"
         self.words = ["--tables", str(folder / "tables"), "--chart-python", python]
         self.words += ["--remember", str(self.remember)]
         (folder / "tables").mkdir()
@@ -121,7 +121,10 @@ def test_what_was_run_once_is_not_run_again(scores: Scores) -> None:
     assert scores.remember.stat().st_mode & 0o777 == 0o600
     kept = scores.runs[0]
     with scores.remember.open("a") as file:
-        file.writelines(json.dumps({**kept, **other}) + "\n" for other in ({"ECR": 1}, {"Pass": 0}))
+        file.writelines(
+            json.dumps({**kept, **other}) + "\n" for other in ({"ECR": 1}, {"Pass": 0}, {"key": []})
+        )
+        file.write(f"{'[' * 100_000}\n")
         file.write('rubbish\n[1]\n{"key": 1}\n{"key": "')
     # Where there are no walls nothing could be run.
     done = scores.run("--charts", walls=False)
@@ -141,8 +144,8 @@ def test_what_was_run_once_is_not_run_again(scores: Scores) -> None:
     assert scores.run().returncode == 0
     assert scores.scores["metrics"]["1"] == {"ECR": True, "Pass": False}
     lines = scores.remember.read_text().splitlines()
-    assert len(lines) == 2 + 6 + 4
-    assert all(json.loads(line)["walls"] is True for line in lines[8:])
+    assert len(lines) == 2 + 8 + 4
+    assert all(json.loads(line)["walls"] is True for line in lines[10:])
 
 
 def test_a_score_is_remembered_by_all_that_it_depends_on(
@@ -221,6 +224,11 @@ def test_only_who_says_so_runs_charts_without_a_sandbox(scores: Scores) -> None:
     assert "no sandbox can be had here" in done.stderr
     assert scores.run().returncode == 0
     assert [entry["walls"] for entry in scores.runs] == [False, False, True, True]
+    # One that was made within walls stays, whatever was made without any later.
+    lines = scores.remember.read_text().splitlines(keepends=True)
+    scores.remember.write_text("".join(lines[2:] + lines[:2]))
+    known = remembered.Remembered(scores.remember, pytest.fail)
+    assert known.get(scores.runs[0]["key"], without_walls=False) is not None
 
 
 @pytest.mark.parametrize(
@@ -250,9 +258,9 @@ def test_why_charts_are_not_run_is_one_line(scores: Scores, words: list[str], wh
 @pytest.mark.parametrize("why", ["Not a directory", "is no regular file"])
 def test_what_cannot_be_remembered_is_said_once(scores: Scores, why: str) -> None:
     if why == "Not a directory":
-        scores.remember.parent.write_text("a file where the folder should be")
+        scores.remember.parents[1].write_text("a file where the folder should be")
     else:
-        scores.remember.parent.mkdir()
+        scores.remember.parent.mkdir(parents=True)
         os.mkfifo(scores.remember)
     scores.store(chart_result(1, DRAW, True, True), chart_result(2, FAIL, False, "None"))
     done = scores.run()
