@@ -169,6 +169,27 @@ def test_of_several_failures_one_that_may_pass_decides_the_exit_status(plan: Pla
     assert plan.ids("held") == [1]
 
 
+def test_the_folder_of_a_config_that_cannot_run_is_free_while_the_others_do(plan: Plan) -> None:
+    plan.add("wrong", ids=[99])
+    plan.add("good", "image", None)
+    process = plan.start("--demo-seconds", "0.1")
+    plan.wait_for_tasks(1)
+    with (plan.output / "wrong/results.jsonl").open("a") as journal:
+        fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        process.communicate(timeout=60)
+    assert process.returncode == 78
+    assert len(plan.ids("good")) == 6
+
+
+def test_a_snapshot_that_cannot_be_written_fails_its_config_alone(plan: Plan) -> None:
+    of_three(plan)
+    (plan.output / "g/text_html/.checkpoint.json.hitui-part/x").mkdir(parents=True)
+    ended = plan.run()
+    assert ended.returncode == 1
+    assert [line["exit"] for config in plan.configs for line in plan.told("end", config["name"])] == [1, 0, 0]
+    assert [len(plan.ids(config["name"])) for config in plan.configs] == [3, 1, 6]
+
+
 def test_two_configs_never_write_into_one_folder(plan: Plan) -> None:
     plan.add("one", ids=[1])
     plan.add("two", ids=[2], output=str(plan.output / "." / "one"))
