@@ -13,6 +13,7 @@ from hitui.domain.units import parse_duration, parse_size
 from hitui.errors import SettingsError
 from hitui.settings.values import (
     CONFIG_KINDS,
+    DTYPES,
     ENGINES,
     OF_ENGINES,
     PLACEHOLDERS,
@@ -132,6 +133,7 @@ class _Checks:
             self._refuse(
                 f"{where} batch_tokens", f"a number from 0 on is expected, not {runner.batch_tokens}"
             )
+        self._one_of(f"{where} dtype", runner.dtype, DTYPES)
         self._one_of(f"{where} truncation", runner.truncation, TRUNCATIONS)
         self._one_of(f"{where} prompt_order", runner.prompt_order, PROMPT_ORDERS)
         if runner.prompt_order is not None and runner.prompts is None:

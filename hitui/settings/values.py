@@ -20,6 +20,7 @@ OF_ENGINES = {
     "shared_prefixes": ("transformers",),
     "batch_tokens": ("transformers",),
     "adapter": ("transformers",),
+    "dtype": ("transformers", "vllm"),
     "truncation": ("transformers", "vllm"),
     "max_image_pixels": ("transformers", "vllm"),
     "max_pixels": ("transformers", "vllm", "openai"),
@@ -31,6 +32,7 @@ PLACEHOLDERS = (
 )  # fmt: skip
 """What a runner's `command` may hold in braces."""
 RECOVERIES = ("rerun", "at-once", "off")
+DTYPES = ("bfloat16", "float16", "float32")
 TRUNCATIONS = ("tokens", "original")
 PROMPT_ORDERS = ("benchmark", "table-first")
 CONFIG_KINDS = ("realhitbench", "hf_trainer", "line_count", "file_set")
@@ -180,6 +182,8 @@ class RunnerSettings(ServerKeys, frozen=True, forbid_unknown_fields=True):
     """The folder of the model; for `openai` its name on the server, None: the only one there is."""
     adapter: str | None = None
     """The folder of an adapter, as LoRA, that is put onto the model; None: none is."""
+    dtype: str | None = None
+    """What the model computes in, one of DTYPES; None: bfloat16 on GPUs, float32 on the CPU."""
     gpu_memory_utilization: float | None = None
     """Which part of a GPU's memory `vllm` sets aside, up to 1; None: as it does by itself."""
     prompts: str | None = None

@@ -132,6 +132,7 @@ def engine_options(runner: RunnerSettings) -> dict[str, str | None]:
         "timeout": text_or_none(runner.timeout_seconds),
         "patience": text_or_none(runner.patience_seconds),
         "gpu-memory-utilization": text_or_none(runner.gpu_memory_utilization),
+        "dtype": runner.dtype,
         "truncation": runner.truncation,
         "max-pixels": text_or_none(runner.max_pixels),
         "batch-tokens": text_or_none(runner.batch_tokens),

@@ -62,6 +62,18 @@ def _why_not(torch: Any) -> str:
     return "it finds none"
 
 
+def dtype_of(torch: Any, wanted: str | None, *, on_gpus: bool) -> Any:
+    """What the weights are to be: as `wanted`, or bfloat16 on GPUs and float32 on the CPU."""
+    if wanted is not None:
+        return getattr(torch, wanted)
+    if on_gpus and not torch.cuda.is_bf16_supported(including_emulation=False):
+        warn(
+            f"{torch.cuda.get_device_name(0)} is slow at bfloat16, which it has no circuits for; --dtype float16 (dtype in "
+            "hitui.toml) may be many times as fast, and its answers may differ"
+        )
+    return torch.bfloat16 if on_gpus else torch.float32
+
+
 def device_map(torch: Any) -> dict[str, int] | str:
     """Where a model goes whole on one GPU, and how it is spread over several.
 

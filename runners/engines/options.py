@@ -17,6 +17,20 @@ def at_least_one(text: str) -> int:
     return int(text)
 
 
+DTYPES = ("bfloat16", "float16", "float32")
+"""What a model may compute in."""
+
+
+def add_dtype_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds `--dtype`."""
+    parser.add_argument(
+        "--dtype",
+        choices=DTYPES,
+        help="what the model computes in (default: bfloat16 on GPUs, float32 on the CPU); GPUs before Ampere are slow at "
+        "bfloat16, or refuse it",
+    )
+
+
 def model_folder(arguments: argparse.Namespace) -> Path:
     """The folder that `--model` names. Raises SetupError where it is none."""
     if arguments.model is None:

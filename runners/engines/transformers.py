@@ -1,7 +1,8 @@
 """Vision-language models through `transformers`, greedily: prompts are computed one after the other, short ones of text
 several at a time, and answers of several at a time; what prompts share is not computed again.
 
-On GPUs the weights are bfloat16, whole on one and spread over several by accelerate, else float32. An out-of-memory
+On GPUs the weights are bfloat16, on the CPU float32, unless `--dtype` says otherwise; on one GPU they lie whole, and
+accelerate spreads them over several. An out-of-memory
 costs its task only: the memory is freed and the next one runs. Nothing is fetched: the model is a folder.
 """
 
@@ -32,6 +33,7 @@ from hitui_runners.engines.continuous_batch import ContinuousBatch
 from hitui_runners.engines.devices import (
     computes_on_gpus,
     device_map,
+    dtype_of,
     names_of_devices,
     parts_beside_the_gpus,
 )
@@ -40,7 +42,7 @@ from hitui_runners.engines.inputs import TRUNCATIONS, PromptInputs, length
 from hitui_runners.engines.known_models import is_known
 from hitui_runners.engines.memory import free_memory, out_of_memory
 from hitui_runners.engines.model_folder import SEED, cannot_be_loaded, greedy_facts
-from hitui_runners.engines.options import model_folder
+from hitui_runners.engines.options import add_dtype_argument, model_folder
 from hitui_runners.engines.pictures import MAX_IMAGE_PIXELS, Pictures
 from hitui_runners.engines.prefix_cache import PrefixCache
 from hitui_runners.engines.processors import NO_OWN_CODE, hide_broken_torchvision, load_processor
@@ -72,11 +74,13 @@ class TransformersEngine(Engine):
         share_prefixes: bool = True,
         batch_tokens: int | None = None,
         adapter: Path | None = None,
+        dtype: str | None = None,
     ) -> None:
         """`batch_tokens`: at most so many are in one batch; 0: there are none, None: by where the model computes.
-        `adapter`: the folder of one that is put onto the model."""
+        `adapter`: the folder of one that is put onto the model. `dtype`: one of DTYPES; None: by where it computes."""
         self._folder = folder
         self._adapter = adapter
+        self._dtype = dtype
         self._max_input_tokens = max_input_tokens
         self._max_new_tokens = max_new_tokens
         self._max_pixels = max_pixels
@@ -95,6 +99,7 @@ class TransformersEngine(Engine):
     @classmethod
     def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
         add_input_arguments(parser)
+        add_dtype_argument(parser)
         parser.add_argument(
             "--adapter",
             type=Path,
@@ -129,6 +134,7 @@ class TransformersEngine(Engine):
             share_prefixes=not arguments.no_shared_prefixes,
             batch_tokens=arguments.batch_tokens,
             adapter=None if arguments.adapter is None else adapter_folder(arguments.adapter),
+            dtype=arguments.dtype,
         )
 
     def load(self) -> None:
@@ -157,7 +163,7 @@ class TransformersEngine(Engine):
             model, told = AutoModelForImageTextToText.from_pretrained(
                 self._folder,
                 **NO_OWN_CODE,
-                dtype=torch.bfloat16 if on_gpu else torch.float32,
+                dtype=dtype_of(torch, self._dtype, on_gpus=on_gpu),
                 device_map=device_map(torch) if on_gpu else None,
                 output_loading_info=True,
             )

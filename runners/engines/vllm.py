@@ -30,7 +30,7 @@ from hitui_runners.engines.devices import for_the_cpu_alone, given_gpus
 from hitui_runners.engines.input_options import add_input_arguments
 from hitui_runners.engines.inputs import TRUNCATIONS, PromptInputs, length
 from hitui_runners.engines.model_folder import SEED, cannot_be_loaded, greedy_facts
-from hitui_runners.engines.options import at_least_one, model_folder
+from hitui_runners.engines.options import add_dtype_argument, at_least_one, model_folder
 from hitui_runners.engines.pictures import MAX_IMAGE_PIXELS, Pictures
 from hitui_runners.engines.processors import NO_OWN_CODE, hide_broken_torchvision, load_processor
 from hitui_runners.engines.vllm_steps import VllmSteps
@@ -74,6 +74,7 @@ class VllmEngine(Engine):
         *,
         max_image_pixels: int = MAX_IMAGE_PIXELS,
         truncation: str = TRUNCATIONS[0],
+        dtype: str | None = None,
     ) -> None:
         self.at_once = at_once
         self._folder = folder
@@ -86,6 +87,7 @@ class VllmEngine(Engine):
         self._steps: Any = None
         self._most_tokens = 0
         """Of a prompt together with its answer."""
+        self._dtype = dtype
         self._numbers = self._devices = ""
         self._truncation = truncation
         self._pictures = Pictures(max_image_pixels)
@@ -110,6 +112,7 @@ class VllmEngine(Engine):
             help="so much of each GPU's memory is set aside when the model is loaded (default: vLLM's, about 0.9)",
         )
         add_input_arguments(parser)
+        add_dtype_argument(parser)
 
     @classmethod
     def from_arguments(cls, arguments: argparse.Namespace) -> VllmEngine:
@@ -122,6 +125,7 @@ class VllmEngine(Engine):
             arguments.gpu_memory_utilization,
             max_image_pixels=arguments.max_image_pixels,
             truncation=arguments.truncation,
+            dtype=arguments.dtype,
         )
 
     def load(self) -> None:
@@ -156,7 +160,7 @@ class VllmEngine(Engine):
             llm = LLM(
                 model=str(self._folder),
                 tensor_parallel_size=gpus,
-                dtype="float32" if on_cpu else "auto",
+                dtype=self._dtype or ("float32" if on_cpu else "auto"),
                 max_model_len=min(self._max_input_tokens + self._max_new_tokens, most),
                 enable_prefix_caching=True,
                 # Compiling for a CPU takes longer than it saves a model that is small enough for one.

@@ -7,7 +7,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hitui_runners.engines.devices import computes_on_gpus, device_map, given_gpus
+from hitui_runners.engines.base import Prompt
+from hitui_runners.engines.devices import computes_on_gpus, device_map, dtype_of, given_gpus
 from hitui_runners.engines.transformers import TransformersEngine
 from hitui_runners.errors import RunnerError, SetupError
 
@@ -57,8 +58,21 @@ def torch_that_finds(count: int, why: str = "") -> Any:
     def init() -> None:
         raise RuntimeError(why)
 
-    cuda = SimpleNamespace(is_available=lambda: count > 0, device_count=lambda: count, init=init)
-    return SimpleNamespace(cuda=cuda, version=SimpleNamespace(cuda="13.0", hip=None), __version__="2.13.0")
+    cuda = SimpleNamespace(
+        is_available=lambda: count > 0,
+        device_count=lambda: count,
+        get_device_name=lambda index: "Tesla V100-SXM2-32GB",
+        is_bf16_supported=lambda including_emulation: including_emulation,
+        init=init,
+    )
+    return SimpleNamespace(
+        cuda=cuda,
+        version=SimpleNamespace(cuda="13.0", hip=None),
+        __version__="2.13.0",
+        bfloat16="bfloat16",
+        float16="float16",
+        float32="float32",
+    )
 
 
 @pytest.mark.parametrize(
@@ -95,3 +109,25 @@ def test_fewer_gpus_than_were_given_are_told(
 def test_one_gpu_takes_the_model_whole_and_several_share_it() -> None:
     assert device_map(torch_that_finds(1)) == {"": 0}
     assert device_map(torch_that_finds(2)) == "auto"
+
+
+def test_a_gpu_that_is_slow_at_bfloat16_is_told_of_unless_something_else_is_asked_for(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    torch = torch_that_finds(1)
+    assert dtype_of(torch, "float16", on_gpus=True) == "float16"
+    assert dtype_of(torch, None, on_gpus=False) == "float32"
+    assert capsys.readouterr().err == ""
+    assert dtype_of(torch, None, on_gpus=True) == "bfloat16"
+    assert "Tesla V100-SXM2-32GB is slow at bfloat16" in capsys.readouterr().err
+
+
+@pytest.mark.model
+def test_a_model_computes_in_what_is_asked_for(tiny_model: Path) -> None:
+    prompt = Prompt(1, "", "Harbour 1,41\n", "How many?", "How many?")
+    for dtype in (None, "bfloat16"):
+        engine = TransformersEngine(tiny_model, 1000, 4, None, dtype=dtype)
+        engine.load()
+        assert engine.facts().settings["numbers"] == (dtype or "float32")
+        assert engine.answer(prompt).output_tokens
+        engine.close()

@@ -37,6 +37,7 @@ def test_the_runner_is_told_how_inputs_are_made() -> None:
             adapter="saves/checkpoint-500",
             prompts="prompts",
             prompt_order="table-first",
+            dtype="float16",
             truncation="original",
             max_pixels=5,
             max_image_pixels=7,
@@ -48,6 +49,7 @@ def test_the_runner_is_told_how_inputs_are_made() -> None:
     assert arguments.adapter == Path("/workspace/saves/checkpoint-500")
     assert arguments.prompts == Path("/workspace/prompts")
     assert arguments.prompt_order == "table-first"
+    assert arguments.dtype == "float16"
     assert arguments.truncation == "original"
     assert (arguments.max_pixels, arguments.max_image_pixels) == (5, 7)
     assert arguments.no_shared_prefixes
@@ -59,6 +61,7 @@ def test_without_them_it_does_as_it_does_by_itself() -> None:
 
     assert arguments.adapter is None
     assert arguments.prompt_order is None
+    assert arguments.dtype is None
     assert arguments.truncation == "tokens"
     assert (arguments.max_pixels, arguments.max_image_pixels) == (None, 178_956_970)
     assert not arguments.no_shared_prefixes

@@ -184,6 +184,10 @@ def test_the_outline_of_the_interfaces_is_accepted(tmp_path: Path) -> None:
             "[runner.a]\nengine = 'vllm'\nmodel = 'm'\nadapter = 'a'\n",
             "[runner.a] adapter: only the engine 'transformers' has this key",
         ),
+        (
+            OF_A_MODEL + "dtype = 'flaot16'\n",
+            "[runner.a] dtype: 'flaot16' is not known; did you mean 'float16'?",
+        ),
         (OF_A_MODEL + "adapter = ' '\n", "[runner.a] adapter: the path is empty; `.` is this folder"),
         (
             OF_A_SERVER + "shared_prefixes = false\n",
