@@ -63,23 +63,26 @@ def test_what_is_said_of_a_job_is_printed_and_kept(here: Control) -> None:
 
 
 def test_the_listing_has_what_runs_on_top_and_then_the_order(waiting: Control) -> None:
-    typed(waiting, "run", "hang", "--gpus", "1")
+    typed(waiting, "run", "hang", "--gpus", "1", "--group", "big")
     waiting.running(5)
-    typed(waiting, "queue", "priority", "3", "7")
-    typed(waiting, "queue", "group", "2", "3", "eval")
-    typed(waiting, "queue", "limit", "eval", "2")
+    assert typed(waiting, "queue", "priority", "3", "7").stdout == "job 3: g/answer3, priority 7\n"
+    moved = typed(waiting, "queue", "group", "2", "3", "eval").stdout
+    assert moved == "job 2: g/answer2, group eval\njob 3: g/answer3, group eval\n"
+    done = typed(waiting, "queue", "limit", "eval", "2")
+    assert done.stdout == "group eval: at most 2 run at a time\n"
     waiting.waits_for(4)
     lines = typed(waiting, "queue").stdout.splitlines()
     assert lines[0] == "group eval: at most 2 run at a time, running: 0, waiting: 2"
     assert lines[1].split() == ["job", "config", "state", "GPU", "priority", "group"]
     assert [line.split()[0] for line in lines[2:]] == ["5", "3", "1", "2", "4"]
-    assert lines[2].split() == ["5", "g/hang", "running", "1", "0", "default"]
+    assert lines[2].split() == ["5", "g/hang", "running", "1", "0", "big"]
     assert lines[3].split()[:5] == ["3", "g/answer3", "queued", "7", "eval"]
     assert lines[3].endswith("waits for someone to resume it: as --hold asked")
     known = queue(waiting)
     assert [job["id"] for job in known["running"]] == [5]
     assert known["groups"] == [
-        {"name": "default", "limit": None, "paused": "", "running": 1, "queued": 2},
+        {"name": "big", "limit": None, "paused": "", "running": 1, "queued": 0},
+        {"name": "default", "limit": None, "paused": "", "running": 0, "queued": 2},
         {"name": "eval", "limit": 2, "paused": "", "running": 0, "queued": 2},
     ]
 
@@ -97,6 +100,10 @@ def test_jobs_are_moved_by_hand(waiting: Control) -> None:
         done = typed(waiting, "queue", "move", *words)
         assert done.stdout == f"job {words[0]} is number {after.index(int(words[0])) + 1} of 4 in the queue\n"
         assert order(waiting) == after
+    done = typed(waiting, "queue", "move", "4", "before", "4")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].endswith("job 4 cannot go before itself")
+    assert order(waiting) == [2, 4, 3, 1]
 
 
 def test_a_move_changes_a_priority_no_further_than_the_order_needs(waiting: Control) -> None:
@@ -122,11 +129,24 @@ def test_a_group_has_a_limit_and_pauses_of_its_own(here: Control) -> None:
     here.waits_for(2)
     assert typed(here, "queue").stdout.splitlines()[0] == line
     assert typed(here, "jobs").stderr == f"hitui: {line}\n"
-    assert typed(here, "queue", "resume", "eval").stdout == "group eval goes on\n"
+    # With what keeps its jobs from starting still.
+    typed(here, "queue", "pause")
+    still = "the queue is paused: by hand; `hitui queue resume` lets its jobs start\n"
+    assert typed(here, "queue", "resume", "eval").stdout == f"group eval goes on\n{still}"
+    assert typed(here, "queue", "resume").stdout == "the queue goes on\n"
+    assert typed(here, "queue", "resume").stdout == "the queue was not paused\n"
     here.running(1)
     eventually(lambda: here.waits_for(2) == "a place in group eval: 1 of 1 run")
-    assert typed(here, "queue", "limit", "eval", "none").returncode == 0
+    done = typed(here, "queue", "limit", "eval", "none")
+    assert done.stdout == "group eval: as many as find GPUs run at a time\n"
     here.running(2)
+    typed(here, "queue", "pause", "eval")
+    # What has ended is not listed, a pause is no limit, and a group that has one is listed without any job.
+    assert [job["id"] for job in queue(here)["running"]] == [1, 2]
+    typed(here, "queue", "limit", "idle", "1")
+    assert typed(here, "queue").stdout.splitlines()[1].startswith("group idle: at most 1 run at a time")
+    assert [group["name"] for group in queue(here)["groups"]] == ["eval", "idle"]
+    typed(here, "queue", "resume", "eval")
     assert typed(here, "queue", "resume", "eval").stdout == "group eval was not paused\n"
 
 
