@@ -116,7 +116,12 @@ def test_a_job_that_joined_another_is_followed_and_never_taken_for_all_of_it(
             1,
             "hitui: job 2 joined job 1, which is on g/html too; name job 1 for all of it\n",
         )
-        assert typed(here, "retry", "2").stdout == "job 3: g/csv, another try of job 2\n"
+        typed(here, "queue", "pause", "default")
+        assert typed(here, "retry", "2") == (
+            0,
+            "job 3: g/csv, another try of job 2\n",
+            "hitui: group default is paused: by hand; `hitui queue resume default` lets its jobs start\n",
+        )
 
 
 def test_what_was_started_elsewhere_is_waited_for_through_its_tries(
@@ -137,6 +142,8 @@ def test_what_was_started_elsewhere_is_waited_for_through_its_tries(
             lines_until(process, "job 4 running")
             typed(here, "stop", "4")
             assert process.wait(60) == 1
+        # Of those that failed before nobody asked.
+        assert typed(here, "wait") == (0, "no job runs or waits\n", "")
 
 
 def test_a_wait_for_jobs_that_nobody_reads_claims_no_success_either(here: Control) -> None:
