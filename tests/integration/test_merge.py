@@ -116,6 +116,10 @@ def test_what_another_program_wrote_is_copied_once(sandbox: Sandbox, merged: Pat
     assert copy.read_bytes() == theirs
     assert {result["id"]: result["Prediction"] for result in content(merged)["results"]}[6] == "theirs"
 
+    write_results(merged, [answer(6, "newer")])
+    (row,) = json.loads(sandbox.hitui("merge", "text_html", "--json").stdout)
+    assert row["copy"] == f"{copy}-2"
+
 
 def test_another_place_and_json(sandbox: Sandbox, workspace: Path, merged: Path) -> None:
     place = workspace / "for others" / "all.json"

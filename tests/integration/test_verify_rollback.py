@@ -15,6 +15,7 @@ import pytest
 
 from hitui.adapters.checkpoints.reading import Reading
 from hitui.domain.configs import Config, ConfigState
+from hitui.errors import WorkspaceError
 from hitui.services.rollback import roll_back
 from hitui.services.verification import verify
 from tests.tools.results import answer, append_lines, failure, write_results, write_workspace
@@ -122,6 +123,11 @@ class TestRollback:
         now = contents(output)
         (folder,) = {Path(name).parent.name for name in now if "/" in name}
         assert re.fullmatch(r"\.hitui-rolled-back-\d{8}T\d{6}Z", folder)
+        where = "result/g/text_html"
+        assert run.stdout.splitlines() == [
+            f"g/text_html: results.jsonl, checkpoint.json moved to {where}/{folder}",
+            f"g/text_html: {where}/checkpoint.json is again the one from before the first rerun",
+        ]
         assert now == {
             **before,
             "checkpoint.json": theirs,
@@ -179,6 +185,13 @@ class TestRollback:
             (done,) = roll_back(config)
         assert done.kept_in is not None
         assert sorted(path.read_text() for path in done.kept_in.iterdir()) == ["a", "b", "c"]
+        # Where there is no room for it nothing is moved.
+        done.kept_in.rename(tmp_path / "kept")
+        done.kept_in.touch()
+        (tmp_path / "results.jsonl").write_text("d")
+        with pytest.raises(WorkspaceError, match="cannot be rolled back: File exists; "):
+            roll_back(config)
+        assert (tmp_path / "results.jsonl").read_text() == "d"
 
     def test_shards_and_merged_files_go_too(self, sandbox: Sandbox, output: Path) -> None:
         theirs = output.with_name("text_html_merged") / "checkpoint_merged.json"
