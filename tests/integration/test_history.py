@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from hitui.errors import NoSuchName
 from hitui.services.history import HistoryService
 from hitui.settings import Settings
 from hitui.supervisor.history import Historian
+from hitui.supervisor.history_tables import HistoryTables, connect
 from hitui.supervisor.rows import End
 from tests.tools.commands import hitui, typed
 from tests.tools.control import Control, control, kill
@@ -244,7 +246,9 @@ def test_a_list_has_what_was_asked_for_and_no_more(kept: Kept, monkeypatch: pyte
         listed("w")
 
 
-def test_the_jobs_that_succeeded_are_listed_with_how_many_of_their_tasks_failed(here: Control) -> None:
+def test_the_jobs_that_succeeded_are_listed_with_how_many_of_their_tasks_failed(
+    here: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
     here.write_settings()
     ended = Kept(here.root, here.paths)
     for config, done, failed in (("g/answer", 3, 0), ("g/fail", 0, 17), ("g/quit", 4, 1)):
@@ -261,3 +265,102 @@ def test_the_jobs_that_succeeded_are_listed_with_how_many_of_their_tasks_failed(
     ]
     objects = json.loads(typed(here, "jobs", "--json").stdout)
     assert [(job["done"], job["errors"]) for job in objects] == [(3, 0), (17, 17), (5, 1), (None, 0)]
+
+    monkeypatch.setattr("hitui.commands.jobs.ENDED_JOBS", 2)
+    assert [job["id"] for job in json.loads(typed(here, "jobs", "--json").stdout)] == [3, 4]
+    assert [job["id"] for job in json.loads(typed(here, "jobs", "--json", "--all").stdout)] == [1, 2, 3, 4]
+
+
+def test_all_that_is_on_record_of_a_job_is_printed(here: Control) -> None:
+    ended = Kept(here.root, here.paths)
+    uuids = ("GPU-a", "GPU-b")
+    record = JobRecord(
+        command=("python", "run it.py"),
+        cwd="/there",
+        environment={"HF_HOME": "/models"},
+        versions={"hitui": "1.0", "torch": "2.0"},
+        commit="",
+        gpus=(GpuUse("GPU-a", "0", "A100", 3 << 30), GpuUse("GPU-b", "1", "A100", 2 << 30)),
+        done=4,
+        failed=1,
+    )
+    ended.end("g/answer", 0, record)
+    (job,) = ended.store.submit([JobRequest("g/fail", also=(JobRequest("g/quit"),))], {})
+    folder = here.paths.job(job.id)
+    began = ended.now - 100
+    ended.store.start(job.id, uuids, "boot", log=folder / "log", events=folder / "events", task_count=5)
+    ended.store.begun(job.id, 77, began)
+    (running,) = json.loads(typed(here, "history", "--last", "1", "--json").stdout)
+    ended.store.end(job.id, End(Ending.FAILED, "killed", ended.now, 137, 9, 5 << 20))
+    with closing(connect(here.paths.database)) as database:
+        HistoryTables(database).put_record(job.id, record, complete=True)
+    ended.store.close()
+    (listed,) = json.loads(typed(here, "jobs", "--json").stdout)[1:]
+    found = json.loads(typed(here, "history", str(job.id), "--json").stdout)
+
+    times = {key: datetime.fromisoformat(found.pop(key)).timestamp() for key in ("started", "ended")}
+    assert times == {"started": pytest.approx(began, abs=1), "ended": pytest.approx(ended.now, abs=1)}
+    of_its_end = {
+        "state": "failed",
+        "exit_status": 137,
+        "signal": 9,
+        "reason": "killed",
+        "peak_memory": 5 << 20,
+    }
+    assert found.pop("created") == running["created"]
+    assert found == {
+        "id": 2,
+        "config": "g/fail",
+        "configs": ["g/fail", "g/quit"],
+        "attempt": 1,
+        "replaces": None,
+        "successor": None,
+        "seconds": 100.0,
+        "tasks": 5,
+        "done": 4,
+        "failed": 1,
+        "gpus": [
+            {"uuid": "GPU-a", "index": "0", "name": "A100", "peak_memory": 3 << 30},
+            {"uuid": "GPU-b", "index": "1", "name": "A100", "peak_memory": 2 << 30},
+        ],
+        "command": ["python", "run it.py"],
+        "cwd": "/there",
+        "environment": {"HF_HOME": "/models"},
+        "versions": {"hitui": "1.0", "torch": "2.0"},
+        "commit": None,
+        "branch": None,
+        "log": str(folder / "log"),
+        **of_its_end,
+    }
+    assert running["state"] == "running"
+    unknown = ("ended", "seconds", "exit_status", "signal", "peak_memory", "done", "failed")
+    assert {running[key] for key in unknown} == {None}
+    assert [gpu["uuid"] for gpu in running["gpus"]] == list(uuids)
+    assert {key: listed[key] for key in of_its_end} == of_its_end
+    assert (listed["pid"], listed["done"], listed["errors"], listed["tasks"]) == (None, 5, 1, 5)
+
+    lines = typed(here, "history", "2").stdout.splitlines()
+    assert [line for line in lines if not line.startswith(("created", "started", "ended"))] == [
+        "job          2, attempt 1",
+        "config       g/fail",
+        "             g/quit",
+        "state        failed",
+        "reason       killed",
+        "exit status  ended by signal 9",
+        "took         100 s",
+        "main memory  at most 5 MiB",
+        "tasks        5",
+        "done         4, failed 1",
+        "GPU          0 A100 GPU-a, memory at most 3.0 GiB",
+        "             1 A100 GPU-b, memory at most 2.0 GiB",
+        "command      python 'run it.py'",
+        "in           /there",
+        "environment  HF_HOME=/models",
+        "version      hitui 1.0",
+        "             torch 2.0",
+        "commit       the workspace is in no git repository, or nothing was committed",
+        f"log          {folder / 'log'}",
+    ]
+    (row,) = [line.split() for line in typed(here, "history").stdout.splitlines() if "g/fail" in line]
+    assert row[:10] == ["2", "g/fail", "+1", "failed", "4", "1", "100", "s", "5.0", "GiB"]
+    assert row[-1] == "killed"
