@@ -291,6 +291,11 @@ def test_all_that_is_on_record_of_a_job_is_printed(here: Control) -> None:
     ended.store.start(job.id, uuids, "boot", log=folder / "log", events=folder / "events", task_count=5)
     ended.store.begun(job.id, 77, began)
     (running,) = json.loads(typed(here, "history", "--last", "1", "--json").stdout)
+    row = typed(here, "history").stdout.splitlines()[-1]
+    assert row.split() == ["2", "g/fail", "+1", "running"]
+    status, text, _ = typed(here, "history", "2")
+    assert (status, "\nstarted  20" in text, "ended" in text) == (0, True, False)
+    assert "record   none: it was not launched, or by a hitui that kept none\n" in text
     ended.store.end(job.id, End(Ending.FAILED, "killed", ended.now, 137, 9, 5 << 20))
     with closing(connect(here.paths.database)) as database:
         HistoryTables(database).put_record(job.id, record, complete=True)
@@ -339,7 +344,9 @@ def test_all_that_is_on_record_of_a_job_is_printed(here: Control) -> None:
     assert {key: listed[key] for key in of_its_end} == of_its_end
     assert (listed["pid"], listed["done"], listed["errors"], listed["tasks"]) == (None, 5, 1, 5)
 
-    lines = typed(here, "history", "2").stdout.splitlines()
+    status, text, _ = typed(here, "history", "2")
+    lines = text.splitlines()
+    assert status == 0
     assert [line for line in lines if not line.startswith(("created", "started", "ended"))] == [
         "job          2, attempt 1",
         "config       g/fail",
