@@ -7,7 +7,7 @@ import shutil
 import socket
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,15 +15,15 @@ import pytest
 from msgspec.structs import replace
 
 from hitui.adapters.own_code import code_at_first
-from hitui.domain.jobs import Job, JobRequest, JobsSnapshot, Queued
+from hitui.domain.jobs import Ended, Ending, Job, JobRequest, JobsSnapshot, Queued
 from hitui.domain.schedule import Schedule
-from hitui.errors import SupervisorError
+from hitui.errors import LaunchError, NoSuchName, SupervisorError
 from hitui.paths import RuntimePaths
 from hitui.services import jobs
 from hitui.services.jobs import JobsService
 from hitui.settings import Settings
 from hitui.supervisor import client, other_versions, snapshots, wire
-from hitui.supervisor.client import socket_address
+from hitui.supervisor.client import SupervisorClient, socket_address
 from hitui.supervisor.other_versions import other_code
 from tests.tools.eventually import eventually
 
@@ -170,3 +170,55 @@ def test_what_a_supervisor_says_that_only_another_version_understands_is_one_lin
             with pytest.raises(SupervisorError, match=said):
                 ask()
         thread.join()
+
+
+@pytest.mark.parametrize(("word", "starts"), [("queued", 2), ("succeeded", 0)])
+def test_a_supervisor_is_started_for_jobs_that_have_not_ended_and_not_again_and_again(
+    paths: RuntimePaths, monkeypatch: pytest.MonkeyPatch, word: str, starts: int
+) -> None:
+    state = Queued("a GPU") if word == "queued" else Ended(Ending.SUCCEEDED, 2.0)
+    known = JobsSnapshot((Job(1, JobRequest("a"), 1.0, state),))
+    looks: list[JobsSnapshot] = []
+    often = threading.Event()
+
+    def look(self: SupervisorClient, ended: int | None = None) -> JobsSnapshot:
+        looks.append(known)
+        if len(looks) == 6:
+            often.set()
+        return known
+
+    started: list[Path] = []
+    monkeypatch.setattr(SupervisorClient, "last_known", look)
+    monkeypatch.setattr(SupervisorClient, "start", lambda self, root: started.append(root))
+    monkeypatch.setattr(jobs, "REVIVE_SECONDS", (0.0, 0.0, 3600.0))
+    service = JobsService(Settings(paths.state), paths)
+    told: list[JobsSnapshot] = []
+    service.start(told.append)
+    assert often.wait(30)
+    service.close()
+    assert (len(started), told) == (starts, [known])
+
+
+def test_what_is_refused_keeps_nothing_else_from_being_queued_once_and_in_its_order(
+    paths: RuntimePaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "TOGETHER", 4)
+    queued: list[str] = []
+
+    def submit(
+        self: JobsService,
+        requests: Sequence[JobRequest],
+        schedule: Schedule = Schedule(),  # noqa: B008
+    ) -> tuple[Job, ...]:
+        names = [request.config for request in requests]
+        for name in names:
+            if name in "ci":
+                raise (LaunchError if name == "c" else NoSuchName)(f"{name}: not that")
+        queued.extend(names)
+        return tuple(Job(len(queued), request, 1.0, Queued()) for request in requests)
+
+    monkeypatch.setattr(JobsService, "submit", submit)
+    service = JobsService(Settings(paths.state), paths)
+    made, refusals = service.submit_each([JobRequest(name) for name in "abcdefghij"])
+    assert "".join(queued) == "".join(job.request.config for job in made) == "abdefghj"
+    assert refusals == ("c: not that", "i: not that")
