@@ -207,7 +207,10 @@ class TestAnalyze:
 
     def test_an_error_whose_input_is_absent_is_still_listed(self, sandbox: Sandbox, workspace: Path) -> None:
         (workspace / "data" / "html" / "table3.html").unlink()
-        assert sandbox.json("analyze", "text_html")["g/text_html"]["error_ids"] == [3, 4, 5]
+        reports = sandbox.json("analyze", "text_html")
+        # Of no other config.
+        assert list(reports) == ["g/text_html"]
+        assert reports["g/text_html"]["error_ids"] == [3, 4, 5]
         assert [row["blocked"] for row in sandbox.json("ls")] == [0, 2]
 
     def test_write_keeps_a_foreign_report_once(self, sandbox: Sandbox, output: Path) -> None:
@@ -218,6 +221,8 @@ class TestAnalyze:
         assert run.returncode == 0, run.stderr
         copy = output / "skip_ids.json.before-hitui"
         assert copy.read_bytes() == foreign
+        rows = [line.split() for line in run.stdout.splitlines()]
+        assert ["g/text_html", "8", "2", "3", "3", "1", "2"] in rows
         written = json.loads(path.read_text())
         assert written["skip_ids"] == [6, 7, 8]
         append_lines(output / "results.jsonl", [answer(6)])

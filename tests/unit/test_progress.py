@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import queue
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -14,8 +16,19 @@ from msgspec.structs import replace
 from hitui.adapters.events import EventFile, read_tail
 from hitui.commands.launching import progress_line
 from hitui.commands.ls import progress_of
-from hitui.domain.jobs import Job, JobRequest, Running, one_line
+from hitui.domain.jobs import (
+    Ended,
+    Ending,
+    Job,
+    JobRequest,
+    JobsSnapshot,
+    JobState,
+    Queued,
+    Running,
+    one_line,
+)
 from hitui.domain.progress import EventTally, JobProgress, parse_tqdm, rate_of, together, without_bars
+from hitui.services import progress as following
 
 
 @given(st.lists(st.floats(0, 280), min_size=2, max_size=50), st.floats(0, 20))
@@ -313,3 +326,32 @@ BAR = "Evaluating:  18%|███▍   | 3/17 [00:38<02:51, 12.2s/it, loss=0.3]"
 )
 def test_the_last_words_of_a_log_are_no_bar(text: str, left: str) -> None:
     assert one_line(without_bars(text)) == left
+
+
+def test_running_jobs_are_followed_and_told_of_when_something_came(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "POLL_SECONDS", 0.001)
+    told: queue.Queue[Mapping[int, JobProgress]] = queue.Queue()
+
+    def job(number: int, state: JobState) -> Job:
+        events = tmp_path / f"{number}"
+        events.write_text(json.dumps({"event": "progress", "done": number, "total": 9, "errors": 0}) + "\n")
+        return Job(number, JobRequest("a"), 0.0, state, events=str(events))
+
+    jobs = (job(1, Ended(Ending.SUCCEEDED, 2.0)), job(2, Queued()), job(3, Running((), 1, 1.0)))
+    service = following.ProgressService()
+    service.start(told.put)
+    service.follow(JobsSnapshot(jobs))
+    assert {number: progress.done for number, progress in told.get(timeout=30).items()} == {3: 3}
+    with (tmp_path / "3").open("a") as file:
+        file.write(json.dumps({"event": "progress", "done": 7, "total": 9, "errors": 0}) + "\n")
+    while told.get(timeout=30)[3].done != 7:
+        pass
+    assert service.latest[3].done == 7
+    service.follow(JobsSnapshot(jobs[:2]))
+    while told.get(timeout=30):
+        pass
+    assert service.latest == {}
+    service.close()
+    assert told.empty()
