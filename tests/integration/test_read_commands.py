@@ -276,8 +276,21 @@ class TestInit:
         run = sandbox.hitui("init")
         assert run.returncode == 0, run.stderr
         assert f"wrote {workspace}/hitui.toml" in run.stdout
-        assert "found: question list data/questions.json, 8 questions" in run.stdout
-        assert "could not tell: modality or format of g/mystery" in run.stdout
+        assert run.stdout.splitlines()[1:] == [
+            "  found: 5 configs below result, runs",
+            "  found: question list data/questions.json, 8 questions",
+            "  found: dataset data",
+            "  found: trainer folder runs/translator",
+            "  could not tell: which program runs them; add a [runner.NAME]",
+            "  could not tell: modality or format of g/mystery; give them in their [[config]]",
+        ]
+        written = (workspace / "hitui.toml").read_text()
+        assert written.partition("[workspace]")[2].splitlines()[1:5] == [
+            'results   = ["result", "runs"]',
+            'questions = "data/questions.json"',
+            'data      = "data"',
+            '# runner    = "model"       # of the configs that name none',
+        ]
         assert sandbox.json("ls") == rows
 
     def test_an_odd_name_is_written_as_toml(self, sandbox: Sandbox, workspace: Path) -> None:
@@ -321,7 +334,12 @@ class TestInit:
         workspace.mkdir()
         run = sandbox.hitui("init")
         assert run.returncode == 0
-        assert "could not tell: where results lie" in run.stdout
+        assert run.stdout.splitlines()[1:] == [
+            "  could not tell: where results lie; name their folder as `results`",
+            "  could not tell: the question list; name it as `questions`, or no total is known",
+            "  could not tell: the dataset; name it as `data`, or no task counts as blocked",
+            "  could not tell: which program runs them; add a [runner.NAME]",
+        ]
         assert sandbox.json("ls") == []
 
 
