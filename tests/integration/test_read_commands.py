@@ -291,6 +291,22 @@ class TestInit:
             'data      = "data"',
             '# runner    = "model"       # of the configs that name none',
         ]
+        assert [section.splitlines()[1:] for section in written.split("\n[[config]]\n")[1:]] == [
+            ['modality = "image"', 'output   = "result/g/image"'],
+            [
+                'modality = "mix"',
+                'format   = "csv"',
+                'output   = "result/g/mix_csv"',
+                'folders  = ["result/g/mix_csv_shard0"]    # read together with it',
+            ],
+            [
+                '# modality = "text"       # text, image or mix',
+                '# format   = "html"       # html, csv, latex, markdown or json',
+                'output   = "result/g/mystery"',
+            ],
+            ['modality = "text"', 'format   = "html"', 'output   = "result/g/text_html"'],
+            ['kind     = "hf_trainer"', 'output   = "runs/translator"'],
+        ]
         assert sandbox.json("ls") == rows
 
     def test_an_odd_name_is_written_as_toml(self, sandbox: Sandbox, workspace: Path) -> None:
