@@ -137,6 +137,11 @@ def test_scrolling_up_stops_following_and_the_end_resumes_it(reader: LogReader, 
     assert not shows(reader, "line 6", "line 7", "line 8", "line 9").following
     reader.scroll(5)
     assert shows(reader, "line 8", "line 9", "line 10", "line 11").following
+    # Also by no more lines than there are.
+    reader.scroll(-2)
+    assert not shows(reader, "line 6", "line 7", "line 8", "line 9").following
+    reader.scroll(2)
+    assert shows(reader, "line 8", "line 9", "line 10", "line 11").following
     reader.to_start()
     shows(reader, "line 1", "line 2", "line 3", "line 4")
     reader.follow()
