@@ -22,8 +22,7 @@ def given_gpus(environment: Mapping[str, str] = os.environ) -> int:
         return 0
     named = [name.strip() for name in environment.get("CUDA_VISIBLE_DEVICES", "").split(",")]
     # CUDA takes the list up to the first that cannot be one.
-    end = next((place for place, name in enumerate(named) if name in ("", "-1", "NoDevFiles")), len(named))
-    return end
+    return next((place for place, name in enumerate(named) if name in ("", "-1", "NoDevFiles")), len(named))
 
 
 def computes_on_gpus(torch: Any) -> bool:

@@ -49,6 +49,7 @@ from hitui_runners.engines.processors import NO_OWN_CODE, hide_broken_torchvisio
 from hitui_runners.engines.room import room_of
 from hitui_runners.engines.turns import Ready, Turns
 from hitui_runners.errors import EngineLost, RunnerError, SetupError, setup_error, words_of
+from hitui_runners.library_words import bound_repetitions
 from hitui_runners.output import named, say, warn
 
 LOOKS_AHEAD = 64
@@ -151,6 +152,7 @@ class TransformersEngine(Engine):
                 "install torch, transformers, accelerate and pillow there",
                 error,
             ) from error
+        bound_repetitions()
         on_gpu = computes_on_gpus(torch)
         torch.manual_seed(SEED)
         attend_without_plans()
