@@ -19,6 +19,7 @@ from hitui.domain.progress import JobProgress
 from hitui.domain.schedule import Schedule
 from hitui.domain.tasks import Task, TaskId, TaskStatus, select_pending
 from hitui.domain.units import counted, duration_words
+from hitui.errors import SupervisorError
 from hitui.factory import Services
 
 PROGRESS_SECONDS = 5.0
@@ -184,7 +185,11 @@ def wait_for_ends(services: Services, jobs: Sequence[Job]) -> tuple[Job, ...]:
             for snapshot in watch:
                 if not followed.waiting.keys() <= {job.id for job in snapshot.jobs}:
                     # So many others ended meanwhile that the supervisor does not name it any more.
-                    snapshot = services.jobs.client.jobs(every=True)
+                    try:
+                        snapshot = services.jobs.client.jobs(every=True)
+                    except SupervisorError:
+                        # It was killed since.
+                        break
                 followed.take(snapshot)
                 services.progress.follow(JobsSnapshot(tuple(followed.waiting.values())))
                 if not followed.waiting:

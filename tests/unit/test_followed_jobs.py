@@ -12,6 +12,7 @@ from hitui.commands.launching import _Followed, launch, wait_for_ends
 from hitui.domain.configs import Config, ConfigState
 from hitui.domain.jobs import Ended, Ending, Job, JobRequest, JobsSnapshot, JobState, Queued, Running, Shard
 from hitui.domain.schedule import Schedule
+from hitui.errors import SupervisorError
 
 FAILED, DONE = Ended(Ending.FAILED, 2.0, "exit status 1"), Ended(Ending.SUCCEEDED, 3.0)
 
@@ -83,11 +84,20 @@ def services_of(*lives: Told | None, **jobs: object) -> Any:
 def test_a_wait_outlives_supervisors_and_minds_an_end_that_they_do_not_name_any_more() -> None:
     running, other = job(1, Running(("GPU-0",), 44, 1.0)), job(2, Running(("GPU-1",), 45, 1.0))
     failed, done = job(1, FAILED), job(2, DONE)
+    all_jobs = [SupervisorError("no supervisor runs"), JobsSnapshot((failed, other))]
+
+    def every_job(*, every: bool) -> JobsSnapshot:
+        answer = all_jobs.pop(0)
+        if isinstance(answer, SupervisorError):
+            raise answer
+        return answer
+
     services = services_of(
         Told(JobsSnapshot((running, other))),
         None,
+        Told(JobsSnapshot((other,))),
         Told(JobsSnapshot((other,)), JobsSnapshot((done,))),
-        jobs=lambda every: JobsSnapshot((failed, other)),
+        jobs=every_job,
     )
     assert wait_for_ends(services, (job(1, Queued()), job(2, Queued()))) == (failed, done)
 
