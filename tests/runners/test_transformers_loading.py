@@ -205,7 +205,7 @@ def test_a_model_that_fits_on_the_gpus_only_in_part_is_not_computed_on_the_cpu(
     monkeypatch.setattr("hitui_runners.engines.transformers.device_map", lambda _: spread)
     said = f"not enough memory to load the model: out of memory on the GPUs, and {parts}"
     with pytest.raises(RunnerError, match=said) as refused:
-        TransformersEngine(tiny_model, 1000, 8, None).load()
+        TransformersEngine(tiny_model, 1000, 8, None, dtype="float32").load()
     assert refused.value.exit_status == 1
 
 
