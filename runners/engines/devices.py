@@ -28,13 +28,15 @@ def given_gpus(environment: Mapping[str, str] = os.environ) -> int:
 def computes_on_gpus(torch: Any) -> bool:
     """Whether torch has GPUs here.
 
-    Raises RunnerError where the run was given some and torch can use none of them: on the CPU a model for them would take
-    days and hold them all the while. A SetupError, where that stays so until someone changes something.
+    Raises RunnerError for one that it cannot use, and where the run was given some and torch has none: on the CPU a model
+    for them would take days and hold them all the while. A SetupError, where that stays so until someone changes something.
     """
     given = given_gpus()
     if torch.cuda.is_available():
         if torch.cuda.device_count() < given:
             warn(f"of the {given} GPUs that the run was given torch can use {torch.cuda.device_count()}")
+        for index in range(torch.cuda.device_count()):
+            _try(torch, index)
         return True
     if not given:
         return False
@@ -43,6 +45,22 @@ def computes_on_gpus(torch: Any) -> bool:
     why = _why_not(torch)
     kind = SetupError if any(words in why for words in _STAYS) else RunnerError
     raise kind(f"the run was given GPUs that torch cannot use: {why}; see nvidia-smi; {_ON_THE_CPU}")
+
+
+def _try(torch: Any, index: int) -> None:
+    """Computes something small. A torch lists GPUs too that it was built without kernels for, as new ones are for those
+    that are old."""
+    try:
+        torch.ones(1, device=f"cuda:{index}").add(1).item()
+    except RuntimeError as error:
+        name = torch.cuda.get_device_name(index)
+        if "no kernel image" in str(error):
+            capability = ".".join(map(str, torch.cuda.get_device_capability(index)))
+            raise SetupError(
+                f"{sys.executable}: its torch ({torch.__version__}) has no kernels for {name} (compute capability "
+                f"{capability}); install one that has"
+            ) from error
+        raise RunnerError(f"{name} cannot be used: {words_of(error)}") from error
 
 
 def for_the_cpu_alone(library: str) -> SetupError:

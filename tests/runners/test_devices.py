@@ -52,16 +52,23 @@ def test_a_torch_for_the_cpu_alone_is_refused_where_gpus_were_given(
     engine.close()
 
 
-def torch_that_finds(count: int, why: str = "") -> Any:
-    """A torch for CUDA with so many GPUs; where it has none, its initialization says `why`."""
+def torch_that_finds(count: int, why: str = "", broken: str = "") -> Any:
+    """A torch for CUDA with so many GPUs, of which the last one is `broken`; where it has none, its initialization says
+    `why`."""
 
     def init() -> None:
         raise RuntimeError(why)
+
+    def ones(size: int, device: str) -> SimpleNamespace:
+        if broken and device == f"cuda:{count - 1}":
+            raise RuntimeError(broken)
+        return SimpleNamespace(add=lambda number: SimpleNamespace(item=lambda: 2.0))
 
     cuda = SimpleNamespace(
         is_available=lambda: count > 0,
         device_count=lambda: count,
         get_device_name=lambda index: "Tesla V100-SXM2-32GB",
+        get_device_capability=lambda index: (7, 0),
         is_bf16_supported=lambda including_emulation: including_emulation,
         init=init,
     )
@@ -69,6 +76,7 @@ def torch_that_finds(count: int, why: str = "") -> Any:
         cuda=cuda,
         version=SimpleNamespace(cuda="13.0", hip=None),
         __version__="2.13.0",
+        ones=ones,
         bfloat16="bfloat16",
         float16="float16",
         float32="float32",
@@ -104,6 +112,29 @@ def test_fewer_gpus_than_were_given_are_told(
     assert "of the 2 GPUs that the run was given torch can use 1" in capsys.readouterr().err
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     assert not computes_on_gpus(torch_that_finds(0))
+
+
+@pytest.mark.parametrize(
+    ("broken", "kind", "said"),
+    [
+        (
+            "CUDA error: no kernel image is available for execution on the device",
+            SetupError,
+            r"its torch \(2.13.0\) has no kernels for Tesla V100-SXM2-32GB \(compute capability 7.0\)",
+        ),
+        (
+            "CUDA error: CUDA-capable device(s) is/are busy or unavailable",
+            RunnerError,
+            r"^Tesla V100-SXM2-32GB cannot be used: CUDA error: .* busy",
+        ),
+    ],
+)
+def test_a_gpu_that_computes_nothing_is_told_of_before_the_model_is_loaded(
+    broken: str, kind: type[RunnerError], said: str
+) -> None:
+    with pytest.raises(RunnerError, match=said) as refused:
+        computes_on_gpus(torch_that_finds(2, broken=broken))
+    assert type(refused.value) is kind
 
 
 def test_one_gpu_takes_the_model_whole_and_several_share_it() -> None:
