@@ -26,7 +26,7 @@ OF_THE_RUN = frozenset((
     # What they change for a task stands beside its answer.
     "recovery", "max_rungs", "retry_exhausted",
     # Said otherwise: of each config, by the engine, and word by word.
-    "modality", "format", "model", "adapter", "prompts",
+    "modality", "format", "model", "adapter", "dtype", "prompts",
 ))  # fmt: skip
 """Options (as attributes of the arguments) that say what is run and where, and decide no answer by themselves."""
 DECIDING_NOTHING = {

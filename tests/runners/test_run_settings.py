@@ -43,16 +43,21 @@ DECIDING: dict[str, set[str]] = {
 those of the run in run_settings.py: else nobody has thought of whether answers made with and without it may be mixed."""
 
 
+def options_of(name: str) -> set[str]:
+    parser = evaluation_parser(engine_class(name))
+    return {action.dest for action in parser._actions if action.dest != "help"}
+
+
 @pytest.mark.parametrize("name", ENGINES)
 def test_every_option_decides_answers_or_does_not(name: str) -> None:
     engine = engine_class(name)
-    parser = evaluation_parser(engine)
-    found = {action.dest for action in parser._actions if action.dest != "help"}
-
-    deciding, of_speed = run_settings.options(dict.fromkeys(found), engine)
+    deciding, of_speed = run_settings.options(dict.fromkeys(options_of(name)), engine)
     assert set(deciding) | {"engine"} == OF_ALL | DECIDING[name]
     assert set(of_speed) == set(engine.speed_options)
-    assert found >= run_settings.OF_THE_RUN
+
+
+def test_those_of_the_run_are_options_of_some_engine() -> None:
+    assert set().union(*map(options_of, ENGINES)) >= run_settings.OF_THE_RUN
 
 
 @pytest.mark.usefixtures("with_libraries")

@@ -110,8 +110,8 @@ def test_both_make_up_the_model_on_record(
 ) -> None:
     told = engine.facts()
     assert told.beside["model_folder"] == f"{tiny_model.name} + {adapter.name}"
-    # Where it lies is no setting.
-    assert options({"adapter": adapter}, engine) == ({}, {})
+    # Neither where it lies nor how that is asked for what `numbers` says is a setting.
+    assert options({"adapter": adapter, "dtype": "float32"}, engine) == ({}, {})
 
     def settings(adapter: Path | None) -> tuple[object, object]:
         facts = TransformersEngine(tiny_model, 1000, 8, None, adapter=adapter).facts().settings
