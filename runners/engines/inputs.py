@@ -28,6 +28,7 @@ TABLES_KEPT = 2
 """Who is asked once more has the table before that of those who are made ready for their turn."""
 LEAST_BUDGET = 10_000
 """Pixels: no budget for a picture is less, and no edge of one has as many."""
+THOUGHT = "<think>"
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,12 @@ class PromptInputs:
     @property
     def _tokenizer(self) -> Any:
         return self._processor.tokenizer
+
+    @functools.cached_property
+    def opening(self) -> str:
+        """What the chat template begins every reply with that the reply itself lacks: `<think>` for models that always think
+        first; else empty. Without it a thought that came to no end looks like an answer."""
+        return THOUGHT if self._prompt_text("", None).rstrip().endswith(THOUGHT) else ""
 
     def of(self, prompt: Prompt, image: Any, recovery: dict[str, object]) -> Any:
         """What the model gets: `input_ids` of shape (1, tokens), within the budget, and what goes with them.

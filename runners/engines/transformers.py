@@ -295,7 +295,7 @@ class TransformersEngine(Engine):
         return self._text(new), int(new.shape[0])
 
     def _text(self, new: Any) -> str:
-        text: str = self._tokenizer.decode(new, skip_special_tokens=True)
+        text: str = self._inputs.opening + self._tokenizer.decode(new, skip_special_tokens=True)
         return text
 
     def _made_ready(self, prompt: Prompt) -> Ready | Answer | None:

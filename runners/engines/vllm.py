@@ -211,7 +211,7 @@ class VllmEngine(Engine):
         with self._making:
             self._tokens += tokens
             self._shared_tokens += output.num_cached_tokens or 0
-            text = self._processor.tokenizer.decode(new, skip_special_tokens=True)
+            text = self._inputs.opening + self._processor.tokenizer.decode(new, skip_special_tokens=True)
         return Reply(text, tokens, len(new), recovery)
 
     def facts(self) -> EngineFacts:

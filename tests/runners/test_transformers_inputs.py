@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from hitui_runners.engines.inputs import PromptInputs, length
 from hitui_runners.engines.original_truncation import original_cuts
 from hitui_runners.engines.pictures import Pictures
 from hitui_runners.engines.processors import load_processor
+from hitui_runners.engines.transformers import TransformersEngine
 
 from tests.tools.benchmark import png
 
@@ -243,6 +245,26 @@ def test_a_mark_of_the_beginning_stands_there_once(tiny_model: Path, in_template
     assert ids == list(plain["input_ids"][0])
     assert ids.count(begin) == 1
     assert ids[0] == begin
+
+
+def test_a_thought_that_the_template_begins_is_part_of_the_reply(tiny_model: Path, tmp_path: Path) -> None:
+    for file in tiny_model.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    begins = "<|im_start|>assistant\\n"
+    for name in ("chat_template.json", "tokenizer_config.json"):
+        text = (tmp_path / name).read_text()
+        assert text.count(begins) == 1
+        (tmp_path / name).write_text(text.replace(begins, f"{begins}<think>\\n"))
+    replies = {}
+    for folder in (tiny_model, tmp_path):
+        engine = TransformersEngine(folder, 1000, 8, None)
+        engine.load()
+        prompts = [replace(asked("Harbour 1,41\n"), task_id=number) for number in range(3)]
+        together = [reply for some in engine.answer_all(deque(prompts)) for _, reply in some]
+        replies[folder] = [engine.answer(prompts[0]).text, *(reply.text for reply in together)]
+        engine.close()
+    assert [text.startswith("<think>") for text in replies[tiny_model]] == [False] * 4
+    assert [text.startswith("<think>") for text in replies[tmp_path]] == [True] * 4
 
 
 def test_questions_of_one_length_get_the_same_cut_and_all_the_same_head(processor: Any) -> None:
