@@ -151,7 +151,7 @@ def _running(standing: Standing) -> dict[str, JobProgress]:
 
 def _jobs(standing: Standing) -> Iterator[_Family]:
     jobs, queue = standing.jobs.jobs, standing.jobs.queue
-    counts = Counter(job.word for job in jobs if job.active)
+    counts = Counter(job.word for job in jobs)
     states = _Family("jobs", "Jobs that have not ended, by state.")
     for state in STATES:
         states.add(counts[state], state=state)

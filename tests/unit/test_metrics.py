@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
+from hitui import __version__
 from hitui.domain.configs import Config, ConfigState
 from hitui.domain.gpus import Gpu, GpuProcess, GpuSnapshot
 from hitui.domain.jobs import Ended, Ending, Job, JobRequest, JobsSnapshot, Queued, Running, Shard
@@ -56,6 +60,7 @@ def test_a_gpu_has_a_line_for_all_that_the_driver_gives_and_none_else() -> None:
             processes=processes,
         ),
         Gpu(1, "GPU-b", "H200", error="lost: it fell off the bus"),
+        Gpu(2, "GPU-c", "L4", temperature=41),
     )
     found = parsed(standing(gpus=GpuSnapshot(1.0, "nvml", gpus)))
     first = {"gpu": "0", "uuid": "GPU-a", "name": "H200"}
@@ -65,8 +70,8 @@ def test_a_gpu_has_a_line_for_all_that_the_driver_gives_and_none_else() -> None:
     assert found["hitui_gpu_power_limit_watts"] == [(first, 700.0)]
     assert found["hitui_gpu_utilization_ratio"] == [(first, 0.9)]
     assert found["hitui_gpu_power_watts"] == [(first, 350.5)]
-    assert "hitui_gpu_temperature_celsius" not in found
-    assert [value for _, value in found["hitui_gpu_up"]] == [1, 0]
+    assert found["hitui_gpu_temperature_celsius"] == [({"gpu": "2", "uuid": "GPU-c", "name": "L4"}, 41)]
+    assert [value for _, value in found["hitui_gpu_up"]] == [1, 0, 1]
     assert found["hitui_gpu_user_memory_bytes"] == [
         ({**first, "user": "ada"}, 30),
         ({**first, "user": "?"}, 5),
@@ -84,14 +89,15 @@ def test_a_driver_that_does_not_answer_is_told_and_its_last_values_are_not() -> 
 
 def test_configs_and_the_rate_of_the_job_on_them() -> None:
     jobs = (
+        Job(3, JobRequest("a"), 0.0, Ended(Ending.FAILED, 50.0)),
         Job(1, JobRequest("a"), 0.0, Running(("GPU-a",), 7, 1.0)),
         Job(2, JobRequest("b", also=(JobRequest("c"),)), 0.0, Running(("GPU-b",), 8, 1.0)),
     )
     configs = (
+        ConfigState(Config("unread", "realhitbench", ("/r",), "/r")),
         state("a", total=10, done=4, errors=1, missing=3, blocked=2, updated=5.5),
         state("b", problems=("it is half written",)),
         state("c"),
-        ConfigState(Config("unread", "realhitbench", ("/r",), "/r")),
     )
     parts = {"b": JobProgress("end", 4, 4, rate=0.1), "c": JobProgress("running", rate=0.4, eta_seconds=30.0)}
     progress = {1: JobProgress(rate=0.25, eta_seconds=16.0), 2: JobProgress(rate=0.5, configs=parts)}
@@ -122,8 +128,9 @@ def test_the_rate_of_a_config_is_that_of_all_its_shards() -> None:
         )
         for number in (1, 2)
     )
+    through = replace(jobs[0], id=3, state=Ended(Ending.SUCCEEDED, 50.0))
     progress = {1: JobProgress(rate=0.25, eta_seconds=16.0), 2: JobProgress(rate=0.5, eta_seconds=8.0)}
-    found = parsed(standing(configs=(state("a"),), jobs=JobsSnapshot(jobs), progress=progress))
+    found = parsed(standing(configs=(state("a"),), jobs=JobsSnapshot((*jobs, through)), progress=progress))
     assert found["hitui_config_tasks_per_second"] == [({"config": "a"}, 0.75)]
     assert found["hitui_config_eta_seconds"] == [({"config": "a"}, 16)]
 
@@ -155,6 +162,21 @@ def test_jobs_by_state_ending_and_group() -> None:
     assert dict(_by(found["hitui_group_paused"], "group")) == {"default": 0, "night": 1}
 
 
+def test_how_long_the_oldest_job_waits_is_told() -> None:
+    def oldest(*jobs: Job) -> float:
+        ((_, seconds),) = parsed(standing(jobs=JobsSnapshot(jobs)))["hitui_queue_oldest_seconds"]
+        return seconds
+
+    runs = Job(1, JobRequest("a"), 10.0, Running((), 7, 20.0))
+    first, second = Job(2, JobRequest("b"), 30.0, Queued()), Job(3, JobRequest("c"), 40.0, Queued())
+    before = time.time()
+    seconds = oldest(runs, second, first)
+    assert before - 30 <= seconds <= time.time() - 30
+    assert oldest(runs) == 0
+    # The clock was set back since.
+    assert oldest(replace(first, created_at=time.time() + 3600)) == 0
+
+
 def _by(samples: list[tuple[dict[str, str], float]], label: str) -> list[tuple[str, float]]:
     return [(labels[label], value) for labels, value in samples]
 
@@ -165,3 +187,4 @@ def test_any_name_comes_back_as_it_is_unless_it_is_no_text(name: str) -> None:
     expected = name.encode("utf-8", "replace").decode()
     ((labels, _),) = found["hitui_config_tasks_wanted"]
     assert labels == {"config": expected}
+    assert found["hitui_info"] == [({"version": __version__, "workspace": expected}, 1)]
