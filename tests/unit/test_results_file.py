@@ -280,7 +280,8 @@ def test_a_result_counts_for_the_id_as_the_list_writes_it(
 def test_what_is_no_result_counts_for_nothing_and_no_error_takes_the_place_of_an_answer(
     tmp_path: Path,
 ) -> None:
-    odd: list[Any] = [None, 3, {"Prediction": "x"}, {"id": 5}, {**answer(6), "Prediction": None}]
+    none = {**answer(6), "Prediction": None}
+    odd: list[Any] = [None, 3, {"Prediction": "x"}, {"id": 5}, none, none]
     first = write_results(tmp_path / "results.json", [answer(1, "first"), failure(2), failure(3), *odd])
     then = tmp_path / "results.jsonl"
     then.write_text(
@@ -295,6 +296,12 @@ def test_what_is_no_result_counts_for_nothing_and_no_error_takes_the_place_of_an
         3: NO_ANSWER,
         6: None,
     }
+    first.write_text('{"results": 3}')
+    assert set(results_that_count([first, then], [1, 2])) == {1, 2, 3}
     first.write_text('{"results": [')
     with pytest.raises(WorkspaceError, match="is no JSON"):
+        results_that_count([first, then], [1, 2])
+    first.unlink()
+    first.mkdir()
+    with pytest.raises(WorkspaceError, match=r"results\.json: cannot be read: Is a directory"):
         results_that_count([first, then], [1, 2])
