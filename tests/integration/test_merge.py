@@ -12,7 +12,15 @@ from typing import Any
 import pytest
 
 from tests.tools.real_data import real_data
-from tests.tools.results import NO_ANSWER, answer, append_lines, failure, write_results, write_workspace
+from tests.tools.results import (
+    NO_ANSWER,
+    answer,
+    append_lines,
+    failure,
+    write_results,
+    write_trainer_checkpoint,
+    write_workspace,
+)
 from tests.tools.sandbox import Sandbox
 
 SOURCE = real_data()
@@ -104,6 +112,8 @@ def test_merged_again_it_is_up_to_date_or_renewed(sandbox: Sandbox, group: Path,
 
     append_lines(group / "text_html" / "results.jsonl", [answer(3)])
     assert "checkpoint_merged.json written, 3 of 8 answered" in sandbox.hitui("merge", "text_html").stdout
+    # Also where the merged file of before is one of those that it was made of.
+    assert merged.stat().st_mtime_ns == (group / "text_html" / "results.jsonl").stat().st_mtime_ns
     assert [path.name for path in merged.parent.iterdir()] == [merged.name]
 
 
@@ -122,7 +132,7 @@ def test_what_another_program_wrote_is_copied_once(sandbox: Sandbox, merged: Pat
 
 
 def test_another_place_and_json(sandbox: Sandbox, workspace: Path, merged: Path) -> None:
-    place = workspace / "for others" / "all.json"
+    place = workspace / "for others" / "of all" / "all.json"
     (row,) = json.loads(sandbox.hitui("merge", "text_html", "--output", str(place), "--json").stdout)
 
     assert row == {
@@ -146,18 +156,23 @@ def test_another_place_and_json(sandbox: Sandbox, workspace: Path, merged: Path)
 
 
 def test_what_cannot_be_merged_is_one_line_and_the_others_are(
-    sandbox: Sandbox, group: Path, merged: Path
+    sandbox: Sandbox, workspace: Path, group: Path, merged: Path
 ) -> None:
     (group / "image" / "checkpoint.json").write_text('{"results": [')
-    run = sandbox.hitui("merge", "image", "text_html")
+    write_results(group / "empty" / "results.json", [])
+    write_trainer_checkpoint(workspace / "runs" / "translator", 50)
+    run = sandbox.hitui("merge", "image", "empty", "translator", "text_html")
 
     assert run.returncode == 1
-    (line,) = run.stderr.splitlines()
-    assert line.startswith(
+    unreadable, *others = run.stderr.splitlines()
+    assert unreadable.startswith(
         "hitui: g/image: nothing merged, there may be answers that cannot be read: result/g/"
     )
-    assert merged.exists()
-    assert not (group / "image_merged").exists()
+    assert others == [
+        "hitui: g/empty: there are no results to merge",
+        "hitui: runs/translator: counts steps, not tasks: it has no results to merge",
+    ]
+    assert [path for path in group.iterdir() if path.name.endswith("_merged")] == [merged.parent]
 
 
 def test_a_disk_that_refuses_changes_nothing(sandbox: Sandbox, merged: Path) -> None:
@@ -171,10 +186,12 @@ def test_a_disk_that_refuses_changes_nothing(sandbox: Sandbox, merged: Path) -> 
 
 
 def test_ids_as_text_are_those_of_the_list(sandbox: Sandbox, group: Path, merged: Path) -> None:
-    append_lines(group / "text_html_sc" / "results.jsonl", [answer("6"), answer("1" * 5000)])
+    append_lines(group / "text_html_sc" / "results.jsonl", [answer("6", "half \ud800"), answer("1" * 5000)])
     sandbox.hitui("merge", "text_html")
 
-    assert [result["id"] for result in content(merged)["results"]] == [1, 2, 3, 4, 5, "6", "1" * 5000]
+    results = content(merged)["results"]
+    assert [result["id"] for result in results] == [1, 2, 3, 4, 5, "6", "1" * 5000]
+    assert results[5]["Prediction"] == "half \ud800"
 
 
 def test_without_a_question_list_they_are_sorted(sandbox: Sandbox, workspace: Path, group: Path) -> None:
