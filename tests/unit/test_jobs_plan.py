@@ -9,8 +9,8 @@ import pytest
 from msgspec.structs import replace
 
 from hitui.domain.configs import Config, ConfigState
-from hitui.domain.gpus import Gpu, GpuSnapshot
-from hitui.domain.jobs import Job, JobRequest, JobsSnapshot, Queued, Running
+from hitui.domain.gpus import Gpu, GpuProcess, GpuSnapshot
+from hitui.domain.jobs import Ended, Ending, Job, JobRequest, JobsSnapshot, Queued, Running, Starting
 from hitui.domain.launches import LaunchPlan
 from hitui.domain.schedule import Group, Queue, Schedule
 from hitui.domain.tasks import ErrorClass
@@ -113,6 +113,12 @@ def test_what_cannot_start_says_why(service: JobsService, values: dict[str, obje
     assert made.startable == ()
 
 
+def test_only_our_programs_have_to_know_the_modality(service: JobsService) -> None:
+    unknown = state("a")
+    unknown = replace(unknown, config=replace(unknown.config, modality=None))
+    assert plan(service, machine(60), unknown).launches[0].refused is None
+
+
 def test_without_a_file_of_settings_what_writes_one_is_named(tmp_path: Path) -> None:
     bare = JobsService(Settings(root=tmp_path), RuntimePaths(tmp_path / "state", tmp_path / "run"))
     refused = plan(bare, machine(60), state("a", None)).launches[0].refused
@@ -188,6 +194,15 @@ def test_a_plan_shares_a_gpu_where_the_settings_say_so(tmp_path: Path) -> None:
         "GPU 0 once free for 10 s",
     ]
     assert made.launches[2].where.startswith("waits for 20 GiB free on one GPU: GPU 0 has 10 GiB beside")
+    # What a job of ours has taken of it already is not asked for again; what is another's is.
+    runs = Job(1, JobRequest("a"), 0.0, Running(("GPU-0",), 7, 0.0))
+    starts = Job(2, JobRequest("b"), 0.0, Starting(("GPU-0",), 0.0))
+    service._latest = JobsSnapshot((runs, starts), 1)
+    for pid, where in ((7, "GPU 0 once free for 10 s"), (8, "waits")):
+        used = replace(machine(40).gpus[0], processes=(GpuProcess(pid, 20 * GIB, "compute", "ada"),))
+        seen = GpuSnapshot(1000.0, "test", (used,))
+        launch = plan(service, seen, state("a"), state("b"), state("c")).launches[2]
+        assert launch.where.startswith(where)
 
 
 def test_what_is_kept_for_a_queued_job_is_not_offered_and_what_only_waits_for_others_keeps_nothing(
@@ -199,9 +214,22 @@ def test_what_is_kept_for_a_queued_job_is_not_offered_and_what_only_waits_for_ot
     states = (state("a"), state("b"), state("c"))
     kept = service.plan([JobRequest("c")], Workspace(states), machine(60, 60)).launches[0]
     assert kept.where == "waits for 20 GiB free on one GPU: GPU 0 is held by job 1; GPU 1 is kept for job 2"
-    service._latest = JobsSnapshot((running, replace(queued, schedule=Schedule(held="by hand"))), 1)
+    held, night = replace(queued, schedule=Schedule(held="by hand")), Schedule(group="night")
+    service._latest = JobsSnapshot((running, held), 1)
     free = service.plan([JobRequest("c")], Workspace(states), machine(60, 60)).launches[0]
     assert free.where == "GPU 1 once free for 10 s"
+    queue = Queue("", (Group("night", None, "it is day"),))
+    service._latest = JobsSnapshot((running, replace(queued, schedule=night)), 1, queue)
+    assert service.plan([JobRequest("c")], Workspace(states), machine(60, 60)).launches[0] == free
+    # What comes behind it may start, for the job that it was to follow is through.
+    ended = Job(1, JobRequest("a"), 0.0, Ended(Ending.SUCCEEDED, 1.0, gpus=("GPU-1",)))
+    behind = Job(3, JobRequest("b"), 0.0, Queued(), schedule=Schedule(after_success=(1,)))
+    service._latest = JobsSnapshot((ended, held, behind), 1)
+    kept = service.plan([JobRequest("c")], Workspace(states), machine(60, 5)).launches[0]
+    assert kept.where == "waits for 20 GiB free on one GPU: GPU 0 is kept for job 3; GPU 1 has 5 GiB"
+    service._latest = JobsSnapshot((ended, behind, replace(behind, id=4)), 1)
+    kept = service.plan([JobRequest("c")], Workspace(states), machine(60, 60)).launches[0]
+    assert kept.where.endswith("one GPU: GPU 0 is kept for job 3; GPU 1 is kept for job 4")
 
 
 def test_a_queued_job_whose_model_is_away_keeps_no_gpu_from_others(service: JobsService) -> None:
@@ -218,6 +246,10 @@ def test_what_may_be_split_takes_its_share_of_the_free_gpus(tmp_path: Path) -> N
     four = machine(60, 60, 60, 60)
     launch = plan(split, four, state("a", missing=594)).launches[0]
     assert (launch.where, launch.seconds) == ("3 shards on GPU 0, 1, 2 once free for 10 s", 2400.0)
+    unknown = plan(split, four, state("a", missing=594, seconds_per_task=None)).launches[0]
+    assert (unknown.shards, unknown.seconds) == (3, None)
+    # What counts lines has no tasks to split.
+    assert plan(split, four, state("a", unit="lines", missing=594)).launches[0].shards == 1
     # So little is not worth a load of the model.
     assert plan(split, four, state("a")).launches[0].where == "GPU 0 once free for 10 s"
     both = plan(split, four, state("a", missing=594), state("b", missing=594))
@@ -229,6 +261,10 @@ def test_what_may_be_split_takes_its_share_of_the_free_gpus(tmp_path: Path) -> N
     assert named.where == "2 shards on GPU 1, 3 once free for 10 s"
     without = plan(split, machine(60), state("a", missing=594)).launches[0]
     assert without.where == "GPU 0 once free for 10 s"
+    waits = plan(split, machine(60, 60, 60, 5), state("a"), gpus=("1", "3"), shards=2).launches[0]
+    assert waits.where.startswith("waits for")
+    split._latest = JobsSnapshot((), 1, Queue("", (Group("default", 9),)))
+    assert plan(split, four, state("a", missing=594)).launches[0].shards == 3
     split._latest = JobsSnapshot((), 1, Queue("", (Group("default", 2),)))
     limited = plan(split, four, state("a", missing=594)).launches[0]
     assert limited.where == "2 shards on GPU 0, 1 once free for 10 s"
@@ -250,6 +286,10 @@ def test_a_plan_counts_the_jobs_and_into_how_many_they_may_be_split(tmp_path: Pa
     assert plan(service, machine(5), long).words == "1 job"
     service._latest = JobsSnapshot((), 1, Queue("by hand", (Group("default", 2),)))
     assert plan(service, four, long).words == "1 job, up to 2 shards"
+    assert plan(service, four, replace(long, unit="lines")).words == "1 job"
+    others = tuple(Job(number, JobRequest(f"{number}"), 0.0, Running((), 1, 0.0)) for number in (8, 9))
+    service._latest = JobsSnapshot(others, 1, Queue("", (Group("default", 2),)))
+    assert plan(service, four, long).words == "1 job, up to 2 shards"
 
 
 def test_what_a_long_request_behind_cannot_take_is_left_to_the_one_ahead(tmp_path: Path) -> None:
@@ -270,11 +310,16 @@ def test_what_a_long_request_behind_cannot_take_is_left_to_the_one_ahead(tmp_pat
 
     assert shards(four, state("b", "whole", missing=9000)) == "3 shards on GPU 0, 1, 2"
     assert shards(four, state("b", "wide", missing=9000)) == "2 shards on GPU 0, 1"
+    assert shards(four, state("b", missing=9000), gpus=("3",)) == "3 shards on GPU 0, 1, 2"
+    assert shards(four, state("b", missing=9000, scanned=False)) == "3 shards on GPU 0, 1, 2"
+    assert shards(four, state("b", missing=9000, seconds_per_task=0.01)) == "3 shards on GPU 0, 1, 2"
     # It could not start now, so nothing is left to it.
     assert shards(four, state("b", missing=9000), gpus=("0", "1", "2", "3")) == "GPU 0"
     assert shards(machine(60, 60, 60, 5), state("b", missing=9000), gpus=("3",)) == "3 shards on GPU 0, 1, 2"
     split = state("b", missing=9000)
     assert shards(four, split) == "GPU 0"
+    requests = [JobRequest("a"), JobRequest("of no config"), JobRequest("b")]
+    assert service.plan(requests, Workspace((short, split)), four).launches[0].shards == 1
     service._latest = JobsSnapshot((), 1, Queue("", (Group("default", 2),)))
     assert shards(four, split) == "2 shards on GPU 0, 1"
 
@@ -288,12 +333,36 @@ def test_named_gpus_are_enough_for_as_many_shards_as_take_their_number_each(tmp_
     assert three.where == "GPU 0, 1, 3 once free for 10 s"
     every = plan(service, four, long, gpus=("0", "1", "2", "3")).launches[0]
     assert every.where == "2 shards on GPU 0, 1, 2, 3 once free for 10 s"
+    service._latest = JobsSnapshot((), 1, Queue("by hand"))
+    assert plan(service, four, long, gpus=("0", "1", "3")).words == "1 job"
+    assert plan(service, four, long, gpus=("0", "1", "2", "3")).words == "1 job, up to 2 shards"
+    assert plan(service, four, long).words == "1 job, up to 2 shards"
+    excluding = replace(settings, gpus=GpuSettings(min_free="20GiB", exclude=[3]))
+    service = JobsService(excluding, RuntimePaths(tmp_path / "state", tmp_path / "run"))
+    service._latest = JobsSnapshot((), 1, Queue("by hand"))
+    assert plan(service, four, long).words == "1 job"
+
+
+def test_more_gpus_are_planned_where_all_that_is_pending_failed_on_fewer(tmp_path: Path) -> None:
+    runners = {"own": RunnerSettings(command=["true"], recovery_gpus=2)}
+    settings = Settings(root=tmp_path, gpus=GpuSettings(hold="0s"), runners=runners)
+    service = JobsService(settings, RuntimePaths(tmp_path / "state", tmp_path / "run"))
+
+    def where(*exhausted: tuple[int, int], **wishes: object) -> str:
+        failed = state("a", done=94, missing=0, exhausted=exhausted)
+        return plan(service, machine(60, 60), failed, **wishes).launches[0].where
+
+    assert where((1, 6)) == "GPU 0, 1 now"
+    assert where((1, 5)) == where((2, 6)) == "GPU 0 now"
+    # What was picked out of them is tried as it was.
+    assert where((1, 6), ids=(1, 2)) == where((1, 6), error_class=ErrorClass.OTHER) == "GPU 0 now"
 
 
 def test_a_plan_says_what_new_jobs_wait_for_besides_gpus(service: JobsService) -> None:
     free = machine(60, 60, 60)
     asked = (state("a"), state("b"), state("c"))
     running = Job(7, JobRequest("z"), 0.0, Running((), 1, 0.0))
+    ended = Job(6, JobRequest("y"), 0.0, Ended(Ending.SUCCEEDED, 1.0))
     for queue, wheres in (
         (Queue("until Monday"), ["waits for the queue to be resumed: until Monday"] * 3),
         (
@@ -305,8 +374,17 @@ def test_a_plan_says_what_new_jobs_wait_for_besides_gpus(service: JobsService) -
             ["GPU 0 once free for 10 s", *["waits for a place in group default: 2 of 2 run"] * 2],
         ),
     ):
-        service._latest = JobsSnapshot((running,), 1, queue)
+        service._latest = JobsSnapshot((ended, running), 1, queue)
         assert [launch.where for launch in plan(service, free, *asked).launches] == wheres
+    # Of those of one plan what waits for a GPU takes no place.
+    service._latest = JobsSnapshot((), 1, Queue("", (Group("default", 2),)))
+    requests = [JobRequest("a", gpus=("0",)), JobRequest("b"), JobRequest("c")]
+    made = service.plan(requests, Workspace(asked), machine(5, 60, 60))
+    assert [launch.where for launch in made.launches] == [
+        "waits for 20 GiB free on GPU 0: GPU 0 has 5 GiB",
+        "GPU 1 once free for 10 s",
+        "GPU 2 once free for 10 s",
+    ]
 
 
 def test_a_gpu_is_free_now_where_no_time_is_asked_for(tmp_path: Path) -> None:
