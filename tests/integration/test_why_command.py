@@ -242,6 +242,9 @@ def test_of_a_config_in_shards_each_is_told_and_of_many_the_rest_is_counted() ->
         "  job 12 (3/3): queued, waits for 20 GiB free on one GPU",
         "  GPU 0 is held by job 10",
     ]
+    some = snapshot(3, 1)
+    backwards = JobsSnapshot(some.jobs.jobs[::-1], 1)
+    assert why_config(replace(some, jobs=backwards), "g/a") == few
     told = as_object(few)
     assert (told["job"], [each["state"] for each in told["shards"]]) == (10, ["running", "queued", "queued"])
     many = why_config(snapshot(12, 9), "g/a")
@@ -283,7 +286,33 @@ def test_only_a_last_job_that_a_person_has_to_mend_is_told_of_a_config_without_o
         "`hitui rerun g/two --force` mixes the answers",
     )
     assert last_failure(JobsSnapshot((*jobs, crash)), "g/one") is None
+    # Neither what runs elsewhere nor what went on in another job says anything of it.
+    elsewhere = Job(6, JobRequest("g/four"), 0.0, Running((), 1, 0.0))
+    joined = Job(7, JobRequest("g/one"), 0.0, Ended(Ending.JOINED, 7.0))
+    assert last_failure(JobsSnapshot((*jobs, elsewhere, joined)), "g/one") == LastFailure(
+        4, "exit status 78: no such model folder"
+    )
     assert last_failure(JobsSnapshot(jobs), "g/three") is None
+    now = Situation(Settings(Path("made-up")), JobsSnapshot(jobs), {}, GpuSnapshot(0.0, "none", ()))
+    one, two, three = (why_request(now, JobRequest(f"g/{name}"), None) for name in ("one", "two", "three"))
+    assert lines_of(one)[1:] == ["  its last job (4) failed: exit status 78: no such model folder"]
+    assert lines_of(two)[1:] == [
+        "  its last job (3) failed: exit status 2: error: resume refused: x was 1, now 2",
+        "  `hitui rerun g/two --force` mixes the answers",
+    ]
+    assert as_object(two)["last_failure"]["job"] == 3
+    assert as_object(three)["last_failure"] is None
+
+
+def test_of_two_jobs_that_wait_only_the_later_finds_gpus_kept_for_the_other() -> None:
+    first, second = (Job(number, JobRequest("g/a"), 0.0, Queued()) for number in (4, 5))
+    gpus = GpuSnapshot(0.0, "test", (Gpu(0, "GPU-0", "test", 80 * GIB, 0, 80 * GIB, 0),))
+    settings = Settings(
+        Path("made-up"), gpus=GpuSettings(hold="0s"), runners={"own": RunnerSettings(command=["true"])}
+    )
+    configs = {"g/a": Config("g/a", "x", (), "", runner="own")}
+    now = Situation(settings, JobsSnapshot((first, second), 1), configs, gpus)
+    assert [why_job(now, job).gpus[0].reason for job in (first, second)] == ["is free", "is kept for job 4"]
 
 
 def test_without_a_supervisor_a_queued_job_says_how_to_go_on(
