@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from hitui.adapters.executors.locks import lock_gpus
 from hitui.cli import main
-from hitui.commands.why import as_object
+from hitui.commands.why import _locked, as_object
 from hitui.commands.why import lines as lines_of
 from hitui.domain.configs import Config
 from hitui.domain.gpus import Gpu, GpuSnapshot
@@ -136,6 +137,25 @@ def test_a_gpu_that_another_hitui_holds_says_so(
         other.client.stop([job])
         other.ended(job)
         other.client.shut_down()
+
+
+def test_a_lock_on_what_a_job_of_ours_held_is_no_longer_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ended = Job(1, JobRequest("g/a"), 0.0, Ended(Ending.SUCCEEDED, 0.0, gpus=("GPU-0",)))
+    runs = Job(2, JobRequest("g/b"), 0.0, Running(("GPU-1",), 1, 0.0))
+    jobs = JobsSnapshot((ended, runs), 1)
+    gpus = GpuSnapshot(0.0, "test", tuple(Gpu(number, f"GPU-{number}", "test") for number in range(3)))
+    home = tmp_path / "locks"
+    monkeypatch.setenv("HITUI_GPU_LOCKS", str(home))
+    held, _ = lock_gpus(home, ("GPU-0", "GPU-1"))
+    assert _locked(jobs, gpus) == {"GPU-0"}
+    for descriptor in held:
+        os.close(descriptor)
+    # Where locks cannot be read this is said, and the rest is told all the same.
+    (home / "GPU-2.lock").symlink_to("GPU-2.lock")
+    assert _locked(jobs, gpus) == set()
+    assert capsys.readouterr().err.startswith(f"hitui: {home / 'GPU-2.lock'}: GPUs cannot be locked: ")
 
 
 def test_the_hold_time_is_said_of_what_is_free(here: Control, capsys: pytest.CaptureFixture[str]) -> None:
