@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from hitui.commands.job_naming import configs_of, current_jobs
-from hitui.domain.jobs import Ending, JobRequest, Shard
-from hitui.domain.schedule import Schedule
+from hitui.commands.job_naming import configs_of, current_jobs, mend_of_wait, pauses, waits_for_group
+from hitui.domain.jobs import Ending, Job, JobRequest, JobState, Queued, Running, Shard
+from hitui.domain.schedule import Group, Queue, Schedule
 from hitui.domain.succession import Successor
+from hitui.domain.waits import WaitKind
 from hitui.errors import NoSuchName
 from hitui.paths import RuntimePaths
 from hitui.services.jobs import JobsService
@@ -77,3 +78,30 @@ def test_who_names_the_first_shard_alone_is_told_of_those_that_stay_as_they_are(
     assert numbers(services, whole, second) == [whole, second]
     assert numbers(services, third, second, first) == [third, second, first]
     assert capsys.readouterr().out == ""
+
+
+def test_each_pause_is_told_with_what_ends_it() -> None:
+    groups = (Group("day", None, "paused by hand"), Group("eval", 2), Group("night", None, "it is day"))
+    whole = "the queue is paused: until Monday; `hitui queue resume` lets its jobs start"
+    day = "group day is paused: by hand; `hitui queue resume day` lets its jobs start"
+    night = "group night is paused: it is day; `hitui queue resume night` lets its jobs start"
+    assert pauses(Queue("until Monday", groups)) == [whole, day, night]
+    assert pauses(Queue("", groups), {"night", "eval"}) == [night]
+    assert pauses(Queue("until Monday", groups), ()) == [whole]
+
+
+@pytest.mark.parametrize(
+    ("state", "held", "mend", "for_group"),
+    [
+        (Queued("", WaitKind.GPUS), "", "", False),
+        (Queued("", WaitKind.GPUS), "by hand", "hitui resume 4", False),
+        (Queued("", WaitKind.QUEUE_PAUSED), "", "hitui queue resume", True),
+        (Queued("", WaitKind.GROUP_PAUSED), "", "hitui queue resume night", True),
+        (Running((), 7, 1.0), "by hand", "", False),
+    ],
+)
+def test_a_pause_that_a_job_waits_for_is_ended_by_one_command(
+    state: JobState, held: str, mend: str, for_group: bool
+) -> None:
+    job = Job(4, JobRequest("a"), 0.0, state, schedule=Schedule(group="night", held=held))
+    assert (mend_of_wait(job), waits_for_group(job)) == (mend, for_group)
