@@ -35,8 +35,8 @@ def output(workspace: Path) -> Path:
 
 
 def test_the_result_that_counts_is_shown_whole(sandbox: Sandbox, output: Path) -> None:
-    rerun = {**answer(3, "one\n  two\x1b[2J", 0.5), "Recovery": {"rung": 2}}
-    append_lines(output / "results.jsonl", [rerun, failure(3)])
+    rerun = {**answer(3, "one\n\n  two\x1b[2J", 0.5), "Recovery": {"rung": 2}, "Note": ""}
+    append_lines(output / "results.jsonl", [rerun, failure(3), answer(99)])
     run = sandbox.hitui("show", "text_html", "3", "8")
     assert run.stdout.splitlines() == [
         "id              3",
@@ -46,24 +46,29 @@ def test_the_result_that_counts_is_shown_whole(sandbox: Sandbox, output: Path) -
         "Question        ?",
         "Reference       7",
         "Prediction      one",
+        "",
         "                  two␛[2J",
         'Metrics         {"F1": 100.0}',
         "ProcessingTime  0.5",
         'Recovery        {"rung": 2}',
+        "Note",
         "",
         "id     8",
         "state  blocked: missing file: table8.html",
     ]
-    (shown,) = sandbox.json("show", "text_html", "3")
+    shown, unlisted = sandbox.json("show", "text_html", "3", "99")
     assert shown == {"id": 3, "status": "done", "class": None, "reason": "", "result": rerun}
+    assert unlisted == {"id": 99, "status": None, "class": None, "reason": "", "result": answer(99)}
 
 
 def test_an_error_is_shown_with_its_class_and_told_once(sandbox: Sandbox) -> None:
     run = sandbox.hitui("show", "text_html", "3")
     assert "state           error, text too large\n" in run.stdout
     assert run.stdout.count(TOO_LARGE) == 1
-    (shown,) = sandbox.json("show", "text_html", "6")
-    assert (shown["status"], shown["result"]) == ("missing", None)
+    failed, missing, blocked = sandbox.json("show", "text_html", "3", "6", "8")
+    assert (failed["status"], failed["class"]) == ("error", "text_too_large")
+    assert (missing["status"], missing["result"]) == ("missing", None)
+    assert blocked["reason"] == "missing file: table8.html"
 
 
 def test_a_task_that_nobody_knows_and_what_has_no_tasks(sandbox: Sandbox, workspace: Path) -> None:
