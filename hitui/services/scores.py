@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Collection
 from pathlib import Path
 
 import msgspec
@@ -47,20 +49,19 @@ class _File(msgspec.Struct):
     written_by: str
     aggregate_metrics: _Aggregates
     counts: dict[str, _Counts] = {}
+    sources: list[str] = []
+    """Of which files, as seen from its folder."""
 
 
 def read_scores(output: Path) -> Scores | None:
     """The scores beside the results in a config's folder; None: there are none that hitui wrote and can be read."""
     path = output / NAME
     try:
-        if not is_file(path) or path.stat().st_size > _LARGEST:
-            return None
-        found = json_decoder(_File)(path.read_bytes())
         written = path.stat().st_mtime
-    except (OSError, msgspec.MsgspecError, ValueError):
-        # It is made anew at any time; nothing is lost with it.
+    except OSError:
         return None
-    if found.written_by != "hitui":
+    found = _read(path)
+    if found is None:
         return None
     counts = found.counts.get("Overall", _Counts())
     try:
@@ -68,3 +69,23 @@ def read_scores(output: Path) -> Scores | None:
     except OSError:
         judged = None
     return Scores(found.aggregate_metrics.overall, counts.charts_unscored, counts.unjudged, written, judged)
+
+
+def is_made_of(path: Path, results: Collection[Path]) -> bool:
+    """Whether scores that hitui wrote are those of one of these files of results."""
+    found = _read(path)
+    return found is not None and any(
+        Path(os.path.normpath(path.parent / source)) in results for source in found.sources
+    )
+
+
+def _read(path: Path) -> _File | None:
+    """None: it is none that hitui wrote, or cannot be read."""
+    try:
+        if not is_file(path) or path.stat().st_size > _LARGEST:
+            return None
+        found = json_decoder(_File)(path.read_bytes())
+    except (OSError, msgspec.MsgspecError, ValueError):
+        # It is made anew at any time; nothing is lost with it.
+        return None
+    return found if found.written_by == "hitui" else None

@@ -138,6 +138,25 @@ class TestRollback:
         assert "nothing to roll back" in sandbox.hitui("rollback", "text_html").stdout
         assert contents(output) == now
 
+    def test_scores_of_what_it_takes_away_go_with_it(self, output: Path) -> None:
+        shard = output.with_name("text_html_shard0")
+        append_lines(shard / "results.jsonl", [answer(3)])
+        write_results(output / "results.json", [answer(1)])
+        scores = {"written_by": "hitui", "aggregate_metrics": {"overall": {"EM": 50.0}}}
+        sources = {
+            "scores.json": ["results.json", "../text_html_shard0/results.jsonl"],
+            "scores_results.json": ["results.json"],
+        }
+        for name, files in sources.items():
+            (output / name).write_text(json.dumps({**scores, "sources": files}))
+        (output / "scores_theirs.json").write_text('{"sources": ["../text_html_shard0/results.jsonl"]}')
+        roll_back(Config("g/text_html", "realhitbench", (str(output), str(shard)), str(output)))
+        assert sorted(path.name for path in output.glob("scores*")) == [
+            "scores_results.json",
+            "scores_theirs.json",
+        ]
+        assert [path.name for path in output.glob(".hitui-rolled-back-*/*")] == ["scores.json"]
+
     def test_a_snapshot_of_ours_where_there_was_none(self, sandbox: Sandbox, output: Path) -> None:
         before = contents(output)
         results = [answer(task) for task in range(400)]
