@@ -59,12 +59,15 @@ def _examine(workspace: str | None) -> Iterator[Finding]:
     try:
         settings = load_settings(root, file)
         yield from health_workspace.examine_settings(settings)
+        are_read = True
     except SettingsError as error:
         # The rest is looked at with the defaults.
+        are_read = False
         yield health.fail("settings", str(error), "correct it; until then no command works here")
     yield from health.examine_gpus(GpuMonitor(open_source).read_once(), frozenset(settings.gpus.exclude))
     yield from health_workspace.examine_files(Catalogue(settings))
-    yield from health_workspace.examine_runners(settings)
+    if are_read:
+        yield from health_workspace.examine_runners(settings)
     yield from health_workspace.examine_scores(settings)
     yield from health_workspace.examine_notifications(settings)
     paths = RuntimePaths.of(root)
