@@ -13,7 +13,7 @@ from pathlib import Path
 
 from hitui.adapters import notify
 from hitui.adapters.checkpoints.catalogue import Catalogue
-from hitui.adapters.checkpoints.weights import defect_of_model
+from hitui.adapters.checkpoints.weights import defect_of_adapter, defect_of_model
 from hitui.adapters.files.look import identity_of, is_dir, is_file
 from hitui.adapters.files.watch import inotify_sees
 from hitui.adapters.gpus import chosen_kind
@@ -196,10 +196,10 @@ def _program(name: str, program: str, cwd: Path) -> Finding:
 
 
 def _adapter(name: str, folder: Path) -> Finding:
-    for file in ("adapter_config.json", "adapter_model.safetensors"):
-        other = file.replace(".safetensors", ".bin")
-        if not (is_file(folder / file) or is_file(folder / other)):
-            return fail(name, f"adapter: {folder} has no {file}", "name the folder of an adapter")
+    if not is_file(folder / "adapter_config.json"):
+        return fail(name, f"adapter: {folder} has no adapter_config.json", "name the folder of an adapter")
+    if defect := defect_of_adapter(folder):
+        return fail(name, f"adapter: {folder}: {defect}", "copy the adapter again, or name another folder")
     return ok(name, f"adapter {folder}")
 
 

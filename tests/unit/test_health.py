@@ -158,7 +158,7 @@ def test_an_adapter_is_looked_at_and_asks_for_peft(tmp_path: Path, monkeypatch: 
     write_safetensors(tmp_path / "model.safetensors")
     (tmp_path / "lora").mkdir()
     (tmp_path / "lora" / "adapter_config.json").write_text("{}")
-    (tmp_path / "lora" / "adapter_model.bin").write_bytes(b"0")
+    write_safetensors(tmp_path / "lora" / "adapter_model.safetensors")
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
     python.chmod(0o755)
@@ -226,7 +226,15 @@ def test_what_is_wrong_with_a_server_is_said(tmp_path: Path, monkeypatch: pytest
         ),
         (
             RunnerSettings(engine="transformers", model="whole", adapter="lora"),
-            "adapter: {}/lora has no adapter_model.safetensors",
+            "adapter: {}/lora: has no adapter_model.safetensors",
+        ),
+        (
+            RunnerSettings(engine="transformers", model="whole", adapter="cut-lora"),
+            "adapter: {}/cut-lora: adapter_model.safetensors is cut off",
+        ),
+        (
+            RunnerSettings(engine="transformers", model="whole", adapter="old-lora"),
+            "adapter: {}/old-lora: adapter_model.bin is cut off",
         ),
         (RunnerSettings(engine="demo", python="/absent/python"), "No such file or directory"),
         (RunnerSettings(engine="demo", python="true"), "is no Python"),
@@ -249,8 +257,11 @@ def test_what_a_runner_lacks_is_named(
         if folder != "empty":
             (tmp_path / folder / "config.json").write_text("{}")
     write_safetensors(tmp_path / "whole" / "model.safetensors")
-    (tmp_path / "lora").mkdir()
-    (tmp_path / "lora" / "adapter_config.json").write_text("{}")
+    for folder in ("lora", "cut-lora", "old-lora"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "adapter_config.json").write_text("{}")
+    (tmp_path / "cut-lora" / "adapter_model.safetensors").write_bytes(b"cut")
+    (tmp_path / "old-lora" / "adapter_model.bin").write_bytes(b"cut")
     write_safetensors(weights := tmp_path / "cut" / "model.safetensors")
     (tmp_path / "torn" / "model.safetensors").write_bytes(weights.read_bytes())
     (tmp_path / "torn" / "config.json").write_text('{"limit": [0.0, Infinity]}')

@@ -78,13 +78,17 @@ def defect_of_index(path: Path) -> str:
     return ""
 
 
-WEIGHTS: tuple[tuple[str, Callable[[Path], str]], ...] = (
+Weights = tuple[tuple[str, Callable[[Path], str]], ...]
+_OF_ADAPTERS: Weights = (
+    ("adapter_model.safetensors", defect_of_safetensors),
+    ("adapter_model.bin", defect_of_torch_file),
+)
+WEIGHTS: Weights = (
     ("model.safetensors", defect_of_safetensors),
     ("model.safetensors.index.json", defect_of_index),
     ("pytorch_model.bin", defect_of_torch_file),
     ("pytorch_model.bin.index.json", defect_of_index),
-    ("adapter_model.safetensors", defect_of_safetensors),
-    ("adapter_model.bin", defect_of_torch_file),
+    *_OF_ADAPTERS,
 )
 """Where the weights of a checkpoint or model may lie, in the order in which transformers looks for them; one must be."""
 _NO_WEIGHTS = "weights are absent"
@@ -114,9 +118,15 @@ def defect_of_model(folder: Path) -> str:
     return "" if any(folder.glob("*.safetensors")) or any(folder.glob("*.bin")) else _NO_WEIGHTS
 
 
-def _defect_of_named_weights(folder: Path) -> str | None:
-    """What is wrong with the first of WEIGHTS that is there; None: none is."""
-    for name, defect_of in WEIGHTS:
+def defect_of_adapter(folder: Path) -> str:
+    """Why the weights of an adapter's folder cannot be loaded; empty when they can."""
+    defect = _defect_of_named_weights(folder, _OF_ADAPTERS)
+    return "has no adapter_model.safetensors" if defect is None else defect
+
+
+def _defect_of_named_weights(folder: Path, weights: Weights = WEIGHTS) -> str | None:
+    """What is wrong with the first of the weights that is there; None: none is."""
+    for name, defect_of in weights:
         if is_file(folder / name):
             defect = defect_of(folder / name)
             return f"{name} {defect}" if defect else ""
