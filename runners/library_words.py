@@ -1,6 +1,6 @@
 """What libraries log, shown a few times and no more.
 
-Some say the same at each of the many layers of a model and for each new token: a run's log would grow by gigabytes.
+Some say the same at each of the many layers of a model and for each new token: a run's log would grow without end.
 """
 
 from __future__ import annotations

@@ -29,7 +29,8 @@ def computes_on_gpus(torch: Any) -> bool:
     """Whether torch has GPUs here.
 
     Raises RunnerError for one that it cannot use, and where the run was given some and torch has none: on the CPU a model
-    for them would take days and hold them all the while. A SetupError, where that stays so until someone changes something.
+    for them would be slow beyond use, and hold them all the while. A SetupError, where that stays so until someone
+    changes something.
     """
     given = given_gpus()
     if torch.cuda.is_available():
@@ -85,8 +86,8 @@ def dtype_of(torch: Any, wanted: str | None, *, on_gpus: bool) -> Any:
         return getattr(torch, wanted)
     if on_gpus and not torch.cuda.is_bf16_supported(including_emulation=False):
         warn(
-            f"{torch.cuda.get_device_name(0)} is slow at bfloat16, which it has no circuits for; --dtype float16 (dtype in "
-            "hitui.toml) may be many times as fast, and its answers may differ"
+            f"{torch.cuda.get_device_name(0)} has no circuits for bfloat16 and is slow at it; --dtype float16 (dtype in "
+            "hitui.toml) may be faster, and its answers may differ"
         )
     return torch.bfloat16 if on_gpus else torch.float32
 

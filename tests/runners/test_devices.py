@@ -150,7 +150,7 @@ def test_a_gpu_that_is_slow_at_bfloat16_is_told_of_unless_something_else_is_aske
     assert dtype_of(torch, None, on_gpus=False) == "float32"
     assert capsys.readouterr().err == ""
     assert dtype_of(torch, None, on_gpus=True) == "bfloat16"
-    assert "Tesla V100-SXM2-32GB is slow at bfloat16" in capsys.readouterr().err
+    assert "Tesla V100-SXM2-32GB has no circuits for bfloat16" in capsys.readouterr().err
 
 
 @pytest.mark.model
