@@ -26,6 +26,7 @@ from hitui.supervisor.arguments import engine_options, runners_folder, text_or_n
 
 MODEL_LIBRARIES = {"transformers": ("torch", "transformers", "accelerate", "PIL"), "vllm": ("vllm",)}
 """What an engine imports, in the runner's environment."""
+ADAPTER_CONFIG = "adapter_config.json"
 SETUP_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", "preprocessor_config.json")
 """Of a model folder."""
 CHART_LIBRARIES = ("numpy", "pandas", "matplotlib", "openpyxl")
@@ -37,16 +38,15 @@ SERVER_SECONDS = 10.0
 """How long a server may take to say which models it has."""
 _ABSENT = "is not there, or out of reach"
 _ASK = """
-import importlib.util, os, runpy, sys
+import contextlib, importlib.util, os, runpy, sys
 found = {name: importlib.util.find_spec(name) for name in sys.argv[1:]}
 print("%d.%d" % sys.version_info[:2], *[name for name in found if found[name] is None])
-try:
+# Where torch is not there, or does not say how it was built, a run will tell.
+with contextlib.suppress(Exception):
     built = runpy.run_path(os.path.join(os.path.dirname(found["torch"].origin), "version.py"))
     print("" if built["cuda"] or built["hip"] else built["__version__"])
-except Exception:
-    pass
 """
-"""Its version and what it lacks; behind that torch's version, where that is one for the CPU alone."""
+"""Its version and what it lacks; on a second line torch's version, where that is one for the CPU alone."""
 
 
 def examine_settings(settings: Settings) -> Iterator[Finding]:
@@ -196,8 +196,8 @@ def _program(name: str, program: str, cwd: Path) -> Finding:
 
 
 def _adapter(name: str, folder: Path) -> Finding:
-    if not is_file(folder / "adapter_config.json"):
-        return fail(name, f"adapter: {folder} has no adapter_config.json", "name the folder of an adapter")
+    if not is_file(folder / ADAPTER_CONFIG):
+        return fail(name, f"adapter: {folder} has no {ADAPTER_CONFIG}", "name the folder of an adapter")
     if defect := defect_of_adapter(folder):
         return fail(name, f"adapter: {folder}: {defect}", "copy the adapter again, or name another folder")
     return ok(name, f"adapter {folder}")
@@ -206,7 +206,7 @@ def _adapter(name: str, folder: Path) -> Finding:
 def _model(name: str, folder: Path) -> Finding:
     if not is_dir(folder):
         return fail(name, f"model: {folder} {_ABSENT}", "correct the path, or download the model there")
-    if is_file(folder / "adapter_config.json"):
+    if is_file(folder / ADAPTER_CONFIG):
         mend = "name the model that it was trained on, and this folder as adapter"
         return fail(name, f"model: {folder} is an adapter and no model", mend)
     if not is_file(folder / "config.json"):

@@ -150,6 +150,12 @@ class Engine(ABC):
         """Gives back what `load` took; may be called without a `load`, and twice."""
 
 
+def named_gpus() -> int:
+    """How many GPUs CUDA_VISIBLE_DEVICES names, which CUDA reads up to the first that cannot be one."""
+    named = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")]
+    return next((place for place, name in enumerate(named) if name in ("", "-1", "NoDevFiles")), len(named))
+
+
 def visible_gpus() -> int:
-    """How many GPUs this process is to use, by CUDA_VISIBLE_DEVICES; 1 where that names none."""
-    return max(1, len([name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]))
+    """How many GPUs this process is to use; 1 where none is named."""
+    return max(1, named_gpus())

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
 from typing import Any
 
+from hitui_runners.engines.base import named_gpus
 from hitui_runners.engines.simulated_gpus import GPUS_VARIABLE
 from hitui_runners.errors import RunnerError, SetupError, words_of
 from hitui_runners.output import warn
@@ -16,13 +16,9 @@ _STAYS = ("driver on your system is too old", "no NVIDIA driver")
 """How torch words what is not gone at the next try."""
 
 
-def given_gpus(environment: Mapping[str, str] = os.environ) -> int:
-    """How many GPUs CUDA_VISIBLE_DEVICES names; those of a simulation, which compute nothing, do not count."""
-    if environment.get(GPUS_VARIABLE):
-        return 0
-    named = [name.strip() for name in environment.get("CUDA_VISIBLE_DEVICES", "").split(",")]
-    # CUDA takes the list up to the first that cannot be one.
-    return next((place for place, name in enumerate(named) if name in ("", "-1", "NoDevFiles")), len(named))
+def given_gpus() -> int:
+    """How many GPUs the run was given; those of a simulation, which compute nothing, do not count."""
+    return 0 if os.environ.get(GPUS_VARIABLE) else named_gpus()
 
 
 def computes_on_gpus(torch: Any) -> bool:

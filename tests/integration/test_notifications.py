@@ -18,7 +18,6 @@ from hitui.domain.jobs import Ended, Ending, Job, JobRequest
 from hitui.domain.notices import Notice, NoticeKind, of_ended_job
 from hitui.domain.schedule import HeldFor, Schedule
 from hitui.settings import NotifySettings, Settings
-from hitui.supervisor import notifier as notifying
 from hitui.supervisor.notifier import Notifier
 from tests.tools.benchmark import harbours
 from tests.tools.commands import hitui, typed
@@ -306,76 +305,6 @@ def test_what_comes_about_at_one_time_is_one_message(tmp_path: Path, receiver: R
     line(receiver, "line 39")
     assert len(receiver.got) == 1
     assert len(receiver.lines) == 40
-
-
-def test_each_notice_is_sent_once_and_the_oldest_of_many_are_dropped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    came = threading.Event()
-    sent: list[str] = []
-
-    def taken(url: str, title: str, body: str) -> str:
-        sent.append(body)
-        came.set()
-        return ""
-
-    monkeypatch.setattr(notifying, "send", taken)
-    monkeypatch.setattr(notifying, "MOST_WAITING", 3)
-    wanted = settings(tmp_path, "json://127.0.0.1:1")
-    notifier = Notifier("w", lambda: wanted, pauses=(0.0, 0.0), gather=0.0)
-    notifier.tell(Notice(NoticeKind.DONE, "one"))
-    assert came.wait(30)
-    notifier.close()
-    assert sent == ["one"]
-    # Of many that wait for one address the last ones.
-    notifier = Notifier("w", lambda: wanted, gather=60.0)
-    for number in range(5):
-        notifier.tell(Notice(NoticeKind.DONE, f"line {number}"))
-    notifier.close()
-    assert sent[1:] == ["line 2\nline 3\nline 4"]
-
-
-def test_what_was_refused_is_not_sent_again_before_its_time_nor_at_the_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    came = threading.Event()
-    tries: list[str] = []
-
-    def refused(url: str, title: str, body: str) -> str:
-        tries.append(body)
-        came.set()
-        return "not now"
-
-    monkeypatch.setattr(notifying, "send", refused)
-    wanted = settings(tmp_path, "json://127.0.0.1:1")
-    notifier = Notifier("w", lambda: wanted, pauses=(60.0, 60.0), gather=0.0)
-    notifier.tell(Notice(NoticeKind.DONE, "one"))
-    assert came.wait(30)
-    notifier.close()
-    assert tries == ["one"]
-    assert capfd.readouterr().err.endswith(" not sent: not now: one\n")
-
-
-@pytest.mark.parametrize(
-    ("script", "said"),
-    [
-        ("exit 0", ""),
-        ("exit 3", "json://…: the sender ended with status 3"),
-        ("echo 'it is not so'; echo more; exit 0", "it is not so"),
-        ("echo json://ada:hunter2@x >&2; exit 1", "json://…: the sender ended with status 1"),
-        ("exec sleep 60", "json://…: no answer in 0 s"),
-        (None, "json://…: No such file or directory"),
-    ],
-)
-def test_a_sender_that_fails_says_why_in_a_line_without_secrets(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str | None, said: str
-) -> None:
-    sender = tmp_path / "python"
-    if script is not None:
-        sender.write_text(f"#!/bin/sh\n{script}\n")
-        sender.chmod(0o755)
-    monkeypatch.setattr("sys.executable", str(sender))
-    assert send("json://ada:hunter2@x", "t", "b", timeout=0.1 if "no answer" in said else 30.0) == said
 
 
 def test_an_address_that_apprise_does_not_know_is_named_without_its_secrets() -> None:

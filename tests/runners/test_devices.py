@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hitui_runners.engines.base import Prompt
+from hitui_runners.engines.base import Prompt, visible_gpus
 from hitui_runners.engines.devices import computes_on_gpus, device_map, dtype_of, given_gpus
 from hitui_runners.engines.transformers import TransformersEngine
 from hitui_runners.errors import RunnerError, SetupError
@@ -26,9 +26,15 @@ from hitui_runners.errors import RunnerError, SetupError
         ("NoDevFiles", 0),
     ],
 )
-def test_as_many_were_given_as_cuda_takes(visible: str | None, count: int) -> None:
-    assert given_gpus({} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}) == count
-    assert given_gpus({"CUDA_VISIBLE_DEVICES": visible or "", "HITUI_SIMULATED_GPUS": "/there"}) == 0
+def test_as_many_were_given_as_cuda_takes(
+    visible: str | None, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert (given_gpus(), visible_gpus()) == (count, max(count, 1))
+    monkeypatch.setenv("HITUI_SIMULATED_GPUS", "/there")
+    assert (given_gpus(), visible_gpus()) == (0, max(count, 1))
 
 
 @pytest.mark.model
